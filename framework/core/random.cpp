@@ -1,0 +1,138 @@
+#include "framework/core/random.hpp"
+
+#include <ATen/core/PhiloxRNGEngine.h>
+
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <numeric>
+
+namespace scorenet {
+namespace {
+
+// splitmix64's finaliser (Steele, Lea, Flood 2014): neighbouring keys become unrelated Philox keys.
+uint64_t mix(uint64_t x) {
+  x += 0x9e3779b97f4a7c15ULL;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+  return x ^ (x >> 31);
+}
+
+uint64_t philox_key(const RandomKey& key) {
+  return mix(mix(mix(key.seed) ^ static_cast<uint64_t>(key.stream)) ^ key.step);
+}
+
+constexpr uint64_t kNoSlot = std::numeric_limits<uint64_t>::max();
+
+class SlotEngine {
+ public:
+  SlotEngine(const RandomKey& key, uint64_t slot) : engine_(philox_key(key), slot) {}
+
+  uint32_t bits32() { return engine_(); }
+  uint64_t bits64() {
+    const uint64_t high = engine_();
+    return (high << 32) | engine_();
+  }
+  double uniform() { return static_cast<double>(bits64() >> 11) * 0x1.0p-53; }
+  float uniform_float() { return static_cast<float>(bits32() >> 8) * 0x1.0p-24f; }
+
+ private:
+  at::Philox4_32 engine_;
+};
+
+// Box-Muller on pairs. 1 - u is in (0, 1], so the logarithm is finite.
+void fill_normal(SlotEngine& engine, double* out, int64_t n) {
+  for (int64_t i = 0; i < n; i += 2) {
+    const double radius = std::sqrt(-2.0 * std::log(1.0 - engine.uniform()));
+    const double angle = 2.0 * std::numbers::pi * engine.uniform();
+    out[i] = radius * std::cos(angle);
+    if (i + 1 < n) out[i + 1] = radius * std::sin(angle);
+  }
+}
+void fill_normal(SlotEngine& engine, float* out, int64_t n) {
+  for (int64_t i = 0; i < n; i += 2) {
+    const float radius = std::sqrt(-2.0f * std::log(1.0f - engine.uniform_float()));
+    const float angle = 2.0f * std::numbers::pi_v<float> * engine.uniform_float();
+    out[i] = radius * std::cos(angle);
+    if (i + 1 < n) out[i + 1] = radius * std::sin(angle);
+  }
+}
+
+void fill_uniform(SlotEngine& engine, double* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = engine.uniform();
+}
+void fill_uniform(SlotEngine& engine, float* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = engine.uniform_float();
+}
+
+template <typename T>
+void fill_rademacher(SlotEngine& engine, T* out, int64_t n) {
+  for (int64_t i = 0; i < n; i += 32) {
+    uint32_t bits = engine.bits32();
+    for (int64_t j = i; j < std::min(i + 32, n); ++j, bits >>= 1) out[j] = (bits & 1u) ? T(1) : T(-1);
+  }
+}
+
+template <typename T, typename Fill>
+torch::Tensor filled_rows(const RandomKey& key, const std::vector<int64_t>& slots,
+                          const std::vector<int64_t>& shape, const Fill& fill) {
+  torch::Tensor rows = torch::empty(shape, c10::CppTypeToScalarType<T>::value);
+  const int64_t row_size = slots.empty() ? 0 : rows.numel() / static_cast<int64_t>(slots.size());
+  T* out = rows.data_ptr<T>();
+  for (const int64_t slot : slots) {
+    SlotEngine engine(key, static_cast<uint64_t>(slot));
+    fill(engine, out, row_size);
+    out += row_size;
+  }
+  return rows;
+}
+
+template <typename Fill>
+torch::Tensor rows_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
+                             c10::IntArrayRef example_shape, torch::Dtype dtype, const Fill& fill) {
+  std::vector<int64_t> shape{static_cast<int64_t>(slots.size())};
+  shape.insert(shape.end(), example_shape.begin(), example_shape.end());
+  if (dtype == torch::kFloat64) return filled_rows<double>(key, slots, shape, fill);
+  return filled_rows<float>(key, slots, shape, fill).to(dtype);
+}
+
+}  // namespace
+
+torch::Tensor normal_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
+                               c10::IntArrayRef example_shape, torch::Dtype dtype) {
+  return rows_for_slots(key, slots, example_shape, dtype,
+                        [](SlotEngine& e, auto* out, int64_t n) { fill_normal(e, out, n); });
+}
+
+torch::Tensor uniform_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
+                                c10::IntArrayRef example_shape, torch::Dtype dtype) {
+  return rows_for_slots(key, slots, example_shape, dtype,
+                        [](SlotEngine& e, auto* out, int64_t n) { fill_uniform(e, out, n); });
+}
+
+torch::Tensor rademacher_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
+                                   c10::IntArrayRef example_shape, torch::Dtype dtype) {
+  return rows_for_slots(key, slots, example_shape, dtype,
+                        [](SlotEngine& e, auto* out, int64_t n) { fill_rademacher(e, out, n); });
+}
+
+double uniform_for_step(const RandomKey& key) { return SlotEngine(key, kNoSlot).uniform(); }
+
+std::vector<int64_t> permutation(const RandomKey& key, int64_t n) {
+  std::vector<int64_t> order = slot_range(0, n);
+  SlotEngine engine(key, kNoSlot);
+  for (int64_t i = n - 1; i > 0; --i) {
+    // The bias of the modulo is below n / 2^64: unobservable.
+    const auto j = static_cast<int64_t>(engine.bits64() % static_cast<uint64_t>(i + 1));
+    std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(j)]);
+  }
+  return order;
+}
+
+std::vector<int64_t> slot_range(int64_t first, int64_t count) {
+  std::vector<int64_t> slots(static_cast<size_t>(count));
+  std::iota(slots.begin(), slots.end(), first);
+  return slots;
+}
+
+}  // namespace scorenet

@@ -1,0 +1,66 @@
+// Randomness as a function: the same draw for a sample whatever rank, batch or order it is computed in.
+//
+// A draw is addressed by (seed, stream, step, slot). `slot` is the sample's global position: its place in the global
+// batch while training, its index in the data set while evaluating, its seed while sampling. Nothing has state, so
+// 1, 2 or 1,000 ranks draw identical values, a resumed run goes on with the values it would have drawn, and no
+// generator has to be saved. Counter-based generator: Philox 4x32-10 (Salmon et al. 2011), LibTorch's own engine.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace scorenet {
+
+/// What a draw is for. Different streams of one (seed, step, slot) are independent. Values are part of the file
+/// format of reproducibility: append, never renumber.
+enum class RandomStream : uint64_t {
+  training_noise = 1,
+  training_time = 2,
+  dropout = 3,
+  augmentation = 4,
+  label_drop = 5,
+  dequantisation = 6,
+  evaluation_noise = 7,
+  evaluation_time = 8,
+  trace_probe = 9,
+  sampler_start = 10,
+  sampler_noise = 11,
+  initial_weights = 12,
+  shuffle = 13,
+  importance_path = 14,
+  synthetic_data = 15,
+};
+
+/// The address of a set of draws, all but the slot.
+struct RandomKey {
+  uint64_t seed = 0;
+  RandomStream stream = RandomStream::training_noise;
+  uint64_t step = 0;
+};
+
+/// Row i holds draws that depend on (key, slots[i]) alone. example_shape: the shape of one example, () for a scalar.
+/// Returns (slots.size(), example_shape...) of `dtype`, on the CPU. Values are drawn in float64 for a float64 result
+/// and in float32 otherwise, so a float32 run and its bfloat16 twin see the same noise up to rounding.
+torch::Tensor normal_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
+                               c10::IntArrayRef example_shape, torch::Dtype dtype);
+
+/// Uniform on [0, 1); otherwise as normal_for_slots.
+torch::Tensor uniform_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
+                                c10::IntArrayRef example_shape, torch::Dtype dtype);
+
+/// -1 or +1 with equal probability (Hutchinson probes); otherwise as normal_for_slots.
+torch::Tensor rademacher_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
+                                   c10::IntArrayRef example_shape, torch::Dtype dtype);
+
+/// One uniform on [0, 1) that belongs to no slot (the common offset of stratified times).
+double uniform_for_step(const RandomKey& key);
+
+/// A permutation of 0..n-1 that depends on the key alone (Fisher-Yates).
+std::vector<int64_t> permutation(const RandomKey& key, int64_t n);
+
+/// first, first + 1, ..., first + count - 1.
+std::vector<int64_t> slot_range(int64_t first, int64_t count);
+
+}  // namespace scorenet

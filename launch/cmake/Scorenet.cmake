@@ -1,0 +1,83 @@
+# The three shapes of target this project has, so that a folder's CMakeLists.txt says only what is in it.
+#
+#   scorenet_library(diffusion SOURCES a.cpp b.cpp LINKS scorenet_core)      one layer: links only what it may know
+#   scorenet_test(schedule_test [LINKS ...] [SOURCES extra.cpp])             schedule_test.cpp, one process
+#   scorenet_mpi_test(process_group_test RANKS 1 2 4 [LINKS ...])            the same program under mpirun, once a count
+#   scorenet_benchmark(all_reduce [LINKS ...])                               benchmarks/all_reduce.cpp
+
+# One precompiled torch/torch.h for all targets (it alone costs 25-45 s a file).
+add_library(scorenet_pch STATIC "${CMAKE_SOURCE_DIR}/launch/cmake/pch.cpp")
+target_link_libraries(scorenet_pch PUBLIC LibTorch::cpu)
+target_precompile_headers(scorenet_pch PRIVATE <torch/torch.h>)
+
+set(SCORENET_WARNINGS -Wall -Wextra -Wshadow -Wconversion)
+
+function(_scorenet_common target)
+  target_include_directories(${target} PRIVATE "${CMAKE_SOURCE_DIR}")
+  target_compile_options(${target} PRIVATE ${SCORENET_WARNINGS})
+endfunction()
+
+# NO_TORCH: the layer knows nothing of tensors, and is not given their headers.
+function(scorenet_library name)
+  cmake_parse_arguments(ARG "NO_TORCH" "" "SOURCES;LINKS" ${ARGN})
+  add_library(scorenet_${name} STATIC ${ARG_SOURCES})
+  _scorenet_common(scorenet_${name})
+  target_link_libraries(scorenet_${name} PUBLIC ${ARG_LINKS})
+  if(NOT ARG_NO_TORCH)
+    target_link_libraries(scorenet_${name} PUBLIC LibTorch::cpu)
+    target_precompile_headers(scorenet_${name} REUSE_FROM scorenet_pch)
+  endif()
+endfunction()
+
+function(_scorenet_test_program name)
+  cmake_parse_arguments(ARG "NO_TORCH" "" "SOURCES;LINKS;RANKS" ${ARGN})
+  add_executable(${name} ${name}.cpp ${ARG_SOURCES})
+  _scorenet_common(${name})
+  target_link_libraries(${name} PRIVATE ${ARG_LINKS})
+  if(NOT ARG_NO_TORCH)
+    target_link_libraries(${name} PRIVATE LibTorch::cpu)
+    target_precompile_headers(${name} REUSE_FROM scorenet_pch)
+  endif()
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+endfunction()
+
+function(scorenet_test name)
+  if(NOT SCORENET_TESTS)
+    return()
+  endif()
+  _scorenet_test_program(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE GTest::gmock GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY "${CMAKE_BINARY_DIR}")
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+endfunction()
+
+# The program brings its own main (tests/support/mpi_main.cpp): it prints on rank zero and agrees on the exit code.
+function(scorenet_mpi_test name)
+  if(NOT SCORENET_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(MPI_TEST "" "" "RANKS" ${ARGN})
+  _scorenet_test_program(${name} ${ARGN})
+  target_sources(${name} PRIVATE "${CMAKE_SOURCE_DIR}/tests/support/mpi_main.cpp")
+  target_link_libraries(${name} PRIVATE GTest::gmock GTest::gtest MPI::MPI_CXX)
+  foreach(ranks IN LISTS MPI_TEST_RANKS)
+    add_test(NAME ${name}_${ranks}ranks
+      COMMAND ${MPIEXEC_EXECUTABLE} --oversubscribe -n ${ranks} $<TARGET_FILE:${name}>
+      WORKING_DIRECTORY "${CMAKE_BINARY_DIR}")
+    # A hang is a failure. Two cores are enough for one such test at a time.
+    set_tests_properties(${name}_${ranks}ranks PROPERTIES TIMEOUT 120 PROCESSORS 2
+      ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMP_NUM_THREADS=1")
+  endforeach()
+endfunction()
+
+function(scorenet_benchmark name)
+  if(NOT SCORENET_BENCHMARKS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "LINKS" ${ARGN})
+  add_executable(${name}_benchmark ${name}.cpp)
+  _scorenet_common(${name}_benchmark)
+  target_link_libraries(${name}_benchmark PRIVATE LibTorch::cpu ${ARG_LINKS})
+  target_precompile_headers(${name}_benchmark REUSE_FROM scorenet_pch)
+  set_target_properties(${name}_benchmark PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/benchmarks")
+endfunction()
