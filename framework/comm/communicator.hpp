@@ -1,0 +1,77 @@
+// The interface of everything that moves memory between ranks. Knows bytes and types; no tensors, no MPI, no NCCL.
+//
+// Back ends: SingleCommunicator (one process), MpiCommunicator (CPUs), NcclCommunicator (GPUs), SimCommunicator (threads
+// of one process with latency, bandwidth and injected faults). Which exist is decided at link time.
+// Every rank must start the same operations in the same order.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace scorenet::comm {
+
+enum class DataType { uint8, int32, int64, float16, bfloat16, float32, float64 };
+enum class ReduceOp { sum, max, min };
+
+int64_t size_in_bytes(DataType type);
+
+/// `count` elements at `data`, which the caller keeps alive and untouched until the operation's wait() returns.
+struct Buffer {
+  void* data = nullptr;
+  int64_t count = 0;
+  DataType type = DataType::float32;
+
+  int64_t bytes() const { return count * size_in_bytes(type); }
+};
+
+/// An operation under way. Move-only; the result may be read only after wait(). Destroying an unfinished one waits.
+class Work {
+ public:
+  class State {
+   public:
+    virtual ~State() = default;
+    virtual void wait() = 0;      // throws CommError: rank, operation, sequence number, tag, bytes, elapsed
+    virtual bool is_done() = 0;   // also gives the back end a chance to make progress
+  };
+
+  Work() = default;  // already done
+  explicit Work(std::unique_ptr<State> state) : state_(std::move(state)) {}
+  Work(Work&&) noexcept = default;
+  Work& operator=(Work&&) noexcept = default;
+
+  void wait() {
+    if (state_) std::exchange(state_, nullptr)->wait();
+  }
+  bool is_done() { return !state_ || state_->is_done(); }
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  /// Index of this rank among the ranks of its host, and how many those are.
+  virtual int local_rank() const = 0;
+  virtual int local_size() const = 0;
+
+  /// tag: what the operation is for, as it appears in errors and traces ("gradient bucket 2").
+  virtual Work all_reduce(Buffer in_place, ReduceOp op, std::string_view tag) = 0;
+  virtual Work broadcast(Buffer in_place, int root, std::string_view tag) = 0;
+  /// out.count * size() == in.count; rank r receives the r-th part of the reduction.
+  virtual Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) = 0;
+  /// in.count * size() == out.count; parts in rank order.
+  virtual Work all_gather(Buffer in, Buffer out, std::string_view tag) = 0;
+  virtual Work barrier(std::string_view tag) = 0;
+
+  /// End the whole job now: the peers may be waiting in a collective for ever.
+  [[noreturn]] virtual void abort(int exit_code) noexcept = 0;
+};
+
+}  // namespace scorenet::comm

@@ -1,0 +1,75 @@
+// Noise schedules: how much of the data is left at time t.
+//
+// x_t = alpha(t) x0 + sigma(t) eps with eps ~ N(0, I); t = 0 is the data, t = 1 is noise.
+//     log_snr = log(alpha^2 / sigma^2), falls with t (VDM's gamma is its negative, Kingma et al. 2021, 2107.00630);
+//     the forward SDE is dx = f x dt + g dw with f = d log alpha / dt and g^2 = -sigma^2 d log_snr / dt.
+// A schedule is two functions, log_alpha and log_snr, with their derivatives, all in float64 and free of cancellation;
+// everything else follows. The next schedule is one class in one file, its test, and one line in make_schedule.
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace scorenet::diffusion {
+
+/// Where a batch stands on the way from data to noise. All of shape (B), float64.
+struct NoiseLevel {
+  torch::Tensor alpha;
+  torch::Tensor sigma;
+  torch::Tensor log_snr;
+};
+
+class Schedule {
+ public:
+  /// [t_min, t_max]: the part of [0, 1] that is used. REQUIRES t_min < t_max.
+  Schedule(double t_min, double t_max);
+  virtual ~Schedule() = default;
+
+  /// t: any shape, float64; so are the results.
+  virtual torch::Tensor log_alpha(const torch::Tensor& t) const = 0;
+  virtual torch::Tensor log_snr(const torch::Tensor& t) const = 0;
+  /// d log_alpha / dt: the f of the forward SDE.
+  virtual torch::Tensor d_log_alpha(const torch::Tensor& t) const = 0;
+  /// d log_snr / dt, negative everywhere.
+  virtual torch::Tensor d_log_snr(const torch::Tensor& t) const = 0;
+  /// The time at which log_snr is reached. Bisection unless a schedule knows better.
+  virtual torch::Tensor time_of(const torch::Tensor& log_snr) const;
+  /// Variance of the schedule's own Gaussian prior at t_max: 1, or sigma_max^2 where the data is never shrunk.
+  virtual double prior_variance() const { return 1.0; }
+
+  double t_min() const { return t_min_; }
+  double t_max() const { return t_max_; }
+
+  NoiseLevel at(const torch::Tensor& t) const;
+  /// The same for one time: tensors of shape (batch), all equal.
+  NoiseLevel at(double t, int64_t batch) const;
+  /// g^2 = -sigma^2 d log_snr / dt.
+  torch::Tensor g_squared(const torch::Tensor& t) const;
+
+ private:
+  double t_min_;
+  double t_max_;
+};
+
+/// The keys of the config table [diffusion] that describe a schedule; each schedule reads its own.
+struct ScheduleOptions {
+  std::string name = "vp_linear";
+  double t_min = -1;  // -1: the schedule's own default
+  double t_max = -1;
+  double beta_min = 0.1;     // vp_linear, subvp
+  double beta_max = 20.0;    // vp_linear, subvp
+  double beta = 20.0;        // vp_constant: beta(t) = beta; vp_ramp: beta(t) = beta t
+  double gamma_min = -13.3;  // vdm_*: -log_snr at t = 0
+  double gamma_max = 5.0;    // vdm_*: -log_snr at t = 1
+  double sigma_min = 0.002;  // ve, edm
+  double sigma_max = 80.0;   // ve, edm
+};
+
+/// Throws ConfigError that lists the known names if options.name is none of them.
+std::shared_ptr<const Schedule> make_schedule(const ScheduleOptions& options);
+std::vector<std::string> schedule_names();
+
+}  // namespace scorenet::diffusion

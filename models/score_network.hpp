@@ -1,0 +1,32 @@
+// The interface of a trainable network; what its output means is the parametrisation's business, not the network's.
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <vector>
+
+#include "framework/core/random.hpp"
+
+namespace scorenet::models {
+
+/// The global positions of a batch's examples: dropout masks are functions of them (core/random.hpp).
+struct BatchSlots {
+  RandomKey key;
+  std::vector<int64_t> slots;
+};
+
+struct NetworkInput {
+  torch::Tensor x;        // (B, C, H, W) or (B, D), the network's dtype
+  torch::Tensor log_snr;  // (B), float64 or float32
+  torch::Tensor labels;   // (B) int64 in [0, num_classes]; num_classes means "no label"; undefined: unconditional
+  const BatchSlots* dropout = nullptr;  // null: no dropout (evaluation)
+};
+
+class ScoreNetwork : public torch::nn::Module {
+ public:
+  /// Returns a tensor of input.x's shape.
+  virtual torch::Tensor forward(const NetworkInput& input) = 0;
+};
+
+}  // namespace scorenet::models
