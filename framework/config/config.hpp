@@ -100,7 +100,7 @@ struct EvalConfig {
   std::string split = "validation";
   int64_t n = 512;
   std::string ranks = "zero";
-  int64_t batch_size = 128;
+  int64_t micro_batch = 128;  // images a rank evaluates at once
   int64_t time_samples = 4;
   std::string decoder = "auto";
   int64_t samples = 64;

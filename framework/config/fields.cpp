@@ -179,7 +179,7 @@ void output_fields(Config& c, std::vector<Field>& out) {
   out.push_back(
       {"eval.ranks", &c.eval.ranks, "who evaluates", -kInfinity, kInfinity, {"zero", "all"}});
   out.push_back(
-      {"eval.batch_size", &c.eval.batch_size, "images a rank evaluates at once", 1, 1 << 20});
+      {"eval.micro_batch", &c.eval.micro_batch, "images a rank evaluates at once", 1, 1 << 20});
   out.push_back({"eval.time_samples", &c.eval.time_samples, "times drawn for each image", 1, 1e6});
   out.push_back({"eval.decoder",
                  &c.eval.decoder,
