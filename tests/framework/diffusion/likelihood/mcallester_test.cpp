@@ -56,7 +56,9 @@ TEST(McAllester, TheDrawnSumIsUnbiased) {
 }
 
 TEST(McAllester, WithoutKnownEndsItIsTheBoundsSumCalledAnEstimate) {
-  const auto denoiser = make_mixture_denoiser(gaussian({0.2}, {0.5}), {.score_scale = 1.3});
+  ScoreErrors errors;
+  errors.score_scale = 1.3;
+  const auto denoiser = make_mixture_denoiser(gaussian({0.2}, {0.5}), errors);
   const auto schedule = schedule_named("flow");
   const auto x = doubles({0.4, -1}).unsqueeze(1);
   const auto exact = mcallester_exact(denoiser, *schedule, Decoder::flat, x);
