@@ -32,7 +32,7 @@ Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape, cons
                    const diffusion::SamplerOptions& sampler, const GuidanceOptions& guidance, int64_t batch,
                    comm::Communicator& comm);
 
-/// x in [-1, 1] -> uint8 levels for a picture; more than three channels keep the first, (N, D) becomes nothing.
+/// x (N, C, H, W) in [-1, 1] -> uint8 levels for a picture; of other than 1 or 3 channels the first is shown.
 torch::Tensor to_pixels(const torch::Tensor& x);
 
 }  // namespace scorenet::train
