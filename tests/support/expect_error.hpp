@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "framework/core/error.hpp"
+
 namespace scorenet::test {
 
 template <typename ErrorType, typename Statement>
