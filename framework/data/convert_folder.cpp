@@ -111,7 +111,7 @@ torch::Tensor decode(const ImageFile& image, const Geometry& geometry) {
   if (!pixels || width != geometry.width || height != geometry.height) fail_decoding(image.path);
   return torch::from_blob(pixels.get(), {height, width, geometry.channels}, torch::kUInt8)
       .permute({2, 0, 1})
-      .contiguous();
+      .clone(torch::MemoryFormat::Contiguous);  // never a view: stb's buffer ends here
 }
 
 void write_images(DatasetWriter& writer, const std::string& split,
@@ -174,20 +174,21 @@ void convert_folder(const fs::path& folder, const ConvertOptions& options) {
   }
   const auto classes = class_names(given.empty() ? std::vector<fs::path>{folder} : given);
   std::vector<NamedSplit> splits;
+  Geometry geometry;
   std::string rule = "the source's own folders";
   if (given.empty()) {
-    const auto images = shuffled(list_images(folder, classes));
+    const auto images = list_images(folder, classes);
     const auto sizes = split_sizes(static_cast<int64_t>(images.size()),
                                    options.validation.value_or(0), options.test);
-    splits = cut(images, sizes);
+    geometry = common_geometry(images, geometry);
+    splits = cut(shuffled(images), sizes);
     rule = split_rule(sizes, "the files in sorted order, shuffled with seed 0");
-  } else {
-    for (const auto& path : given) {
-      splits.push_back({path.filename().string(), shuffled(list_images(path, classes))});
-    }
   }
-  Geometry geometry;
-  for (const auto& split : splits) geometry = common_geometry(split.images, geometry);
+  for (const auto& path : given) {
+    const auto images = list_images(path, classes);
+    geometry = common_geometry(images, geometry);
+    splits.push_back({path.filename().string(), shuffled(images)});
+  }
   DatasetWriter writer(options.out, options.storage, options.overwrite);
   writer.set_attribute("source", "folder of images");
   writer.set_attribute("split_rule", rule);
