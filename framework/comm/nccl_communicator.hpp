@@ -10,7 +10,7 @@
 namespace scorenet::comm {
 
 struct NcclOptions {
-  PhaseLimits limits;
+  PhaseLimits limits{};
   /// The cudaStream_t whose earlier work produces the buffers, asked at every operation. Empty: the
   /// default stream.
   std::function<void*()> compute_stream;
