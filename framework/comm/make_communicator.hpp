@@ -14,7 +14,7 @@ struct CommOptions {
   /// "auto": MPI if a launcher started this process, one process otherwise. "single", "mpi", "nccl"
   /// (gradients over NCCL, all else over MPI).
   std::string backend = "auto";
-  PhaseLimits limits;
+  PhaseLimits limits{};
   int64_t chunk_elements = MpiOptions{}.chunk_elements;
   /// See NcclOptions::compute_stream.
   void* (*compute_stream)() = nullptr;

@@ -39,7 +39,7 @@ class MpiEnvironment {
 };
 
 struct MpiOptions {
-  PhaseLimits limits;
+  PhaseLimits limits{};
   /// Largest number of elements given to one MPI call, whose counts are `int`. Small in tests.
   int64_t chunk_elements = int64_t{1} << 30;
 };

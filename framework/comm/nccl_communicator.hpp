@@ -10,10 +10,10 @@
 namespace scorenet::comm {
 
 struct NcclOptions {
-  PhaseLimits limits;
+  PhaseLimits limits{};
   /// The cudaStream_t whose earlier work produces the buffers, asked at every operation. Empty: the
   /// default stream.
-  std::function<void*()> compute_stream;
+  std::function<void*()> compute_stream{};
 };
 
 /// Whether this program was built with NCCL.

@@ -35,8 +35,8 @@ struct SimFault {
 struct SimOptions {
   double latency_s = 0;
   double bandwidth_bytes_per_s = std::numeric_limits<double>::infinity();
-  PhaseLimits limits;
-  std::vector<SimFault> faults;
+  PhaseLimits limits{};
+  std::vector<SimFault> faults{};
   /// Leave the buffers as they are: for timing schedules of buffers too large to add up on a small
   /// machine.
   bool move_data = true;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "framework/core/error.hpp"
 
@@ -11,9 +12,10 @@ namespace scorenet::reduce {
 std::vector<int64_t> FlatLayout::order() const {
   std::vector<int64_t> result(offsets.size());
   std::iota(result.begin(), result.end(), 0);
-  // Stable: parameters without elements share an offset and keep their order.
+  // A parameter without elements shares its offset with the next one and comes before it.
   std::stable_sort(result.begin(), result.end(), [this](int64_t a, int64_t b) {
-    return offsets[size_t(a)] < offsets[size_t(b)];
+    return std::pair(offsets[size_t(a)], sizes[size_t(a)]) <
+           std::pair(offsets[size_t(b)], sizes[size_t(b)]);
   });
   return result;
 }
