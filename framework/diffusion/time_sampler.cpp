@@ -89,9 +89,12 @@ TimeSample log_normal_times(const Schedule& schedule, const torch::Tensor& posit
                             double deviation) {
   // log(sigma / alpha) = -log_snr / 2 rises with t.
   const LogSnrRange range = log_snr_range(schedule);
-  const double low = normal_cdf((-0.5 * range.at_t_min - mean) / deviation);
-  const double high = normal_cdf((-0.5 * range.at_t_max - mean) / deviation);
-  const auto z = torch::special_ndtri(low + (high - low) * positions);
+  const double z_low = (-0.5 * range.at_t_min - mean) / deviation;
+  const double z_high = (-0.5 * range.at_t_max - mean) / deviation;
+  const double low = normal_cdf(z_low);
+  const double high = normal_cdf(z_high);
+  // The clamp guards the quantile where `high` rounds to 1.
+  const auto z = torch::special_ndtri(low + (high - low) * positions).clamp(z_low, z_high);
   const auto t = clamp_to(schedule, schedule.time_of(-2.0 * (mean + deviation * z)));
   const auto density_of_log =
       (-0.5 * z.square()).exp() / (std::sqrt(2.0 * std::numbers::pi) * deviation * (high - low));
