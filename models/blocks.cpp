@@ -8,10 +8,6 @@
 namespace scorenet::models {
 namespace {
 
-torch::nn::Conv2d conv3x3(int64_t in, int64_t out) {
-  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, 3).padding(1));
-}
-
 int64_t checked_heads(int64_t channels, int64_t head_dim) {
   if (head_dim == 0) return 1;
   if (head_dim > 0 && channels % head_dim == 0) return channels / head_dim;
@@ -31,6 +27,18 @@ torch::nn::GroupNorm make_group_norm(const NormOptions& options, int64_t channel
   }
   return torch::nn::GroupNorm(
       torch::nn::GroupNormOptions(options.groups, channels).eps(options.eps));
+}
+
+torch::nn::Conv2d conv3x3(int64_t in, int64_t out) {
+  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, 3).padding(1));
+}
+
+torch::Tensor labels_or_none(const NetworkInput& input, int64_t num_classes) {
+  if (!input.labels.defined()) {
+    return torch::full({input.x.size(0)}, num_classes, input.x.options().dtype(torch::kInt64));
+  }
+  if (num_classes > 0) return input.labels;
+  throw ConfigError("labels given to a network with model.num_classes = 0: set model.num_classes.");
 }
 
 torch::Tensor slot_dropout(const torch::Tensor& x, double probability, int64_t layer,

@@ -30,6 +30,13 @@ torch::nn::GroupNorm make_group_norm(const NormOptions& options, int64_t channel
 torch::Tensor slot_dropout(const torch::Tensor& x, double probability, int64_t layer,
                            const BatchSlots* slots);
 
+/// 3x3, padding 1: keeps H and W.
+torch::nn::Conv2d conv3x3(int64_t in_channels, int64_t out_channels);
+
+/// input.labels, or where they are undefined num_classes ("no label") for the whole batch: (B) int64. Throws ConfigError
+/// if labels are given to a network without classes.
+torch::Tensor labels_or_none(const NetworkInput& input, int64_t num_classes);
+
 struct ResidualBlockOptions {
   int64_t in_channels = 0;
   int64_t out_channels = 0;

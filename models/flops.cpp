@@ -15,8 +15,23 @@ double elements(const c10::IValue& value) {
   return value.isTensor() ? static_cast<double>(value.toTensor().numel()) : 0.0;
 }
 
+// in: input, weight, bias, stride, padding, dilation, ... of aten::convolution. Transposed ones are not used here.
+double convolution_operations(c10::ArrayRef<const c10::IValue> in) {
+  const torch::Tensor input = in[0].toTensor(), weight = in[1].toTensor();
+  const auto stride = in[3].toIntVector(), padding = in[4].toIntVector();
+  const auto dilation = in[5].toIntVector();
+  auto operations = 2.0 * static_cast<double>(input.size(0) * weight.numel());
+  for (size_t i = 0; i < stride.size(); ++i) {
+    const auto dim = static_cast<int64_t>(i) + 2;
+    const int64_t reach = dilation[i] * (weight.size(dim) - 1) + 1;
+    operations *= static_cast<double>((input.size(dim) + 2 * padding[i] - reach) / stride[i] + 1);
+  }
+  return operations;
+}
+
 double operations(const char* name, c10::ArrayRef<const c10::IValue> in) {
   const auto is = [name](const char* other) { return std::strcmp(name, other) == 0; };
+  if (is("aten::convolution")) return convolution_operations(in);
   if (is("aten::mm") || is("aten::bmm")) {
     return 2.0 * elements(in[0]) * static_cast<double>(in[1].toTensor().size(-1));
   }
@@ -29,34 +44,19 @@ double operations(const char* name, c10::ArrayRef<const c10::IValue> in) {
   return 0.0;
 }
 
-// A convolution's count needs its output, so it is taken when the call ends.
-double convolution_operations(const at::RecordFunction& call) {
-  if (std::strcmp(call.name(), "aten::convolution") != 0) return 0.0;
-  const auto in = call.inputs();
-  const auto out = call.outputs();
-  if (in.size() < 2 || out.empty() || !out[0].isTensor()) return 0.0;
-  const torch::Tensor weight = in[1].toTensor();
-  return 2.0 * elements(out[0]) * static_cast<double>(weight.numel() / weight.size(0));
-}
-
 std::unique_ptr<at::ObserverContext> on_enter(const at::RecordFunction& call) {
   const auto in = call.inputs();
   if (current_count != nullptr && !in.empty()) *current_count += operations(call.name(), in);
   return nullptr;
 }
 
-void on_exit(const at::RecordFunction& call, at::ObserverContext*) {
-  if (current_count != nullptr) *current_count += convolution_operations(call);
-}
-
 class CountingScope {
  public:
   explicit CountingScope(double* count)
       : outer_(current_count),
-        handle_(at::addThreadLocalCallback(at::RecordFunctionCallback(on_enter, on_exit)
-                                               .needsInputs(true)
-                                               .needsOutputs(true)
-                                               .scopes({at::RecordScope::FUNCTION}))) {
+        handle_(at::addThreadLocalCallback(
+            at::RecordFunctionCallback(on_enter).needsInputs(true).scopes(
+                {at::RecordScope::FUNCTION}))) {
     current_count = count;
   }
   ~CountingScope() {

@@ -28,11 +28,19 @@ std::shared_ptr<ScoreNetwork> make_mlp(const ModelOptions& options, c10::IntArra
   return network;
 }
 
+std::shared_ptr<ScoreNetwork> make_dit(const ModelOptions& options, c10::IntArrayRef shape) {
+  check_dims("dit", shape, 3, "(C, H, W)");
+  auto network = std::make_shared<DiTImpl>(options.dit, shape[0]);
+  initialise_weights(*network, options.seed, WeightLaw::xavier_uniform,
+                     {"modulation.weight", "final.weight"});
+  return network;
+}
+
 struct Entry {
   const char* name;
   std::shared_ptr<ScoreNetwork> (*make)(const ModelOptions&, c10::IntArrayRef);
 };
-constexpr Entry kNetworks[] = {{"unet", make_unet}, {"mlp", make_mlp}};
+constexpr Entry kNetworks[] = {{"unet", make_unet}, {"dit", make_dit}, {"mlp", make_mlp}};
 
 }  // namespace
 

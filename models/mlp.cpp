@@ -7,7 +7,6 @@
 #include "framework/core/check.hpp"
 #include "models/blocks.hpp"
 #include "models/embedding.hpp"
-#include "models/unet.hpp"
 
 namespace scorenet::models {
 namespace {
