@@ -27,7 +27,8 @@ void add_verbs(CLI::App& app, scorenet::launch::Task& task) {
 int main(int argc, char** argv) {
   using namespace scorenet::launch;
   scorenet::tune_allocator();
-  CLI::App app("scorenet: distributed training and evaluation of score networks (diffusion models)", "scorenet");
+  CLI::App app("scorenet: distributed training and evaluation of score networks (diffusion models)",
+               "scorenet");
   Task task;
   add_verbs(app, task);
   try {

@@ -8,8 +8,10 @@
 namespace scorenet::launch {
 
 void add_model_options(CLI::App* verb, ModelArguments& arguments) {
-  auto* network = verb->add_option("--network", arguments.network, "snapshot (.safetensors) of a trained network");
-  auto* config = verb->add_option("--config", arguments.config, "config of an analytic model (model.type = gaussian_mixture)");
+  auto* network = verb->add_option("--network", arguments.network,
+                                   "snapshot (.safetensors) of a trained network");
+  auto* config = verb->add_option("--config", arguments.config,
+                                  "config of an analytic model (model.type = gaussian_mixture)");
   network->excludes(config);
   config->excludes(network);
 }
@@ -20,7 +22,9 @@ LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
     return {std::move(snapshot.model), std::move(snapshot.example_shape)};
   }
   if (arguments.config.empty()) {
-    throw ConfigError("no model: give --network SNAPSHOT.safetensors, or --config FILE.toml for an analytic model.");
+    throw ConfigError(
+        "no model: give --network SNAPSHOT.safetensors, or --config FILE.toml for an analytic "
+        "model.");
   }
   const config::Config config = config::parse_file(arguments.config);
   if (config.model.type != "gaussian_mixture") {

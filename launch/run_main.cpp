@@ -28,9 +28,11 @@ Failure failure_of(const std::exception_ptr& error) {
   } catch (const Error& e) {
     return {e.exit_code(), e.what()};
   } catch (const std::bad_alloc&) {
-    return {ExitCode::usage, "out of memory: use a smaller train.micro_batch, eval.micro_batch or network."};
+    return {ExitCode::usage,
+            "out of memory: use a smaller train.micro_batch, eval.micro_batch or network."};
   } catch (const std::exception& e) {
-    return {ExitCode::usage, "internal error: " + first_line(e.what()) + ". Please report it with the command."};
+    return {ExitCode::usage,
+            "internal error: " + first_line(e.what()) + ". Please report it with the command."};
   }
 }
 
@@ -47,7 +49,8 @@ void report(const Failure& failure, const comm::Communicator& comm) {
   }
   // What every rank saw, rank zero tells, and it ends the job within this time.
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
-  std::cerr << "[rank " << comm.rank() << ' ' << host_name() << "] " << failure.sentence << std::endl;
+  std::cerr << "[rank " << comm.rank() << ' ' << host_name() << "] " << failure.sentence
+            << std::endl;
 }
 
 }  // namespace
@@ -78,7 +81,8 @@ bool launched_as_other_rank() {
 
 void use_threads(int64_t asked, const comm::Communicator& comm) {
   const auto cores = static_cast<int64_t>(std::max(1u, std::thread::hardware_concurrency()));
-  torch::set_num_threads(static_cast<int>(asked > 0 ? asked : std::max<int64_t>(1, cores / comm.local_size())));
+  torch::set_num_threads(
+      static_cast<int>(asked > 0 ? asked : std::max<int64_t>(1, cores / comm.local_size())));
 }
 
 }  // namespace scorenet::launch

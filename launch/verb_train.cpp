@@ -35,16 +35,20 @@ comm::CommOptions comm_options(const config::Config& c) {
 
 void check_duration(const config::Config& c) {
   if (config::total_steps(c.train) > 0) return;
-  throw ConfigError("train.steps and train.duration_kimg are both 0: say how long to train, for example --train.steps 1000.");
+  throw ConfigError(
+      "train.steps and train.duration_kimg are both 0: say how long to train, for example "
+      "--train.steps 1000.");
 }
 
-ExitCode train(const config::Config& config, const TrainArguments& arguments, comm::Communicators& comms) {
+ExitCode train(const config::Config& config, const TrainArguments& arguments,
+               comm::Communicators& comms) {
   config::validate(config, comms.host->size());
   check_duration(config);
   use_threads(config.run.threads, *comms.host);
   train::Trainer trainer(config, arguments.outdir, comms, device_for_rank(*comms.host));
   if (!arguments.dry_run) return trainer.run();
-  if (comms.host->rank() == 0) std::cout << config::to_toml(config) << "\n" << trainer.start_block() << std::endl;
+  if (comms.host->rank() == 0)
+    std::cout << config::to_toml(config) << "\n" << trainer.start_block() << std::endl;
   return ExitCode::done;
 }
 
@@ -55,14 +59,17 @@ void add_train_verb(CLI::App& app, Task& task) {
   CLI::App* verb = app.add_subcommand("train", "train a network; the same command again resumes");
   verb->add_option("config", arguments->config_path, "experiment (TOML)")->required();
   verb->add_option("--outdir", arguments->outdir, "run folder; made if missing")->required();
-  verb->add_flag("-n,--dry-run", arguments->dry_run, "check everything, print the resolved config and sizes, train nothing");
+  verb->add_flag("-n,--dry-run", arguments->dry_run,
+                 "check everything, print the resolved config and sizes, train nothing");
   verb->allow_extras();
   verb->footer(config::help_text);
   verb->callback([verb, arguments, &task] {
     config::Config config = config::parse_file(arguments->config_path);
     config::apply_overrides(config, verb->remaining());
     task.comm = comm_options(config);
-    task.action = [config, arguments](comm::Communicators& comms) { return train(config, *arguments, comms); };
+    task.action = [config, arguments](comm::Communicators& comms) {
+      return train(config, *arguments, comms);
+    };
   });
 }
 

@@ -17,7 +17,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 diffusion::Decoder decoder_for(const std::string& name, bool discrete) {
   if (name == "auto") return discrete ? diffusion::Decoder::discrete : diffusion::Decoder::flat;
@@ -26,7 +28,8 @@ diffusion::Decoder decoder_for(const std::string& name, bool discrete) {
 
 // uint8 to [-1, 1]; continuous data as it stands. An analytic model works in float64.
 torch::Tensor model_input(const torch::Tensor& examples, const ScoreModel& model) {
-  const auto x = examples.scalar_type() == torch::kUInt8 ? data::scale_to_unit_range(examples) : examples;
+  const auto x =
+      examples.scalar_type() == torch::kUInt8 ? data::scale_to_unit_range(examples) : examples;
   return x.to(model.device, model.is_analytic() ? torch::kFloat64 : torch::kFloat32);
 }
 
@@ -40,7 +43,8 @@ torch::Tensor row_of(const diffusion::LikelihoodResult& result) {
   return torch::stack(columns, 1);
 }
 
-MetricReport report_of(const std::string& name, const Metric& metric, const torch::Tensor& all_rows, double seconds) {
+MetricReport report_of(const std::string& name, const Metric& metric, const torch::Tensor& all_rows,
+                       double seconds) {
   const int64_t width = all_rows.size(1);
   const auto rows = all_rows.index({all_rows.select(1, width - 1) == 1});
   MetricReport r;
@@ -56,14 +60,16 @@ MetricReport report_of(const std::string& name, const Metric& metric, const torc
   return r;
 }
 
-MetricReport evaluate_metric(const std::string& name, const ScoreModel& model, data::ImageDataset& dataset, int64_t n,
+MetricReport evaluate_metric(const std::string& name, const ScoreModel& model,
+                             data::ImageDataset& dataset, int64_t n,
                              const EvaluationOptions& options, comm::Communicator& comm) {
   const Metric metric = find_metric(name);
   const bool discrete = dataset.kind() == data::DataKind::discrete;
   const auto start = Clock::now();
   const auto width = static_cast<int64_t>(metric.terms.size()) + 4;
   const auto compute = [&](int64_t first, int64_t count) {
-    if (seconds_since(start) > options.time_budget_s) return torch::zeros({count, width}, torch::kFloat64);
+    if (seconds_since(start) > options.time_budget_s)
+      return torch::zeros({count, width}, torch::kFloat64);
     const auto slots = slot_range(first, count);
     const data::Batch batch = dataset.read(slots);
     const bool conditional = !model.is_analytic() && model.config.model.num_classes > 0;
@@ -78,8 +84,9 @@ MetricReport evaluate_metric(const std::string& name, const ScoreModel& model, d
 void check_fit(const ScoreModel& model, const data::ImageDataset& dataset) {
   if (model.is_analytic()) {
     if (model.mixture->dims() == dataset.dims()) return;
-    throw ShapeError(model.name + ": a mixture in " + std::to_string(model.mixture->dims()) + " dimensions, but " +
-                     dataset.path() + " has examples of " + std::to_string(dataset.dims()) + ". Give data that fits.");
+    throw ShapeError(model.name + ": a mixture in " + std::to_string(model.mixture->dims()) +
+                     " dimensions, but " + dataset.path() + " has examples of " +
+                     std::to_string(dataset.dims()) + ". Give data that fits.");
   }
   if (model.config.model.num_classes > 0) dataset.check_labels(model.config.model.num_classes);
 }
@@ -92,17 +99,20 @@ std::string number(const char* format, double value) {
 
 }  // namespace
 
-double MetricReport::nats_mean() const { return nats.numel() ? nats.mean().item<double>() : std::nan(""); }
+double MetricReport::nats_mean() const {
+  return nats.numel() ? nats.mean().item<double>() : std::nan("");
+}
 
 double MetricReport::nats_stderr() const {
   if (nats.numel() < 2) return 0;
   return nats.std().item<double>() / std::sqrt(static_cast<double>(nats.numel()));
 }
 
-EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset, const EvaluationOptions& options,
-                          comm::Communicator& comm) {
+EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
+                          const EvaluationOptions& options, comm::Communicator& comm) {
   check_fit(model, dataset);
-  for (const auto& name : options.metrics) find_metric(name);  // a wrong name is told before hours of work
+  for (const auto& name : options.metrics)
+    find_metric(name);  // a wrong name is told before hours of work
   EvaluationReport report;
   report.network = model.name;
   report.data = dataset.path();
@@ -133,14 +143,16 @@ nlohmann::ordered_json to_json(const EvaluationReport& report) {
   nlohmann::ordered_json metrics = nlohmann::ordered_json::object();
   for (const MetricReport& m : report.metrics) {
     nlohmann::ordered_json terms = nlohmann::ordered_json::object();
-    for (const auto& [name, values] : m.terms) terms[name] = values.numel() ? values.mean().item<double>() : 0.0;
+    for (const auto& [name, values] : m.terms)
+      terms[name] = values.numel() ? values.mean().item<double>() : 0.0;
     nlohmann::ordered_json entry;
     entry["kind"] = diffusion::name_of(m.kind);
     entry["n"] = m.nats.numel();
     entry["nats_mean"] = m.nats_mean();
     entry["nats_stderr"] = m.nats_stderr();
     entry["bits_per_dim"] = nullptr;
-    if (report.discrete) entry["bits_per_dim"] = diffusion::bits_per_dim(m.nats_mean(), report.dims);
+    if (report.discrete)
+      entry["bits_per_dim"] = diffusion::bits_per_dim(m.nats_mean(), report.dims);
     entry["terms"] = terms;
     entry["nfe"] = m.nfe;
     entry["seconds"] = m.seconds;
@@ -162,11 +174,12 @@ std::string summary(const EvaluationReport& report) {
   std::string text;
   for (const MetricReport& m : report.metrics) {
     const double scale = report.discrete ? diffusion::bits_per_dim(1.0, report.dims) : 1.0;
-    text += (text.empty() ? "" : "\n") + m.name + " " + number("%.4f", scale * m.nats_mean()) + " +- " +
-            number("%.4f", scale * m.nats_stderr()) + (report.discrete ? " bits/dim (" : " nats (") +
-            diffusion::name_of(m.kind);
+    text += (text.empty() ? "" : "\n") + m.name + " " + number("%.4f", scale * m.nats_mean()) +
+            " +- " + number("%.4f", scale * m.nats_stderr()) +
+            (report.discrete ? " bits/dim (" : " nats (") + diffusion::name_of(m.kind);
     for (const auto& [name, values] : m.terms) {
-      text += ", " + name + " " + number("%.4f", values.numel() ? scale * values.mean().item<double>() : 0.0);
+      text += ", " + name + " " +
+              number("%.4f", values.numel() ? scale * values.mean().item<double>() : 0.0);
     }
     text += "; n " + std::to_string(m.nats.numel()) + ", nfe " + number("%.1f", m.nfe) + ", " +
             number("%.1f", m.seconds) + " s)";
@@ -178,7 +191,9 @@ std::vector<std::pair<std::string, double>> headline(const EvaluationReport& rep
   std::vector<std::pair<std::string, double>> out;
   for (const MetricReport& m : report.metrics) {
     out.emplace_back(m.name + "_nats", m.nats_mean());
-    if (report.discrete) out.emplace_back(m.name + "_bits_per_dim", diffusion::bits_per_dim(m.nats_mean(), report.dims));
+    if (report.discrete)
+      out.emplace_back(m.name + "_bits_per_dim",
+                       diffusion::bits_per_dim(m.nats_mean(), report.dims));
   }
   return out;
 }

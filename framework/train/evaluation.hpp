@@ -26,14 +26,15 @@ struct EvaluationOptions {
   int64_t time_samples = 4;      // times drawn for each example
   std::string decoder = "auto";  // auto: 256 levels for uint8 data, flat for continuous
   bool exact = false;            // quadrature instead of draws, for low-dimensional models
-  double time_budget_s = std::numeric_limits<double>::infinity();  // then what is done by then is reported
+  double time_budget_s =
+      std::numeric_limits<double>::infinity();  // then what is done by then is reported
 };
 
 /// One metric over the examples, in the order of the data set.
 struct MetricReport {
   std::string name;
   diffusion::ResultKind kind = diffusion::ResultKind::bound;
-  torch::Tensor nats;  // (n) float64
+  torch::Tensor nats;                                        // (n) float64
   std::vector<std::pair<std::string, torch::Tensor>> terms;  // each (n) float64
   double nfe = 0;      // denoiser evaluations an example, mean
   double seconds = 0;  // wall clock
@@ -53,8 +54,8 @@ struct EvaluationReport {
 
 /// Collective over `comm`. Throws ConfigError for an unknown metric (listing the known) or one that cannot be computed
 /// as asked, ShapeError if data and model do not fit.
-EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset, const EvaluationOptions& options,
-                          comm::Communicator& comm);
+EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
+                          const EvaluationOptions& options, comm::Communicator& comm);
 
 /// What the [eval] table asks of the trainer.
 EvaluationOptions training_evaluation(const config::EvalConfig& config);

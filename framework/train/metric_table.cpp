@@ -10,7 +10,9 @@ namespace {
 
 using diffusion::LikelihoodResult;
 
-diffusion::DrawOptions draws(const EvaluationOptions& options) { return {options.seed, options.time_samples}; }
+diffusion::DrawOptions draws(const EvaluationOptions& options) {
+  return {options.seed, options.time_samples};
+}
 
 LikelihoodResult elbo(const MetricInput& in) {
   const auto& schedule = *in.model.schedule;
@@ -20,8 +22,10 @@ LikelihoodResult elbo(const MetricInput& in) {
 
 LikelihoodResult elbo_stepwise(int64_t steps, const MetricInput& in) {
   const auto& schedule = *in.model.schedule;
-  if (in.options.exact) return diffusion::elbo_stepwise_exact(in.denoiser, schedule, in.decoder, steps, in.x0);
-  return diffusion::elbo_stepwise(in.denoiser, schedule, in.decoder, steps, in.x0, in.slots, draws(in.options));
+  if (in.options.exact)
+    return diffusion::elbo_stepwise_exact(in.denoiser, schedule, in.decoder, steps, in.x0);
+  return diffusion::elbo_stepwise(in.denoiser, schedule, in.decoder, steps, in.x0, in.slots,
+                                  draws(in.options));
 }
 
 // The T of "elbo-T", 0 if the name is no such.
@@ -41,7 +45,9 @@ Metric find_metric(const std::string& name) {
   if (const int64_t steps = steps_of(name)) {
     return {bound_terms, [steps](const MetricInput& in) { return elbo_stepwise(steps, in); }};
   }
-  throw ConfigError("--metrics: '" + name + "' is not known. Known are elbo and elbo-T for a number T of steps, such as elbo-1000.");
+  throw ConfigError(
+      "--metrics: '" + name +
+      "' is not known. Known are elbo and elbo-T for a number T of steps, such as elbo-1000.");
 }
 
 }  // namespace scorenet::train

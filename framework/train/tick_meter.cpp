@@ -26,16 +26,21 @@ double TickMeter::seconds() const {
   return std::max(all - maintenance_, 1e-9);
 }
 
-double TickMeter::images_per_sec() const { return static_cast<double>(steps_ * batch_size_) / seconds(); }
+double TickMeter::images_per_sec() const {
+  return static_cast<double>(steps_ * batch_size_) / seconds();
+}
 
-double TickMeter::mean_loss() const { return counted_ ? loss_ / static_cast<double>(counted_) : std::nan(""); }
+double TickMeter::mean_loss() const {
+  return counted_ ? loss_ / static_cast<double>(counted_) : std::nan("");
+}
 
 Tick TickMeter::take() {
   Tick t;
   t.loss = mean_loss();
   t.grad_norm = counted_ ? grad_norm_ / static_cast<double>(counted_) : std::nan("");
   for (int q = 0; q < 4; ++q) {
-    t.loss_quartile[q] = quartile_count_[q] > 0 ? quartile_loss_[q] / quartile_count_[q] : std::nan("");
+    t.loss_quartile[q] =
+        quartile_count_[q] > 0 ? quartile_loss_[q] / quartile_count_[q] : std::nan("");
   }
   t.learning_rate = learning_rate_;
   t.images_per_sec = images_per_sec();

@@ -19,16 +19,17 @@ namespace scorenet::train {
 
 /// What all ranks know after a step; equal on all of them.
 struct StepReport {
-  double loss = 0;                    // mean over the global batch, nats per dimension
-  double quartile_loss[4] = {};       // sums over the examples in each quarter of the log-SNR range, cleanest first
+  double loss = 0;  // mean over the global batch, nats per dimension
+  double quartile_loss[4] =
+      {};  // sums over the examples in each quarter of the log-SNR range, cleanest first
   double quartile_count[4] = {};
-  double grad_norm = 0;               // before clipping
+  double grad_norm = 0;  // before clipping
   double learning_rate = 0;
-  double data_wait_seconds = 0;       // mean over ranks
-  double comm_exposed_seconds = 0;    // mean over ranks
-  bool skipped = false;               // something was not finite: weights untouched
-  bool stop = false;                  // some rank asked to stop
-  std::string trouble;                // skipped: which rank, samples and times
+  double data_wait_seconds = 0;     // mean over ranks
+  double comm_exposed_seconds = 0;  // mean over ranks
+  bool skipped = false;             // something was not finite: weights untouched
+  bool stop = false;                // some rank asked to stop
+  std::string trouble;              // skipped: which rank, samples and times
 };
 
 /// What a step changes.
@@ -41,7 +42,8 @@ struct TrainState {
 class TrainStep {
  public:
   /// All arguments must outlive this.
-  TrainStep(const ScoreModel& model, TrainState state, reduce::GradientReducer& reducer, comm::Communicator& comm);
+  TrainStep(const ScoreModel& model, TrainState state, reduce::GradientReducer& reducer,
+            comm::Communicator& comm);
 
   /// Collective. `step` counts from 0. stop_wanted: this rank was asked to stop (by a signal).
   StepReport run(const data::LoadedBatch& loaded, int64_t step, bool stop_wanted);

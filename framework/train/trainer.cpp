@@ -1,6 +1,9 @@
 #include "framework/train/trainer.hpp"
 
-#include <fstream>
+#include <unistd.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "framework/comm/fingerprint.hpp"
@@ -8,6 +11,7 @@
 #include "framework/config/fields.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
+#include "framework/core/check.hpp"
 #include "framework/data/png.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/train/checkpoint_state.hpp"
@@ -25,7 +29,8 @@ AdamWOptions adamw_options(const config::TrainConfig& c) {
 
 std::vector<EmaProfile> ema_profiles(const config::EmaConfig& c) {
   std::vector<EmaProfile> profiles;
-  for (const double decay : c.decays) profiles.push_back({EmaProfile::Kind::constant, decay, c.ramp_up});
+  for (const double decay : c.decays)
+    profiles.push_back({EmaProfile::Kind::constant, decay, c.ramp_up});
   return profiles;
 }
 
@@ -34,8 +39,6 @@ reduce::ReducerOptions reducer_options(const config::CommConfig& c) {
   return {{bytes(c.bucket_mb), bytes(c.first_bucket_mb), bytes(c.last_bucket_mb)}};
 }
 
-std::vector<torch::Tensor> trainable(const FlatParameters& parameters) { return parameters.parameters(); }
-
 data::DatasetOptions dataset_options(const config::Config& c) {
   data::DatasetOptions o;
   o.labels = c.data.labels;
@@ -43,10 +46,13 @@ data::DatasetOptions dataset_options(const config::Config& c) {
   return o;
 }
 
-ScoreModel trainable_model(const config::Config& config, c10::IntArrayRef example_shape, torch::Device device) {
+ScoreModel trainable_model(const config::Config& config, c10::IntArrayRef example_shape,
+                           torch::Device device) {
   if (config.model.type == "gaussian_mixture") {
-    throw ConfigError("model.type = gaussian_mixture: an analytic model has no weights to train. Give it to evaluate "
-                      "or sample with --config.");
+    throw ConfigError(
+        "model.type = gaussian_mixture: an analytic model has no weights to train. Give it to "
+        "evaluate "
+        "or sample with --config.");
   }
   return build_model(config, example_shape, device);
 }
@@ -64,8 +70,8 @@ std::string tensor_digest(const torch::Tensor& t) {
 
 }  // namespace
 
-Trainer::Trainer(const config::Config& config, const std::filesystem::path& outdir, comm::Communicators& comms,
-                 torch::Device device)
+Trainer::Trainer(const config::Config& config, const std::filesystem::path& outdir,
+                 comm::Communicators& comms, torch::Device device)
     : config_(config),
       folder_(outdir),
       comms_(comms),
@@ -76,14 +82,15 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       parameters_(*model_.network),
       optimizer_(parameters_, adamw_options(config.train)),
       ema_(parameters_.values(), ema_profiles(config.ema)),
-      reducer_(trainable(parameters_), parameters_.gradients(), parameters_.layout(), comms.bulk(),
-               reducer_options(config.comm)),
+      reducer_(parameters_.parameters(), parameters_.gradients(), parameters_.layout(),
+               comms.bulk(), reducer_options(config.comm)),
       step_(model_, {parameters_, optimizer_, ema_}, reducer_, comm_),
       meter_(config.train.batch_size) {
   model_.name = outdir.string();
   if (config.data.labels) dataset_.check_labels(config.model.num_classes);
   if (config.eval.every > 0) {
-    held_out_ = std::make_unique<data::ImageDataset>(config.data.path, config.eval.split, dataset_options(config));
+    held_out_ = std::make_unique<data::ImageDataset>(config.data.path, config.eval.split,
+                                                     dataset_options(config));
   }
   check_same_on_all_ranks();
   resume();
@@ -91,7 +98,8 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
 
 void Trainer::check_same_on_all_ranks() {
   comm::Fingerprint mine = {{"program", SCORENET_VERSION}};
-  for (const config::Field& field : config::fields(config_)) mine.push_back({field.name, config::value_string(field)});
+  for (const config::Field& field : config::fields(config_))
+    mine.push_back({field.name, config::value_string(field)});
   mine.push_back({"data set's fingerprint", dataset_.fingerprint()});
   mine.push_back({"initial weights' digest", tensor_digest(parameters_.values())});
   comm::check_same_on_all_ranks(comm_, mine);
@@ -110,33 +118,41 @@ std::string Trainer::start_block() const {
   std::ostringstream out;
   const auto& shape = dataset_.example_shape();
   out << "output folder   " << folder_.root().string() << "\n"
-      << "data            " << dataset_.path() << " /" << dataset_.split() << ": " << dataset_.size() << " x "
-      << shape_string(shape) << (dataset_.has_labels() ? ", labels" : ", no labels") << "\n"
-      << "network         " << config_.model.type << ", " << parameters_.layout().total << " parameters, "
-      << models::forward_gflops(*model_.network, shape) << " GFLOP a forward pass of one image\n"
-      << "diffusion       " << config_.diffusion.schedule << ", predicts " << config_.diffusion.prediction << ", loss "
-      << config_.diffusion.loss << ", times " << config_.diffusion.time_sampling << "\n"
-      << "ranks           " << comm_.size() << " (" << comm_.local_size() << " on this host), device "
-      << model_.device.str() << ", " << torch::get_num_threads() << " threads each\n"
+      << "data            " << dataset_.path() << " /" << dataset_.split() << ": "
+      << dataset_.size() << " x " << shape_string(shape)
+      << (dataset_.has_labels() ? ", labels" : ", no labels") << "\n"
+      << "network         " << config_.model.type << ", "
+      << models::parameter_count(*model_.network) << " parameters, "
+      << models::forward_flops(*model_.network, shape) * 1e-9
+      << " GFLOP a forward pass of one image\n"
+      << "diffusion       " << config_.diffusion.schedule << ", predicts "
+      << config_.diffusion.prediction << ", loss " << config_.diffusion.loss << ", times "
+      << config_.diffusion.time_sampling << "\n"
+      << "ranks           " << comm_.size() << " (" << comm_.local_size()
+      << " on this host), device " << model_.device.str() << ", " << torch::get_num_threads()
+      << " threads each\n"
       << "batch           " << config_.train.batch_size << " = " << comm_.size() << " ranks x "
-      << (config_.train.batch_size + comm_.size() - 1) / comm_.size() << ", precision " << config_.train.precision
-      << "\n"
+      << (config_.train.batch_size + comm_.size() - 1) / comm_.size() << ", precision "
+      << config_.train.precision << "\n"
       << "gradients       " << reducer_.buckets().size() << " buckets\n"
-      << "time limits     start " << config_.comm.start_timeout_s << " s, step " << config_.comm.train_timeout_s
-      << " s, evaluation " << config_.eval.time_budget_s << " s, save " << config_.comm.save_timeout_s << " s\n"
-      << "duration        " << total_steps_ << " steps = "
-      << static_cast<double>(total_steps_ * config_.train.batch_size) / 1000.0 << " kimg"
-      << (progress_.step ? ", resumed at step " + std::to_string(progress_.step) : "");
+      << "time limits     start " << config_.comm.start_timeout_s << " s, step "
+      << config_.comm.train_timeout_s << " s, evaluation " << config_.eval.time_budget_s
+      << " s, save " << config_.comm.save_timeout_s << " s\n"
+      << "duration        " << total_steps_
+      << " steps = " << static_cast<double>(total_steps_ * config_.train.batch_size) / 1000.0
+      << " kimg" << (progress_.step ? ", resumed at step " + std::to_string(progress_.step) : "");
   return out.str();
 }
 
 void Trainer::start_logs() {
   if (comm_.rank() != 0) return;
   files::write_file_atomically(folder_.config(), config::to_toml(config_));
-  const bool bar = config_.run.progress == "bar" || (config_.run.progress == "auto" && isatty(STDERR_FILENO));
+  const bool bar =
+      config_.run.progress == "bar" || (config_.run.progress == "auto" && isatty(STDERR_FILENO));
   log_.emplace(folder_, progress_.step, total_steps_, bar);
   log_->line(start_block());
-  if (dataset_.kind() == data::DataKind::discrete && config_.eval.samples > 0 && progress_.step == 0) {
+  if (dataset_.kind() == data::DataKind::discrete && config_.eval.samples > 0 &&
+      progress_.step == 0) {
     const int64_t count = std::min(config_.eval.samples, dataset_.size());
     data::write_png_grid(folder_.reals(), dataset_.read(slot_range(0, count)).examples, 8);
   }
@@ -148,9 +164,10 @@ ExitCode Trainer::run() {
   // From here on the data set belongs to the loader's thread.
   loader_ = std::make_unique<data::BatchLoader>(
       [this](const std::vector<int64_t>& indices) { return dataset_.read(indices); },
-      data::GlobalSampler(dataset_.size(), {static_cast<uint64_t>(config_.train.seed), true, dataset_.block_rows(),
-                                            config_.data.shuffle_window}),
-      data::LoaderOptions{config_.train.batch_size, comm_.rank(), comm_.size(), config_.data.prefetch, config_.data.flip,
+      data::GlobalSampler(dataset_.size(), {static_cast<uint64_t>(config_.train.seed), true,
+                                            dataset_.block_rows(), config_.data.shuffle_window}),
+      data::LoaderOptions{config_.train.batch_size, comm_.rank(), comm_.size(),
+                          config_.data.prefetch, config_.data.flip,
                           static_cast<uint64_t>(config_.train.seed)},
       progress_.step);
   comm_.set_phase(comm::Phase::train);
@@ -174,12 +191,16 @@ void Trainer::take_step(const StopSignal& stop) {
   const bool last = progress_.step == total_steps_;
   if (is_due(config_.comm.check_every)) check_weights_equal();
   if (log_) {
-    const double left = static_cast<double>((total_steps_ - progress_.step) * config_.train.batch_size);
-    log_->progress(progress_.step, meter_.images_per_sec(), meter_.mean_loss(), left / meter_.images_per_sec());
+    const double left =
+        static_cast<double>((total_steps_ - progress_.step) * config_.train.batch_size);
+    log_->progress(progress_.step, meter_.images_per_sec(), meter_.mean_loss(),
+                   left / meter_.images_per_sec());
   }
   if (is_due(config_.run.tick) || last || stop_asked_) report_tick();
-  if (is_due(config_.checkpoint.every) || last || stop_asked_) meter_.add_maintenance(seconds_of([&] { save(); }));
-  if (held_out_ && (is_due(config_.eval.every) || last)) meter_.add_maintenance(seconds_of([&] { evaluate(); }));
+  if (is_due(config_.checkpoint.every) || last || stop_asked_)
+    meter_.add_maintenance(seconds_of([&] { save(); }));
+  if (held_out_ && (is_due(config_.eval.every) || last))
+    meter_.add_maintenance(seconds_of([&] { evaluate(); }));
 }
 
 void Trainer::handle_trouble(const StepReport& report) {
@@ -191,18 +212,22 @@ void Trainer::handle_trouble(const StepReport& report) {
   ++progress_.skipped_in_a_row;
   const std::string sentence = "step " + std::to_string(progress_.step) + ": " + report.trouble;
   if (config_.train.on_nonfinite == "halt") {
-    throw NotFiniteError(sentence + " the weights are those of the step before. Lower train.learning_rate, check the data, or set "
+    throw NotFiniteError(sentence +
+                         " the weights are those of the step before. Lower train.learning_rate, "
+                         "check the data, or set "
                          "train.on_nonfinite = skip.");
   }
   if (progress_.skipped_in_a_row >= config_.train.max_skipped) {
     throw NotFiniteError(sentence + " " + std::to_string(progress_.skipped_in_a_row) +
-                         " steps in a row were left out (train.max_skipped). Lower train.learning_rate or check the data.");
+                         " steps in a row were left out (train.max_skipped). Lower "
+                         "train.learning_rate or check the data.");
   }
   if (log_) log_->line(sentence + " step left out on all ranks");
 }
 
 double Trainer::wall_seconds() const {
-  return progress_.total_sec + std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+  return progress_.total_sec +
+         std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
 }
 
 void Trainer::report_tick() {
@@ -213,7 +238,8 @@ void Trainer::report_tick() {
   tick.skipped = progress_.skipped;
   tick.cpu_mem_gb = resident_memory_gb();
   tick.total_sec = wall_seconds();
-  tick.eta_sec = static_cast<double>((total_steps_ - progress_.step) * config_.train.batch_size) / tick.images_per_sec;
+  tick.eta_sec = static_cast<double>((total_steps_ - progress_.step) * config_.train.batch_size) /
+                 tick.images_per_sec;
   log_->tick(tick);
 }
 
@@ -229,8 +255,8 @@ void Trainer::save() {
                     {progress_.step, progress_.skipped, wall_seconds(), {}});
     for (size_t i = 0; i < ema_.profiles().size(); ++i) {
       const std::string label = "ema" + ema_name(ema_.profiles()[i]);
-      save_snapshot(folder_.snapshot(progress_.step, label), config_, dataset_.example_shape(), parameters_,
-                    ema_.averages()[i], {progress_.step, label});
+      save_snapshot(folder_.snapshot(progress_.step, label), config_, dataset_.example_shape(),
+                    parameters_, ema_.averages()[i], {progress_.step, label});
     }
   }
   comm_.barrier("checkpoint saved").wait();
@@ -250,20 +276,22 @@ void Trainer::evaluate() {
 }
 
 void Trainer::evaluate_weights(const std::string& weights, bool on_all_ranks) {
-  comm::SingleCommunicator alone;
-  comm::Communicator& comm = on_all_ranks ? comm_ : alone;
+  const auto alone = comm::make_single_communicator();
+  comm::Communicator& comm = on_all_ranks ? comm_ : *alone;
   const torch::NoGradGuard no_grad;
   if (config_.eval.samples > 0 && dataset_.example_shape().size() == 3) {
     diffusion::SamplerOptions sampler;
     sampler.name = config_.eval.sampler;
     sampler.steps = config_.eval.sampler_steps;
     sampler.final = "denoised";
-    const auto samples = generate(model_, dataset_.example_shape(), slot_range(0, config_.eval.samples), sampler, {},
-                                  config_.eval.micro_batch, comm);
+    const auto samples =
+        generate(model_, dataset_.example_shape(), slot_range(0, config_.eval.samples), sampler, {},
+                 config_.eval.micro_batch, comm);
     if (log_) data::write_png_grid(folder_.grid(progress_.step, weights), to_pixels(samples.x), 8);
   }
   if (!weights.empty()) return;  // the bound is the moving average's
-  const EvaluationReport report = train::evaluate(model_, *held_out_, training_evaluation(config_.eval), comm);
+  const EvaluationReport report =
+      train::evaluate(model_, *held_out_, training_evaluation(config_.eval), comm);
   if (!log_) return;
   files::write_file_atomically(folder_.evaluation(progress_.step), to_json(report).dump(2) + "\n");
   for (const auto& [name, value] : headline(report)) log_->metric(progress_.step, name, value);

@@ -22,8 +22,8 @@ class Trainer {
  public:
   /// Opens the data, builds the network, compares all of it over the ranks, and takes up the newest intact checkpoint of
   /// `outdir`, if there is one. Collective. Throws ConfigError, DataError, CheckpointError, CommError.
-  Trainer(const config::Config& config, const std::filesystem::path& outdir, comm::Communicators& comms,
-          torch::Device device);
+  Trainer(const config::Config& config, const std::filesystem::path& outdir,
+          comm::Communicators& comms, torch::Device device);
 
   /// What --dry-run prints, and what stands at the head of a log. Rank zero's view.
   std::string start_block() const;
@@ -33,10 +33,10 @@ class Trainer {
 
  private:
   struct Progress {
-    int64_t step = 0;       // optimizer steps finished
-    int64_t skipped = 0;    // of them, left out
+    int64_t step = 0;     // optimizer steps finished
+    int64_t skipped = 0;  // of them, left out
     int64_t skipped_in_a_row = 0;
-    double total_sec = 0;   // wall clock before this start
+    double total_sec = 0;  // wall clock before this start
   };
 
   void check_same_on_all_ranks();
