@@ -27,7 +27,8 @@ auto as_checkpoint_error(const Work& work) {
 }
 
 bool is_step_name(const std::string& name) {
-  return !name.empty() &&
+  // 18 digits at most: such a number fits int64.
+  return !name.empty() && name.size() <= 18 &&
          std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
@@ -67,8 +68,8 @@ std::string name_in_latest(const fs::path& root) {
 void replace_folder(const fs::path& temporary, const fs::path& target, files::FileLayer& layer) {
   if (!fs::exists(target)) return files::publish(temporary, target, layer);
   const auto aside = files::temporary_sibling(target);
-  files::publish(target, aside, layer);
   try {
+    files::publish(target, aside, layer);
     files::publish(temporary, target, layer);
   } catch (const files::FileError&) {
     std::error_code ignored;
