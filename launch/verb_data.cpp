@@ -61,6 +61,10 @@ void add_output_options(CLI::App* verb, const Arguments& arguments) {
 
 void convert(DataArguments& arguments) {
   const auto& options = arguments.options;
+  if (options.test > 0 && (!arguments.idx.empty() || !arguments.cifar10.empty())) {
+    throw ConfigError("--test " + std::to_string(options.test) +
+                      ": this set has a test file of its own. Leave --test out.");
+  }
   if (!arguments.idx.empty()) data::convert_idx(arguments.idx, options);
   if (!arguments.cifar10.empty()) data::convert_cifar10(arguments.cifar10, options);
   if (!arguments.folder.empty()) data::convert_folder(arguments.folder, options);

@@ -172,6 +172,11 @@ void convert_folder(const fs::path& folder, const ConvertOptions& options) {
   for (const char* name : {"train", "validation", "test"}) {
     if (fs::is_directory(folder / name)) given.push_back(folder / name);
   }
+  if (!given.empty() && (options.validation.value_or(0) > 0 || options.test > 0)) {
+    throw ConfigError(folder.string() +
+                      ": has folders for its splits, so --validation and --test do not apply. "
+                      "Leave them out.");
+  }
   const auto classes = class_names(given.empty() ? std::vector<fs::path>{folder} : given);
   std::vector<NamedSplit> splits;
   Geometry geometry;

@@ -12,8 +12,9 @@ namespace scorenet::test {
 
 class TemporaryFolder {
  public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "scorenet-test-XXXXXX").string();
+  explicit TemporaryFolder(
+      const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
+    std::string name = (parent / "scorenet-test-XXXXXX").string();
     path_ = ::mkdtemp(name.data());
   }
   ~TemporaryFolder() {
@@ -29,6 +30,12 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
+
+/// A parent for tests that sync many small files: in memory, where there is such a place, a sync costs nothing.
+inline std::filesystem::path memory_or_disk() {
+  const std::filesystem::path memory = "/dev/shm";
+  return ::access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path();
+}
 
 inline void write_bytes(const std::filesystem::path& path, std::string_view bytes) {
   std::filesystem::create_directories(path.parent_path());

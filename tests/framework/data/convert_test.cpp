@@ -223,6 +223,8 @@ TEST_F(FolderTest, FoldersNamedAsSplitsAreTheSplitsAndOneColourImageMakesAllColo
   EXPECT_EQ(opened("train").example_shape(), (std::vector<int64_t>{3, 4, 3}));
   EXPECT_EQ(opened("test").read({0}).labels[0].item<int64_t>(), 1);
   EXPECT_TRUE(opened("test").read({0}).examples.eq(3).all().item<bool>());
+  EXPECT_ERROR(convert_folder(folder_.path() / "images", options(1)), ConfigError, "--validation",
+               "do not apply");
 }
 
 TEST_F(FolderTest, FilesThatDoNotFitAreNamed) {
