@@ -35,6 +35,7 @@ Communicators make_communicators(const CommOptions& options) {
                       ": unknown; expected one of auto, single, mpi, nccl.");
   }
   Communicators result;
+  result.vitals = std::make_shared<Vitals>();
   const bool use_mpi =
       backend == "mpi" || backend == "nccl" || (backend == "auto" && started_by_a_launcher());
   if (!use_mpi) {
@@ -44,10 +45,23 @@ Communicators make_communicators(const CommOptions& options) {
   }
   result.environment = std::make_unique<MpiEnvironment>();
   check_slurm_tasks(result.environment->size());
-  result.host =
-      make_mpi_communicator(*result.environment, {options.limits, options.chunk_elements});
+  if (options.recorded_operations > 0) {
+    result.recorder = std::make_shared<FlightRecorder>(size_t(options.recorded_operations));
+  }
+  MpiOptions mpi;
+  mpi.limits = options.limits;
+  mpi.check_collectives = options.check_collectives;
+  mpi.vitals = result.vitals;
+  mpi.recorder = result.recorder;
+  result.host = make_mpi_communicator(*result.environment, mpi);
   if (backend == "nccl") {
-    result.device = make_nccl_communicator(*result.host, {options.limits, options.compute_stream});
+    result.device = make_nccl_communicator(
+        *result.host, {options.limits, options.compute_stream, result.recorder});
+  }
+  if (options.heartbeat_limit_s > 0) {
+    HeartbeatOptions beat;
+    beat.limit_s = options.heartbeat_limit_s;
+    result.heartbeat = start_heartbeat(*result.environment, result.vitals, result.recorder, beat);
   }
   return result;
 }

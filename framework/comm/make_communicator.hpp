@@ -6,6 +6,8 @@
 #include <string>
 
 #include "framework/comm/communicator.hpp"
+#include "framework/comm/flight_recorder.hpp"
+#include "framework/comm/heartbeat.hpp"
 #include "framework/comm/mpi_communicator.hpp"
 
 namespace scorenet::comm {
@@ -15,7 +17,12 @@ struct CommOptions {
   /// (gradients over NCCL, all else over MPI).
   std::string backend = "auto";
   PhaseLimits limits{};
-  int64_t chunk_elements = MpiOptions{}.chunk_elements;
+  /// A frozen rank is found and named after this many seconds; 0: no heartbeat.
+  double heartbeat_limit_s = 60;
+  /// Debug mode: compare every collective over the ranks (MpiOptions::check_collectives).
+  bool check_collectives = false;
+  /// Operations that the flight recorder keeps; 0: no recorder.
+  int64_t recorded_operations = 4096;
   /// See NcclOptions::compute_stream.
   void* (*compute_stream)() = nullptr;
 };
@@ -26,6 +33,9 @@ struct Communicators {
   std::unique_ptr<MpiEnvironment> environment;  // null without MPI
   std::unique_ptr<Communicator> host;           // host memory: control, start-up, evaluation
   std::unique_ptr<Communicator> device;         // device memory, only with nccl
+  std::unique_ptr<Heartbeat> heartbeat;         // null for one process
+  std::shared_ptr<Vitals> vitals;               // never null; the trainer sets the step
+  std::shared_ptr<FlightRecorder> recorder;     // may be null; the trainer sets where it dumps
 
   /// Where gradients travel.
   Communicator& bulk() const { return device ? *device : *host; }

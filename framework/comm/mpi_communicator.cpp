@@ -8,50 +8,16 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <thread>
 #include <vector>
 
+#include "framework/comm/all_reduce_thread.hpp"
 #include "framework/comm/host_reduce.hpp"
-#include "framework/comm/operation.hpp"
-#include "framework/core/error.hpp"
+#include "framework/comm/mpi_detail.hpp"
 
 namespace scorenet::comm {
 namespace {
-
-std::string error_text(int code) {
-  std::array<char, MPI_MAX_ERROR_STRING> text{};
-  int length = 0;
-  MPI_Error_string(code, text.data(), &length);
-  return {text.data(), size_t(length)};
-}
-
-void check(int code, const std::string& what) {
-  if (code != MPI_SUCCESS) throw CommError(what + ": " + error_text(code) + ".");
-}
-
-void check(int code, const Operation& operation) {
-  if (code != MPI_SUCCESS) check(code, describe(operation));
-}
-
-// The types MPI cannot add travel as 16-bit words and are reduced by our own operations.
-MPI_Datatype mpi_type(DataType type) {
-  switch (type) {
-    case DataType::uint8:
-      return MPI_UINT8_T;
-    case DataType::int32:
-      return MPI_INT32_T;
-    case DataType::int64:
-      return MPI_INT64_T;
-    case DataType::float16:
-    case DataType::bfloat16:
-      return MPI_UINT16_T;
-    case DataType::float32:
-      return MPI_FLOAT;
-    case DataType::float64:
-      return MPI_DOUBLE;
-  }
-  throw CommError("MPI: unknown data type " + std::to_string(int(type)) + ".");
-}
 
 template <DataType type, ReduceOp op>
 void reduce_callback(void* in, void* inout, int* count, MPI_Datatype*) {
@@ -90,14 +56,21 @@ class HalfOps {
 struct Shared {
   Place place;
   PhaseLimits limits;
-  std::atomic<Phase> phase{Phase::start};
+  std::shared_ptr<Vitals> vitals;
+  std::shared_ptr<FlightRecorder> recorder;
+  std::unique_ptr<AllReduceThread> thread;  // null where MPI takes one thread only
   // After one failure the peers are out of step: nothing more is waited for.
   std::atomic<bool> failed{false};
+
+  [[noreturn]] void fail(const Operation& operation, const std::string& reason) {
+    failed = true;
+    if (recorder) recorder->dump();
+    throw CommError(describe(operation) + " on " + describe(place) + ": " + reason);
+  }
 };
 
-/// Leaves the core to others while nothing arrives: gives way at first, naps once the operation is
-/// late (rank zero evaluates), for 1/100 of the time already waited. "Late": later than at 100
-/// MB/s.
+/// Leaves the core to others while nothing arrives: gives way at first, naps once the operation is late (rank zero
+/// evaluates), for 1/100 of the time already waited. "Late": later than at 100 MB/s.
 void idle(double elapsed_s, int64_t bytes) {
   const double late_s = elapsed_s - 0.5 - double(bytes) / 100e6;
   if (late_s <= 0) {
@@ -107,38 +80,20 @@ void idle(double elapsed_s, int64_t bytes) {
   }
 }
 
-class MpiWork final : public Work::State {
+/// An operation under way; how it is polled is the subclass's business.
+class MpiWork : public Work::State {
  public:
-  MpiWork(std::shared_ptr<Shared> shared, Operation operation, std::vector<MPI_Request> requests)
-      : shared_(std::move(shared)),
-        operation_(std::move(operation)),
-        requests_(std::move(requests)),
-        start_(Clock::now()) {}
-
-  ~MpiWork() override {
-    if (done_ || shared_->failed) return;
-    try {
-      wait();
-    } catch (const CommError& e) {
-      std::fprintf(stderr, "%s\n", e.what());
-    }
+  MpiWork(std::shared_ptr<Shared> shared, Operation operation)
+      : shared_(std::move(shared)), operation_(std::move(operation)), start_(Clock::now()) {
+    if (shared_->recorder) record_ = shared_->recorder->start(operation_);
   }
 
   void wait() override {
     const auto wait_start = Clock::now();
     while (!is_done()) {
       const double elapsed_s = seconds_since(wait_start);
-      const double limit_s = shared_->limits.of(shared_->phase);
-      if (elapsed_s > limit_s) {
-        std::array<char, 160> text{};
-        std::snprintf(
-            text.data(), text.size(),
-            "no answer from the other ranks for %.1f s (limit of phase %s: %g s), %.1f s "
-            "after its start. A rank is lost, frozen or does something else; see its log.",
-            elapsed_s, name(shared_->phase.load()), limit_s, seconds_since(start_));
-        fail(text.data());
-      }
-      idle(elapsed_s, operation_.bytes());
+      if (elapsed_s > shared_->limits.of(shared_->vitals->phase)) too_late(elapsed_s);
+      rest(elapsed_s);
     }
   }
 
@@ -148,41 +103,105 @@ class MpiWork final : public Work::State {
       throw CommError(describe(operation_) + " on " + describe(shared_->place) +
                       ": given up, because an earlier operation failed.");
     }
-    int flag = 0;
-    const int code =
-        MPI_Testall(int(requests_.size()), requests_.data(), &flag, MPI_STATUSES_IGNORE);
-    if (code != MPI_SUCCESS) fail(error_text(code));
-    done_ = flag != 0;
+    try {
+      done_ = poll();
+    } catch (const CommError& e) {
+      shared_->fail(operation_, e.what());
+    }
+    if (done_ && shared_->recorder) shared_->recorder->finish(record_);
     return done_;
   }
 
- private:
-  [[noreturn]] void fail(const std::string& reason) {
-    shared_->failed = true;
-    throw CommError(describe(operation_) + " on " + describe(shared_->place) + ": " + reason);
+ protected:
+  virtual bool poll() = 0;
+  /// What a wait does between two polls.
+  virtual void rest(double elapsed_s) { idle(elapsed_s, operation_.bytes()); }
+
+  /// For destructors: an operation nobody waited for is waited for; errors can only be printed.
+  void finish_quietly() noexcept {
+    if (done_ || shared_->failed) return;
+    try {
+      wait();
+    } catch (const CommError& e) {
+      std::fprintf(stderr, "%s\n", e.what());
+    }
   }
 
   std::shared_ptr<Shared> shared_;
   Operation operation_;
-  std::vector<MPI_Request> requests_;
+
+ private:
+  [[noreturn]] void too_late(double elapsed_s) {
+    const Phase phase = shared_->vitals->phase;
+    std::array<char, 256> text{};
+    std::snprintf(
+        text.data(), text.size(),
+        "no answer from the other ranks for %.1f s (limit of phase %s: %g s), %.1f s after "
+        "its start. A rank is lost, frozen or does something else; see its log.",
+        elapsed_s, name(phase), shared_->limits.of(phase), seconds_since(start_));
+    shared_->fail(operation_, text.data());
+  }
+
   Clock::time_point start_;
+  int64_t record_ = 0;
   bool done_ = false;
+};
+
+class RequestWork final : public MpiWork {
+ public:
+  RequestWork(std::shared_ptr<Shared> shared, Operation operation,
+              std::vector<MPI_Request> requests)
+      : MpiWork(std::move(shared), std::move(operation)), requests_(std::move(requests)) {}
+  ~RequestWork() override { finish_quietly(); }
+
+ private:
+  bool poll() override {
+    int flag = 0;
+    check(MPI_Testall(int(requests_.size()), requests_.data(), &flag, MPI_STATUSES_IGNORE),
+          "MPI_Testall");
+    return flag != 0;
+  }
+
+  std::vector<MPI_Request> requests_;
+};
+
+class ThreadedWork final : public MpiWork {
+ public:
+  ThreadedWork(std::shared_ptr<Shared> shared, Operation operation, std::function<void()> run)
+      : MpiWork(std::move(shared), std::move(operation)),
+        task_(shared_->thread->push(std::move(run))) {}
+  ~ThreadedWork() override { finish_quietly(); }
+
+ private:
+  bool poll() override {
+    const bool done = shared_->thread->is_done(*task_);
+    if (done && !task_->error.empty()) throw CommError(task_->error);
+    return done;
+  }
+  void rest(double) override { shared_->thread->wait(*task_, 0.1); }
+
+  std::shared_ptr<AllReduceThread::Task> task_;
 };
 
 class MpiCommunicator final : public Communicator {
  public:
-  explicit MpiCommunicator(const MpiOptions& options)
-      : shared_(std::make_shared<Shared>()), chunk_(options.chunk_elements) {
-    if (chunk_ < 1 || chunk_ > INT32_MAX) {
-      throw CommError("MPI: chunk_elements " + std::to_string(chunk_) +
+  MpiCommunicator(const MpiOptions& options, bool thread_multiple)
+      : options_(options), shared_(std::make_shared<Shared>()) {
+    if (chunk() < 1 || chunk() > INT32_MAX) {
+      throw CommError("MPI: chunk_elements " + std::to_string(chunk()) +
                       " must be between 1 and 2147483647.");
     }
-    check(MPI_Comm_dup(MPI_COMM_WORLD, &comm_), "MPI_Comm_dup");
-    MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
+    comm_ = duplicate();
+    thread_comm_ = duplicate();
     MPI_Comm_rank(comm_, &shared_->place.rank);
     MPI_Comm_size(comm_, &shared_->place.size);
     shared_->limits = options.limits;
     shared_->place.host = host_name();
+    shared_->vitals = options.vitals ? options.vitals : std::make_shared<Vitals>();
+    shared_->recorder = options.recorder;
+    if (thread_multiple && size() > 1) {
+      shared_->thread = std::make_unique<AllReduceThread>(thread_comm_);
+    }
     MPI_Comm host = MPI_COMM_NULL;
     check(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank(), MPI_INFO_NULL, &host),
           "MPI_Comm_split_type");
@@ -193,18 +212,31 @@ class MpiCommunicator final : public Communicator {
 
   ~MpiCommunicator() override {
     // Freeing is collective in spirit: pointless once a peer may be gone.
-    if (!shared_->failed) MPI_Comm_free(&comm_);
+    if (shared_->failed) return;
+    shared_->thread.reset();
+    MPI_Comm_free(&comm_);
+    MPI_Comm_free(&thread_comm_);
   }
 
   int rank() const override { return shared_->place.rank; }
   int size() const override { return shared_->place.size; }
   int local_rank() const override { return local_rank_; }
   int local_size() const override { return local_size_; }
-  void set_phase(Phase phase) override { shared_->phase = phase; }
+  void set_phase(Phase phase) override { shared_->vitals->phase = phase; }
 
   Work all_reduce(Buffer buffer, ReduceOp op, std::string_view tag) override {
     const Operation operation{"all_reduce", sequence_++, std::string(tag),
                               buffer.type,  op,          buffer.count};
+    if (shared_->thread && buffer.bytes() >= options_.threaded_bytes) {
+      announce(operation);
+      return Work(std::make_unique<ThreadedWork>(shared_, operation, [this, buffer, op] {
+        for_chunks(buffer, [&](void* data, int count) {
+          check(MPI_Allreduce(MPI_IN_PLACE, data, count, mpi_type(buffer.type),
+                              mpi_op(buffer.type, op), thread_comm_),
+                "MPI_Allreduce");
+        });
+      }));
+    }
     return start(operation, [&](std::vector<MPI_Request>& requests) {
       for_chunks(buffer, [&](void* data, int count) {
         check(MPI_Iallreduce(MPI_IN_PLACE, data, count, mpi_type(buffer.type),
@@ -231,7 +263,7 @@ class MpiCommunicator final : public Communicator {
                               in.type,          op,          in.count};
     check_parts(operation, shared_->place, out, in);
     return start(operation, [&](std::vector<MPI_Request>& requests) {
-      if (out.count <= chunk_) {
+      if (out.count <= chunk()) {
         check(MPI_Ireduce_scatter_block(in.data, out.data, int(out.count), mpi_type(in.type),
                                         mpi_op(in.type, op), comm_, &requests.emplace_back()),
               operation);
@@ -256,7 +288,7 @@ class MpiCommunicator final : public Communicator {
     const Operation operation{"all_gather", sequence_++, std::string(tag), in.type, {}, in.count};
     check_parts(operation, shared_->place, in, out);
     return start(operation, [&](std::vector<MPI_Request>& requests) {
-      if (in.count <= chunk_) {
+      if (in.count <= chunk()) {
         check(MPI_Iallgather(in.data, int(in.count), mpi_type(in.type), out.data, int(in.count),
                              mpi_type(in.type), comm_, &requests.emplace_back()),
               operation);
@@ -287,12 +319,14 @@ class MpiCommunicator final : public Communicator {
   }
 
  private:
-  static std::string host_name() {
-    std::array<char, MPI_MAX_PROCESSOR_NAME> text{};
-    int length = 0;
-    MPI_Get_processor_name(text.data(), &length);
-    return {text.data(), size_t(length)};
+  static MPI_Comm duplicate() {
+    MPI_Comm comm = MPI_COMM_NULL;
+    check(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
+    MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+    return comm;
   }
+
+  int64_t chunk() const { return options_.chunk_elements; }
 
   static void* at(const Buffer& buffer, int64_t element) {
     return static_cast<char*>(buffer.data) + element * size_in_bytes(buffer.type);
@@ -309,22 +343,73 @@ class MpiCommunicator final : public Communicator {
 
   template <typename Call>
   void for_chunks(const Buffer& buffer, Call call) const {
-    for (int64_t first = 0; first < buffer.count; first += chunk_) {
-      call(at(buffer, first), int(std::min(chunk_, buffer.count - first)));
+    for (int64_t first = 0; first < buffer.count; first += chunk()) {
+      call(at(buffer, first), int(std::min(chunk(), buffer.count - first)));
     }
   }
 
   template <typename Launch>
   Work start(const Operation& operation, Launch launch) {
+    announce(operation);
     std::vector<MPI_Request> requests;
     launch(requests);
-    return Work(std::make_unique<MpiWork>(shared_, operation, std::move(requests)));
+    return Work(std::make_unique<RequestWork>(shared_, operation, std::move(requests)));
   }
 
+  /// Before every operation: the others may be told, and in debug mode must agree.
+  void announce(const Operation& operation) {
+    if (shared_->failed) {
+      throw CommError(describe(operation) + " on " + describe(shared_->place) +
+                      ": not started, because an earlier operation failed.");
+    }
+    ++shared_->vitals->operations;
+    if (options_.check_collectives) compare(operation);
+  }
+
+  /// What all ranks must share about an operation, and the tag for people.
+  struct Card {
+    int64_t sequence = 0;
+    int64_t count = 0;
+    int32_t type = 0;
+    int32_t op = 0;
+    int32_t root = 0;
+    std::array<char, 20> kind{};
+    std::array<char, 80> tag{};
+  };
+
+  void compare(const Operation& operation) {
+    Card mine{operation.sequence,
+              operation.count,
+              int32_t(operation.type),
+              int32_t(operation.op),
+              operation.root,
+              {},
+              {}};
+    std::snprintf(mine.kind.data(), mine.kind.size(), "%s", operation.kind.c_str());
+    std::snprintf(mine.tag.data(), mine.tag.size(), "%s", operation.tag.c_str());
+    std::vector<Card> all(static_cast<size_t>(size()));
+    std::vector<MPI_Request> requests(1);
+    check(MPI_Iallgather(&mine, int(sizeof mine), MPI_BYTE, all.data(), int(sizeof mine), MPI_BYTE,
+                         comm_, requests.data()),
+          operation);
+    RequestWork(shared_, operation, std::move(requests)).wait();
+    const auto from = [](const Card& card) {
+      return Operation{card.kind.data(),  card.sequence, card.tag.data(), DataType(card.type),
+                       ReduceOp(card.op), card.count,    card.root};
+    };
+    for (size_t r = 1; r < all.size(); ++r) {
+      if (fits(from(all[0]), from(all[r]))) continue;
+      shared_->fail(operation, "mismatched collectives: rank 0 does " + describe(from(all[0])) +
+                                   ", rank " + std::to_string(r) + " does " +
+                                   describe(from(all[r])) + ".");
+    }
+  }
+
+  MpiOptions options_;
   std::shared_ptr<Shared> shared_;
   HalfOps half_ops_;
   MPI_Comm comm_ = MPI_COMM_NULL;
-  int64_t chunk_;
+  MPI_Comm thread_comm_ = MPI_COMM_NULL;
   int64_t sequence_ = 0;
   int local_rank_ = 0;
   int local_size_ = 1;
@@ -358,9 +443,9 @@ std::string MpiEnvironment::library() const {
   return {text.data(), size_t(length)};
 }
 
-std::unique_ptr<Communicator> make_mpi_communicator(const MpiEnvironment&,
+std::unique_ptr<Communicator> make_mpi_communicator(const MpiEnvironment& environment,
                                                     const MpiOptions& options) {
-  return std::make_unique<MpiCommunicator>(options);
+  return std::make_unique<MpiCommunicator>(options, environment.thread_multiple());
 }
 
 }  // namespace scorenet::comm

@@ -5,11 +5,13 @@
 // MPI.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 
 #include "framework/comm/communicator.hpp"
+#include "framework/comm/flight_recorder.hpp"
 
 namespace scorenet::comm {
 
@@ -38,10 +40,27 @@ class MpiEnvironment {
   int size_ = 1;
 };
 
+/// What this rank is doing, for the heartbeat to tell the others.
+struct Vitals {
+  std::atomic<Phase> phase{Phase::start};
+  std::atomic<int64_t> step{-1};       // set by the trainer
+  std::atomic<int64_t> operations{0};  // collectives started
+};
+
 struct MpiOptions {
   PhaseLimits limits{};
   /// Largest number of elements given to one MPI call, whose counts are `int`. Small in tests.
   int64_t chunk_elements = int64_t{1} << 30;
+  /// All-reduces of at least this many bytes run on a thread of their own (all_reduce_thread.hpp) where MPI allows
+  /// that, others through MPI_Iallreduce.
+  int64_t threaded_bytes = int64_t{64} << 10;
+  /// Debug mode: every operation is compared over all ranks before it starts, and one that does not fit is printed from
+  /// both sides. Costs an exchange of 128 bytes a rank and keeps the ranks in step.
+  bool check_collectives = false;
+  /// Shared with the heartbeat, null: own.
+  std::shared_ptr<Vitals> vitals{};
+  /// Notes every operation and is dumped on failure. Null: none.
+  std::shared_ptr<FlightRecorder> recorder{};
 };
 
 /// A communicator over all ranks of MPI_COMM_WORLD (a duplicate, so that nobody else's messages

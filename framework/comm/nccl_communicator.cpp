@@ -86,9 +86,11 @@ struct Shared {
   std::atomic<Phase> phase{Phase::start};
   std::atomic<bool> failed{false};
   ncclComm_t comm = nullptr;
+  std::shared_ptr<FlightRecorder> recorder;
 
   [[noreturn]] void fail(const std::string& what, const std::string& reason) {
     failed = true;
+    if (recorder) recorder->dump();
     throw CommError(what + " on " + describe(place) + ": " + reason);
   }
 
@@ -114,7 +116,9 @@ struct Shared {
 class NcclWork final : public Work::State {
  public:
   NcclWork(std::shared_ptr<Shared> shared, Operation operation, Event end)
-      : shared_(std::move(shared)), operation_(std::move(operation)), end_(std::move(end)) {}
+      : shared_(std::move(shared)), operation_(std::move(operation)), end_(std::move(end)) {
+    if (shared_->recorder) record_ = shared_->recorder->start(operation_);
+  }
 
   ~NcclWork() override {
     if (done_ || shared_->failed) return;
@@ -146,7 +150,10 @@ class NcclWork final : public Work::State {
                       ": given up, because an earlier operation failed.");
     }
     const cudaError_t code = cudaEventQuery(end_.get());
-    if (code == cudaSuccess) return done_ = true;
+    if (code == cudaSuccess) {
+      if (shared_->recorder) shared_->recorder->finish(record_);
+      return done_ = true;
+    }
     if (code != cudaErrorNotReady) {
       shared_->fail(describe(operation_),
                     std::string("CUDA says ") + cudaGetErrorString(code) + ".");
@@ -163,6 +170,7 @@ class NcclWork final : public Work::State {
   std::shared_ptr<Shared> shared_;
   Operation operation_;
   Event end_;
+  int64_t record_ = 0;
   bool done_ = false;
 };
 
@@ -211,6 +219,7 @@ class NcclCommunicator final : public Communicator {
         exceptions_at_start_(std::uncaught_exceptions()) {
     shared_->place = {bootstrap.rank(), bootstrap.size(), "device"};
     shared_->limits = options.limits;
+    shared_->recorder = options.recorder;
     const int version = checked_version();
     check_devices_and_versions(bootstrap, version);
     create();

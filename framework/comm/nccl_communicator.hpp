@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "framework/comm/communicator.hpp"
+#include "framework/comm/flight_recorder.hpp"
 
 namespace scorenet::comm {
 
@@ -14,6 +15,8 @@ struct NcclOptions {
   /// The cudaStream_t whose earlier work produces the buffers, asked at every operation. Empty: the
   /// default stream.
   std::function<void*()> compute_stream{};
+  /// Notes every operation and is dumped on failure. Null: none.
+  std::shared_ptr<FlightRecorder> recorder{};
 };
 
 /// Whether this program was built with NCCL.

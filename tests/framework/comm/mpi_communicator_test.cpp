@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <numeric>
 #include <thread>
 #include <vector>
@@ -55,6 +56,88 @@ TEST(MpiCommunicator, CutsTransfersThatOneCallCannotTake) {
   EXPECT_THAT(part, testing::Each(n * c->rank() + n * (n - 1) / 2));
 }
 
+TEST(MpiCommunicator, LargeSumsGoThroughTheThreadAndOverlap) {
+  // 100,000 elements, larger than threaded_bytes: element i of rank r is r + i mod 7 (exact in float32).
+  const MpiEnvironment environment;
+  MpiOptions options = quick();
+  options.chunk_elements = 30'000;
+  options.recorder = std::make_shared<FlightRecorder>();
+  const auto c = make_mpi_communicator(environment, options);
+  const int n = c->size();
+  std::vector<std::vector<float>> buffers(3, std::vector<float>(100'000));
+  std::vector<Work> work;
+  for (auto& b : buffers) {
+    for (size_t i = 0; i < b.size(); ++i) b[i] = float(c->rank() + int(i % 7));
+    work.push_back(c->all_reduce({b.data(), 100'000, DataType::float32}, ReduceOp::sum, "big"));
+  }
+  // Small operations may be started and finished meanwhile.
+  int32_t one = 1;
+  c->all_reduce({&one, 1, DataType::int32}, ReduceOp::sum, "small").wait();
+  EXPECT_EQ(one, n);
+  for (Work& w : work) w.wait();
+  for (const auto& b : buffers) {
+    for (const size_t i : {size_t{0}, size_t{29'999}, size_t{30'000}, size_t{99'999}}) {
+      EXPECT_EQ(b[i], float(n * (n - 1) / 2 + n * int(i % 7)));
+    }
+  }
+  const auto entries = options.recorder->entries();
+  ASSERT_EQ(entries.size(), 4u);
+  for (const FlightEntry& e : entries) EXPECT_GE(e.end_s, e.start_s);
+  EXPECT_EQ(entries[3].operation.tag, "small");
+}
+
+std::string mismatch_message(Communicator& c, const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const CommError& e) {
+    return e.what();
+  }
+  return "no error on rank " + std::to_string(c.rank());
+}
+
+TEST(MpiCommunicator, DebugModePrintsMismatchedCollectivesFromBothSides) {
+  const MpiEnvironment environment;
+  if (environment.size() == 1) GTEST_SKIP() << "nobody to differ from";
+  MpiOptions options = quick();
+  options.check_collectives = true;
+  testing_support::check_collectives(*make_mpi_communicator(environment, options));
+  std::vector<float> v(8);
+  const auto by_kind = make_mpi_communicator(environment, options);
+  EXPECT_THAT(mismatch_message(*by_kind,
+                               [&] {
+                                 const Buffer b{v.data(), 8, DataType::float32};
+                                 if (by_kind->rank() == 1) {
+                                   by_kind->broadcast(b, 0, "weights").wait();
+                                 } else {
+                                   by_kind->all_reduce(b, ReduceOp::sum, "gradients").wait();
+                                 }
+                               }),
+              AllOf(HasSubstr("rank 0 does all_reduce 0 (gradients, sum of 8 float32"),
+                    HasSubstr("rank 1 does broadcast 0 (weights, 8 float32")));
+  const auto by_size = make_mpi_communicator(environment, options);
+  EXPECT_THAT(mismatch_message(*by_size,
+                               [&] {
+                                 by_size
+                                     ->all_reduce({v.data(), 7 + (by_size->rank() == 1 ? 1 : 0),
+                                                   DataType::float32},
+                                                  ReduceOp::sum, "gradients")
+                                     .wait();
+                               }),
+              AllOf(HasSubstr("sum of 7 float32"), HasSubstr("sum of 8 float32")));
+  // One rank does an extra one: the others are already at the next.
+  const auto by_order = make_mpi_communicator(environment, options);
+  EXPECT_THAT(mismatch_message(*by_order,
+                               [&] {
+                                 if (by_order->rank() == 1) by_order->barrier("evaluation").wait();
+                                 by_order
+                                     ->all_reduce({v.data(), 8, DataType::float32}, ReduceOp::sum,
+                                                  "gradients")
+                                     .wait();
+                               }),
+              AllOf(HasSubstr("rank 0 does all_reduce 0"),
+                    HasSubstr("rank 1 does barrier 0 (evaluation)")));
+}
+
 TEST(MpiCommunicator, RefusesAChunkThatIsNoCount) {
   const MpiEnvironment environment;
   MpiOptions options = quick();
@@ -86,8 +169,7 @@ TEST(MpiCommunicator, AMissingRankIsAnErrorWithinTheLimitOfThePhase) {
     EXPECT_GE(seconds_since(start), 0.3);
     EXPECT_LT(seconds_since(start), 5);
     // After one failure nothing is waited for again.
-    auto next = impatient->barrier("next");
-    EXPECT_THROW(next.wait(), CommError);
+    EXPECT_THROW(impatient->barrier("next").wait(), CommError);
     EXPECT_LT(seconds_since(start), 5);
   }
   patient->barrier("all done").wait();
