@@ -171,6 +171,45 @@ TEST(Loss, TheSampledStepIsAnUnbiasedEstimateOfTheStepwiseSum) {
   }
 }
 
+TEST(Loss, LuosThreeFormsOfADenoisingStepHaveOneValueAndOneGradient) {
+  // 2208.11970 with al = alpha_t^2 / alpha_s^2, Ab = alpha^2, sigma_q^2 = (1 - al)(1 - Ab_s) / (1 - Ab_t): weights
+  // Ab_s (1 - al)^2 / (1 - Ab_t)^2, (1 - al)^2 / ((1 - Ab_t) al) and (1 - al)^2 / al over 2 sigma_q^2 on the errors of x0, noise and
+  // score. The network says x0_hat = w x_t; its noise and score are the same statement.
+  const auto schedule = schedule_named("vp_linear");
+  const auto step = torch::tensor({3, 7}, torch::kInt64);
+  const auto grid = time_grid(*schedule, 10);
+  const NoiseLevel t = schedule->at(grid.index_select(0, step)),
+                   s = schedule->at(grid.index_select(0, step - 1));
+  const auto ab_t = t.alpha.square(), ab_s = s.alpha.square(), al = ab_t / ab_s;
+  const auto sigma_q2 = (1 - al) * (1 - ab_s) / (1 - ab_t);
+  const auto weight = [&](Prediction p) { return step_weight({p, 0.5}, *schedule, 10, step); };
+  const auto ones = torch::ones({2}, torch::kFloat64);
+  expect_close(
+      weight(Prediction::x0) / (ab_s * (1 - al).square() / (1 - ab_t).square() / (2 * sigma_q2)),
+      ones, 1e-11);
+  expect_close(weight(Prediction::eps) / ((1 - al).square() / ((1 - ab_t) * al) / (2 * sigma_q2)),
+               ones, 1e-11);
+  expect_close(weight(Prediction::score) / ((1 - al).square() / al / (2 * sigma_q2)), ones, 1e-11);
+
+  const auto law = gaussian({0.5, 0}, {0.3, 2});
+  const auto [x0, eps] = draws(*law, 2);
+  torch::Tensor value, gradient;
+  for (const Prediction prediction : {Prediction::x0, Prediction::eps, Prediction::score}) {
+    const auto w = torch::full({1}, 0.6, torch::kFloat64).requires_grad_();
+    const Denoiser linear = [&](const torch::Tensor& x, const NoiseLevel& level) -> Denoised {
+      const auto a = level.alpha.view({-1, 1}), b = level.sigma.view({-1, 1});
+      return {w * x, (x - a * w * x) / b};
+    };
+    const Parametrisation p{prediction, 0.5};
+    const auto loss = stepwise_loss_per_example(network_of(linear, p, *schedule), p, *schedule, 10,
+                                                x0, step, eps);
+    const auto slope = torch::autograd::grad({loss.sum()}, {w})[0];
+    if (!value.defined()) value = loss.detach(), gradient = slope;
+    expect_close(loss.detach() / value, ones, 1e-11, name_of(prediction));
+    EXPECT_NEAR((slope / gradient).item<double>(), 1, 1e-11) << name_of(prediction);
+  }
+}
+
 TEST(Loss, MoreStepsNeverLoosenTheBoundAndTheirLimitIsTheContinuousTerm) {
   // The T-step term is a right Riemann sum in snr of the falling function mse_x / 2, so doubling T never raises it.
   const std::vector<double> variances{0.7};
