@@ -15,16 +15,19 @@ double elements(const c10::IValue& value) {
   return value.isTensor() ? static_cast<double>(value.toTensor().numel()) : 0.0;
 }
 
-// in: input, weight, bias, stride, padding, dilation, ... of aten::convolution. Transposed ones are not used here.
+// in: input, weight, bias, stride, padding, dilation, ... of aten::convolution, the lists with one entry for all
+// dimensions or one each. Transposed convolutions are not used here.
 double convolution_operations(c10::ArrayRef<const c10::IValue> in) {
   const torch::Tensor input = in[0].toTensor(), weight = in[1].toTensor();
-  const auto stride = in[3].toIntVector(), padding = in[4].toIntVector();
-  const auto dilation = in[5].toIntVector();
+  const auto entry = [&](size_t list, int64_t dim) {
+    const auto values = in[list].toIntVector();
+    return values.size() == 1 ? values[0] : values[static_cast<size_t>(dim) - 2];
+  };
   auto operations = 2.0 * static_cast<double>(input.size(0) * weight.numel());
-  for (size_t i = 0; i < stride.size(); ++i) {
-    const auto dim = static_cast<int64_t>(i) + 2;
-    const int64_t reach = dilation[i] * (weight.size(dim) - 1) + 1;
-    operations *= static_cast<double>((input.size(dim) + 2 * padding[i] - reach) / stride[i] + 1);
+  for (int64_t dim = 2; dim < input.dim(); ++dim) {
+    const int64_t reach = entry(5, dim) * (weight.size(dim) - 1) + 1;
+    const int64_t steps = (input.size(dim) + 2 * entry(4, dim) - reach) / entry(3, dim);
+    operations *= static_cast<double>(steps + 1);
   }
   return operations;
 }
