@@ -25,6 +25,8 @@ struct TrainArguments {
 comm::CommOptions comm_options(const config::Config& c) {
   comm::CommOptions o;
   o.backend = c.comm.backend;
+  o.heartbeat_limit_s = c.comm.heartbeat_limit_s;
+  o.check_collectives = c.comm.check_collectives;
   o.limits.start = c.comm.start_timeout_s;
   o.limits.train = c.comm.train_timeout_s;
   o.limits.save = c.comm.save_timeout_s;

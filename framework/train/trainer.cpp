@@ -107,6 +107,9 @@ void Trainer::check_same_on_all_ranks() {
 
 void Trainer::resume() {
   if (comm_.rank() == 0) folder_.create();
+  if (comms_.recorder) {
+    comms_.recorder->set_dump(folder_.flight_record(comm_.rank()), {comm_.rank(), comm_.size(), ""});
+  }
   const auto found = restore_checkpoint(folder_, config_, {parameters_, optimizer_, ema_}, comm_);
   progress_ = {found.step, found.skipped, 0, found.total_sec};
   if (comm_.rank() == 0) {
@@ -185,6 +188,7 @@ bool Trainer::is_due(int64_t every) const { return every > 0 && progress_.step %
 void Trainer::take_step(const StopSignal& stop) {
   const StepReport report = step_.run(loader_->next(), progress_.step, stop.received() != 0);
   ++progress_.step;
+  comms_.vitals->step = progress_.step;
   meter_.add(report);
   handle_trouble(report);
   stop_asked_ = report.stop && progress_.step < total_steps_;
