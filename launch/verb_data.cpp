@@ -33,10 +33,10 @@ struct DataArguments {
 using Arguments = std::shared_ptr<DataArguments>;
 
 template <typename Work>
-void set_action(CLI::App* verb, Action& action, Work work) {
-  verb->callback([&action, work] {
-    action = [work](comm::Communicator& communicator) {
-      if (communicator.rank() == 0) work();
+void set_action(CLI::App* verb, Task& task, Work work) {
+  verb->callback([&task, work] {
+    task.action = [work](comm::Communicators& comms) {
+      if (comms.host->rank() == 0) work();
       return ExitCode::done;
     };
   });
@@ -74,7 +74,7 @@ void convert(DataArguments& arguments) {
   say_written(options.out);
 }
 
-void add_convert(CLI::App* data_verb, Action& action) {
+void add_convert(CLI::App* data_verb, Task& task) {
   auto* verb =
       data_verb->add_subcommand("convert", "published data sets, image folders or arrays to HDF5");
   const auto arguments = std::make_shared<DataArguments>();
@@ -99,29 +99,29 @@ void add_convert(CLI::App* data_verb, Action& action) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   add_output_options(verb, arguments);
-  set_action(verb, action, [arguments] { convert(*arguments); });
+  set_action(verb, task, [arguments] { convert(*arguments); });
 }
 
-void add_info(CLI::App* data_verb, Action& action) {
+void add_info(CLI::App* data_verb, Task& task) {
   auto* verb =
       data_verb->add_subcommand("info", "splits, shapes, types, storage, labels, fingerprint");
   const auto arguments = std::make_shared<DataArguments>();
   verb->add_option("file", arguments->in, "HDF5 file")->required();
-  set_action(verb, action, [arguments] { say_written(arguments->in); });
+  set_action(verb, task, [arguments] { say_written(arguments->in); });
 }
 
-void add_rechunk(CLI::App* data_verb, Action& action) {
+void add_rechunk(CLI::App* data_verb, Task& task) {
   auto* verb = data_verb->add_subcommand("rechunk", "the same data, stored differently");
   const auto arguments = std::make_shared<DataArguments>();
   verb->add_option("file", arguments->in, "HDF5 file to read")->required();
   add_output_options(verb, arguments);
-  set_action(verb, action, [arguments] {
+  set_action(verb, task, [arguments] {
     data::rechunk(arguments->in, arguments->options);
     say_written(arguments->options.out);
   });
 }
 
-void add_synthesize(CLI::App* data_verb, Action& action) {
+void add_synthesize(CLI::App* data_verb, Task& task) {
   auto* verb = data_verb->add_subcommand("synthesize", "two-dimensional sets with a known law");
   const auto arguments = std::make_shared<DataArguments>();
   verb->add_option("--kind", arguments->kind, "swiss-roll | gaussians25 | gaussian")->required();
@@ -133,7 +133,7 @@ void add_synthesize(CLI::App* data_verb, Action& action) {
   }
   verb->add_option("--seed", arguments->seed, "the set is a function of it")->capture_default_str();
   add_output_options(verb, arguments);
-  set_action(verb, action, [arguments] {
+  set_action(verb, task, [arguments] {
     if (arguments->sizes.empty()) {
       throw ConfigError(
           "data synthesize: no split asked for. Give --train N, --validation N or --test N.");
@@ -145,13 +145,13 @@ void add_synthesize(CLI::App* data_verb, Action& action) {
 
 }  // namespace
 
-void add_data_verb(CLI::App& app, Action& action) {
+void add_data_verb(CLI::App& app, Task& task) {
   auto* verb = app.add_subcommand("data", "make and inspect HDF5 data files");
   verb->require_subcommand(1);
-  add_convert(verb, action);
-  add_info(verb, action);
-  add_rechunk(verb, action);
-  add_synthesize(verb, action);
+  add_convert(verb, task);
+  add_info(verb, task);
+  add_rechunk(verb, task);
+  add_synthesize(verb, task);
 }
 
 }  // namespace scorenet::launch

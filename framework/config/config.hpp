@@ -32,7 +32,7 @@ struct ModelConfig {
   bool fourier_features = false;
   // mlp
   std::vector<int64_t> hidden = {128, 128, 128};
-  std::string time_embedding = "sinusoid";
+  std::string time_embedding = "sinusoidal";
   bool residual = false;
   // dit
   int64_t patch_size = 2;

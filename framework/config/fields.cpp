@@ -53,7 +53,7 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
                  "mlp: how the noise level enters",
                  -kInfinity,
                  kInfinity,
-                 {"sinusoid", "log_snr", "angle", "attenuation"}});
+                 {"sinusoidal", "scalar", "angle", "attenuation"}});
   out.push_back({"model.residual", &c.residual, "mlp: residual hidden layers"});
   out.push_back({"model.patch_size", &c.patch_size, "dit: pixels of a patch's side", 1, 64});
   out.push_back({"model.width", &c.width, "dit: channels of a token", 1, 1 << 16});
