@@ -209,6 +209,60 @@ TEST_F(ImageDatasetTest, ValuesThatAreNotFiniteAreNamedWhenRead) {
   }
 }
 
+// An array with properties that our own writer never sets.
+std::string foreign_file(const std::string& path, hid_t stored_type, const Hdf5Handle& properties,
+                         const torch::Tensor& values) {
+  const Hdf5Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
+  const Hdf5Handle group(H5Gcreate2(file.id(), "/train", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+                         H5Gclose);
+  const std::vector<hsize_t> dims(values.sizes().begin(), values.sizes().end());
+  const Hdf5Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
+                         H5Sclose);
+  const Hdf5Handle array(H5Dcreate2(group.id(), "images", stored_type, space.id(), H5P_DEFAULT,
+                                    properties.id(), H5P_DEFAULT),
+                         H5Dclose);
+  EXPECT_GE(
+      H5Dwrite(array.id(), H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data_ptr()), 0);
+  return path;
+}
+
+TEST_F(ImageDatasetTest, NumbersOfAnotherByteOrderAreConvertedAndNotMapped) {
+  const Hdf5Handle plain(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  const auto values = torch::arange(12, torch::kFloat32).view({4, 3});
+  ImageDataset dataset(foreign_file(folder_.file("big_endian.h5"), H5T_IEEE_F32BE, plain, values),
+                       "train");
+  EXPECT_GE(dataset.storage().offset, 0);
+  EXPECT_FALSE(dataset.storage().bytes_are_native);
+  EXPECT_TRUE(torch::equal(dataset.read({3, 0, 1}).examples,
+                           values.index_select(0, torch::tensor({3, 0, 1}))));
+}
+
+TEST_F(ImageDatasetTest, AnArrayThatWasNeverWrittenReadsAsItsFillValue) {
+  // Contiguous, but without a place in the file: nothing to map.
+  {
+    auto file = Hdf5File::create(folder_.file("unwritten.h5"));
+    file.create_array("/train/images", {3, 1, 2, 2}, torch::kUInt8);
+    file.close();
+  }
+  ImageDataset dataset(folder_.file("unwritten.h5"), "train");
+  EXPECT_EQ(dataset.storage().offset, -1);
+  EXPECT_TRUE(dataset.read({2}).examples.eq(0).all().item<bool>());
+}
+
+TEST_F(ImageDatasetTest, AMissingFilterIsNamedWhenTheFileIsOpened) {
+  constexpr H5Z_filter_t kZstandard =
+      32015;  // its number in HDF5's list of filters; not part of the library
+  if (H5Zfilter_avail(kZstandard) > 0) GTEST_SKIP() << "this machine has the Zstandard plugin";
+  const Hdf5Handle chunked(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  const hsize_t chunk[2] = {2, 3};
+  H5Pset_chunk(chunked.id(), 2, chunk);
+  H5Pset_filter(chunked.id(), kZstandard, H5Z_FLAG_OPTIONAL, 0, nullptr);
+  const auto path =
+      foreign_file(folder_.file("zstd.h5"), H5T_IEEE_F32LE, chunked, torch::zeros({4, 3}));
+  EXPECT_ERROR(ImageDataset(path, "train"), DataError, "zstd.h5", "filter 32015",
+               "Install its plugin");
+}
+
 TEST_F(ImageDatasetTest, AnIndexOutsideIsNamed) {
   ImageDataset dataset(numbered_file(5), "train");
   EXPECT_ERROR(dataset.read({0, 5}), DataError, "sample 5", "0 to 4");
