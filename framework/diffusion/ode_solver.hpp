@@ -1,0 +1,45 @@
+// Two solvers for y' = rhs(t, y) on a batch of independent problems.
+//
+// Dormand & Prince 1980 5(4) with a step size, an error norm and an end for each example: what an
+// example returns does not depend on its neighbours, on the batch size or on the number of ranks.
+// The classical fixed-step RK4 has a smooth error, which differences of solutions and memory
+// budgets prefer.
+#pragma once
+
+#include <torch/types.h>
+
+#include <functional>
+#include <vector>
+
+namespace scorenet::diffusion {
+
+/// rows (b) int64: which examples of the batch are asked for; time (b) float64; y (b, S) float64.
+/// Returns dy/dt (b, S).
+using OdeRhs = std::function<torch::Tensor(const torch::Tensor& rows, const torch::Tensor& time,
+                                           const torch::Tensor& y)>;
+
+struct OdeOptions {
+  double rtol = 1e-5;
+  double atol = 1e-5;
+  int64_t max_steps = 10'000;  // accepted and rejected steps of one example
+};
+
+struct OdeSolution {
+  torch::Tensor y;            // (B, S) at the end; NaN where failed
+  torch::Tensor evaluations;  // (B) int64: calls of rhs that each example took part in
+  torch::Tensor
+      failed;  // (B) bool: a non-finite error norm at the smallest step, or max_steps reached
+};
+
+/// y(t_end) from y(t_start) = y_start (B, S) float64; t_end may lie on either side. An example's
+/// error norm is the root mean square of error / (atol + rtol |y|) over its S components; a step is
+/// accepted where it is <= 1. Throws ConfigError if a tolerance is not positive.
+OdeSolution dormand_prince(const OdeRhs& rhs, double t_start, double t_end,
+                           const torch::Tensor& y_start, const OdeOptions& options);
+
+/// One classical Runge-Kutta step of the same system for the whole batch, time a scalar: 4 calls of
+/// rhs.
+using BatchRhs = std::function<torch::Tensor(double time, const torch::Tensor& y)>;
+torch::Tensor runge_kutta4_step(const BatchRhs& rhs, double t, double dt, const torch::Tensor& y);
+
+}  // namespace scorenet::diffusion

@@ -1,0 +1,27 @@
+#include "framework/diffusion/preconditioning.hpp"
+
+#include "framework/core/check.hpp"
+
+namespace scorenet::diffusion {
+
+torch::Tensor input_scale(const Parametrisation& parametrisation, const NoiseLevel& level) {
+  const bool edm = parametrisation.prediction == Prediction::F;
+  const double signal = edm ? parametrisation.sigma_data * parametrisation.sigma_data : 1.0;
+  return (level.sigma.square() + signal * level.alpha.square()).rsqrt();
+}
+
+torch::Tensor predict(const Network& network, const Parametrisation& parametrisation,
+                      const torch::Tensor& x_t, const NoiseLevel& level) {
+  const auto c_in = input_scale(parametrisation, level).to(x_t.options());
+  return network(broadcast_to_batch(c_in, x_t) * x_t, level.log_snr);
+}
+
+Denoiser make_denoiser(Network network, const Parametrisation& parametrisation) {
+  return [network = std::move(network), parametrisation](const torch::Tensor& x_t,
+                                                         const NoiseLevel& level) {
+    return denoised_from(parametrisation, predict(network, parametrisation, x_t, level), x_t,
+                         level);
+  };
+}
+
+}  // namespace scorenet::diffusion

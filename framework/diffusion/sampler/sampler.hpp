@@ -1,0 +1,80 @@
+// Sampling: from prior noise at t_max to data at t_min.
+//
+// One free function a method (methods.hpp, one .cpp each); this file has what is common to them and
+// the table that gives them names. A sample is a function of its seed alone: all randomness comes
+// in through `x_start` and `noise`, addressed by seed, so neither the batch nor the number of ranks
+// changes it.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/schedule.hpp"
+
+namespace scorenet::diffusion {
+
+/// The draw-th standard normal tensor (B, ...) of a run. Each method numbers the draws it needs
+/// from 0.
+using NoiseSource = std::function<torch::Tensor(int64_t draw)>;
+
+/// Noise in which row i depends on (run_seed, seeds[i], draw) alone. example_shape: shape of one
+/// example. float64, CPU.
+NoiseSource make_slot_noise(const std::vector<int64_t>& seeds,
+                            const std::vector<int64_t>& example_shape, uint64_t run_seed = 0);
+
+/// x at t_max drawn from the schedule's own prior N(0, prior_variance I): (seeds.size(),
+/// example_shape...), float64.
+torch::Tensor draw_start(const Schedule& schedule, const std::vector<int64_t>& seeds,
+                         const std::vector<int64_t>& example_shape, uint64_t run_seed = 0);
+
+/// What a batch's norms (B) are replaced by in the corrector's step size: (B) or ().
+using NormAverage = std::function<torch::Tensor(const torch::Tensor& norms)>;
+
+struct SamplerOptions {
+  std::string name = "heun";
+  int64_t steps = 18;
+  std::string spacing = "uniform";  // uniform | log-snr | edm
+  std::string final = "state";  // state: x at t_min; denoised: the x0 that the denoiser sees in it
+  double eta = 0.0;             // ddim: 0 deterministic .. 1 ancestral
+  double hbar = 1.0;  // euler-maruyama, dpmpp-2m-sde: 0 the probability-flow ODE, 1 the reverse SDE
+  std::function<double(double t)> hbar_of_time = {};  // euler-maruyama: if set, replaces hbar
+  // heun (Karras et al. 2022, algorithm 2); the levels are those of x / alpha.
+  double churn = 0.0;
+  double churn_min = 0.0;
+  double churn_max = 1e300;
+  double churn_noise = 1.0;
+  // pc (Song et al. 2021, 2011.13456, algorithms 4 and 5).
+  int64_t corrector_steps = 1;
+  double corrector_snr = 0.16;
+  // pc: unset, each example uses its own norms, so that it depends on its seed alone; score_sde's
+  // rule is the mean over the global batch, which a caller that knows the ranks puts here.
+  NormAverage norm_average = {};
+  // ode: per-example tolerances of the adaptive solver.
+  double rtol = 1e-5;
+  double atol = 1e-5;
+};
+
+struct SampleResult {
+  torch::Tensor x;  // (B, ...), float64, on x_start's device
+  double nfe;  // denoiser evaluations an example took, mean over the batch (adaptive methods differ
+               // by example)
+};
+
+/// x_start (B, ...): the state at t_max. The state is kept in float64 and the denoiser is called
+/// with it: casting to the network's dtype is the denoiser's affair. No gradient is recorded. noise
+/// is never called by deterministic methods. Throws ConfigError if the name (the message lists the
+/// known ones), the spacing, `final` or a number is not allowed, NotFiniteError if an adaptive
+/// solve fails.
+SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,
+                    const SamplerOptions& options, const torch::Tensor& x_start,
+                    const NoiseSource& noise);
+
+/// The names sample() knows.
+std::vector<std::string> sampler_names();
+
+}  // namespace scorenet::diffusion

@@ -1,0 +1,59 @@
+// Draws of the time t for training, with their densities.
+//
+// Two steps: positions u in [0, 1), then a map from u to t through the inverse distribution
+// function. Independent or stratified positions thus serve every density. Positions are functions
+// of (seed, step, slot, global batch): any number of ranks draws the same.
+#pragma once
+
+#include <torch/types.h>
+
+#include <string>
+#include <vector>
+
+#include "framework/core/random.hpp"
+#include "framework/diffusion/schedule.hpp"
+
+namespace scorenet::diffusion {
+
+/// t and 1 / p(t), both (B) float64; p is a density on [t_min, t_max]. An expectation over t of
+/// w(t) / p(t) is the integral of w over [t_min, t_max].
+struct TimeSample {
+  torch::Tensor t;
+  torch::Tensor inverse_density;
+};
+
+/// Independent uniforms, one a slot: (slots.size()) float64. key.stream is replaced by
+/// training_time.
+torch::Tensor independent_positions(const RandomKey& key, const std::vector<int64_t>& slots);
+
+/// Low discrepancy (VDM, Kingma et al. 2021, 2107.00630, app. I.1): u_i = (u0 + i / B) mod 1 with
+/// one u0 for the global batch B and i = slot mod B. The mean over a batch is an unbiased,
+/// stratified estimate of the integral. Throws ConfigError if global_batch < 1.
+torch::Tensor stratified_positions(const RandomKey& key, const std::vector<int64_t>& slots,
+                                   int64_t global_batch);
+
+// Maps; `positions` (B) in [0, 1).
+
+/// Uniform in t.
+TimeSample uniform_times(const Schedule& schedule, const torch::Tensor& positions);
+
+/// p(t) proportional to -d log_snr / dt: uniform in log-SNR (Song et al. 2021, 2101.09258,
+/// sec. 4.4: their importance sampling is proportional to g^2 / sigma^2, which is the same).
+TimeSample log_snr_times(const Schedule& schedule, const torch::Tensor& positions);
+
+/// log(sigma / alpha) ~ N(mean, deviation^2), cut to the schedule's range (Karras et al. 2022,
+/// 2206.00364, table 1).
+TimeSample log_normal_times(const Schedule& schedule, const torch::Tensor& positions,
+                            double mean = -1.2, double deviation = 1.2);
+
+/// Density of log-SNR proportional to sigmoid(log_snr), which is alpha^2 where the variance is preserved: the
+/// likelihood weight of the v-prediction is then constant (i-DODE, Zheng et al. 2023, 2305.03935, sec. 4.2).
+TimeSample v_importance_times(const Schedule& schedule, const torch::Tensor& positions);
+
+/// The rules of [diffusion] time_sampling: "uniform" (independent), "stratified" (uniform), and "log_snr", "log_normal",
+/// "v_importance" (all stratified). Throws ConfigError that lists them.
+TimeSample draw_times(const std::string& rule, const Schedule& schedule, const RandomKey& key,
+                      const std::vector<int64_t>& slots, int64_t global_batch);
+std::vector<std::string> time_sampling_names();
+
+}  // namespace scorenet::diffusion
