@@ -1,0 +1,142 @@
+// Every setting of a run, as plain structs: the one place where defaults stand.
+//
+// A field is documented and bounded in fields.cpp, which also drives the file reader, the command
+// line, --help, the saved copy and the checks. A new key is one member here and one line there.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace scorenet::config {
+
+struct DataConfig {
+  std::string path;
+  std::string split = "train";
+  bool labels = false;
+  bool flip = false;
+  int64_t shuffle_window = 16;  // chunks
+  int64_t prefetch = 4;         // batches
+};
+
+struct ModelConfig {
+  std::string type = "unet";
+  // unet
+  std::vector<int64_t> channels = {32, 64, 64};
+  int64_t layers_per_block = 1;
+  std::vector<bool> attention = {false, false, true};
+  int64_t attention_head_dim = 8;
+  int64_t norm_groups = 16;
+  double dropout = 0.0;
+  int64_t num_classes = 0;
+  bool fourier_features = false;
+  // mlp
+  std::vector<int64_t> hidden = {128, 128, 128};
+  std::string time_embedding = "sinusoid";
+  bool residual = false;
+  // dit
+  int64_t patch_size = 2;
+  int64_t width = 192;
+  int64_t depth = 6;
+  int64_t heads = 3;
+  // gaussian_mixture
+  std::string file;
+  double score_scale = 1.0;
+  std::vector<double> score_linear;
+  std::vector<double> score_offset;
+};
+
+struct DiffusionConfig {
+  std::string schedule = "vp_linear";
+  double t_min = -1;  // -1: the schedule's own
+  double t_max = -1;
+  double beta_min = 0.1;
+  double beta_max = 20.0;
+  double beta = 20.0;
+  double gamma_min = -13.3;
+  double gamma_max = 5.0;
+  double sigma_min = 0.002;
+  double sigma_max = 80.0;
+  std::string prediction = "eps";
+  std::string loss = "elbo";
+  std::string time_sampling = "stratified";
+  double sigma_data = 0.5;
+  double min_snr_gamma = 5.0;
+  double label_drop = 0.1;
+};
+
+struct TrainConfig {
+  int64_t batch_size = 128;  // global
+  int64_t micro_batch = 0;   // per rank; 0: the whole local share at once
+  bool uneven = false;       // shares of the ranks may differ by one image
+  int64_t steps = 0;         // 0: from duration_kimg
+  double duration_kimg = 0;  // 0: from steps
+  int64_t seed = 0;
+  double learning_rate = 2e-4;
+  int64_t warmup_steps = 500;
+  std::string lr_schedule = "constant";
+  double weight_decay = 0.0;
+  double beta1 = 0.9;
+  double beta2 = 0.99;
+  double adam_eps = 1e-8;
+  double clip_norm = 1.0;
+  std::string precision = "fp32";
+  std::string on_nonfinite = "halt";
+  int64_t max_skipped = 10;
+};
+
+struct EmaConfig {
+  std::vector<double> decays = {0.999};
+  double ramp_up = 0.1;  // 0: none
+};
+
+struct CheckpointConfig {
+  int64_t every = 1000;
+  int64_t keep = 2;
+};
+
+struct EvalConfig {
+  int64_t every = 1000;
+  std::string split = "validation";
+  int64_t n = 512;
+  std::string ranks = "zero";
+  int64_t micro_batch = 128;  // images a rank evaluates at once
+  int64_t time_samples = 4;
+  std::string decoder = "auto";
+  int64_t samples = 64;
+  std::string sampler = "ddim";
+  int64_t sampler_steps = 50;
+  double time_budget_s = 600;
+  int64_t seed = 0;
+};
+
+struct CommConfig {
+  std::string backend = "auto";
+  double bucket_mb = 4.0;
+  double first_bucket_mb = 0.5;
+  double last_bucket_mb = 0.5;
+  double start_timeout_s = 300;
+  double train_timeout_s = 120;
+  double save_timeout_s = 600;
+  int64_t check_every = 500;
+};
+
+struct RunConfig {
+  int64_t tick = 50;
+  std::string progress = "auto";
+  int64_t threads = 0;  // a rank; 0: cores of the host / ranks on it
+};
+
+struct Config {
+  DataConfig data;
+  ModelConfig model;
+  DiffusionConfig diffusion;
+  TrainConfig train;
+  EmaConfig ema;
+  CheckpointConfig checkpoint;
+  EvalConfig eval;
+  CommConfig comm;
+  RunConfig run;
+};
+
+}  // namespace scorenet::config

@@ -1,0 +1,338 @@
+#include "framework/config/fields.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+
+namespace scorenet::config {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kTiny = std::numeric_limits<double>::min();  // "> 0"
+
+void data_fields(DataConfig& c, std::vector<Field>& out) {
+  out.push_back(
+      {"data.path", &c.path, "HDF5 file with /SPLIT/images and, optionally, /SPLIT/labels"});
+  out.push_back({"data.split",
+                 &c.split,
+                 "split to train on",
+                 -kInfinity,
+                 kInfinity,
+                 {"train", "validation", "test"}});
+  out.push_back({"data.labels", &c.labels, "condition on /SPLIT/labels"});
+  out.push_back({"data.flip", &c.flip, "mirror each image left-right with probability 1/2"});
+  out.push_back({"data.shuffle_window", &c.shuffle_window,
+                 "chunks shuffled together (chunked files)", 1, 1 << 20});
+  out.push_back({"data.prefetch", &c.prefetch, "batches read ahead", 1, 1024});
+}
+
+void model_fields(ModelConfig& c, std::vector<Field>& out) {
+  out.push_back({"model.type",
+                 &c.type,
+                 "network",
+                 -kInfinity,
+                 kInfinity,
+                 {"unet", "dit", "mlp", "gaussian_mixture"}});
+  out.push_back(
+      {"model.channels", &c.channels, "unet: channels of each level, finest first", 1, 1 << 16});
+  out.push_back(
+      {"model.layers_per_block", &c.layers_per_block, "unet: residual blocks a level", 1, 64});
+  out.push_back({"model.attention", &c.attention, "unet: self-attention at each level"});
+  out.push_back({"model.attention_head_dim", &c.attention_head_dim, "channels of an attention head",
+                 1, 1 << 16});
+  out.push_back(
+      {"model.norm_groups", &c.norm_groups, "unet: groups of each group norm", 1, 1 << 16});
+  out.push_back({"model.dropout", &c.dropout, "probability of dropping an activation", 0, 0.95});
+  out.push_back(
+      {"model.num_classes", &c.num_classes, "classes of the labels; 0: unconditional", 0, 1 << 20});
+  out.push_back({"model.fourier_features", &c.fourier_features,
+                 "unet: append VDM's Fourier features to the input"});
+  out.push_back({"model.hidden", &c.hidden, "mlp: widths of the hidden layers", 1, 1 << 16});
+  out.push_back({"model.time_embedding",
+                 &c.time_embedding,
+                 "mlp: how the noise level enters",
+                 -kInfinity,
+                 kInfinity,
+                 {"sinusoid", "log_snr", "angle", "attenuation"}});
+  out.push_back({"model.residual", &c.residual, "mlp: residual hidden layers"});
+  out.push_back({"model.patch_size", &c.patch_size, "dit: pixels of a patch's side", 1, 64});
+  out.push_back({"model.width", &c.width, "dit: channels of a token", 1, 1 << 16});
+  out.push_back({"model.depth", &c.depth, "dit: number of blocks", 1, 512});
+  out.push_back({"model.heads", &c.heads, "dit: attention heads", 1, 1024});
+  out.push_back(
+      {"model.file", &c.file, "gaussian_mixture: HDF5 file with weights, means, covariances"});
+  out.push_back(
+      {"model.score_scale", &c.score_scale, "gaussian_mixture: factor on the exact score"});
+  out.push_back({"model.score_linear", &c.score_linear,
+                 "gaussian_mixture: matrix A added as A x, row-major, D*D numbers"});
+  out.push_back({"model.score_offset", &c.score_offset,
+                 "gaussian_mixture: vector c added to the score, D numbers"});
+}
+
+void diffusion_fields(DiffusionConfig& c, std::vector<Field>& out) {
+  out.push_back({"diffusion.schedule",
+                 &c.schedule,
+                 "noise schedule",
+                 -kInfinity,
+                 kInfinity,
+                 {"vp_linear", "vp_cosine", "vdm_linear", "vdm_learned", "ve", "subvp", "edm",
+                  "flow", "vp_constant", "vp_ramp", "vp_tan"}});
+  out.push_back({"diffusion.t_min", &c.t_min, "first time; -1: the schedule's own", -1, 1e6});
+  out.push_back({"diffusion.t_max", &c.t_max, "last time; -1: the schedule's own", -1, 1e6});
+  out.push_back({"diffusion.beta_min", &c.beta_min, "vp_linear, subvp: beta at t = 0", 0, 1e6});
+  out.push_back({"diffusion.beta_max", &c.beta_max, "vp_linear, subvp: beta at t = 1", kTiny, 1e6});
+  out.push_back({"diffusion.beta", &c.beta,
+                 "vp_constant: beta(t) = beta; vp_ramp: beta(t) = beta t", kTiny, 1e6});
+  out.push_back({"diffusion.gamma_min", &c.gamma_min, "vdm_*: -log_snr at t = 0, nats", -50, 50});
+  out.push_back({"diffusion.gamma_max", &c.gamma_max, "vdm_*: -log_snr at t = 1, nats", -50, 50});
+  out.push_back(
+      {"diffusion.sigma_min", &c.sigma_min, "ve, edm: least noise, in data units", kTiny, 1e6});
+  out.push_back(
+      {"diffusion.sigma_max", &c.sigma_max, "ve, edm: most noise, in data units", kTiny, 1e9});
+  out.push_back({"diffusion.prediction",
+                 &c.prediction,
+                 "what the network's output means",
+                 -kInfinity,
+                 kInfinity,
+                 {"x0", "eps", "v", "score", "F"}});
+  out.push_back({"diffusion.loss",
+                 &c.loss,
+                 "weighting of the squared error",
+                 -kInfinity,
+                 kInfinity,
+                 {"elbo", "simple", "edm", "min_snr", "likelihood"}});
+  out.push_back({"diffusion.time_sampling",
+                 &c.time_sampling,
+                 "how training times are drawn",
+                 -kInfinity,
+                 kInfinity,
+                 {"stratified", "uniform", "log_snr", "log_normal"}});
+  out.push_back({"diffusion.sigma_data", &c.sigma_data, "F: standard deviation of the data (EDM)",
+                 kTiny, 1e6});
+  out.push_back(
+      {"diffusion.min_snr_gamma", &c.min_snr_gamma, "min_snr: largest SNR weight", kTiny, 1e6});
+  out.push_back(
+      {"diffusion.label_drop", &c.label_drop, "probability of training without the label", 0, 1});
+}
+
+void train_fields(TrainConfig& c, std::vector<Field>& out) {
+  out.push_back({"train.batch_size", &c.batch_size, "images a step over all ranks", 1, 1 << 24});
+  out.push_back({"train.micro_batch", &c.micro_batch,
+                 "images a rank computes at once; 0: its whole share", 0, 1 << 24});
+  out.push_back({"train.uneven", &c.uneven,
+                 "allow shares that differ by one image a rank (weighted by true counts)"});
+  out.push_back({"train.steps", &c.steps, "steps to train; 0: from duration_kimg", 0, 1e12});
+  out.push_back({"train.duration_kimg", &c.duration_kimg,
+                 "thousands of images to train on; 0: from steps", 0, 1e12});
+  out.push_back({"train.seed", &c.seed, "seed of weights, order, noise and times", 0, 1e15});
+  out.push_back(
+      {"train.learning_rate", &c.learning_rate, "AdamW's step size after warm-up", kTiny, 10});
+  out.push_back({"train.warmup_steps", &c.warmup_steps, "steps of linear warm-up", 0, 1e9});
+  out.push_back({"train.lr_schedule",
+                 &c.lr_schedule,
+                 "after warm-up",
+                 -kInfinity,
+                 kInfinity,
+                 {"constant", "cosine", "linear", "inverse_sqrt"}});
+  out.push_back({"train.weight_decay", &c.weight_decay, "AdamW's decoupled weight decay", 0, 10});
+  out.push_back({"train.beta1", &c.beta1, "AdamW's decay of the first moment", 0, 0.999999});
+  out.push_back({"train.beta2", &c.beta2, "AdamW's decay of the second moment", 0, 0.99999999});
+  out.push_back({"train.adam_eps", &c.adam_eps, "AdamW's denominator offset", kTiny, 1});
+  out.push_back(
+      {"train.clip_norm", &c.clip_norm, "largest global gradient norm; 0: no clipping", 0, 1e9});
+  out.push_back({"train.precision",
+                 &c.precision,
+                 "of the network's arithmetic; weights stay fp32",
+                 -kInfinity,
+                 kInfinity,
+                 {"fp32", "bf16"}});
+  out.push_back({"train.on_nonfinite",
+                 &c.on_nonfinite,
+                 "when a loss or gradient is not finite on any rank",
+                 -kInfinity,
+                 kInfinity,
+                 {"halt", "skip"}});
+  out.push_back({"train.max_skipped", &c.max_skipped,
+                 "skip: stop after so many skipped steps in a row", 1, 1e9});
+}
+
+void ema_fields(EmaConfig& c, std::vector<Field>& out) {
+  out.push_back({"ema.decays", &c.decays, "a moving average of the weights for each decay per step",
+                 0, 0.9999999});
+  out.push_back({"ema.ramp_up", &c.ramp_up,
+                 "early on the half-life is at most this fraction of the steps so far; 0: off", 0,
+                 1});
+}
+
+void output_fields(Config& c, std::vector<Field>& out) {
+  out.push_back({"checkpoint.every", &c.checkpoint.every,
+                 "steps between checkpoints and snapshots; 0: only the last", 0, 1e12});
+  out.push_back({"checkpoint.keep", &c.checkpoint.keep, "checkpoints kept", 1, 1e6});
+  out.push_back({"eval.every", &c.eval.every, "steps between evaluations; 0: none", 0, 1e12});
+  out.push_back({"eval.split",
+                 &c.eval.split,
+                 "held-out split",
+                 -kInfinity,
+                 kInfinity,
+                 {"train", "validation", "test"}});
+  out.push_back({"eval.n", &c.eval.n, "held-out images evaluated; 0: all", 0, 1e12});
+  out.push_back(
+      {"eval.ranks", &c.eval.ranks, "who evaluates", -kInfinity, kInfinity, {"zero", "all"}});
+  out.push_back(
+      {"eval.micro_batch", &c.eval.micro_batch, "images a rank evaluates at once", 1, 1 << 20});
+  out.push_back({"eval.time_samples", &c.eval.time_samples, "times drawn for each image", 1, 1e6});
+  out.push_back({"eval.decoder",
+                 &c.eval.decoder,
+                 "reconstruction term; auto: 256 levels for uint8, else flat",
+                 -kInfinity,
+                 kInfinity,
+                 {"auto", "flat", "tweedie"}});
+  out.push_back(
+      {"eval.samples", &c.eval.samples, "images of a sample grid; 0: no grid", 0, 1 << 16});
+  out.push_back({"eval.sampler",
+                 &c.eval.sampler,
+                 "sampler of the grid",
+                 -kInfinity,
+                 kInfinity,
+                 {"ancestral", "ddim", "euler-maruyama", "heun", "dpmpp-2m", "dpmpp-2m-sde",
+                  "exponential", "pc", "ode"}});
+  out.push_back(
+      {"eval.sampler_steps", &c.eval.sampler_steps, "steps of the grid's sampler", 1, 1e6});
+  out.push_back(
+      {"eval.time_budget_s", &c.eval.time_budget_s, "limit of one evaluation, seconds", 1, 1e6});
+  out.push_back({"eval.seed", &c.eval.seed, "seed of evaluation and samples", 0, 1e15});
+  out.push_back({"comm.backend",
+                 &c.comm.backend,
+                 "carrier of gradients; auto: nccl on GPUs, else mpi",
+                 -kInfinity,
+                 kInfinity,
+                 {"auto", "mpi", "nccl"}});
+  out.push_back({"comm.bucket_mb", &c.comm.bucket_mb, "cap of a gradient bucket, MiB", 1e-3, 1e5});
+  out.push_back({"comm.first_bucket_mb", &c.comm.first_bucket_mb,
+                 "cap of the first bucket: traffic begins early, MiB", 1e-3, 1e5});
+  out.push_back({"comm.last_bucket_mb", &c.comm.last_bucket_mb,
+                 "cap of the last bucket: the part nothing hides, MiB", 1e-3, 1e5});
+  out.push_back({"comm.start_timeout_s", &c.comm.start_timeout_s,
+                 "longest wait for a rank at start, seconds", 0.1, 1e6});
+  out.push_back({"comm.train_timeout_s", &c.comm.train_timeout_s,
+                 "longest wait for a rank while training, seconds", 0.1, 1e6});
+  out.push_back({"comm.save_timeout_s", &c.comm.save_timeout_s,
+                 "longest wait for a rank while saving, seconds", 0.1, 1e6});
+  out.push_back({"comm.check_every", &c.comm.check_every,
+                 "steps between comparisons of the ranks' weights; 0: never", 0, 1e12});
+  out.push_back({"run.tick", &c.run.tick, "steps between status lines", 1, 1e12});
+  out.push_back({"run.progress",
+                 &c.run.progress,
+                 "progress bar; auto: on a terminal",
+                 -kInfinity,
+                 kInfinity,
+                 {"auto", "bar", "lines"}});
+  out.push_back({"run.threads", &c.run.threads,
+                 "CPU threads a rank; 0: the host's cores shared by its ranks", 0, 4096});
+}
+
+std::string number_string(double value) {
+  char buffer[64];
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value)
+                       .ptr;  // shortest that reads back the same
+  std::string text(buffer, end);
+  if (text.find_first_of(".en") == std::string::npos) text += ".0";  // stays a float in TOML
+  return text;
+}
+std::string element_string(double v) { return number_string(v); }
+std::string element_string(int64_t v) { return std::to_string(v); }
+std::string element_string(bool v) { return v ? "true" : "false"; }
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (c == '\n')
+      out += "\\n";
+    else
+      out += c;
+  }
+  return out + '"';
+}
+
+struct ValueToString {
+  std::string operator()(const std::string* v) const { return quoted(*v); }
+  template <typename T>
+  std::string operator()(const std::vector<T>* v) const {
+    std::string out = "[";
+    for (size_t i = 0; i < v->size(); ++i) {
+      if (i) out += ", ";
+      out += element_string(static_cast<T>((*v)[i]));
+    }
+    return out + "]";
+  }
+  template <typename T>
+  std::string operator()(const T* v) const {
+    return element_string(*v);
+  }
+};
+
+std::string bounds_text(double min, double max) {
+  std::ostringstream out;
+  if (min == kTiny)
+    out << " > 0";
+  else if (min > -kInfinity)
+    out << " >= " << min;
+  if (max < kInfinity) out << (min > -kInfinity ? " and" : "") << " <= " << max;
+  return out.str();
+}
+
+}  // namespace
+
+std::vector<Field> fields(Config& config) {
+  std::vector<Field> all;
+  data_fields(config.data, all);
+  model_fields(config.model, all);
+  diffusion_fields(config.diffusion, all);
+  train_fields(config.train, all);
+  ema_fields(config.ema, all);
+  output_fields(config, all);
+  return all;
+}
+
+std::string value_string(const Field& field) { return std::visit(ValueToString{}, field.value); }
+
+std::string expectation(const Field& field) {
+  struct TypeName {
+    std::string operator()(const bool*) const { return "true or false"; }
+    std::string operator()(const int64_t*) const { return "a whole number"; }
+    std::string operator()(const double*) const { return "a number"; }
+    std::string operator()(const std::string*) const { return "a string"; }
+    std::string operator()(const std::vector<bool>*) const { return "a list of true or false"; }
+    std::string operator()(const std::vector<int64_t>*) const { return "a list of whole numbers"; }
+    std::string operator()(const std::vector<double>*) const { return "a list of numbers"; }
+  };
+  if (!field.choices.empty()) {
+    std::string text = "one of";
+    for (size_t i = 0; i < field.choices.size(); ++i) text += (i ? ", " : " ") + field.choices[i];
+    return text;
+  }
+  return std::visit(TypeName{}, field.value) + bounds_text(field.min, field.max);
+}
+
+std::string nearest_name(const std::string& name, const std::vector<std::string>& known) {
+  const auto distance = [](const std::string& a, const std::string& b) {
+    std::vector<size_t> row(b.size() + 1);
+    for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+    for (size_t i = 1; i <= a.size(); ++i) {
+      size_t diagonal = row[0];
+      row[0] = i;
+      for (size_t j = 1; j <= b.size(); ++j) {
+        const size_t up = row[j];
+        row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
+        diagonal = up;
+      }
+    }
+    return row.back();
+  };
+  return *std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
+    return distance(name, a) < distance(name, b);
+  });
+}
+
+}  // namespace scorenet::config

@@ -1,0 +1,42 @@
+// The settings as a table: name, place, meaning and bounds of each. Everything that goes over all
+// keys uses it.
+#pragma once
+
+#include <limits>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "framework/config/config.hpp"
+
+namespace scorenet::config {
+
+/// Where a field's value lives; the alternative also names its type.
+using FieldPointer = std::variant<bool*, int64_t*, double*, std::string*, std::vector<bool>*,
+                                  std::vector<int64_t>*, std::vector<double>*>;
+
+struct Field {
+  std::string name;  // "train.learning_rate"
+  FieldPointer value;
+  std::string help;                                       // one line, with the unit
+  double min = -std::numeric_limits<double>::infinity();  // numbers; for lists, of each element
+  double max = std::numeric_limits<double>::infinity();
+  std::vector<std::string> choices = {};  // strings; empty: anything
+
+  std::string section() const { return name.substr(0, name.find('.')); }
+  std::string key() const { return name.substr(name.find('.') + 1); }
+};
+
+/// The fields of `config`, pointing into it, in the order of the documentation.
+std::vector<Field> fields(Config& config);
+
+/// The value as TOML writes it: 0.001, "unet", [32, 64].
+std::string value_string(const Field& field);
+
+/// "a number >= 0", "one of fp32, bf16": what the field accepts.
+std::string expectation(const Field& field);
+
+/// The known name nearest to `name` by edit distance.
+std::string nearest_name(const std::string& name, const std::vector<std::string>& known);
+
+}  // namespace scorenet::config

@@ -1,0 +1,29 @@
+// Config files (TOML, toml++) and command-line overrides into a Config, and back.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "framework/config/config.hpp"
+
+namespace scorenet::config {
+
+/// Reads a TOML file over the defaults. Throws ConfigError: file, line and what was expected; an
+/// unknown key is an error that names the nearest known one.
+Config parse_file(const std::string& path);
+
+/// The same from text; `origin` stands in errors for the file's name.
+Config parse_text(const std::string& text, const std::string& origin);
+
+/// Applies "--section.key value" and "--section.key=value" in order. A list is written [1,2,3] or
+/// 1,2,3. Throws ConfigError for anything else on the command line.
+void apply_overrides(Config& config, const std::vector<std::string>& arguments);
+
+/// The whole resolved config as TOML, each section once, in the order of the documentation.
+/// parse_text reads it back to an equal Config.
+std::string to_toml(const Config& config);
+
+/// All keys with meaning, accepted values and default, for --help.
+std::string help_text();
+
+}  // namespace scorenet::config

@@ -1,0 +1,114 @@
+#include "framework/config/validate.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "framework/config/fields.hpp"
+#include "framework/core/error.hpp"
+
+namespace scorenet::config {
+namespace {
+
+struct InBounds {
+  const Field& field;
+  bool inside(double value) const { return value >= field.min && value <= field.max; }
+
+  bool operator()(const bool*) const { return true; }
+  bool operator()(const std::vector<bool>*) const { return true; }
+  bool operator()(const int64_t* v) const { return inside(static_cast<double>(*v)); }
+  bool operator()(const double* v) const { return inside(*v); }
+  bool operator()(const std::string* v) const {
+    return field.choices.empty() || std::count(field.choices.begin(), field.choices.end(), *v);
+  }
+  template <typename T>
+  bool operator()(const std::vector<T>* v) const {
+    return std::all_of(v->begin(), v->end(), [&](T x) { return inside(static_cast<double>(x)); });
+  }
+};
+
+void check_model(const ModelConfig& model, std::vector<std::string>& out) {
+  if (model.type == "unet" && model.channels.empty()) {
+    out.push_back("model.channels = []: expected at least one level.");
+  }
+  if (model.type == "unet" && model.attention.size() != model.channels.size()) {
+    out.push_back("model.attention has " + std::to_string(model.attention.size()) +
+                  " flags, model.channels " + std::to_string(model.channels.size()) +
+                  " levels: give one flag a level.");
+  }
+  if (model.type == "mlp" && model.hidden.empty())
+    out.push_back("model.hidden = []: expected at least one width.");
+  if (model.type == "gaussian_mixture" && model.file.empty()) {
+    out.push_back(
+        "model.file is empty: a gaussian_mixture needs an HDF5 file with weights, means and "
+        "covariances.");
+  }
+}
+
+void check_diffusion(const DiffusionConfig& d, std::vector<std::string>& out) {
+  if (d.t_min >= 0 && d.t_max >= 0 && d.t_min >= d.t_max) {
+    out.push_back("diffusion.t_min = " + std::to_string(d.t_min) +
+                  ": must be below diffusion.t_max = " + std::to_string(d.t_max) + ".");
+  }
+  if (d.gamma_min >= d.gamma_max)
+    out.push_back("diffusion.gamma_min: must be below diffusion.gamma_max.");
+  if (d.sigma_min >= d.sigma_max)
+    out.push_back("diffusion.sigma_min: must be below diffusion.sigma_max.");
+}
+
+void check_batch(const TrainConfig& train, int world_size, std::vector<std::string>& out) {
+  const std::string batch = "train.batch_size = " + std::to_string(train.batch_size);
+  const std::string ranks = std::to_string(world_size) + " ranks";
+  if (train.batch_size < world_size) {
+    out.push_back(batch + ": smaller than the " + ranks +
+                  ". Use a batch of at least one image a rank.");
+    return;
+  }
+  if (train.uneven || train.batch_size % world_size == 0) return;
+  const int64_t below = train.batch_size / world_size * world_size;
+  out.push_back(batch + ": not divisible by " + ranks + "; nearest valid totals are " +
+                std::to_string(below) + " and " + std::to_string(below + world_size) +
+                ". Or set train.uneven = true: shares then differ by one image and are weighted by "
+                "true counts.");
+}
+
+}  // namespace
+
+std::vector<std::string> problems(const Config& config, int world_size) {
+  Config copy = config;
+  std::vector<std::string> out;
+  for (const Field& field : fields(copy)) {
+    if (!std::visit(InBounds{field}, field.value)) {
+      out.push_back(field.name + " = " + value_string(field) + ": must be " + expectation(field) +
+                    ". Set it in the config file or with --" + field.name + ".");
+    }
+  }
+  check_model(config.model, out);
+  check_diffusion(config.diffusion, out);
+  check_batch(config.train, world_size, out);
+  if (config.data.labels && config.model.num_classes == 0) {
+    out.push_back(
+        "data.labels = true with model.num_classes = 0: set model.num_classes to the number of "
+        "classes.");
+  }
+  if (config.model.num_classes > 0 && !config.data.labels) {
+    out.push_back("model.num_classes = " + std::to_string(config.model.num_classes) +
+                  " with data.labels = false: set data.labels = true.");
+  }
+  return out;
+}
+
+void validate(const Config& config, int world_size) {
+  const auto found = problems(config, world_size);
+  if (found.empty()) return;
+  std::string text;
+  for (const auto& sentence : found) text += (text.empty() ? "" : "\n") + sentence;
+  throw ConfigError(text);
+}
+
+int64_t total_steps(const TrainConfig& train) {
+  if (train.steps > 0) return train.steps;
+  return static_cast<int64_t>(
+      std::ceil(train.duration_kimg * 1000.0 / static_cast<double>(train.batch_size)));
+}
+
+}  // namespace scorenet::config

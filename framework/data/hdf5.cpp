@@ -1,0 +1,399 @@
+#include "framework/data/hdf5.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <utility>
+
+#include "framework/core/check.hpp"
+
+namespace scorenet::data {
+namespace {
+
+// The one lock for a library that may not be thread-safe. In thread-safe builds the printing of
+// errors is a property of each thread, so it is switched off here too, and not once at start.
+class Hdf5Section {
+ public:
+  Hdf5Section() : lock_(mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+
+ private:
+  static std::recursive_mutex& mutex() {
+    static std::recursive_mutex m;
+    return m;
+  }
+  std::lock_guard<std::recursive_mutex> lock_;
+};
+
+// What HDF5 itself said: its most specific record.
+std::string hdf5_reason() {
+  std::string reason;
+  H5Ewalk2(
+      H5E_DEFAULT, H5E_WALK_UPWARD,
+      [](unsigned, const H5E_error2_t* record, void* out) -> herr_t {
+        auto& text = *static_cast<std::string*>(out);
+        if (text.empty() && record->desc) text = record->desc;
+        return 0;
+      },
+      &reason);
+  return reason.empty() ? "no reason given" : reason;
+}
+
+[[noreturn]] void fail(const std::string& where, const std::string& what,
+                       const std::string& advice) {
+  throw DataError(where + ": " + what + " (HDF5: " + hdf5_reason() + "). " + advice);
+}
+
+Hdf5Handle checked(hid_t id, Hdf5Handle::Close close, const std::string& where,
+                   const std::string& what, const std::string& advice) {
+  if (id < 0) fail(where, what, advice);
+  return {id, close};
+}
+
+// H5Iinvalid-free wrapper for handles HDF5 only gives out when memory is short.
+Hdf5Handle own(hid_t id, Hdf5Handle::Close close) {
+  return checked(id, close, "HDF5", "a handle could not be made", "Free some memory.");
+}
+
+struct NativeType {
+  torch::Dtype dtype;
+  const char* name;
+  hid_t hdf5;
+};
+
+// H5T_NATIVE_* open the library, hence a function.
+std::vector<NativeType> native_types() {
+  return {{torch::kUInt8, "uint8", H5T_NATIVE_UINT8},
+          {torch::kInt8, "int8", H5T_NATIVE_INT8},
+          {torch::kInt16, "int16", H5T_NATIVE_INT16},
+          {torch::kInt32, "int32", H5T_NATIVE_INT32},
+          {torch::kInt64, "int64", H5T_NATIVE_INT64},
+          {torch::kFloat32, "float32", H5T_NATIVE_FLOAT},
+          {torch::kFloat64, "float64", H5T_NATIVE_DOUBLE}};
+}
+
+hid_t hdf5_type(torch::Dtype dtype) {
+  for (const auto& type : native_types()) {
+    if (type.dtype == dtype) return type.hdf5;
+  }
+  throw DataError(std::string("HDF5: tensors of type ") + c10::toString(dtype) +
+                  " are not stored. Convert to uint8, int32, int64, float32 or float64.");
+}
+
+std::string type_name(hid_t type) {
+  const auto bits = std::to_string(8 * H5Tget_size(type));
+  switch (H5Tget_class(type)) {
+    case H5T_INTEGER:
+      return (H5Tget_sign(type) == H5T_SGN_NONE ? "uint" : "int") + bits;
+    case H5T_FLOAT:
+      return "float" + bits;
+    case H5T_STRING:
+      return "string";
+    case H5T_COMPOUND:
+      return "compound";
+    default:
+      return "an unusual type of " + bits + " bits";
+  }
+}
+
+std::vector<int64_t> to_shape(const std::vector<hsize_t>& dims) {
+  return {dims.begin(), dims.end()};
+}
+
+void describe_type(hid_t array, Hdf5ArrayInfo& info) {
+  const auto type = own(H5Dget_type(array), H5Tclose);
+  info.type_name = type_name(type.id());
+  for (const auto& native : native_types()) {
+    if (info.type_name != native.name) continue;
+    info.dtype = native.dtype;
+    info.bytes_are_native = H5Tequal(type.id(), native.hdf5) > 0;
+  }
+}
+
+void describe_storage(hid_t array, Hdf5ArrayInfo& info, const std::string& where) {
+  const auto properties = own(H5Dget_create_plist(array), H5Pclose);
+  if (H5Pget_layout(properties.id()) == H5D_CHUNKED) {
+    std::vector<hsize_t> chunk(info.shape.size());
+    H5Pget_chunk(properties.id(), static_cast<int>(chunk.size()), chunk.data());
+    info.chunk = to_shape(chunk);
+  } else if (H5Pget_layout(properties.id()) == H5D_CONTIGUOUS &&
+             H5Pget_external_count(properties.id()) == 0) {
+    const haddr_t offset = H5Dget_offset(array);
+    if (offset != HADDR_UNDEF) info.offset = static_cast<int64_t>(offset);
+  }
+  const int filters = H5Pget_nfilters(properties.id());
+  for (int i = 0; i < filters; ++i) {
+    unsigned flags = 0, config = 0;
+    size_t values = 0;
+    char name[64] = "";
+    const H5Z_filter_t filter = H5Pget_filter2(properties.id(), static_cast<unsigned>(i), &flags,
+                                               &values, nullptr, sizeof(name), name, &config);
+    if (H5Zfilter_avail(filter) <= 0) {
+      throw DataError(where + ": compressed with filter " + std::to_string(filter) + " (" + name +
+                      "), which this HDF5 library lacks. Install its plugin, or store the file "
+                      "again without it (h5repack -f GZIP=1).");
+    }
+    info.compressed = true;
+  }
+}
+
+Hdf5ArrayInfo describe(hid_t array, const std::string& where) {
+  Hdf5ArrayInfo info;
+  const auto space = own(H5Dget_space(array), H5Sclose);
+  std::vector<hsize_t> dims(
+      static_cast<size_t>(std::max(0, H5Sget_simple_extent_ndims(space.id()))));
+  if (!dims.empty()) H5Sget_simple_extent_dims(space.id(), dims.data(), nullptr);
+  info.shape = to_shape(dims);
+  describe_type(array, info);
+  describe_storage(array, info, where);
+  return info;
+}
+
+// Selections of `count` rows at `first`: {in memory, in the file}.
+std::pair<Hdf5Handle, Hdf5Handle> select_rows(hid_t array, const std::vector<int64_t>& shape,
+                                              int64_t first, int64_t count) {
+  std::vector<hsize_t> start(shape.size(), 0), size(shape.begin(), shape.end());
+  start[0] = static_cast<hsize_t>(first);
+  size[0] = static_cast<hsize_t>(count);
+  auto file = own(H5Dget_space(array), H5Sclose);
+  H5Sselect_hyperslab(file.id(), H5S_SELECT_SET, start.data(), nullptr, size.data(), nullptr);
+  auto memory =
+      own(H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), H5Sclose);
+  return {std::move(memory), std::move(file)};
+}
+
+bool is_readable(const std::string& path) { return std::ifstream(path).good(); }
+
+constexpr const char* kDamaged =
+    "The file may be truncated or damaged: compare its size with the original, or make it again.";
+
+}  // namespace
+
+Hdf5Handle::Hdf5Handle(Hdf5Handle&& other) noexcept
+    : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
+
+Hdf5Handle& Hdf5Handle::operator=(Hdf5Handle&& other) noexcept {
+  std::swap(id_, other.id_);
+  std::swap(close_, other.close_);
+  return *this;
+}
+
+Hdf5Handle::~Hdf5Handle() {
+  if (!valid()) return;
+  const Hdf5Section section;
+  close_(id_);
+}
+
+Hdf5Array::Hdf5Array(Hdf5Handle array, std::string path, std::string name)
+    : array_(std::move(array)), path_(std::move(path)), name_(std::move(name)) {
+  const Hdf5Section section;
+  info_ = describe(array_.id(), where());
+}
+
+std::string Hdf5Array::where() const { return path_ + ", dataset \"" + name_ + "\""; }
+
+torch::Tensor Hdf5Array::read_rows(int64_t first, int64_t count, torch::Dtype dtype) const {
+  if (info_.shape.empty() || first < 0 || count < 0 || first + count > rows()) {
+    throw DataError(where() + ": rows " + std::to_string(first) + " to " +
+                    std::to_string(first + count) + " asked for, shape " +
+                    shape_string(info_.shape) + ". Ask for rows that exist.");
+  }
+  std::vector<int64_t> shape = info_.shape;
+  shape[0] = count;
+  torch::Tensor rows = torch::empty(shape, dtype);
+  if (rows.numel() == 0) return rows;
+  const Hdf5Section section;
+  const auto [memory, file] = select_rows(array_.id(), info_.shape, first, count);
+  if (H5Dread(array_.id(), hdf5_type(dtype), memory.id(), file.id(), H5P_DEFAULT, rows.data_ptr()) <
+      0) {
+    fail(where(),
+         "rows " + std::to_string(first) + " to " + std::to_string(first + count) + " of type " +
+             info_.type_name + " cannot be read",
+         kDamaged);
+  }
+  return rows;
+}
+
+torch::Tensor Hdf5Array::read_all(torch::Dtype dtype) const {
+  if (!info_.shape.empty()) return read_rows(0, rows(), dtype);
+  torch::Tensor value = torch::empty({}, dtype);
+  const Hdf5Section section;
+  if (H5Dread(array_.id(), hdf5_type(dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, value.data_ptr()) < 0) {
+    fail(where(), "the value of type " + info_.type_name + " cannot be read", kDamaged);
+  }
+  return value;
+}
+
+void Hdf5Array::write_rows(int64_t first, const torch::Tensor& rows) {
+  std::vector<int64_t> expected = info_.shape;
+  if (!expected.empty() && rows.dim() > 0) expected[0] = rows.size(0);
+  if (rows.sizes() != expected || rows.dim() == 0 || first + rows.size(0) > this->rows()) {
+    throw DataError(where() + ": values of shape " + shape_string(rows.sizes()) + " at row " +
+                    std::to_string(first) + " do not fit shape " + shape_string(info_.shape) + ".");
+  }
+  if (rows.numel() == 0) return;
+  const auto values = rows.contiguous();
+  const Hdf5Section section;
+  const auto [memory, file] = select_rows(array_.id(), info_.shape, first, rows.size(0));
+  if (H5Dwrite(array_.id(), hdf5_type(values.scalar_type()), memory.id(), file.id(), H5P_DEFAULT,
+               values.data_ptr()) < 0) {
+    fail(where(), "cannot be written", "Check the free space.");
+  }
+}
+
+Hdf5File::Hdf5File(Hdf5Handle file, std::string path)
+    : file_(std::move(file)), path_(std::move(path)) {}
+
+Hdf5File Hdf5File::open(const std::string& path) {
+  const Hdf5Section section;
+  if (!std::filesystem::exists(path)) {
+    throw DataError(path +
+                    ": no such file. Make one with `scorenet data convert`, or check data.path.");
+  }
+  if (std::filesystem::is_directory(path) || !is_readable(path)) {
+    throw DataError(path + ": expected a readable HDF5 file. Check the path and its permissions.");
+  }
+  if (H5Fis_hdf5(path.c_str()) <= 0) {
+    throw DataError(path +
+                    ": expected an HDF5 file, found something else. Make one with "
+                    "`scorenet data convert`.");
+  }
+  const auto access = own(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+#if H5_VERSION_GE(1, 10, 7)
+  H5Pset_file_locking(access.id(), false, true);
+#endif
+  return {checked(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose, path,
+                  "cannot be opened", kDamaged),
+          path};
+}
+
+Hdf5File Hdf5File::create(const std::string& path) {
+  const Hdf5Section section;
+  const auto access = own(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+#if H5_VERSION_GE(1, 10, 7)
+  H5Pset_file_locking(access.id(), true, true);  // where the file system has locks, use them
+#endif
+  return {checked(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.id()), H5Fclose, path,
+                  "cannot be created", "Check that the folder exists and can be written."),
+          path};
+}
+
+bool Hdf5File::has(const std::string& name) const {
+  if (name == "/") return true;
+  const Hdf5Section section;
+  for (size_t end = name.find('/', 1); end != std::string::npos; end = name.find('/', end + 1)) {
+    if (H5Lexists(file_.id(), name.substr(0, end).c_str(), H5P_DEFAULT) <= 0) return false;
+  }
+  return H5Lexists(file_.id(), name.c_str(), H5P_DEFAULT) > 0 &&
+         H5Oexists_by_name(file_.id(), name.c_str(), H5P_DEFAULT) > 0;
+}
+
+bool Hdf5File::is_group(const std::string& name) const {
+  const Hdf5Section section;
+  const Hdf5Handle object(H5Oopen(file_.id(), name.c_str(), H5P_DEFAULT), H5Oclose);
+  return object.valid() && H5Iget_type(object.id()) == H5I_GROUP;
+}
+
+std::vector<std::string> Hdf5File::children(const std::string& group) const {
+  std::vector<std::string> names;
+  const Hdf5Section section;
+  const auto object = checked(H5Gopen2(file_.id(), group.c_str(), H5P_DEFAULT), H5Gclose, path_,
+                              "no group \"" + group + "\"", kDamaged);
+  H5Literate(
+      object.id(), H5_INDEX_NAME, H5_ITER_INC, nullptr,
+      [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+        static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+        return 0;
+      },
+      &names);
+  return names;
+}
+
+Hdf5Array Hdf5File::array(const std::string& name) const {
+  const Hdf5Section section;
+  if (!has(name)) {
+    throw DataError(path_ + ": no dataset \"" + name +
+                    "\". Look at what the file holds with `scorenet data info` or h5ls -r.");
+  }
+  return {checked(H5Dopen2(file_.id(), name.c_str(), H5P_DEFAULT), H5Dclose, path_,
+                  "\"" + name + "\" is not a readable dataset", kDamaged),
+          path_, name};
+}
+
+Hdf5Array Hdf5File::create_array(const std::string& name, const std::vector<int64_t>& shape,
+                                 torch::Dtype dtype, const Hdf5Storage& storage) {
+  const Hdf5Section section;
+  std::vector<hsize_t> dims(shape.begin(), shape.end());
+  const auto space =
+      own(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose);
+  const auto links = own(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
+  H5Pset_create_intermediate_group(links.id(), 1);
+  const auto properties = own(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  if (storage.chunk_rows > 0 && !dims.empty() && dims[0] > 0) {
+    dims[0] = std::min(dims[0], static_cast<hsize_t>(storage.chunk_rows));
+    H5Pset_chunk(properties.id(), static_cast<int>(dims.size()), dims.data());
+    if (storage.gzip_level > 0) {
+      H5Pset_deflate(properties.id(), static_cast<unsigned>(storage.gzip_level));
+    }
+  }
+  return {checked(H5Dcreate2(file_.id(), name.c_str(), hdf5_type(dtype), space.id(), links.id(),
+                             properties.id(), H5P_DEFAULT),
+                  H5Dclose, path_, "dataset \"" + name + "\" cannot be created",
+                  "Check the name, the chunk size (below 4 GiB) and the free space."),
+          path_, name};
+}
+
+void Hdf5File::write_array(const std::string& name, const torch::Tensor& values,
+                           const Hdf5Storage& storage) {
+  create_array(name, values.sizes().vec(), values.scalar_type(), storage).write_rows(0, values);
+}
+
+void Hdf5File::set_attribute(const std::string& object, const std::string& key,
+                             const std::string& value) {
+  const Hdf5Section section;
+  const auto type = own(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_size(type.id(), std::max<size_t>(1, value.size()));
+  H5Tset_cset(type.id(), H5T_CSET_UTF8);
+  const auto space = own(H5Screate(H5S_SCALAR), H5Sclose);
+  const auto attribute = checked(
+      H5Acreate_by_name(file_.id(), object.c_str(), key.c_str(), type.id(), space.id(), H5P_DEFAULT,
+                        H5P_DEFAULT, H5P_DEFAULT),
+      H5Aclose, path_, "attribute \"" + key + "\" cannot be created", "Check the free space.");
+  // c_str: an empty value still has one byte to store.
+  if (H5Awrite(attribute.id(), type.id(), value.c_str()) < 0) {
+    fail(path_, "attribute \"" + key + "\" cannot be written", "Check the free space.");
+  }
+}
+
+std::optional<std::string> Hdf5File::attribute(const std::string& object,
+                                               const std::string& key) const {
+  const Hdf5Section section;
+  if (!has(object) ||
+      H5Aexists_by_name(file_.id(), object.c_str(), key.c_str(), H5P_DEFAULT) <= 0) {
+    return std::nullopt;
+  }
+  const auto attribute = own(
+      H5Aopen_by_name(file_.id(), object.c_str(), key.c_str(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  const auto type = own(H5Aget_type(attribute.id()), H5Tclose);
+  if (H5Tget_class(type.id()) != H5T_STRING || H5Tis_variable_str(type.id()) > 0) {
+    return std::nullopt;
+  }
+  std::string value(H5Tget_size(type.id()), '\0');
+  if (H5Aread(attribute.id(), type.id(), value.data()) < 0) {
+    fail(path_, "attribute \"" + key + "\" cannot be read", kDamaged);
+  }
+  value.resize(std::min(value.find('\0'), value.size()));
+  return value;
+}
+
+void Hdf5File::close() {
+  const Hdf5Section section;
+  const bool flushed = H5Fflush(file_.id(), H5F_SCOPE_GLOBAL) >= 0;
+  const std::string reason = flushed ? "" : hdf5_reason();
+  file_ = Hdf5Handle();
+  if (!flushed) {
+    throw DataError(path_ + ": cannot be written (HDF5: " + reason + "). Check the free space.");
+  }
+}
+
+}  // namespace scorenet::data

@@ -1,0 +1,123 @@
+// HDF5 through owning handles and checked calls: whatever goes wrong is a DataError that names
+// path, array and shapes.
+//
+// The library may be built without thread safety, so every call here runs under one process-wide
+// lock; HDF5's own error printing is off. Files are opened read-only and without file locks: a
+// training file is never changed, and many network file systems refuse locks. (H5Pset_file_locking,
+// HDF5 >= 1.10.7. An HDF5_USE_FILE_LOCKING in the environment wins over it; with an older library
+// that variable is the only way.)
+#pragma once
+
+#include <hdf5.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "framework/core/error.hpp"
+
+namespace scorenet::data {
+
+/// Owns one HDF5 identifier and closes it. Move-only.
+class Hdf5Handle {
+ public:
+  using Close = herr_t (*)(hid_t);
+
+  Hdf5Handle() = default;
+  Hdf5Handle(hid_t id, Close close) : id_(id), close_(close) {}
+  Hdf5Handle(Hdf5Handle&& other) noexcept;
+  Hdf5Handle& operator=(Hdf5Handle&& other) noexcept;
+  ~Hdf5Handle();
+
+  hid_t id() const { return id_; }
+  bool valid() const { return id_ >= 0; }
+
+ private:
+  hid_t id_ = -1;
+  Close close_ = nullptr;
+};
+
+/// What a file says about one array.
+struct Hdf5ArrayInfo {
+  std::vector<int64_t> shape;
+  std::string type_name;  // "uint8", "float64", "string": as messages print it
+  std::optional<torch::Dtype>
+      dtype;  // the tensor type that holds it exactly; none for strings and the like
+  bool bytes_are_native = false;  // the file's bytes are the tensor's bytes
+  std::vector<int64_t> chunk;     // empty: not chunked
+  bool compressed = false;
+  int64_t offset = -1;  // where a contiguous array begins in the file; -1: no such place
+};
+
+/// An array inside an open file. Keeps the file alive.
+class Hdf5Array {
+ public:
+  Hdf5Array(Hdf5Handle array, std::string path, std::string name);
+
+  const Hdf5ArrayInfo& info() const { return info_; }
+  int64_t rows() const { return info_.shape.empty() ? 1 : info_.shape[0]; }
+
+  /// Rows [first, first + count), converted to `dtype` by HDF5: (count, ...). Throws DataError if
+  /// they cannot be read (damaged file, missing filter) or the element types do not convert.
+  torch::Tensor read_rows(int64_t first, int64_t count, torch::Dtype dtype) const;
+  /// The whole array, any shape, scalars included.
+  torch::Tensor read_all(torch::Dtype dtype) const;
+  /// `rows` (count, ...) at row `first`. The array must come from create_array.
+  void write_rows(int64_t first, const torch::Tensor& rows);
+
+  /// "FILE.h5, dataset "/train/images"": how a message begins.
+  std::string where() const;
+
+ private:
+  Hdf5Handle array_;
+  std::string path_;
+  std::string name_;
+  Hdf5ArrayInfo info_;
+};
+
+/// How a new array is stored. chunk_rows 0: contiguous, which a reader can map; gzip needs chunks.
+struct Hdf5Storage {
+  int64_t chunk_rows = 0;
+  int gzip_level = 0;  // 0: none; 1 to 9
+};
+
+class Hdf5File {
+ public:
+  /// Read-only. Throws DataError: missing, not HDF5, or truncated or damaged.
+  static Hdf5File open(const std::string& path);
+  /// A new, empty file; an existing one is overwritten. Throws DataError.
+  static Hdf5File create(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  bool has(const std::string& name) const;
+  /// Names inside a group ("/" or "/train"), sorted.
+  std::vector<std::string> children(const std::string& group) const;
+  bool is_group(const std::string& name) const;
+
+  /// Throws DataError if there is no such array.
+  Hdf5Array array(const std::string& name) const;
+  /// Missing groups on the way are made. dtype: uint8, int32, int64, float32 or float64.
+  Hdf5Array create_array(const std::string& name, const std::vector<int64_t>& shape,
+                         torch::Dtype dtype, const Hdf5Storage& storage = {});
+  /// create_array and write_rows in one.
+  void write_array(const std::string& name, const torch::Tensor& values,
+                   const Hdf5Storage& storage = {});
+
+  void set_attribute(const std::string& object, const std::string& key, const std::string& value);
+  /// A string attribute, if there is one.
+  std::optional<std::string> attribute(const std::string& object, const std::string& key) const;
+
+  /// Writes everything out and closes. Throws DataError (a full disk shows only here). Call before
+  /// the file is used.
+  void close();
+
+ private:
+  Hdf5File(Hdf5Handle file, std::string path);
+
+  Hdf5Handle file_;
+  std::string path_;
+};
+
+}  // namespace scorenet::data

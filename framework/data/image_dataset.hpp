@@ -1,0 +1,95 @@
+// One split of a data file: `/SPLIT/images` and, where present, `/SPLIT/labels`, checked when
+// opened.
+//
+//   images   (N, C, H, W) uint8, or (N, ...) float32 or float64 of any shape: continuous data, used
+//   as it stands labels   (N) of any integer type, optional
+//
+// uint8 examples are delivered as stored; transform.hpp maps them to [-1, 1].
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "framework/data/hdf5.hpp"
+#include "framework/data/row_reader.hpp"
+
+namespace scorenet::data {
+
+enum class DataKind {
+  discrete,    // uint8 images with 256 levels: bits per dimension have a meaning
+  continuous,  // real numbers
+};
+
+struct Batch {
+  torch::Tensor examples;        // (B, ...) uint8, float32 or float64
+  torch::Tensor labels;          // (B) int64; undefined where the split has none
+  std::vector<int64_t> indices;  // B: which samples these are
+};
+
+struct DatasetOptions {
+  bool labels = true;  // false: leave labels unread
+  int64_t cached_blocks =
+      32;  // chunked files: blocks kept in memory; twice a shuffle window is plenty
+};
+
+class ImageDataset {
+ public:
+  /// Throws DataError if the file is missing, not HDF5 or truncated; lacks the split (the message
+  /// names those it has) or its images; has no samples, another rank or type than above, or labels
+  /// that do not fit.
+  ImageDataset(const std::string& path, const std::string& split,
+               const DatasetOptions& options = {});
+
+  const std::string& path() const { return path_; }
+  const std::string& split() const { return split_; }
+  int64_t size() const { return info_.shape[0]; }
+  /// The shape of one example: (C, H, W), or whatever continuous data has.
+  const std::vector<int64_t>& example_shape() const { return example_shape_; }
+  /// Dimensions of one example.
+  int64_t dims() const;
+  DataKind kind() const;
+  /// uint8, float32 or float64.
+  torch::Dtype dtype() const { return *info_.dtype; }
+  const Hdf5ArrayInfo& storage() const { return info_; }
+  /// Samples stored together, for ShuffleOptions::block_rows.
+  int64_t block_rows() const { return reader_->block_rows(); }
+
+  bool has_labels() const { return labels_.defined(); }
+  /// (N) int64, all >= 0; undefined without labels.
+  const torch::Tensor& labels() const { return labels_; }
+  /// Largest label + 1; 0 without labels.
+  int64_t num_classes() const;
+  /// Throws DataError naming the first label that is not below `num_classes`, or saying that there
+  /// are none.
+  void check_labels(int64_t num_classes) const;
+
+  /// Samples in the order asked for. One thread at a time. Throws DataError naming an index outside
+  /// the split, or the first sample of continuous data that is not finite.
+  Batch read(const std::vector<int64_t>& indices);
+
+  /// 32 hex digits (XXH3, 128 bit) over the split's shape and type, all labels, the file's size,
+  /// and 64 samples spread over the split. Equal for copies; two ranks that open different files
+  /// differ here.
+  std::string fingerprint();
+
+ private:
+  void check_images() const;
+  torch::Tensor read_labels(const Hdf5File& file) const;
+  void check_finite(const Batch& batch) const;
+
+  std::string path_;
+  std::string split_;
+  Hdf5ArrayInfo info_;
+  std::vector<int64_t> example_shape_;
+  torch::Tensor labels_;
+  std::unique_ptr<RowReader> reader_;
+};
+
+/// The splits of a file: the groups that hold `images`, sorted.
+std::vector<std::string> splits_of(const Hdf5File& file);
+
+}  // namespace scorenet::data

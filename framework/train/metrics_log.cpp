@@ -1,0 +1,202 @@
+#include "framework/train/metrics_log.hpp"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "framework/core/error.hpp"
+
+namespace scorenet::train {
+namespace {
+
+std::string format(const char* pattern, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, pattern, value);
+  return text;
+}
+
+// Rewrites a log without the lines whose step lies beyond `last_step`; a torn last line goes too.
+void drop_beyond(const std::filesystem::path& path,
+                 const std::function<int64_t(const std::string&)>& step_of, int64_t last_step) {
+  std::ifstream in(path);
+  if (!in) return;
+  std::string kept, line;
+  while (std::getline(in, line)) {
+    if (step_of(line) <= last_step) kept += line + "\n";
+  }
+  in.close();
+  std::ofstream(path, std::ios::trunc) << kept;
+}
+
+constexpr int64_t kTornLine = std::numeric_limits<int64_t>::max();
+
+int64_t stats_step(const std::string& line) {
+  const auto object = nlohmann::json::parse(line, nullptr, false);
+  return object.is_object() ? object.value("step", kTornLine) : kTornLine;
+}
+
+int64_t metrics_step(const std::string& line) {
+  if (line.rfind("step,", 0) == 0) return 0;
+  char* end = nullptr;
+  const long long step = std::strtoll(line.c_str(), &end, 10);
+  return end && *end == ',' ? step : kTornLine;
+}
+
+std::ofstream open_for_append(const std::filesystem::path& path) {
+  std::ofstream out(path, std::ios::app);
+  if (!out)
+    throw CheckpointError(path.string() +
+                          ": cannot be written. Check the permissions of the run folder.");
+  return out;
+}
+
+std::string timestamp_utc() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+std::string status_line(const Tick& t) {
+  return "step " + std::to_string(t.step) + "  kimg " + format("%.1f", t.kimg) + "  time " +
+         duration_text(t.total_sec) + "  loss " + format("%.4f", t.loss) + "  gradnorm " +
+         format("%.3f", t.grad_norm) + "  lr " + format("%.2e", t.learning_rate) + "  img/s " +
+         format("%.1f", t.images_per_sec) + "  sec/kimg " + format("%.2f", t.sec_per_kimg) +
+         "  maintenance " + format("%.1f", t.maintenance_sec) + "  data% " +
+         format("%.1f", 100 * t.data_wait_frac) + "  comm% " +
+         format("%.1f", 100 * t.comm_exposed_frac) + "  skipped " + std::to_string(t.skipped) +
+         "  cpumem " + format("%.2f", t.cpu_mem_gb) + "  gpumem " + format("%.2f", t.gpu_mem_gb) +
+         "  eta " + duration_text(t.eta_sec);
+}
+
+}  // namespace
+
+std::string duration_text(double seconds) {
+  const auto s = static_cast<long long>(std::max(0.0, seconds) + 0.5);
+  char text[64];
+  if (s >= 86400) {
+    std::snprintf(text, sizeof text, "%lldd %02lldh %02lldm", s / 86400, s / 3600 % 24,
+                  s / 60 % 60);
+  } else if (s >= 3600) {
+    std::snprintf(text, sizeof text, "%lldh %02lldm %02llds", s / 3600, s / 60 % 60, s % 60);
+  } else {
+    std::snprintf(text, sizeof text, "%lldm %02llds", s / 60, s % 60);
+  }
+  return text;
+}
+
+nlohmann::ordered_json to_json(const Tick& t) {
+  nlohmann::ordered_json out = {{"step", t.step},
+                                {"kimg", t.kimg},
+                                {"loss", t.loss},
+                                {"grad_norm", t.grad_norm},
+                                {"learning_rate", t.learning_rate},
+                                {"images_per_sec", t.images_per_sec},
+                                {"sec_per_kimg", t.sec_per_kimg},
+                                {"sec_per_tick", t.sec_per_tick},
+                                {"maintenance_sec", t.maintenance_sec},
+                                {"data_wait_frac", t.data_wait_frac},
+                                {"comm_exposed_frac", t.comm_exposed_frac},
+                                {"skipped", t.skipped},
+                                {"cpu_mem_gb", t.cpu_mem_gb},
+                                {"gpu_mem_gb", t.gpu_mem_gb},
+                                {"total_sec", t.total_sec},
+                                {"eta_sec", t.eta_sec}};
+  for (int i = 0; i < 4; ++i) {  // JSON has no NaN: an empty quarter is null
+    const double q = t.loss_quartile[i];
+    out["loss_q" + std::to_string(i)] =
+        std::isfinite(q) ? nlohmann::ordered_json(q) : nlohmann::ordered_json();
+  }
+  out["timestamp"] = timestamp_utc();
+  return out;
+}
+
+std::string log_field_legend() {
+  return "step               optimizer steps so far\n"
+         "kimg               thousands of images trained on so far, all ranks together\n"
+         "loss               mean loss of the tick, nats per dimension, weighted as diffusion.loss "
+         "says\n"
+         "loss_q0..loss_q3   the same over each quarter of the log-SNR range, cleanest images "
+         "first\n"
+         "grad_norm          global gradient norm before clipping, mean over the tick (status "
+         "line: gradnorm)\n"
+         "learning_rate      of the tick's last step (lr)\n"
+         "images_per_sec     all ranks together, without maintenance (img/s)\n"
+         "sec_per_kimg       seconds for a thousand images, without maintenance (sec/kimg)\n"
+         "sec_per_tick       seconds since the last status line, without maintenance\n"
+         "maintenance_sec    seconds spent on checkpoints, evaluation and logs since the last line "
+         "(maintenance)\n"
+         "data_wait_frac     share of the step time spent waiting for images (data%)\n"
+         "comm_exposed_frac  share of the step time spent waiting for other ranks and traffic "
+         "(comm%)\n"
+         "skipped            steps left out so far because a loss or gradient was not finite\n"
+         "cpu_mem_gb         resident memory of rank zero, 10^9 bytes (cpumem)\n"
+         "gpu_mem_gb         peak GPU memory of rank zero, 10^9 bytes (gpumem)\n"
+         "total_sec          wall clock of the run, over all restarts (time)\n"
+         "eta_sec            seconds left at the present speed (eta)\n"
+         "timestamp          UTC\n";
+}
+
+MetricsLog::MetricsLog(const RunFolder& folder, int64_t resumed_step, int64_t total_steps, bool bar)
+    : total_steps_(total_steps), bar_(bar) {
+  drop_beyond(folder.stats(), stats_step, resumed_step);
+  drop_beyond(folder.metrics(), metrics_step, resumed_step);
+  log_ = open_for_append(folder.log());
+  stats_ = open_for_append(folder.stats());
+  const bool fresh = !std::filesystem::exists(folder.metrics()) ||
+                     std::filesystem::file_size(folder.metrics()) == 0;
+  metrics_ = open_for_append(folder.metrics());
+  if (fresh) metrics_ << "step,name,value\n" << std::flush;
+}
+
+void MetricsLog::clear_bar() {
+  if (bar_drawn_) std::cerr << "\r\033[K";
+  bar_drawn_ = false;
+}
+
+void MetricsLog::line(const std::string& text) {
+  clear_bar();
+  std::cout << text << std::endl;
+  log_ << text << std::endl;
+}
+
+void MetricsLog::tick(const Tick& tick) {
+  line(status_line(tick));
+  stats_ << to_json(tick).dump() << std::endl;
+  const std::pair<const char*, double> columns[] = {
+      {"loss", tick.loss}, {"grad_norm", tick.grad_norm}, {"images_per_sec", tick.images_per_sec}};
+  for (const auto& [name, value] : columns) metric(tick.step, name, value);
+}
+
+void MetricsLog::metric(int64_t step, const std::string& name, double value) {
+  metrics_ << step << ',' << name << ',' << format("%.17g", value) << std::endl;
+}
+
+void MetricsLog::progress(int64_t step, double images_per_sec, double loss, double eta_sec) {
+  const auto now = std::chrono::steady_clock::now();
+  if (!bar_ || now - last_drawn_ < std::chrono::milliseconds(200)) return;
+  last_drawn_ = now;
+  constexpr int kWidth = 30;
+  const int done = static_cast<int>(kWidth * step / std::max<int64_t>(total_steps_, 1));
+  std::string bar(static_cast<size_t>(done), '#');
+  bar.resize(kWidth, '.');
+  std::cerr << "\r\033[K[" << bar << "] " << step << '/' << total_steps_ << "  "
+            << format("%.1f", images_per_sec) << " img/s  loss " << format("%.4f", loss) << "  eta "
+            << duration_text(eta_sec) << std::flush;
+  bar_drawn_ = true;
+}
+
+double resident_memory_gb() {
+  std::ifstream statm("/proc/self/statm");
+  double total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<double>(sysconf(_SC_PAGESIZE)) * 1e-9;
+}
+
+}  // namespace scorenet::train

@@ -1,0 +1,75 @@
+// What a run says while it trains: log.txt, stats.jsonl, metrics.csv, status lines and a progress
+// bar. Rank zero only.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "framework/train/run_folder.hpp"
+
+namespace scorenet::train {
+
+/// One status line: sums and means since the last one.
+struct Tick {
+  int64_t step = 0;
+  double kimg = 0;  // thousands of images so far
+  double loss = 0;  // mean over the tick's images, nats per dimension as weighted by diffusion.loss
+  double loss_quartile[4] =
+      {};  // the same over each quarter of log-SNR, cleanest first; NaN if none fell there
+  double grad_norm = 0;  // before clipping, mean over the tick's steps
+  double learning_rate = 0;
+  double images_per_sec = 0;  // all ranks together
+  double sec_per_kimg = 0;
+  double sec_per_tick = 0;
+  double maintenance_sec = 0;    // checkpoints, evaluation and logging since the last tick
+  double data_wait_frac = 0;     // of the step time, mean over ranks
+  double comm_exposed_frac = 0;  // of the step time, mean over ranks
+  int64_t skipped = 0;           // steps skipped so far because something was not finite
+  double cpu_mem_gb = 0;         // rank zero, resident
+  double gpu_mem_gb = 0;         // rank zero, peak
+  double total_sec = 0;          // wall clock of the whole run, over restarts
+  double eta_sec = 0;
+};
+
+/// The JSON object of a tick, as it stands in stats.jsonl (contract: "A run folder").
+nlohmann::ordered_json to_json(const Tick& tick);
+
+/// One line of "name: meaning" for each field, for `scorenet info log-fields`.
+std::string log_field_legend();
+
+/// "1h 02m 03s".
+std::string duration_text(double seconds);
+
+class MetricsLog {
+ public:
+  /// Opens the files for appending. After a restart from `resumed_step`, what a lost stretch had
+  /// logged beyond it is dropped from stats.jsonl and metrics.csv, so that a step stands there
+  /// once. bar: draw a progress bar on stderr.
+  MetricsLog(const RunFolder& folder, int64_t resumed_step, int64_t total_steps, bool bar);
+
+  /// To the terminal and log.txt.
+  void line(const std::string& text);
+  void tick(const Tick& tick);
+  /// Named numbers that belong to a step, such as an evaluation's: metrics.csv (step,name,value).
+  void metric(int64_t step, const std::string& name, double value);
+  /// Between ticks: redraws the bar, if there is one.
+  void progress(int64_t step, double images_per_sec, double loss, double eta_sec);
+
+ private:
+  void clear_bar();
+
+  std::ofstream log_, stats_, metrics_;
+  int64_t total_steps_;
+  bool bar_;
+  bool bar_drawn_ = false;
+  std::chrono::steady_clock::time_point last_drawn_{};
+};
+
+/// Resident memory of this process, GB (10^9 bytes).
+double resident_memory_gb();
+
+}  // namespace scorenet::train

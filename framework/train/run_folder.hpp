@@ -1,0 +1,39 @@
+// Where a run's files are: the layout of the contract's "A run folder", in one place.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace scorenet::train {
+
+/// "0000512": steps in file names sort as text.
+std::string padded_step(int64_t step);
+
+class RunFolder {
+ public:
+  explicit RunFolder(std::filesystem::path root) : root_(std::move(root)) {}
+
+  /// Makes the folder and its parts. Throws CheckpointError naming the folder if it cannot be
+  /// written.
+  void create() const;
+
+  std::filesystem::path root() const { return root_; }
+  std::filesystem::path config() const { return root_ / "config.toml"; }
+  std::filesystem::path log() const { return root_ / "log.txt"; }
+  std::filesystem::path stats() const { return root_ / "stats.jsonl"; }
+  std::filesystem::path metrics() const { return root_ / "metrics.csv"; }
+  std::filesystem::path checkpoints() const { return root_ / "checkpoints"; }
+  std::filesystem::path snapshots() const { return root_ / "snapshots"; }
+  std::filesystem::path reals() const { return root_ / "samples" / "reals.png"; }
+  /// weights: "" for the moving average, "raw-" for the weights being trained.
+  std::filesystem::path grid(int64_t step, const std::string& weights) const;
+  std::filesystem::path evaluation(int64_t step) const;
+  /// label: "ema0.999" or "raw".
+  std::filesystem::path snapshot(int64_t step, const std::string& label) const;
+
+ private:
+  std::filesystem::path root_;
+};
+
+}  // namespace scorenet::train

@@ -1,0 +1,82 @@
+#include "framework/train/score_model.hpp"
+
+#include "framework/diffusion/preconditioning.hpp"
+#include "framework/train/mixture_file.hpp"
+#include "models/autocast.hpp"
+
+namespace scorenet::train {
+
+diffusion::ScheduleOptions schedule_options(const config::DiffusionConfig& c) {
+  diffusion::ScheduleOptions o;
+  o.name = c.schedule;
+  o.t_min = c.t_min;
+  o.t_max = c.t_max;
+  o.beta_min = c.beta_min;
+  o.beta_max = c.beta_max;
+  o.beta = c.beta;
+  o.gamma_min = c.gamma_min;
+  o.gamma_max = c.gamma_max;
+  o.sigma_min = c.sigma_min;
+  o.sigma_max = c.sigma_max;
+  return o;
+}
+
+diffusion::Parametrisation parametrisation(const config::DiffusionConfig& c) {
+  return {diffusion::prediction_from_name(c.prediction), c.sigma_data};
+}
+
+models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) {
+  models::ModelOptions o;
+  o.type = c.type;
+  o.seed = seed;
+  o.unet.channels = c.channels;
+  o.unet.layers_per_block = c.layers_per_block;
+  o.unet.attention = c.attention;
+  o.unet.attention_head_dim = c.attention_head_dim;
+  o.unet.norm_groups = c.norm_groups;
+  o.unet.dropout = c.dropout;
+  o.unet.num_classes = c.num_classes;
+  if (c.fourier_features) o.unet.fourier_features = {7, 8};  // VDM's, single grey levels
+  o.mlp.hidden = c.hidden;
+  o.mlp.embedding = c.time_embedding;
+  o.mlp.residual = c.residual;
+  o.mlp.dropout = c.dropout;
+  o.mlp.num_classes = c.num_classes;
+  return o;
+}
+
+diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& labels,
+                               const models::BatchSlots* dropout) {
+  const torch::Dtype compute = models::compute_dtype(model.config.train.precision);
+  return [&model, labels, dropout, compute](const torch::Tensor& x, const torch::Tensor& log_snr) {
+    const models::AutocastScope scope(compute, model.device.type());
+    models::NetworkInput input;
+    input.x = x.to(model.device, torch::kFloat32);
+    input.log_snr = log_snr.to(model.device);
+    input.labels = labels.defined() ? labels.to(model.device) : labels;
+    input.dropout = dropout;
+    return model.network->forward(input).to(torch::kFloat32);
+  };
+}
+
+diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels) {
+  if (model.is_analytic()) return diffusion::make_mixture_denoiser(model.mixture, model.errors);
+  return diffusion::make_denoiser(network_for(model, labels, nullptr), parametrisation(model.config.diffusion));
+}
+
+ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape, torch::Device device) {
+  ScoreModel model;
+  model.config = config;
+  model.device = device;
+  model.schedule = diffusion::make_schedule(schedule_options(config.diffusion));
+  if (config.model.type == "gaussian_mixture") {
+    model.mixture = read_mixture(config.model.file);
+    model.errors = score_errors(config.model, model.mixture->dims());
+  } else {
+    model.network = models::make_model(model_options(config.model, static_cast<uint64_t>(config.train.seed)), example_shape);
+    model.network->to(device);
+  }
+  return model;
+}
+
+}  // namespace scorenet::train

@@ -1,0 +1,80 @@
+#include "launch/run_main.hpp"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <string>
+#include <thread>
+
+#include "framework/comm/mpi_communicator.hpp"
+
+namespace scorenet::launch {
+namespace {
+
+struct Failure {
+  ExitCode code;
+  std::string sentence;
+};
+
+// LibTorch's messages carry a C++ stack trace after the first line.
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+Failure failure_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& e) {
+    return {e.exit_code(), e.what()};
+  } catch (const std::bad_alloc&) {
+    return {ExitCode::usage, "out of memory: use a smaller train.micro_batch, eval.micro_batch or network."};
+  } catch (const std::exception& e) {
+    return {ExitCode::usage, "internal error: " + first_line(e.what()) + ". Please report it with the command."};
+  }
+}
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+void report(const Failure& failure, const comm::Communicator& comm) {
+  if (comm.rank() == 0) {
+    std::cerr << failure.sentence << std::endl;
+    return;
+  }
+  // What every rank saw, rank zero tells, and it ends the job within this time.
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  std::cerr << "[rank " << comm.rank() << ' ' << host_name() << "] " << failure.sentence << std::endl;
+}
+
+}  // namespace
+
+int run_on_ranks(const Action& action) {
+  try {
+    const comm::MpiEnvironment environment;
+    const auto comm = comm::make_communicator(environment);
+    try {
+      return static_cast<int>(action(*comm));
+    } catch (...) {
+      const Failure failure = failure_of(std::current_exception());
+      report(failure, *comm);
+      if (comm->size() > 1) comm->abort(static_cast<int>(failure.code));
+      return static_cast<int>(failure.code);
+    }
+  } catch (const Error& e) {  // the ranks themselves could not be set up
+    std::cerr << e.what() << std::endl;
+    return static_cast<int>(e.exit_code());
+  }
+}
+
+bool launched_as_other_rank() {
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
+    if (const char* rank = std::getenv(variable)) return std::string(rank) != "0";
+  }
+  return false;
+}
+
+}  // namespace scorenet::launch

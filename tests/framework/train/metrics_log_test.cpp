@@ -1,0 +1,110 @@
+// What a run writes about itself, and what stays of it after a restart.
+#include "framework/train/metrics_log.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "framework/core/error.hpp"
+
+namespace scorenet::train {
+namespace {
+
+using testing::HasSubstr;
+
+class MetricsLogTest : public testing::Test {
+ protected:
+  MetricsLogTest()
+      : folder_(std::filesystem::temp_directory_path() /
+                ("scorenet_log_" + std::to_string(getpid()))) {
+    std::filesystem::remove_all(folder_.root());
+    folder_.create();
+  }
+  ~MetricsLogTest() override { std::filesystem::remove_all(folder_.root()); }
+
+  static std::vector<std::string> lines(const std::filesystem::path& path) {
+    std::ifstream in(path);
+    std::vector<std::string> all;
+    for (std::string line; std::getline(in, line);) all.push_back(line);
+    return all;
+  }
+
+  static Tick tick_at(int64_t step) {
+    Tick t;
+    t.step = step;
+    t.loss = 0.25;
+    t.loss_quartile[0] = std::nan("");
+    return t;
+  }
+
+  RunFolder folder_;
+};
+
+TEST_F(MetricsLogTest, ATickIsOneJsonObjectWithTheContractsFields) {
+  MetricsLog(folder_, 0, 100, false).tick(tick_at(50));
+  const auto all = lines(folder_.stats());
+  ASSERT_EQ(all.size(), 1u);
+  const auto object = nlohmann::json::parse(all[0]);
+  for (const char* key :
+       {"step", "kimg", "loss", "grad_norm", "images_per_sec", "sec_per_kimg", "data_wait_frac",
+        "comm_exposed_frac", "skipped", "cpu_mem_gb", "gpu_mem_gb", "timestamp"}) {
+    EXPECT_TRUE(object.contains(key)) << key;
+  }
+  EXPECT_EQ(object["step"], 50);
+  EXPECT_EQ(object["loss"], 0.25);
+  EXPECT_TRUE(object["loss_q0"].is_null());  // JSON has no NaN
+}
+
+TEST_F(MetricsLogTest, ARestartDropsWhatTheLostStretchHadLogged) {
+  {
+    MetricsLog log(folder_, 0, 100, false);
+    for (const int64_t step : {10, 20, 30}) log.tick(tick_at(step));
+    log.metric(30, "bits_per_dim", 3.5);
+  }
+  std::ofstream(folder_.stats(), std::ios::app) << "{\"step\": 40, \"lo";  // torn by a kill
+  MetricsLog(folder_, 20, 100, false).tick(tick_at(30));
+  std::vector<int64_t> steps;
+  for (const auto& line : lines(folder_.stats()))
+    steps.push_back(nlohmann::json::parse(line)["step"]);
+  EXPECT_THAT(steps, testing::ElementsAre(10, 20, 30));
+  const auto metrics = lines(folder_.metrics());
+  EXPECT_EQ(metrics.size(), 1u + 3 * 3);  // a header, and three numbers a tick
+  for (const auto& line : metrics) EXPECT_THAT(line, testing::Not(HasSubstr("bits_per_dim")));
+}
+
+TEST_F(MetricsLogTest, TheLegendExplainsEveryField) {
+  for (const auto& [key, value] : to_json(Tick{}).items()) {
+    const std::string name = key.rfind("loss_q", 0) == 0 ? "loss_q0" : key;
+    EXPECT_THAT(log_field_legend(), HasSubstr(name));
+  }
+}
+
+TEST(RunFolder, NamesSortByStep) {
+  const RunFolder folder("d");
+  EXPECT_EQ(folder.snapshot(512, "ema0.999"), "d/snapshots/network-0000512-ema0.999.safetensors");
+  EXPECT_EQ(folder.grid(512, ""), "d/samples/grid-0000512.png");
+  EXPECT_EQ(folder.grid(512, "raw-"), "d/samples/grid-raw-0000512.png");
+  EXPECT_EQ(folder.evaluation(512), "d/eval/eval-0000512.json");
+}
+
+TEST(RunFolder, AFolderThatCannotBeMadeIsNamed) {
+  try {
+    RunFolder("/proc/nowhere").create();
+    FAIL();
+  } catch (const CheckpointError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("/proc/nowhere"));
+  }
+}
+
+TEST(Duration, ReadsAsAPersonSaysIt) {
+  EXPECT_EQ(duration_text(62.4), "1m 02s");
+  EXPECT_EQ(duration_text(3723), "1h 02m 03s");
+  EXPECT_EQ(duration_text(90000), "1d 01h 00m");
+}
+
+}  // namespace
+}  // namespace scorenet::train
