@@ -93,7 +93,7 @@ torch::Tensor ScheduleTap::eps_weight() const { return 0.5 * slope_ * inverse_de
 // loss.mean().backward() left dL_i / B in the gradients of the i-th gamma and slope: L_i knows no other.
 void ScheduleTap::add_variance_gradient(const torch::Tensor& loss) const {
   check_same_shape(loss, gamma_, "variance gradient: loss and times");
-  const auto twice = 2.0 * loss.detach();
+  const auto twice = 2.0 * loss.detach().to(gamma_.device());
   torch::autograd::backward({attached_.gamma, attached_.slope},
                             {twice * gamma_.grad(), twice * slope_.grad()});
 }
@@ -103,8 +103,8 @@ torch::Tensor tapped_loss_per_example(const Network& network,
                                       const ScheduleTap& tap, const torch::Tensor& x0,
                                       const torch::Tensor& eps) {
   const NoiseLevel level = tap.level();
-  return tap.eps_weight() * eps_error_ratio(parametrisation, level) *
-         squared_error(network, parametrisation, x0, eps, level);
+  const auto weight = tap.eps_weight() * eps_error_ratio(parametrisation, level);
+  return weight.to(x0.device()) * squared_error(network, parametrisation, x0, eps, level);
 }
 
 }  // namespace scorenet::diffusion

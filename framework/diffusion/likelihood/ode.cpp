@@ -17,10 +17,6 @@ void check(const OdeLikelihoodOptions& options) {
     throw ConfigError("ode likelihood: probes = " + std::to_string(options.probes) +
                       ", must be at least 1.");
   }
-  if (options.steps < 0) {
-    throw ConfigError("ode likelihood: steps = " + std::to_string(options.steps) +
-                      ", must be at least 0 (0 is adaptive).");
-  }
 }
 
 // d(x, l)/dL with l = int div F dL, as one (b, D + 1) tensor.
@@ -65,20 +61,6 @@ class Augmented {
   int64_t dims_ = 0;
 };
 
-OdeSolution fixed_steps(const Augmented& rhs, const LogSnrRange& range, int64_t steps,
-                        torch::Tensor y) {
-  const int64_t batch = y.size(0);
-  const auto rows = torch::arange(batch, y.options().dtype(torch::kLong));
-  const BatchRhs batch_rhs = [&](double log_snr, const torch::Tensor& state) {
-    return rhs(rows, torch::full({batch}, log_snr, state.options()), state);
-  };
-  const double step = (range.noisy - range.clean) / static_cast<double>(steps);
-  for (int64_t i = 0; i < steps; ++i) {
-    y = runge_kutta4_step(batch_rhs, range.clean + static_cast<double>(i) * step, step, y);
-  }
-  return {y, torch::full({batch}, 4 * steps, rows.options()), torch::Tensor()};
-}
-
 }  // namespace
 
 torch::Tensor trace_probes(uint64_t seed, int64_t index, const std::vector<int64_t>& slots,
@@ -105,10 +87,8 @@ LikelihoodResult ode_likelihood(const Denoiser& denoiser, const Schedule& schedu
                                  torch::zeros({x.size(0), 1}, x.options().dtype(torch::kFloat64))},
                                 1);
   const LogSnrRange range = log_snr_range(schedule);
-  const OdeSolution end = options.steps > 0
-                              ? fixed_steps(rhs, range, options.steps, start)
-                              : dormand_prince(std::cref(rhs), range.clean, range.noisy, start,
-                                               {options.rtol, options.atol});
+  const OdeSolution end = integrate(std::cref(rhs), range.clean, range.noisy, start, options.steps,
+                                    {options.rtol, options.atol});
 
   const int64_t dims = dims_per_example(x);
   const auto prior = -log_prior(schedule, end.y.slice(1, 0, dims)).to(torch::kCPU);
