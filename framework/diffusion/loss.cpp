@@ -86,7 +86,7 @@ torch::Tensor loss_per_example(const Network& network, const Parametrisation& pa
                                Weighting weighting, const Schedule& schedule,
                                const torch::Tensor& x0, const TimeSample& times,
                                const torch::Tensor& eps, double min_snr_cap) {
-  return loss_weight(weighting, parametrisation, schedule, times, min_snr_cap) *
+  return loss_weight(weighting, parametrisation, schedule, times, min_snr_cap).to(x0.device()) *
          squared_error(network, parametrisation, x0, eps, schedule.at(times.t));
 }
 
@@ -110,7 +110,8 @@ torch::Tensor stepwise_loss_per_example(const Network& network,
                                         const torch::Tensor& x0, const torch::Tensor& step,
                                         const torch::Tensor& eps) {
   const NoiseLevel level = schedule.at(time_grid(schedule, steps).index_select(0, step));
-  return static_cast<double>(steps) * step_weight(parametrisation, schedule, steps, step) *
+  const auto weight = step_weight(parametrisation, schedule, steps, step).to(x0.device());
+  return static_cast<double>(steps) * weight *
          squared_error(network, parametrisation, x0, eps, level);
 }
 

@@ -78,7 +78,7 @@ torch::Tensor tweedie_reconstruction_nats(const Denoiser& denoiser, const Schedu
   const NoiseLevel level = schedule.at(schedule.t_min(), x0.size(0));
   const auto eps_hat = denoiser(add_noise(x0, eps, level), level).eps;
   const auto dims = static_cast<double>(dims_per_example(x0));
-  return 0.5 * dims * (std::log(2.0 * std::numbers::pi) - level.log_snr) +
+  return 0.5 * dims * (std::log(2.0 * std::numbers::pi) - level.log_snr).to(x0.device()) +
          0.5 * sum_per_example((eps - eps_hat).to(torch::kFloat64).square());
 }
 

@@ -17,7 +17,7 @@ namespace scorenet::train {
 using ComputeRows = std::function<torch::Tensor(int64_t first, int64_t count)>;
 
 /// All n rows on every rank: (n, row_shape...) float64. Collective. batch >= 1.
-torch::Tensor rows_over_ranks(comm::Communicator& comm, int64_t n, c10::IntArrayRef row_shape, int64_t batch,
-                              const ComputeRows& compute);
+torch::Tensor rows_over_ranks(comm::Communicator& comm, int64_t n, c10::IntArrayRef row_shape,
+                              int64_t batch, const ComputeRows& compute);
 
 }  // namespace scorenet::train

@@ -64,7 +64,7 @@ std::map<std::string, Formula> formulas() {
 
 TEST(Schedule, EveryScheduleHasThePapersAlphaSigmaAndDiffusion) {
   const auto known = formulas();
-  ASSERT_EQ(known.size(), schedule_names().size());
+  ASSERT_EQ(known.size() + 1, schedule_names().size());  // all but vdm_learned
   for (const auto& [name, formula] : known) {
     const auto schedule = schedule_named(name);
     const double length = schedule->t_max() - schedule->t_min();
@@ -112,8 +112,8 @@ TEST(Schedule, TimeOfInvertsLogSnrAndAgreesWithBisection) {
 }
 
 TEST(Schedule, VariancePreservingSchedulesKeepUnitVariance) {
-  for (const char* name :
-       {"vp_linear", "vp_cosine", "vdm_linear", "vp_constant", "vp_ramp", "vp_tan"}) {
+  for (const char* name : {"vp_linear", "vp_cosine", "vdm_linear", "vdm_learned", "vp_constant",
+                           "vp_ramp", "vp_tan"}) {
     const auto schedule = schedule_named(name);
     const NoiseLevel level = schedule->at(times_over_range(*schedule, 50));
     expect_close(level.alpha.square() + level.sigma.square(), torch::ones({50}, torch::kFloat64),

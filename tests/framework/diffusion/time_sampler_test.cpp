@@ -55,6 +55,7 @@ TEST(TimeSampler, TheSlopeOfTheMapIsTheInverseDensity) {
     check([&](const torch::Tensor& p) { return uniform_times(*schedule, p); }, "uniform");
     check([&](const torch::Tensor& p) { return log_snr_times(*schedule, p); }, "log_snr");
     check([&](const torch::Tensor& p) { return log_normal_times(*schedule, p); }, "log_normal");
+    check([&](const torch::Tensor& p) { return v_importance_times(*schedule, p); }, "v_importance");
   }
 }
 
@@ -66,6 +67,7 @@ TEST(TimeSampler, PositionsFromZeroToOneReachFromTMinToTMax) {
     expect_close(uniform_times(*schedule, ends).t, expected, 1e-14, name);
     expect_close(log_snr_times(*schedule, ends).t, expected, 1e-10, name);
     expect_close(log_normal_times(*schedule, ends).t, expected, 1e-6, name);
+    expect_close(v_importance_times(*schedule, ends).t, expected, 1e-9, name);
   }
 }
 
@@ -78,6 +80,18 @@ TEST(TimeSampler, ImportanceIsUniformInLogSnr) {
   const double b = std::log1p(std::exp(gamma_0 + 0.3 * (gamma_1 - gamma_0)));
   EXPECT_NEAR(log_snr_times(*schedule, doubles({0.3})).t.item<double>(),
               2 * b / (0.1 + std::sqrt(0.01 + 2 * 19.9 * b)), 1e-14);
+}
+
+TEST(TimeSampler, ForVTheDensityIsIDodes) {
+  // gamma = -log(e^{-Z u} (1 + e^{-g0}) - 1), Z = log[(1 + e^{-g0}) / (1 + e^{-g1})] (maths.md M2.4).
+  const auto schedule = schedule_named("vdm_linear");
+  const double z = std::log((1 + std::exp(13.3)) / (1 + std::exp(-5)));
+  for (const double u : {0.1, 0.5, 0.95}) {
+    const double gamma = -std::log(std::exp(-z * u) * (1 + std::exp(13.3)) - 1);
+    EXPECT_NEAR(v_importance_times(*schedule, doubles({u})).t.item<double>(), (gamma + 13.3) / 18.3,
+                1e-12)
+        << u;
+  }
 }
 
 TEST(TimeSampler, LogNormalHasEdmsMedianAndDeviation) {

@@ -1,0 +1,176 @@
+// Images per second of one training step (forward, loss, backward, clipping, AdamW, EMA) on one rank, float32 beside
+// bfloat16, interleaved so that a busy neighbour disturbs all alike. Before timing, every variant's loss and gradient are
+// compared with float32's.
+//
+//   OMP_NUM_THREADS=1 train_step_benchmark [small|large] [BATCH] [REPEATS]
+//
+// small: 28x28x1, channels 32, 64, 64, attention at 7x7. large: DDPM's for CIFAR-10, 32x32x3, channels 128, 256, 256, 256.
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <string>
+#include <vector>
+
+#include "framework/core/allocator.hpp"
+#include "framework/train/adamw.hpp"
+#include "framework/train/ema.hpp"
+#include "framework/train/flat_parameters.hpp"
+#include "models/autocast.hpp"
+#include "models/flops.hpp"
+#include "models/make_model.hpp"
+
+namespace scorenet {
+namespace {
+
+struct Setting {
+  models::ModelOptions options;
+  std::vector<int64_t> shape;
+};
+
+Setting setting_of(const std::string& size) {
+  Setting s;
+  if (size == "large") {
+    s.options.unet.channels = {128, 256, 256, 256};
+    s.options.unet.layers_per_block = 2;
+    s.options.unet.attention = {false, true, false, false};
+    s.options.unet.attention_head_dim = 0;
+    s.options.unet.norm_groups = 32;
+    s.shape = {3, 32, 32};
+  } else {
+    s.options.unet.attention = {false, false, true};
+    s.shape = {1, 28, 28};
+  }
+  return s;
+}
+
+// Weights in general position: the initial network is the zero function and most of its gradients vanish.
+void perturb(torch::nn::Module& module) {
+  const torch::NoGradGuard no_grad;
+  uint64_t step = 0;
+  for (auto& p : module.parameters()) {
+    p += 0.05 * normal_for_slots({1, RandomStream::synthetic_data, step++}, {0}, p.sizes(),
+                                 torch::kFloat32)[0];
+  }
+}
+
+struct Variant {
+  Variant(std::string label, torch::Dtype compute, const Setting& setting)
+      : name(std::move(label)),
+        dtype(compute),
+        network(models::make_model(setting.options, setting.shape)),
+        flat((perturb(*network), *network)),
+        adamw(flat, {}),
+        ema(flat.values(), {{}}) {}
+
+  std::string name;
+  torch::Dtype dtype;
+  std::shared_ptr<models::ScoreNetwork> network;
+  train::FlatParameters flat;
+  train::AdamW adamw;
+  train::EmaSet ema;
+  std::vector<double> wall_s, cpu_s;
+};
+
+struct Batch {
+  models::NetworkInput input;
+  torch::Tensor target;
+};
+
+Batch draw_batch(int64_t size, c10::IntArrayRef shape) {
+  const auto slots = slot_range(0, size);
+  Batch batch;
+  batch.input.x =
+      normal_for_slots({1, RandomStream::training_noise, 0}, slots, shape, torch::kFloat32);
+  batch.target =
+      normal_for_slots({1, RandomStream::training_noise, 1}, slots, shape, torch::kFloat32);
+  batch.input.log_snr = torch::linspace(-8, 8, size, torch::kFloat64);
+  return batch;
+}
+
+double loss_and_gradient(Variant& v, const Batch& batch) {
+  v.flat.zero_gradients();
+  torch::Tensor prediction;
+  {
+    const models::AutocastScope precision(v.dtype);
+    prediction = v.network->forward(batch.input);
+  }
+  const torch::Tensor loss = (prediction - batch.target).square().mean();
+  loss.backward();
+  return loss.item<double>();
+}
+
+void step(Variant& v, const Batch& batch) {
+  loss_and_gradient(v, batch);
+  v.adamw.step(1e-4, v.adamw.gradient_norm());
+  v.ema.update(v.flat.values(), {.step = 1, .images_before = 1, .batch = 1});
+}
+
+double wall_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+double cpu_now() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+void time_step(Variant& v, const Batch& batch) {
+  const double wall = wall_now(), cpu = cpu_now();
+  step(v, batch);
+  v.wall_s.push_back(wall_now() - wall);
+  v.cpu_s.push_back(cpu_now() - cpu);
+}
+
+void compare(std::vector<Variant>& variants, const Batch& batch) {
+  const double reference = loss_and_gradient(variants[0], batch);
+  for (Variant& v : variants) {
+    const double loss = loss_and_gradient(v, batch);
+    const auto difference = (v.flat.gradients() - variants[0].flat.gradients()).norm();
+    std::printf("%-22s loss %.8f (relative %.1e)   gradient error %.1e of its norm\n",
+                v.name.c_str(), loss, std::abs(loss / reference - 1),
+                (difference / variants[0].flat.gradients().norm()).item<double>());
+  }
+}
+
+void report(const Variant& v, double batch, double reference_cpu_s) {
+  auto cpu = v.cpu_s, wall = v.wall_s;
+  std::sort(cpu.begin(), cpu.end());
+  std::sort(wall.begin(), wall.end());
+  const double median = cpu[cpu.size() / 2];
+  std::printf("%-22s %7.1f images/CPU-s (%.1f to %.1f)   %.1f images/s wall   %.2fx\n",
+              v.name.c_str(), batch / median, batch / cpu.back(), batch / cpu.front(),
+              batch / wall[wall.size() / 2], reference_cpu_s / median);
+}
+
+int run(const std::string& size, int64_t batch_size, int repeats) {
+  const Setting setting = setting_of(size);
+  std::vector<Variant> variants;
+  variants.reserve(2);
+  variants.emplace_back("fp32", torch::kFloat32, setting);
+  variants.emplace_back("bf16", torch::kBFloat16, setting);
+  const Batch batch = draw_batch(batch_size, setting.shape);
+  std::printf(
+      "unet %s: %lld parameters, %.3f GFLOP/image forward and backward, batch %lld, %d threads\n",
+      size.c_str(), static_cast<long long>(models::parameter_count(*variants[0].network)),
+      3e-9 * models::forward_flops(*variants[0].network, setting.shape),
+      static_cast<long long>(batch_size), at::get_num_threads());
+  compare(variants, batch);
+  for (int i = 0; i < repeats; ++i) {
+    for (Variant& v : variants) time_step(v, batch);
+  }
+  auto reference = variants[0].cpu_s;
+  std::sort(reference.begin(), reference.end());
+  for (const Variant& v : variants) {
+    report(v, static_cast<double>(batch_size), reference[reference.size() / 2]);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace scorenet
+
+int main(int argc, char** argv) {
+  scorenet::tune_allocator();
+  const std::string size = argc > 1 ? argv[1] : "small";
+  const int64_t batch = argc > 2 ? std::stoll(argv[2]) : (size == "large" ? 8 : 32);
+  return scorenet::run(size, batch, argc > 3 ? std::stoi(argv[3]) : 7);
+}

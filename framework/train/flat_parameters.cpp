@@ -1,0 +1,64 @@
+#include "framework/train/flat_parameters.hpp"
+
+#include "framework/core/error.hpp"
+
+namespace scorenet::train {
+namespace {
+
+constexpr int64_t kAlignment = 16;  // elements: float32 parameters start on a cache line
+
+reduce::FlatLayout reverse_layout(const std::vector<torch::Tensor>& parameters) {
+  reduce::FlatLayout layout;
+  layout.offsets.resize(parameters.size());
+  for (const auto& parameter : parameters) layout.sizes.push_back(parameter.numel());
+  for (size_t i = parameters.size(); i-- > 0;) {
+    layout.offsets[i] = layout.total;
+    layout.total += (layout.sizes[i] + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  return layout;
+}
+
+}  // namespace
+
+FlatParameters::FlatParameters(torch::nn::Module& module) {
+  for (const auto& item : module.named_parameters()) {
+    names_.push_back(item.key());
+    parameters_.push_back(item.value());
+  }
+  if (parameters_.empty()) throw ConfigError("a network without parameters cannot be trained.");
+  const auto options = parameters_[0].options().requires_grad(false);
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (parameters_[i].dtype() != options.dtype() || parameters_[i].device() != options.device()) {
+      throw ConfigError("parameter " + names_[i] + " of the network is " +
+                        parameters_[i].toString() + ", the first is " + parameters_[0].toString() +
+                        ": all must have one dtype and device.");
+    }
+  }
+  layout_ = reverse_layout(parameters_);
+  values_ = torch::zeros({layout_.total}, options);
+  gradients_ = torch::zeros({layout_.total}, options);
+  const torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    torch::Tensor view = view_of(values_, i);
+    view.copy_(parameters_[i]);
+    parameters_[i].set_data(view);
+    if (parameters_[i].requires_grad()) parameters_[i].mutable_grad() = view_of(gradients_, i);
+  }
+}
+
+torch::Tensor FlatParameters::view_of(const torch::Tensor& flat, size_t i) const {
+  return flat.narrow(0, layout_.offsets[i], layout_.sizes[i]).view(parameters_[i].sizes());
+}
+
+void FlatParameters::check_views() const {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (!parameters_[i].requires_grad()) continue;
+    const torch::Tensor& gradient = parameters_[i].grad();
+    if (gradient.defined() && gradient.is_alias_of(gradients_)) continue;
+    throw ShapeError("parameter " + names_[i] + ": its gradient " +
+                     (gradient.defined() ? "was replaced" : "was undefined") +
+                     ", expected a view of the flat buffer. Zero gradients with zero_gradients().");
+  }
+}
+
+}  // namespace scorenet::train

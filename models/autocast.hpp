@@ -1,0 +1,28 @@
+// Precision of the networks' arithmetic: weights stay float32, `precision = bf16` lowers what the layers compute in.
+#pragma once
+
+#include <torch/types.h>
+
+namespace scorenet::models {
+
+/// While alive, convolutions and matrix products on `device` run in `dtype` (LibTorch's autocast); float32 again when
+/// the scope ends, whatever it was left by. Group norm reads bfloat16 and accumulates in float32; losses stay float32
+/// as networks return their input's dtype. dtype = float32 makes the scope do nothing.
+/// Open it around the forward pass only: the backward pass repeats each layer's dtype by itself.
+class AutocastScope {
+ public:
+  explicit AutocastScope(torch::Dtype dtype, torch::DeviceType device = torch::kCPU);
+  ~AutocastScope();
+  AutocastScope(const AutocastScope&) = delete;
+  AutocastScope& operator=(const AutocastScope&) = delete;
+
+ private:
+  torch::DeviceType device_;
+  bool was_enabled_;
+  torch::Dtype old_dtype_;
+};
+
+/// float32 for "fp32", bfloat16 for "bf16", float16 for "fp16". Throws ConfigError that lists them otherwise.
+torch::Dtype compute_dtype(const std::string& precision);
+
+}  // namespace scorenet::models

@@ -1,0 +1,119 @@
+#include "models/blocks.hpp"
+
+#include <torch/nn/functional/padding.h>
+
+#include "framework/core/error.hpp"
+#include "models/attention.hpp"
+
+namespace scorenet::models {
+namespace {
+
+int64_t checked_heads(int64_t channels, int64_t head_dim) {
+  if (head_dim == 0) return 1;
+  if (head_dim > 0 && channels % head_dim == 0) return channels / head_dim;
+  throw ConfigError("model.attention_head_dim = " + std::to_string(head_dim) +
+                    ": must divide the " + std::to_string(channels) +
+                    " channels of every level with attention (0: one head).");
+}
+
+}  // namespace
+
+torch::nn::GroupNorm make_group_norm(const NormOptions& options, int64_t channels,
+                                     const std::string& where) {
+  if (options.groups < 1 || channels % options.groups != 0) {
+    throw ConfigError("model.norm_groups = " + std::to_string(options.groups) +
+                      ": must divide the " + std::to_string(channels) + " channels of " + where +
+                      ". Choose a common divisor of model.channels.");
+  }
+  return torch::nn::GroupNorm(
+      torch::nn::GroupNormOptions(options.groups, channels).eps(options.eps));
+}
+
+torch::nn::Conv2d conv3x3(int64_t in, int64_t out) {
+  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, 3).padding(1));
+}
+
+torch::Tensor labels_or_none(const NetworkInput& input, int64_t num_classes) {
+  if (!input.labels.defined()) {
+    return torch::full({input.x.size(0)}, num_classes, input.x.options().dtype(torch::kInt64));
+  }
+  if (num_classes > 0) return input.labels;
+  throw ConfigError("labels given to a network with model.num_classes = 0: set model.num_classes.");
+}
+
+torch::Tensor slot_dropout(const torch::Tensor& x, double probability, int64_t layer,
+                           const BatchSlots* slots) {
+  if (slots == nullptr || probability <= 0.0) return x;
+  RandomKey key = slots->key;
+  // Weyl steps keep the layers' keys apart; the generator mixes them.
+  key.seed += 0x9e3779b97f4a7c15ULL * (static_cast<uint64_t>(layer) + 1);
+  const torch::Tensor uniform =
+      uniform_for_slots(key, slots->slots, x.sizes().slice(1), torch::kFloat32).to(x.device());
+  return x * (uniform >= probability).to(x.scalar_type()).mul_(1.0 / (1.0 - probability));
+}
+
+ResidualBlockImpl::ResidualBlockImpl(const ResidualBlockOptions& o)
+    : options_(o),
+      norm1_(register_module("norm1", make_group_norm(o.norm, o.in_channels, "a block's input"))),
+      conv1_(register_module("conv1", conv3x3(o.in_channels, o.out_channels))),
+      time_emb_proj_(
+          register_module("time_emb_proj", torch::nn::Linear(o.time_channels, o.out_channels))),
+      norm2_(register_module("norm2", make_group_norm(o.norm, o.out_channels, "a block"))),
+      conv2_(register_module("conv2", conv3x3(o.out_channels, o.out_channels))) {
+  if (o.in_channels != o.out_channels) {
+    conv_shortcut_ = register_module("conv_shortcut", torch::nn::Conv2d(torch::nn::Conv2dOptions(
+                                                          o.in_channels, o.out_channels, 1)));
+  }
+}
+
+torch::Tensor ResidualBlockImpl::forward(const torch::Tensor& x,
+                                         const torch::Tensor& activated_time,
+                                         const BatchSlots* dropout) {
+  torch::Tensor h = conv1_(torch::silu(norm1_(x)));
+  h = h + time_emb_proj_(activated_time).unsqueeze(2).unsqueeze(3);
+  h = torch::silu(norm2_(h));
+  h = conv2_(slot_dropout(h, options_.dropout, options_.dropout_layer, dropout));
+  return (conv_shortcut_ ? conv_shortcut_(x) : x) + h;
+}
+
+AttentionBlockImpl::AttentionBlockImpl(int64_t channels, int64_t head_dim, const NormOptions& norm)
+    : heads_(checked_heads(channels, head_dim)),
+      group_norm_(register_module("group_norm", make_group_norm(norm, channels, "attention"))),
+      to_q_(register_module("to_q", torch::nn::Linear(channels, channels))),
+      to_k_(register_module("to_k", torch::nn::Linear(channels, channels))),
+      to_v_(register_module("to_v", torch::nn::Linear(channels, channels))),
+      to_out_(register_module("to_out", torch::nn::ModuleList())) {
+  to_out_->push_back(torch::nn::Linear(channels, channels));
+}
+
+torch::Tensor AttentionBlockImpl::forward(const torch::Tensor& x) {
+  const int64_t batch = x.size(0), channels = x.size(1), tokens = x.size(2) * x.size(3);
+  const torch::Tensor h = group_norm_(x.flatten(2)).transpose(1, 2);  // (B, tokens, channels)
+  const auto split = [&](const torch::Tensor& y) {
+    return y.view({batch, tokens, heads_, channels / heads_}).transpose(1, 2);
+  };
+  const torch::Tensor mixed = attend(split(to_q_(h)), split(to_k_(h)), split(to_v_(h)));
+  const torch::Tensor joined = mixed.transpose(1, 2).reshape({batch, tokens, channels});
+  const torch::Tensor out = to_out_[0]->as<torch::nn::Linear>()->forward(joined);
+  return x + out.transpose(1, 2).reshape(x.sizes());
+}
+
+DownsampleImpl::DownsampleImpl(int64_t channels, int64_t padding)
+    : padding_(padding),
+      conv_(register_module(
+          "conv",
+          torch::nn::Conv2d(
+              torch::nn::Conv2dOptions(channels, channels, 3).stride(2).padding(padding)))) {}
+
+torch::Tensor DownsampleImpl::forward(const torch::Tensor& x) {
+  return conv_(padding_ == 0 ? torch::constant_pad_nd(x, {0, 1, 0, 1}) : x);
+}
+
+UpsampleImpl::UpsampleImpl(int64_t channels)
+    : conv_(register_module("conv", conv3x3(channels, channels))) {}
+
+torch::Tensor UpsampleImpl::forward(const torch::Tensor& x) {
+  return conv_(at::upsample_nearest2d(x, c10::IntArrayRef{x.size(2) * 2, x.size(3) * 2}));
+}
+
+}  // namespace scorenet::models

@@ -1,0 +1,108 @@
+// The pieces a U-Net is made of, with the names, order and constants of diffusers' UNet2DModel, so that weights map one to one.
+//
+// Residual block: DDPM's (Ho et al. 2020, 2006.11239, appendix B): norm, SiLU, conv, + time, norm, SiLU, dropout, conv,
+// + input. Self-attention over pixels with a residual connection. Down: conv of stride 2. Up: nearest, then conv.
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/modules/container/modulelist.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/normalization.h>
+
+#include <string>
+
+#include "models/score_network.hpp"
+
+namespace scorenet::models {
+
+struct NormOptions {
+  int64_t groups = 16;
+  double eps = 1e-5;
+};
+
+/// Group norm over `channels`. Throws ConfigError, naming `where`, if the groups do not divide the channels.
+torch::nn::GroupNorm make_group_norm(const NormOptions& options, int64_t channels,
+                                     const std::string& where);
+
+/// x times an inverted dropout mask (0 or 1 / (1 - probability)) that depends on (slots, layer) alone. Null slots or
+/// probability 0: x itself. `layer` numbers the dropouts of one network, whose masks are independent.
+torch::Tensor slot_dropout(const torch::Tensor& x, double probability, int64_t layer,
+                           const BatchSlots* slots);
+
+/// 3x3, padding 1: keeps H and W.
+torch::nn::Conv2d conv3x3(int64_t in_channels, int64_t out_channels);
+
+/// input.labels, or where they are undefined num_classes ("no label") for the whole batch: (B) int64. Throws ConfigError
+/// if labels are given to a network without classes.
+torch::Tensor labels_or_none(const NetworkInput& input, int64_t num_classes);
+
+struct ResidualBlockOptions {
+  int64_t in_channels = 0;
+  int64_t out_channels = 0;
+  int64_t time_channels = 0;
+  NormOptions norm;
+  double dropout = 0.0;
+  int64_t dropout_layer = 0;
+};
+
+class ResidualBlockImpl : public torch::nn::Module {
+ public:
+  explicit ResidualBlockImpl(const ResidualBlockOptions& options);
+  /// x: (B, in, H, W). activated_time: (B, time_channels), SiLU already applied, once for all blocks.
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& activated_time,
+                        const BatchSlots* dropout);
+
+ private:
+  ResidualBlockOptions options_;
+  torch::nn::GroupNorm norm1_;
+  torch::nn::Conv2d conv1_;
+  torch::nn::Linear time_emb_proj_;
+  torch::nn::GroupNorm norm2_;
+  torch::nn::Conv2d conv2_;
+  torch::nn::Conv2d conv_shortcut_{nullptr};  // 1x1, only where the channels change
+};
+TORCH_MODULE(ResidualBlock);
+
+class AttentionBlockImpl : public torch::nn::Module {
+ public:
+  /// head_dim 0: one head of all channels. Throws ConfigError if head_dim does not divide the channels.
+  AttentionBlockImpl(int64_t channels, int64_t head_dim, const NormOptions& norm);
+  /// (B, channels, H, W) -> the same.
+  torch::Tensor forward(const torch::Tensor& x);
+
+ private:
+  int64_t heads_;
+  torch::nn::GroupNorm group_norm_;
+  torch::nn::Linear to_q_;
+  torch::nn::Linear to_k_;
+  torch::nn::Linear to_v_;
+  torch::nn::ModuleList to_out_;
+};
+TORCH_MODULE(AttentionBlock);
+
+class DownsampleImpl : public torch::nn::Module {
+ public:
+  /// padding 1: both sides; padding 0: one row below and one column to the right (the original DDPM's).
+  DownsampleImpl(int64_t channels, int64_t padding);
+  /// (B, C, H, W) with even H, W -> (B, C, H / 2, W / 2).
+  torch::Tensor forward(const torch::Tensor& x);
+
+ private:
+  int64_t padding_;
+  torch::nn::Conv2d conv_;
+};
+TORCH_MODULE(Downsample);
+
+class UpsampleImpl : public torch::nn::Module {
+ public:
+  explicit UpsampleImpl(int64_t channels);
+  /// (B, C, H, W) -> (B, C, 2 H, 2 W).
+  torch::Tensor forward(const torch::Tensor& x);
+
+ private:
+  torch::nn::Conv2d conv_;
+};
+TORCH_MODULE(Upsample);
+
+}  // namespace scorenet::models

@@ -1,0 +1,91 @@
+#include "models/mlp.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "framework/core/check.hpp"
+#include "models/blocks.hpp"
+#include "models/embedding.hpp"
+
+namespace scorenet::models {
+namespace {
+
+int64_t feature_count(const MLPOptions& options) {
+  return mlp_time_features(torch::zeros({1}), options, torch::kFloat32).size(1);
+}
+
+void check_options(const MLPOptions& o) {
+  if (o.hidden.empty() || *std::min_element(o.hidden.begin(), o.hidden.end()) < 1) {
+    throw ConfigError("model.hidden = " + shape_string(o.hidden) +
+                      ": must hold at least one width, all positive.");
+  }
+  if (!(o.dropout >= 0.0 && o.dropout < 1.0)) {
+    throw ConfigError("model.dropout = " + std::to_string(o.dropout) + ": must be in [0, 1).");
+  }
+  if (o.num_classes < 0) {
+    throw ConfigError("model.num_classes = " + std::to_string(o.num_classes) + ": must be >= 0.");
+  }
+}
+
+}  // namespace
+
+torch::Tensor mlp_time_features(const torch::Tensor& log_snr, const MLPOptions& options,
+                                torch::Dtype dtype) {
+  const torch::Tensor l = log_snr.to(torch::kFloat64);
+  if (options.time_embedding == "sinusoidal") {
+    return sinusoidal_embedding(time_coordinate(l), {.dim = options.embedding_dim}, dtype);
+  }
+  torch::Tensor time;
+  if (options.time_embedding == "scalar") {
+    time = l / 4;
+  } else if (options.time_embedding == "angle") {
+    time = (2 / std::numbers::pi) * torch::exp(-l / 2).atan();
+  } else if (options.time_embedding == "attenuation") {
+    time = (at::softplus(-l) / 10).sqrt();  // alpha^2 = sigmoid(log_snr)
+  } else {
+    throw ConfigError("model.time_embedding = \"" + options.time_embedding +
+                      "\": unknown. Known are sinusoidal, scalar, angle and attenuation.");
+  }
+  return time.unsqueeze(1).to(dtype);
+}
+
+MLPImpl::MLPImpl(const MLPOptions& options, int64_t dims) : options_(options), dims_(dims) {
+  check_options(options_);
+  int64_t width = dims + feature_count(options_);
+  if (options_.num_classes > 0) {
+    class_embedding_ = register_module(
+        "class_embedding", torch::nn::Embedding(options_.num_classes + 1, options_.embedding_dim));
+    width += options_.embedding_dim;
+  }
+  const auto layers = register_module("hidden", torch::nn::ModuleList());
+  for (const int64_t next : options_.hidden) {
+    hidden_.emplace_back(width, next);
+    layers->push_back(hidden_.back());
+    width = next;
+  }
+  out_ = register_module("out", torch::nn::Linear(width, dims));
+}
+
+torch::Tensor MLPImpl::forward(const NetworkInput& input) {
+  if (input.x.dim() != 2 || input.x.size(1) != dims_) {
+    throw ShapeError("mlp: input of shape " + shape_string(input.x.sizes()) + ", expected (B, " +
+                     std::to_string(dims_) + ").");
+  }
+  std::vector<torch::Tensor> parts{
+      input.x, mlp_time_features(input.log_snr, options_, input.x.scalar_type())};
+  if (class_embedding_) {
+    parts.push_back(class_embedding_(labels_or_none(input, options_.num_classes)));
+  } else if (input.labels.defined()) {
+    labels_or_none(input, 0);  // throws
+  }
+  torch::Tensor h = torch::cat(parts, 1);
+  for (size_t i = 0; i < hidden_.size(); ++i) {
+    torch::Tensor next = torch::silu(hidden_[i](h));
+    next = slot_dropout(next, options_.dropout, static_cast<int64_t>(i), input.dropout);
+    h = options_.residual && next.sizes() == h.sizes() ? h + next : next;
+  }
+  return out_(h).to(input.x.scalar_type());
+}
+
+}  // namespace scorenet::models

@@ -1,0 +1,46 @@
+#include "models/unet.hpp"
+
+namespace scorenet::models {
+
+UNetImpl::UNetImpl(const UNetOptions& options, int64_t image_channels)
+    : encoder_(*this, options, image_channels) {
+  build_up(options);
+  const int64_t first = options.channels.front();
+  conv_norm_out_ =
+      register_module("conv_norm_out", make_group_norm(encoder_.norm(), first, "the output layer"));
+  conv_out_ = register_module("conv_out", conv3x3(first, image_channels));
+}
+
+void UNetImpl::build_up(const UNetOptions& options) {
+  const auto blocks = register_module("up_blocks", torch::nn::ModuleList());
+  int64_t below = options.channels.back();
+  for (size_t level = options.channels.size(); level-- > 0;) {
+    const int64_t out = options.channels[level];
+    // The last block of a level reads what entered that level on the way down.
+    const int64_t entered = options.channels[level > 0 ? level - 1 : 0];
+    Stage stage;
+    for (int64_t i = 0; i <= options.layers_per_block; ++i) {
+      const int64_t skip = i == options.layers_per_block ? entered : out;
+      stage->add_residual(encoder_.residual((i == 0 ? below : out) + skip, out));
+      if (encoder_.has_attention(level)) {
+        stage->add_attention(out, options.attention_head_dim, encoder_.norm());
+      }
+    }
+    if (level > 0) stage->add_upsample(out);
+    blocks->push_back(stage);
+    up_blocks_.push_back(stage);
+    below = out;
+  }
+}
+
+torch::Tensor UNetImpl::forward(const NetworkInput& input) {
+  const BlockContext context = encoder_.context(input);
+  std::vector<torch::Tensor> skips;
+  torch::Tensor h = encoder_.forward(input.x, context, skips);
+  for (auto& stage : up_blocks_) h = stage->up(h, context, skips);
+  h = conv_out_(torch::silu(conv_norm_out_(h)));
+  const torch::Tensor cropped = h.narrow(2, 0, input.x.size(2)).narrow(3, 0, input.x.size(3));
+  return cropped.to(input.x.scalar_type());
+}
+
+}  // namespace scorenet::models

@@ -1,0 +1,187 @@
+#include "models/unet_encoder.hpp"
+
+#include <algorithm>
+
+#include "framework/core/check.hpp"
+
+namespace scorenet::models {
+namespace {
+
+void check_options(const UNetOptions& o) {
+  const auto fail = [](const std::string& key, const std::string& value, const std::string& must) {
+    throw ConfigError("model." + key + " = " + value + ": " + must + ".");
+  };
+  if (o.channels.empty() || *std::min_element(o.channels.begin(), o.channels.end()) < 1) {
+    fail("channels", shape_string(o.channels), "must hold at least one number, all positive");
+  }
+  if (o.channels[0] % 2 != 0) {
+    fail("channels", shape_string(o.channels),
+         "the first must be even, it is the width of the time embedding");
+  }
+  if (o.layers_per_block < 1) {
+    fail("layers_per_block", std::to_string(o.layers_per_block), "must be at least 1");
+  }
+  if (!o.attention.empty() && o.attention.size() != o.channels.size()) {
+    fail("attention with " + std::to_string(o.attention.size()) + " flags; model.channels",
+         shape_string(o.channels), "there must be one flag a level, or none at all");
+  }
+  if (!(o.dropout >= 0.0 && o.dropout < 1.0)) {
+    fail("dropout", std::to_string(o.dropout), "must be in [0, 1)");
+  }
+  if (o.num_classes < 0) fail("num_classes", std::to_string(o.num_classes), "must be >= 0");
+  if (o.downsample_padding != 0 && o.downsample_padding != 1) {
+    fail("downsample_padding", std::to_string(o.downsample_padding), "must be 0 or 1");
+  }
+}
+
+int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+}  // namespace
+
+StageImpl::StageImpl() { register_module("resnets", torch::nn::ModuleList()); }
+
+void StageImpl::add_residual(const ResidualBlockOptions& options) {
+  residuals_.emplace_back(options);
+  named_children()["resnets"]->as<torch::nn::ModuleList>()->push_back(residuals_.back());
+}
+
+void StageImpl::add_attention(int64_t channels, int64_t head_dim, const NormOptions& norm) {
+  if (attentions_.empty()) register_module("attentions", torch::nn::ModuleList());
+  attentions_.emplace_back(channels, head_dim, norm);
+  named_children()["attentions"]->as<torch::nn::ModuleList>()->push_back(attentions_.back());
+}
+
+void StageImpl::add_downsample(int64_t channels, int64_t padding) {
+  downsample_ = Downsample(channels, padding);
+  register_module("downsamplers", torch::nn::ModuleList())->push_back(downsample_);
+}
+
+void StageImpl::add_upsample(int64_t channels) {
+  upsample_ = Upsample(channels);
+  register_module("upsamplers", torch::nn::ModuleList())->push_back(upsample_);
+}
+
+torch::Tensor StageImpl::layer(size_t i, const torch::Tensor& x, const BlockContext& context) {
+  const torch::Tensor h = residuals_[i](x, context.activated_time, context.dropout);
+  return attentions_.empty() ? h : attentions_[i](h);
+}
+
+torch::Tensor StageImpl::down(torch::Tensor x, const BlockContext& context,
+                              std::vector<torch::Tensor>& skips) {
+  for (size_t i = 0; i < residuals_.size(); ++i) {
+    x = layer(i, x, context);
+    skips.push_back(x);
+  }
+  if (downsample_) {
+    x = downsample_(x);
+    skips.push_back(x);
+  }
+  return x;
+}
+
+torch::Tensor StageImpl::middle(torch::Tensor x, const BlockContext& context) {
+  for (size_t i = 0; i < residuals_.size(); ++i) {
+    x = residuals_[i](x, context.activated_time, context.dropout);
+    if (i < attentions_.size()) x = attentions_[i](x);
+  }
+  return x;
+}
+
+torch::Tensor StageImpl::up(torch::Tensor x, const BlockContext& context,
+                            std::vector<torch::Tensor>& skips) {
+  for (size_t i = 0; i < residuals_.size(); ++i) {
+    x = layer(i, torch::cat({x, skips.back()}, 1), context);
+    skips.pop_back();
+  }
+  return upsample_ ? upsample_(x) : x;
+}
+
+UNetEncoder::UNetEncoder(torch::nn::Module& owner, const UNetOptions& options,
+                         int64_t image_channels)
+    : options_(options), image_channels_(image_channels) {
+  check_options(options_);
+  const int64_t first = options_.channels.front();
+  const int64_t in =
+      image_channels * (1 + 2 * static_cast<int64_t>(options_.fourier_features.size()));
+  conv_in_ = owner.register_module("conv_in", conv3x3(in, first));
+  time_embedding_ = owner.register_module("time_embedding", TimeEmbedding(first, 4 * first));
+  if (options_.num_classes > 0) {
+    class_embedding_ = owner.register_module(
+        "class_embedding", torch::nn::Embedding(options_.num_classes + 1, 4 * first));
+  }
+  build_down(owner);
+  build_middle(owner);
+}
+
+bool UNetEncoder::has_attention(size_t level) const {
+  return !options_.attention.empty() && options_.attention[level];
+}
+
+ResidualBlockOptions UNetEncoder::residual(int64_t in, int64_t out) {
+  return {in, out, 4 * options_.channels.front(), norm(), options_.dropout, dropout_layers_++};
+}
+
+void UNetEncoder::build_down(torch::nn::Module& owner) {
+  const auto blocks = owner.register_module("down_blocks", torch::nn::ModuleList());
+  int64_t in = options_.channels.front();
+  for (size_t level = 0; level < options_.channels.size(); ++level) {
+    const int64_t out = options_.channels[level];
+    Stage stage;
+    for (int64_t i = 0; i < options_.layers_per_block; ++i) {
+      stage->add_residual(residual(i == 0 ? in : out, out));
+      if (has_attention(level)) {
+        stage->add_attention(out, options_.attention_head_dim, norm());
+      }
+    }
+    if (level + 1 < options_.channels.size()) {
+      stage->add_downsample(out, options_.downsample_padding);
+    }
+    blocks->push_back(stage);
+    down_blocks_.push_back(stage);
+    in = out;
+  }
+}
+
+void UNetEncoder::build_middle(torch::nn::Module& owner) {
+  const int64_t width = options_.channels.back();
+  mid_block_ = owner.register_module("mid_block", Stage());
+  mid_block_->add_residual(residual(width, width));
+  if (options_.mid_attention) {
+    mid_block_->add_attention(width, options_.attention_head_dim, norm());
+  }
+  mid_block_->add_residual(residual(width, width));
+}
+
+BlockContext UNetEncoder::context(const NetworkInput& input) {
+  if (input.x.dim() != 4 || input.x.size(1) != image_channels_) {
+    throw ShapeError("unet: input of shape " + shape_string(input.x.sizes()) + ", expected (B, " +
+                     std::to_string(image_channels_) + ", H, W).");
+  }
+  const torch::Tensor u = time_coordinate(input.log_snr, options_.log_snr_of_step);
+  const SinusoidOptions sinusoid{options_.channels.front(), options_.cosines_first,
+                                 options_.freq_shift};
+  torch::Tensor time =
+      time_embedding_(sinusoidal_embedding(u, sinusoid, conv_in_->weight.scalar_type()));
+  const torch::Tensor labels = labels_or_none(input, options_.num_classes);
+  if (class_embedding_) time = time + class_embedding_(labels);
+  return {torch::silu(time), input.dropout};
+}
+
+torch::Tensor UNetEncoder::pad(const torch::Tensor& x) const {
+  const int64_t multiple = int64_t{1} << (options_.channels.size() - 1);
+  const int64_t below = round_up(x.size(2), multiple) - x.size(2);
+  const int64_t right = round_up(x.size(3), multiple) - x.size(3);
+  return below > 0 || right > 0 ? torch::constant_pad_nd(x, {0, right, 0, below}) : x;
+}
+
+torch::Tensor UNetEncoder::forward(const torch::Tensor& x, const BlockContext& context,
+                                   std::vector<torch::Tensor>& skips) {
+  const bool fourier = !options_.fourier_features.empty();
+  torch::Tensor h =
+      conv_in_(pad(fourier ? append_fourier_features(x, options_.fourier_features) : x));
+  skips.push_back(h);
+  for (auto& stage : down_blocks_) h = stage->down(h, context, skips);
+  return mid_block_->middle(h, context);
+}
+
+}  // namespace scorenet::models

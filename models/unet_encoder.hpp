@@ -1,0 +1,102 @@
+// The contracting half of a U-Net, its options and its levels: shared by the U-Net and the classifier.
+#pragma once
+
+#include <torch/nn/modules/embedding.h>
+
+#include <vector>
+
+#include "models/blocks.hpp"
+#include "models/embedding.hpp"
+#include "models/score_network.hpp"
+
+namespace scorenet::models {
+
+/// The keys of the config table [model] for type = unet.
+struct UNetOptions {
+  std::vector<int64_t> channels = {32, 64,
+                                   64};  // a level each; every level but the last halves H and W
+  int64_t layers_per_block = 1;  // residual blocks a level on the way down; one more on the way up
+  std::vector<bool> attention = {};  // a flag a level; empty: none. The middle always has it
+  bool mid_attention = true;
+  int64_t attention_head_dim = 8;  // 0: one head of all channels
+  int64_t norm_groups = 16;        // must divide every level's channels
+  double norm_eps = 1e-5;
+  double dropout = 0.0;                        // in [0, 1)
+  int64_t num_classes = 0;                     // 0: unconditional
+  int64_t downsample_padding = 1;              // 1, or 0 as the original DDPM
+  bool cosines_first = true;                   // of the time embedding, see embedding.hpp
+  double freq_shift = 0.0;                     // of the time embedding
+  std::vector<double> log_snr_of_step = {};    // for weights trained on discrete steps
+  std::vector<int64_t> fourier_features = {};  // VDM: {7, 8}
+};
+
+/// What every block of one forward pass needs.
+struct BlockContext {
+  torch::Tensor activated_time;         // (B, 4 channels[0])
+  const BatchSlots* dropout = nullptr;  // null: none
+};
+
+/// One level on the way down or up, or the middle: residual blocks, attention behind each or none, one resampling or none.
+class StageImpl : public torch::nn::Module {
+ public:
+  StageImpl();
+  void add_residual(const ResidualBlockOptions& options);
+  void add_attention(int64_t channels, int64_t head_dim, const NormOptions& norm);
+  void add_downsample(int64_t channels, int64_t padding);
+  void add_upsample(int64_t channels);
+
+  /// Appends every block's output, and the downsampled one, to skips.
+  torch::Tensor down(torch::Tensor x, const BlockContext& context,
+                     std::vector<torch::Tensor>& skips);
+  /// Residual blocks with attention between them.
+  torch::Tensor middle(torch::Tensor x, const BlockContext& context);
+  /// Every block takes the last of skips away and reads it behind its input.
+  torch::Tensor up(torch::Tensor x, const BlockContext& context, std::vector<torch::Tensor>& skips);
+
+ private:
+  torch::Tensor layer(size_t i, const torch::Tensor& x, const BlockContext& context);
+
+  std::vector<ResidualBlock> residuals_;
+  std::vector<AttentionBlock> attentions_;
+  Downsample downsample_{nullptr};
+  Upsample upsample_{nullptr};
+};
+TORCH_MODULE(Stage);
+
+/// Input convolution, noise-level and class embeddings, the levels on the way down and the middle. Not a module itself: it
+/// registers its modules with `owner`, so that their names stand at the owner's level, as in diffusers' UNet2DModel.
+class UNetEncoder {
+ public:
+  /// For images of `image_channels` channels. Throws ConfigError naming the key and value that do not fit.
+  UNetEncoder(torch::nn::Module& owner, const UNetOptions& options, int64_t image_channels);
+
+  /// Throws ShapeError unless input.x is (B, image_channels, H, W); ConfigError for labels given to an unconditional
+  /// network.
+  BlockContext context(const NetworkInput& input);
+
+  /// Returns the features (B, channels.back(), H', W') at the coarsest level, with H and W padded by zeros below and to
+  /// the right until every level halves them. skips gains the outputs that the way up reads, coarsest last.
+  torch::Tensor forward(const torch::Tensor& x, const BlockContext& context,
+                        std::vector<torch::Tensor>& skips);
+
+  /// Options of the next residual block; numbers its dropout.
+  ResidualBlockOptions residual(int64_t in, int64_t out);
+  NormOptions norm() const { return {options_.norm_groups, options_.norm_eps}; }
+  bool has_attention(size_t level) const;
+
+ private:
+  void build_down(torch::nn::Module& owner);
+  void build_middle(torch::nn::Module& owner);
+  torch::Tensor pad(const torch::Tensor& x) const;
+
+  UNetOptions options_;
+  int64_t image_channels_;
+  int64_t dropout_layers_ = 0;
+  torch::nn::Conv2d conv_in_{nullptr};
+  TimeEmbedding time_embedding_{nullptr};
+  torch::nn::Embedding class_embedding_{nullptr};
+  std::vector<Stage> down_blocks_;
+  Stage mid_block_{nullptr};
+};
+
+}  // namespace scorenet::models
