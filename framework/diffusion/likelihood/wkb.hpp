@@ -57,9 +57,10 @@ struct WkbProbeOptions {
   uint64_t seed = 0;
 };
 
-/// Unbiased O(steps) estimate for images, kind `estimate` (maths.md F2.4; see wkb_probed.cpp). slots name the probes.
+/// O(steps) estimate for images, kind `estimate`, unbiased but for the solver and terms of order tangent_step^2 (maths.md
+/// F2.4; see wkb_probed.cpp). slots name the probes.
 /// Memory does not grow with steps. Further terms where repeats > 1: "nll0_stderr", "nll1_stderr", of the example's mean.
-/// nfe counts network evaluations, a vector-Jacobian product as 2 and its derivative as 6: about 26 a stage, against
+/// nfe counts network evaluations, a vector-Jacobian product as 2 and its derivative as 6: about 22 a stage, against
 /// 3 of `ode`. Throws ConfigError if steps is odd or < 2, repeats < 1 or tangent_step <= 0.
 LikelihoodResult wkb_probed(const Denoiser& denoiser, const Schedule& schedule,
                             const torch::Tensor& x, const std::vector<int64_t>& slots,

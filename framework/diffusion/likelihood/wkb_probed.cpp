@@ -25,9 +25,8 @@ namespace scorenet::diffusion {
 namespace {
 
 // Network evaluations, with a vector-Jacobian product as 2 and the gradient of one as 6.
-constexpr double kForwardStage = 3;  // eps at x, x + d, x - d
-constexpr double kBackwardStage =
-    1 + 2 * (2 + 6) + 2 * 3;  // two adjoints at x; a product at x + d and x - d
+constexpr double kForwardStage = 2;                     // eps at x and x + d
+constexpr double kBackwardStage = 1 + 2 * (2 + 6) + 3;  // two adjoints at x; a product at x + d
 
 void check(const WkbProbeOptions& options) {
   if (options.steps < 2 || options.steps % 2 != 0) {
@@ -138,9 +137,9 @@ class ProbedPath {
       const auto x = state.slice(1, 0, dims), xi = state.slice(1, dims);
       const FlowLevel at = flow_level(schedule_, torch::full({x.size(0)}, log_snr, x.options()));
       const auto [d, ratio] = displacement(xi, at);
-      const auto eps_xi = (eps_at(x + d, at.level) - eps_at(x - d, at.level)) / (2 * ratio);
-      return torch::cat({flow_velocity(at, x, eps_at(x, at.level)), flow_velocity(at, xi, eps_xi)},
-                        1);
+      const auto eps = eps_at(x, at.level);
+      const auto eps_xi = (eps_at(x + d, at.level) - eps) / ratio;
+      return torch::cat({flow_velocity(at, x, eps), flow_velocity(at, xi, eps_xi)}, 1);
     };
     for (int64_t k = 0; k < options_.steps; ++k) {
       y = runge_kutta4_step(rhs, log_snr_at(k), step_, y);
@@ -193,13 +192,13 @@ class ProbedPath {
       eps = graph_eps.detach();
     }
     const auto [d, ratio] = displacement(xi, at);
-    const Displaced up = displaced(parts[0] + d, at.level, p);
-    const Displaced down = displaced(parts[0] - d, at.level, p);
-    const auto eps_xi = (up.eps - down.eps) / (2 * ratio);
-    const auto middle = (p * eps).sum(1) + one.trace;
-    // D_xi^2 (div F + p.F) = -c D_xi^2 (div eps + p.eps): F's linear part has no second derivative.
-    const auto second =
-        -at.half_sigma * (up.value + down.value - 2 * middle) / ratio.squeeze(1).square();
+    const Displaced there = displaced(parts[0] + d, at.level, p);
+    const auto eps_xi = (there.eps - eps) / ratio;
+    // D_xi^2 (div F + p.F) = -c D_xi^2 psi, psi = div eps + p.eps (F's linear part has no second derivative), from
+    // psi(x + d) = psi + d.grad psi + D_d^2 psi / 2. Odd orders of d vanish in the mean: eta -> -eta turns d around.
+    const auto psi = (p * eps).sum(1) + one.trace;
+    const auto bend = there.value - psi - (d * one.gradient).sum(1);
+    const auto second = -at.half_sigma * 2 * bend / ratio.squeeze(1).square();
 
     const auto trace = (one.trace + two.trace) / 2;
     const auto stein = trace + (eps * (p + q)).sum(1) / 2;

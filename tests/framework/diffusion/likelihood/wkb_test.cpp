@@ -31,9 +31,9 @@ TEST(Wkb, OfAScaledScoreIsTheGaussianClosedFormUnderSchedulesOfEachKind) {
   AffineReverse problem{doubles({0.3}), torch::full({1, 1}, 0.25, torch::kFloat64), {}};
   problem.errors.score_scale = 1.1;
   const auto x = doubles({0.3, -0.5, 1.0}).unsqueeze(1);
-  for (const std::string name : {"vp_linear", "vp_tan", "edm"}) {
+  for (const std::string name : {"vp_tan", "edm"}) {
     const auto schedule = schedule_named(name);
-    const auto result = wkb_exact(problem.denoiser(), *schedule, x, {.steps = 320});
+    const auto result = wkb_exact(problem.denoiser(), *schedule, x, {.steps = 360});
     expect_close(result.term("nll0"), problem.nats(*schedule, x, 0), 1e-5, name);
     expect_close(result.term("nll1"), problem.slope_at_zero(*schedule, x), 1e-5, name);
     EXPECT_EQ(result.kind, ResultKind::exact);
@@ -154,7 +154,7 @@ TEST(WkbProbed, IsUnbiasedWhereProbesDisturbTheAdjoint) {
 
 TEST(WkbProbed, TheSharesOfWindowsAreTheProfilesIntegralsOverThem) {
   const auto x = doubles({0.8}).unsqueeze(1);
-  const int64_t slots = 3000;
+  const int64_t slots = 1500;
   const WkbWindows drawn =
       wkb_probed_windows(wrong_mixture(), *simple(), x.repeat({slots, 1}), slot_range(0, slots),
                          {.steps = 40, .tangent_step = 0.01}, 4);
@@ -181,8 +181,8 @@ TEST(WkbProbed, DependsOnItsSlotAloneAndReportsRepeatsAndCost) {
   expect_close(alone.term("nll1")[0], both.term("nll1")[1], 1e-10);
   EXPECT_TRUE((both.term("nll1_stderr") > 0).all().item<bool>());
   EXPECT_EQ(both.kind, ResultKind::estimate);
-  // 3 repeats of 20 steps of 4 stages: 3 evaluations forwards and 23 backwards.
-  EXPECT_EQ(both.nfe[0].item<double>(), 3 * 20 * 4 * 26.0);
+  // 3 repeats of 20 steps of 4 stages: 2 evaluations forwards and 20 backwards.
+  EXPECT_EQ(both.nfe[0].item<double>(), 3 * 20 * 4 * 22.0);
 }
 
 TEST(WkbProbed, RejectsOddStepsAndOtherWrongOptionsByName) {
