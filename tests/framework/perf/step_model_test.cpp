@@ -120,17 +120,18 @@ TEST(StepModel, AgreesWithSleepingRanksToFivePercent) {
       network.latency_s = 1e-4;
       network.bandwidth_bytes_per_s = bandwidth;
       network.move_data = false;
-      // The fewest disturbed of three runs: sleeping needs no core, but a busy machine wakes threads late.
+      // The simulated network knows rings only.
+      const Prediction p = predict_step(costs, {{1e-4, bandwidth}, {}, 1}, ranks, caps);
+      // The least disturbed of up to ten runs: sleeping needs no core, but a busy machine wakes threads late, and never
+      // early.
       double least_s = 1e9;
-      for (int repeat = 0; repeat < 3; ++repeat) {
+      for (int repeat = 0; repeat < 10 && least_s > 1.05 * p.step_s; ++repeat) {
         std::vector<double> seconds(static_cast<size_t>(ranks));
         comm::run_simulated(ranks, network, [&](comm::Communicator& c) {
           seconds[size_t(c.rank())] = sleeping_step(costs, caps, c);
         });
         least_s = std::min(least_s, *std::max_element(seconds.begin(), seconds.end()));
       }
-      // The simulated network knows rings only.
-      const Prediction p = predict_step(costs, {{1e-4, bandwidth}, {}, 1}, ranks, caps);
       EXPECT_NEAR(least_s, p.step_s, 0.05 * p.step_s) << ranks << " ranks, " << bandwidth;
     }
   }
