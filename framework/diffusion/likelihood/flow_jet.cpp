@@ -1,5 +1,6 @@
 #include "framework/diffusion/likelihood/flow_jet.hpp"
 
+#include <ATen/Context.h>
 #include <torch/autograd.h>
 
 namespace scorenet::diffusion {
@@ -16,6 +17,18 @@ torch::Tensor gradients_of_columns(const torch::Tensor& y, const torch::Tensor& 
 }
 
 }  // namespace
+
+PlainAttention::PlainAttention()
+    : flash_(at::globalContext().userEnabledFlashSDP()),
+      memory_efficient_(at::globalContext().userEnabledMemEfficientSDP()) {
+  at::globalContext().setSDPUseFlash(false);
+  at::globalContext().setSDPUseMemEfficient(false);
+}
+
+PlainAttention::~PlainAttention() {
+  at::globalContext().setSDPUseFlash(flash_);
+  at::globalContext().setSDPUseMemEfficient(memory_efficient_);
+}
 
 torch::Tensor gradient_or_zero(const torch::Tensor& y, const torch::Tensor& x, bool create_graph) {
   if (!y.requires_grad()) return torch::zeros_like(x);

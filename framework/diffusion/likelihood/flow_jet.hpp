@@ -9,6 +9,20 @@
 
 namespace scorenet::diffusion {
 
+/// While one lives, attention is computed from products and a softmax: LibTorch's fused kernels have no second derivative.
+/// Sets LibTorch's process-wide switches and puts them back; not for threads side by side.
+class PlainAttention {
+ public:
+  PlainAttention();
+  ~PlainAttention();
+  PlainAttention(const PlainAttention&) = delete;
+  PlainAttention& operator=(const PlainAttention&) = delete;
+
+ private:
+  bool flash_;
+  bool memory_efficient_;
+};
+
 /// float64, detached; D numbers an example.
 struct EpsJet {
   torch::Tensor eps;              // (b, D)

@@ -83,6 +83,7 @@ State at_prior(const Schedule& schedule, const torch::Tensor& x) {
 LikelihoodResult wkb_exact(const Denoiser& denoiser, const Schedule& schedule,
                            const torch::Tensor& x, const WkbOptions& options) {
   const torch::NoGradGuard no_grad;
+  const PlainAttention twice_differentiable;
   const int64_t dims = dims_per_example(x);
   const OdeSolution noisy = to_prior(denoiser, schedule, x, options);
   // A failed first pass starts the second as NaN and fails it, too.
@@ -102,6 +103,7 @@ LikelihoodResult wkb_exact(const Denoiser& denoiser, const Schedule& schedule,
 WkbProfile wkb_profile(const Denoiser& denoiser, const Schedule& schedule, const torch::Tensor& x,
                        int64_t steps) {
   const torch::NoGradGuard no_grad;
+  const PlainAttention twice_differentiable;
   const int64_t dims = dims_per_example(x), batch = x.size(0);
   const OdeRhs rhs = backward_rhs(denoiser, schedule, example_shape_of(x), dims);
   const auto rows = torch::arange(batch, x.options().dtype(torch::kLong));

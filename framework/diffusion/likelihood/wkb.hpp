@@ -65,4 +65,16 @@ LikelihoodResult wkb_probed(const Denoiser& denoiser, const Schedule& schedule,
                             const torch::Tensor& x, const std::vector<int64_t>& slots,
                             const WkbProbeOptions& options);
 
+/// When noise helps, for images: what each of several windows of equal length in log-SNR contributes to nll1. The shares'
+/// expectations add up to nll1's.
+struct WkbWindows {
+  torch::Tensor t;        // (windows + 1) edges, from t_min up to t_max
+  torch::Tensor log_snr;  // (windows + 1)
+  torch::Tensor nll1;     // (B, windows)
+};
+/// Costs `windows` times wkb_probed. Throws ConfigError as it does, and unless steps is a multiple of 2 windows.
+WkbWindows wkb_probed_windows(const Denoiser& denoiser, const Schedule& schedule,
+                              const torch::Tensor& x, const std::vector<int64_t>& slots,
+                              const WkbProbeOptions& options, int64_t windows);
+
 }  // namespace scorenet::diffusion

@@ -44,16 +44,23 @@ void check(const WkbProbeOptions& options) {
   }
 }
 
+// The part of the grid whose share of nll1 is wanted: points first..last, an even number of steps.
+struct Window {
+  int64_t first, last;
+};
+
 // One estimate for a batch, (b, D) throughout.
 class ProbedPath {
  public:
   ProbedPath(const Denoiser& denoiser, const Schedule& schedule, const WkbProbeOptions& options,
-             const torch::Tensor& x, const std::vector<int64_t>& slots, int64_t repeat)
+             const torch::Tensor& x, const std::vector<int64_t>& slots, int64_t repeat,
+             Window window)
       : denoiser_(denoiser),
         schedule_(schedule),
         options_(options),
         slots_(slots),
         repeat_(repeat),
+        window_(window),
         x_start_(x.to(torch::kFloat64).flatten(1)),
         range_(log_snr_range(schedule)) {
     shape_ = x.sizes().vec();
@@ -76,8 +83,9 @@ class ProbedPath {
     auto y =
         torch::cat({x, xi - kick(options_.steps), -x / variance, -x / variance, zero, zero}, 1);
     for (int64_t k = options_.steps; k > 0; --k) {
-      const BatchRhs rhs = [this](double log_snr, const torch::Tensor& state) {
-        return backward_velocity(log_snr, state);
+      const bool wanted = k - 1 >= window_.first && k <= window_.last;
+      const BatchRhs rhs = [&](double log_snr, const torch::Tensor& state) {
+        return backward_velocity(log_snr, state, wanted);
       };
       y = runge_kutta4_step(rhs, log_snr_at(k), -step_, y);
       const int64_t dims = x.size(1);
@@ -101,7 +109,9 @@ class ProbedPath {
 
   // sqrt(w_k) sigma_k eta_k.
   torch::Tensor kick(int64_t k) const {
-    const double simpson = (k == 0 || k == options_.steps) ? 1 : (k % 2 == 1 ? 4 : 2);
+    if (k < window_.first || k > window_.last) return torch::zeros_like(x_start_);
+    const bool at_end = k == window_.first || k == window_.last;
+    const double simpson = at_end ? 1 : ((k - window_.first) % 2 == 1 ? 4 : 2);
     const double sigma = 2 * flow_level(schedule_, torch::full({1}, log_snr_at(k), torch::kFloat64))
                                  .half_sigma.item<double>();
     return std::sqrt(simpson * std::abs(step_) / 3) * sigma * draw(2 + k);
@@ -164,7 +174,7 @@ class ProbedPath {
   }
 
   // d/dL of (x, xi, p, p', int div F, nll1). Towards rising L, so int div F dt of the forward path is its negative.
-  torch::Tensor backward_velocity(double log_snr, const torch::Tensor& state) const {
+  torch::Tensor backward_velocity(double log_snr, const torch::Tensor& state, bool wanted) const {
     const int64_t dims = x_start_.size(1);
     const auto parts = state.split_with_sizes({dims, dims, dims, dims, 1, 1}, 1);
     const auto &xi = parts[1], &p = parts[2], &q = parts[3];
@@ -193,8 +203,9 @@ class ProbedPath {
 
     const auto trace = (one.trace + two.trace) / 2;
     const auto stein = trace + (eps * (p + q)).sum(1) / 2;
-    const auto d_nll1 =
-        -at.half_sigma * stein - 2 * at.half_sigma.square() * (p * q).sum(1) + second / 2;
+    // Outside the window only lap has a share: the tangent noise of the window, carried on to t_max.
+    const auto local = -at.half_sigma * stein - 2 * at.half_sigma.square() * (p * q).sum(1);
+    const auto d_nll1 = (wanted ? local : torch::zeros_like(local)) + second / 2;
     const auto d_volume = -(static_cast<double>(dims) * at.linear - at.half_sigma * trace);
     return torch::cat(
         {flow_velocity(at, parts[0], eps), flow_velocity(at, xi, eps_xi), -a * p + c * one.gradient,
@@ -207,6 +218,7 @@ class ProbedPath {
   const WkbProbeOptions& options_;
   const std::vector<int64_t>& slots_;
   int64_t repeat_;
+  Window window_;
   torch::Tensor x_start_;
   LogSnrRange range_;
   std::vector<int64_t> shape_;
@@ -220,10 +232,12 @@ LikelihoodResult wkb_probed(const Denoiser& denoiser, const Schedule& schedule,
                             const torch::Tensor& x, const std::vector<int64_t>& slots,
                             const WkbProbeOptions& options) {
   const torch::NoGradGuard no_grad;
+  const PlainAttention twice_differentiable;
   check(options);
   std::vector<torch::Tensor> nll0, nll1;
   for (int64_t repeat = 0; repeat < options.repeats; ++repeat) {
-    const auto one = ProbedPath(denoiser, schedule, options, x, slots, repeat).estimate();
+    const Window all{0, options.steps};
+    const auto one = ProbedPath(denoiser, schedule, options, x, slots, repeat, all).estimate();
     nll0.push_back(one.nll0.to(torch::kCPU));
     nll1.push_back(one.nll1.to(torch::kCPU));
   }
@@ -240,6 +254,35 @@ LikelihoodResult wkb_probed(const Denoiser& denoiser, const Schedule& schedule,
   const double stages = 4.0 * static_cast<double>(options.steps * options.repeats);
   result.nfe = torch::full_like(result.nats, stages * (kForwardStage + kBackwardStage));
   return result;
+}
+
+WkbWindows wkb_probed_windows(const Denoiser& denoiser, const Schedule& schedule,
+                              const torch::Tensor& x, const std::vector<int64_t>& slots,
+                              const WkbProbeOptions& options, int64_t windows) {
+  const torch::NoGradGuard no_grad;
+  const PlainAttention twice_differentiable;
+  check(options);
+  if (windows < 1 || options.steps % (2 * windows) != 0) {
+    throw ConfigError("wkb: " + std::to_string(windows) + " windows of " +
+                      std::to_string(options.steps) +
+                      " steps; each must have an even number of steps.");
+  }
+  const int64_t length = options.steps / windows;
+  std::vector<torch::Tensor> shares;
+  for (int64_t w = 0; w < windows; ++w) {
+    auto sum = torch::zeros({x.size(0)}, torch::kFloat64);
+    for (int64_t repeat = 0; repeat < options.repeats; ++repeat) {
+      const Window window{w * length, (w + 1) * length};
+      sum += ProbedPath(denoiser, schedule, options, x, slots, repeat, window)
+                 .estimate()
+                 .nll1.to(torch::kCPU);
+    }
+    shares.push_back(sum / static_cast<double>(options.repeats));
+  }
+  const LogSnrRange range = log_snr_range(schedule);
+  const auto edges = torch::linspace(range.clean, range.noisy, windows + 1, torch::kFloat64);
+  return {schedule.time_of(edges).clamp(schedule.t_min(), schedule.t_max()), edges,
+          torch::stack(shares, 1)};
 }
 
 }  // namespace scorenet::diffusion

@@ -64,6 +64,7 @@ LogDensityJet log_density_jet(const Problem& problem, const torch::Tensor& x, do
 LikelihoodResult wkb_published(const Denoiser& denoiser, const Schedule& schedule,
                                const torch::Tensor& x, int64_t steps, double spacing) {
   const torch::NoGradGuard no_grad;
+  const PlainAttention twice_differentiable;
   std::vector<int64_t> shape = x.sizes().vec();
   shape[0] = -1;
   const int64_t dims = dims_per_example(x), batch = x.size(0);

@@ -152,6 +152,26 @@ TEST(WkbProbed, IsUnbiasedWhereProbesDisturbTheAdjoint) {
                   torch::tensor({{0.9, 0.5}}, torch::kFloat64), 2000);
 }
 
+TEST(WkbProbed, TheSharesOfWindowsAreTheProfilesIntegralsOverThem) {
+  const auto x = doubles({0.8}).unsqueeze(1);
+  const int64_t slots = 3000;
+  const WkbWindows drawn =
+      wkb_probed_windows(wrong_mixture(), *simple(), x.repeat({slots, 1}), slot_range(0, slots),
+                         {.steps = 40, .tangent_step = 0.01}, 4);
+  // Intervals 0..24 of the profile are the noisiest quarter, the last window.
+  const WkbProfile profile = wkb_profile(wrong_mixture(), *simple(), x, 96);
+  for (int64_t w = 0; w < 4; ++w) {
+    const auto part = [&](const torch::Tensor& v) { return v.narrow(-1, 24 * (3 - w), 25); };
+    const double expected =
+        torch::trapezoid(part(profile.integrand[0]), part(profile.log_snr)).item<double>();
+    const auto values = drawn.nll1.select(1, w);
+    const double standard_error = values.std().item<double>() / std::sqrt(double(slots));
+    EXPECT_NEAR(values.mean().item<double>(), expected, 4 * standard_error + 0.01) << w;
+    EXPECT_NEAR(drawn.log_snr[w + 1].item<double>(), profile.log_snr[24 * (3 - w)].item<double>(),
+                1e-9);
+  }
+}
+
 TEST(WkbProbed, DependsOnItsSlotAloneAndReportsRepeatsAndCost) {
   const auto x = torch::tensor({{0.3, -0.2}, {1.0, 0.5}}, torch::kFloat64);
   const auto denoiser = turned_problem().denoiser();
@@ -173,6 +193,9 @@ TEST(WkbProbed, RejectsOddStepsAndOtherWrongOptionsByName) {
   expect_error<ConfigError>(call({.steps = 7}), "steps = 7");
   expect_error<ConfigError>(call({.repeats = 0}), "repeats = 0");
   expect_error<ConfigError>(call({.tangent_step = -0.5}), "tangent_step = -0.5");
+  expect_error<ConfigError>(
+      [&] { wkb_probed_windows(wrong_mixture(), *simple(), x, {0}, {.steps = 10}, 3); },
+      "3 windows of 10");
 }
 
 }  // namespace
