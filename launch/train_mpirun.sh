@@ -15,6 +15,7 @@ source "$root/launch/common.sh"
 
 ranks=2 config= outdir= hostfile=()
 while [ $# -gt 0 ]; do
+  case "$1" in --ranks | --config | --outdir | --hostfile) [ $# -ge 2 ] || die 2 "$1: needs a value; see --help" ;; esac
   case "$1" in
     --ranks) ranks=$2; shift 2 ;;
     --config) config=$2; shift 2 ;;
@@ -25,6 +26,7 @@ while [ $# -gt 0 ]; do
     *) die 2 "unknown option '$1'; see --help" ;;
   esac
 done
+[[ "$ranks" =~ ^[1-9][0-9]*$ ]] || die 2 "--ranks $ranks: expected a whole number above zero"
 [ -n "$config" ] && [ -n "$outdir" ] || die 2 "needs --config FILE and --outdir DIR; see --help"
 scorenet=${SCORENET:-$root/build/bin/scorenet}
 [ -x "$scorenet" ] || die 2 "$scorenet: not built. Run ./launch/quickstart, or ./launch/setup and cmake --build build"
