@@ -106,7 +106,6 @@ void Trainer::check_same_on_all_ranks() {
 }
 
 void Trainer::resume() {
-  if (comm_.rank() == 0) folder_.create();
   if (comms_.recorder) {
     comms_.recorder->set_dump(folder_.flight_record(comm_.rank()), {comm_.rank(), comm_.size(), ""});
   }
@@ -149,6 +148,7 @@ std::string Trainer::start_block() const {
 
 void Trainer::start_logs() {
   if (comm_.rank() != 0) return;
+  folder_.create();
   files::write_file_atomically(folder_.config(), config::to_toml(config_));
   const bool bar =
       config_.run.progress == "bar" || (config_.run.progress == "auto" && isatty(STDERR_FILENO));

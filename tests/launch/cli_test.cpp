@@ -162,7 +162,7 @@ TEST_F(Trained, ADryRunPrintsTheResolvedConfigAndTrainsNothing) {
   EXPECT_EQ(dry.exit_code, 0) << dry.err;
   EXPECT_THAT(dry.out, AllOf(HasSubstr("steps = 7"), HasSubstr("parameters"),
                              HasSubstr("12 = 1 ranks x 12")));
-  EXPECT_FALSE(fs::exists(file("dry/log.txt")));
+  EXPECT_FALSE(fs::exists(file("dry")));
 }
 
 TEST_F(Trained, AnUnwritableOutdirIsNamed) {
