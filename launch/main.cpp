@@ -3,30 +3,42 @@
 //   one process     scorenet train configs/quickstart.toml --outdir runs/a --data.path fashion_mnist.h5
 //   one machine     mpirun -n 4 scorenet train ...
 //   several         mpirun --hostfile hosts -n 16 scorenet train ...     or     sbatch launch/train.sbatch CONFIG OUTDIR
+#include <iostream>
+
 #include "framework/core/allocator.hpp"
 #include "launch/verbs.hpp"
+
+namespace {
+
+void add_verbs(CLI::App& app, scorenet::launch::Task& task) {
+  using namespace scorenet::launch;
+  app.set_version_flag("--version", "scorenet " SCORENET_VERSION);
+  app.require_subcommand(1);
+  add_train_verb(app, task);
+  add_evaluate_verb(app, task);
+  add_sample_verb(app, task);
+  add_data_verb(app, task);
+  add_info_verb(app, task);
+  add_doctor_verb(app, task);
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace scorenet::launch;
   scorenet::tune_allocator();
-
-  CLI::App app("scorenet: distributed training and evaluation of score networks (diffusion models)", "scorenet");
-  app.set_version_flag("--version", "scorenet " SCORENET_VERSION);
-  app.require_subcommand(1);
-  Action action;
-  add_train_verb(app, action);
-  add_evaluate_verb(app, action);
-  add_sample_verb(app, action);
-  add_data_verb(app, action);
-  add_info_verb(app, action);
-  add_doctor_verb(app, action);
-
+  CLI::App app("scorenet: distributed training and evaluation of score networks (diffusion models)",
+               "scorenet");
+  Task task;
+  add_verbs(app, task);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    const bool failed = e.get_exit_code() != static_cast<int>(CLI::ExitCodes::Success);
+  } catch (const CLI::ParseError& e) {  // also --help and --version
     if (!launched_as_other_rank()) app.exit(e);
-    return failed ? static_cast<int>(scorenet::ExitCode::usage) : 0;
+    return e.get_exit_code() == 0 ? 0 : static_cast<int>(scorenet::ExitCode::usage);
+  } catch (const scorenet::Error& e) {  // a config file that cannot be read
+    if (!launched_as_other_rank()) std::cerr << e.what() << std::endl;
+    return static_cast<int>(e.exit_code());
   }
-  return run_on_ranks(action);
+  return run_on_ranks(task);
 }

@@ -1,15 +1,15 @@
 #include "launch/run_main.hpp"
 
+#include <torch/utils.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <string>
 #include <thread>
-
-#include "framework/comm/mpi_communicator.hpp"
 
 namespace scorenet::launch {
 namespace {
@@ -28,9 +28,11 @@ Failure failure_of(const std::exception_ptr& error) {
   } catch (const Error& e) {
     return {e.exit_code(), e.what()};
   } catch (const std::bad_alloc&) {
-    return {ExitCode::usage, "out of memory: use a smaller train.micro_batch, eval.micro_batch or network."};
+    return {ExitCode::usage,
+            "out of memory: use a smaller train.micro_batch, eval.micro_batch or network."};
   } catch (const std::exception& e) {
-    return {ExitCode::usage, "internal error: " + first_line(e.what()) + ". Please report it with the command."};
+    return {ExitCode::usage,
+            "internal error: " + first_line(e.what()) + ". Please report it with the command."};
   }
 }
 
@@ -47,25 +49,25 @@ void report(const Failure& failure, const comm::Communicator& comm) {
   }
   // What every rank saw, rank zero tells, and it ends the job within this time.
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
-  std::cerr << "[rank " << comm.rank() << ' ' << host_name() << "] " << failure.sentence << std::endl;
+  std::cerr << "[rank " << comm.rank() << ' ' << host_name() << "] " << failure.sentence
+            << std::endl;
 }
 
 }  // namespace
 
-int run_on_ranks(const Action& action) {
+int run_on_ranks(const Task& task) {
   try {
-    const comm::MpiEnvironment environment;
-    const auto comm = comm::make_communicator(environment);
+    comm::Communicators comms = comm::make_communicators(task.comm);
     try {
-      return static_cast<int>(action(*comm));
+      return static_cast<int>(task.action(comms));
     } catch (...) {
       const Failure failure = failure_of(std::current_exception());
-      report(failure, *comm);
-      if (comm->size() > 1) comm->abort(static_cast<int>(failure.code));
+      report(failure, *comms.host);
+      if (comms.host->size() > 1) comms.host->abort(static_cast<int>(failure.code));
       return static_cast<int>(failure.code);
     }
-  } catch (const Error& e) {  // the ranks themselves could not be set up
-    std::cerr << e.what() << std::endl;
+  } catch (const Error& e) {  // the ranks themselves could not be connected
+    if (!launched_as_other_rank()) std::cerr << e.what() << std::endl;
     return static_cast<int>(e.exit_code());
   }
 }
@@ -75,6 +77,12 @@ bool launched_as_other_rank() {
     if (const char* rank = std::getenv(variable)) return std::string(rank) != "0";
   }
   return false;
+}
+
+void use_threads(int64_t asked, const comm::Communicator& comm) {
+  const auto cores = static_cast<int64_t>(std::max(1u, std::thread::hardware_concurrency()));
+  torch::set_num_threads(
+      static_cast<int>(asked > 0 ? asked : std::max<int64_t>(1, cores / comm.local_size())));
 }
 
 }  // namespace scorenet::launch

@@ -3,22 +3,31 @@
 
 #include <functional>
 
-#include "framework/comm/communicator.hpp"
+#include "framework/comm/make_communicator.hpp"
 #include "framework/core/error.hpp"
 
 namespace scorenet::launch {
 
 /// What a verb does once the command line is understood. Every rank runs it.
-using Action = std::function<ExitCode(comm::Communicator&)>;
+using Action = std::function<ExitCode(comm::Communicators&)>;
 
-/// Starts MPI (a process without a launcher is the only rank), runs the action on every rank, and returns the exit code.
+/// A verb's choice: how the ranks are to talk, and what they do then.
+struct Task {
+  comm::CommOptions comm;
+  Action action;
+};
+
+/// Starts the ranks (a process without a launcher is the only one), runs the action on each, returns the exit code.
 ///
 /// An error is one sentence on stderr: from rank zero as it is, from another rank as "[rank R host] ...". The job then
 /// ends at once, as the other ranks may be waiting in a collective; what all ranks saw is told once, by rank zero.
-int run_on_ranks(const Action& action);
+int run_on_ranks(const Task& task);
 
 /// Whether the launcher's environment says that this process is not rank zero; without a launcher, false.
-/// For what happens before MPI starts (--help, a wrong command line): it is printed once.
+/// For what happens before the ranks are connected (--help, a wrong command line or config): it is printed once.
 bool launched_as_other_rank();
+
+/// Cores of this host shared by its ranks, at least 1; `asked` > 0 wins (run.threads). Sets LibTorch's thread count.
+void use_threads(int64_t asked, const comm::Communicator& comm);
 
 }  // namespace scorenet::launch

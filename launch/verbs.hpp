@@ -1,4 +1,4 @@
-// The verbs of the command line: each adds its subcommand and, when chosen, sets the action that main runs on all ranks.
+// The verbs of the command line: each adds its subcommand and, when chosen, says what main then runs on all ranks.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -7,11 +7,11 @@
 
 namespace scorenet::launch {
 
-void add_train_verb(CLI::App& app, Action& action);
-void add_evaluate_verb(CLI::App& app, Action& action);
-void add_sample_verb(CLI::App& app, Action& action);
-void add_data_verb(CLI::App& app, Action& action);
-void add_info_verb(CLI::App& app, Action& action);
-void add_doctor_verb(CLI::App& app, Action& action);
+void add_train_verb(CLI::App& app, Task& task);
+void add_evaluate_verb(CLI::App& app, Task& task);
+void add_sample_verb(CLI::App& app, Task& task);
+void add_data_verb(CLI::App& app, Task& task);
+void add_info_verb(CLI::App& app, Task& task);
+void add_doctor_verb(CLI::App& app, Task& task);
 
 }  // namespace scorenet::launch

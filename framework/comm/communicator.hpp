@@ -1,8 +1,9 @@
-// The interface of everything that moves memory between ranks. Knows bytes and types; no tensors, no MPI, no NCCL.
+// The interface of everything that moves memory between ranks. Knows bytes and types; no tensors,
+// no MPI, no NCCL.
 //
-// Back ends: SingleCommunicator (one process), MpiCommunicator (CPUs), NcclCommunicator (GPUs), SimCommunicator (threads
-// of one process with latency, bandwidth and injected faults). Which exist is decided at link time.
-// Every rank must start the same operations in the same order.
+// Back ends: SingleCommunicator (one process), MpiCommunicator (CPUs), NcclCommunicator (GPUs),
+// SimCommunicator (threads of one process with latency, bandwidth and injected faults). Which exist
+// is decided at link time. Every rank must start the same operations in the same order.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +12,19 @@
 #include <string_view>
 #include <utility>
 
+#include "framework/comm/deadline.hpp"
+
 namespace scorenet::comm {
 
 enum class DataType { uint8, int32, int64, float16, bfloat16, float32, float64 };
 enum class ReduceOp { sum, max, min };
 
 int64_t size_in_bytes(DataType type);
+const char* name(DataType type);
+const char* name(ReduceOp op);
 
-/// `count` elements at `data`, which the caller keeps alive and untouched until the operation's wait() returns.
+/// `count` elements at `data`, which the caller keeps alive and untouched until the operation's
+/// wait() returns.
 struct Buffer {
   void* data = nullptr;
   int64_t count = 0;
@@ -27,14 +33,16 @@ struct Buffer {
   int64_t bytes() const { return count * size_in_bytes(type); }
 };
 
-/// An operation under way. Move-only; the result may be read only after wait(). Destroying an unfinished one waits.
+/// An operation under way. Move-only; the result may be read only after wait(). Destroying an
+/// unfinished one waits.
 class Work {
  public:
   class State {
    public:
     virtual ~State() = default;
-    virtual void wait() = 0;      // throws CommError: rank, operation, sequence number, tag, bytes, elapsed
-    virtual bool is_done() = 0;   // also gives the back end a chance to make progress
+    virtual void
+    wait() = 0;  // throws CommError: rank, operation, sequence number, tag, bytes, elapsed
+    virtual bool is_done() = 0;  // also gives the back end a chance to make progress
   };
 
   Work() = default;  // already done
@@ -69,6 +77,9 @@ class Communicator {
   /// in.count * size() == out.count; parts in rank order.
   virtual Work all_gather(Buffer in, Buffer out, std::string_view tag) = 0;
   virtual Work barrier(std::string_view tag) = 0;
+
+  /// Sets the time limit of every wait from here on. `start` until told otherwise.
+  virtual void set_phase(Phase phase) = 0;
 
   /// End the whole job now: the peers may be waiting in a collective for ever.
   [[noreturn]] virtual void abort(int exit_code) noexcept = 0;

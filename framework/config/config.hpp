@@ -32,7 +32,7 @@ struct ModelConfig {
   bool fourier_features = false;
   // mlp
   std::vector<int64_t> hidden = {128, 128, 128};
-  std::string time_embedding = "sinusoid";
+  std::string time_embedding = "sinusoidal";
   bool residual = false;
   // dit
   int64_t patch_size = 2;
@@ -118,7 +118,9 @@ struct CommConfig {
   double start_timeout_s = 300;
   double train_timeout_s = 120;
   double save_timeout_s = 600;
+  double heartbeat_limit_s = 60;
   int64_t check_every = 500;
+  bool check_collectives = false;
 };
 
 struct RunConfig {

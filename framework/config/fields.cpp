@@ -53,7 +53,7 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
                  "mlp: how the noise level enters",
                  -kInfinity,
                  kInfinity,
-                 {"sinusoid", "log_snr", "angle", "attenuation"}});
+                 {"sinusoidal", "scalar", "angle", "attenuation"}});
   out.push_back({"model.residual", &c.residual, "mlp: residual hidden layers"});
   out.push_back({"model.patch_size", &c.patch_size, "dit: pixels of a patch's side", 1, 64});
   out.push_back({"model.width", &c.width, "dit: channels of a token", 1, 1 << 16});
@@ -218,6 +218,12 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  "longest wait for a rank while training, seconds", 0.1, 1e6});
   out.push_back({"comm.save_timeout_s", &c.comm.save_timeout_s,
                  "longest wait for a rank while saving, seconds", 0.1, 1e6});
+  out.push_back(
+      {"comm.heartbeat_limit_s", &c.comm.heartbeat_limit_s,
+       "a frozen rank is named and the job ended after this many seconds; 0: no heartbeat", 0,
+       1e6});
+  out.push_back({"comm.check_collectives", &c.comm.check_collectives,
+                 "debugging: compare every collective over the ranks"});
   out.push_back({"comm.check_every", &c.comm.check_every,
                  "steps between comparisons of the ranks' weights; 0: never", 0, 1e12});
   out.push_back({"run.tick", &c.run.tick, "steps between status lines", 1, 1e12});

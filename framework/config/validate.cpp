@@ -55,6 +55,16 @@ void check_diffusion(const DiffusionConfig& d, std::vector<std::string>& out) {
     out.push_back("diffusion.sigma_min: must be below diffusion.sigma_max.");
 }
 
+void check_duration(const TrainConfig& train, std::vector<std::string>& out) {
+  const bool falls = train.lr_schedule == "cosine" || train.lr_schedule == "linear";
+  if (falls && total_steps(train) > 0 && total_steps(train) <= train.warmup_steps) {
+    out.push_back("train.warmup_steps = " + std::to_string(train.warmup_steps) +
+                  ": train.lr_schedule = " + train.lr_schedule +
+                  " needs fewer warm-up steps than the " + std::to_string(total_steps(train)) +
+                  " steps of the run.");
+  }
+}
+
 void check_batch(const TrainConfig& train, int world_size, std::vector<std::string>& out) {
   const std::string batch = "train.batch_size = " + std::to_string(train.batch_size);
   const std::string ranks = std::to_string(world_size) + " ranks";
@@ -85,6 +95,7 @@ std::vector<std::string> problems(const Config& config, int world_size) {
   check_model(config.model, out);
   check_diffusion(config.diffusion, out);
   check_batch(config.train, world_size, out);
+  check_duration(config.train, out);
   if (config.data.labels && config.model.num_classes == 0) {
     out.push_back(
         "data.labels = true with model.num_classes = 0: set model.num_classes to the number of "

@@ -131,6 +131,20 @@ torch::Tensor GaussianMixture::hessian(const torch::Tensor& x_t, const NoiseLeve
   return torch::einsum("bk,bki,bkj->bij", {weights, spread, spread}) - curvature;
 }
 
+torch::Tensor GaussianMixture::log_posterior(const torch::Tensor& x0, const torch::Tensor& x_t,
+                                             const NoiseLevel& level) const {
+  check_same_shape(x0, x_t, "mixture posterior of x0 given x_t");
+  const auto c = condition(x_t, level);
+  const auto x = x0.reshape({x0.size(0), 1, dims()}).to(torch::kFloat64);
+  // Each component's posterior is N(m_k + U_k alpha L_k y_k / v_k, U_k diag(L_k sigma^2 / v_k) U_k^T).
+  const auto y0 = torch::einsum("kji,bkj->bki", {basis_, x - means_});
+  const auto within = variances_ * c.sigma.square() / c.variances;
+  const auto gap = y0 - c.alpha * variances_ * c.residual;
+  const double log_two_pi = std::log(2.0 * std::numbers::pi);
+  const auto log_component = -0.5 * (gap.square() / within + within.log() + log_two_pi).sum(-1);
+  return torch::logsumexp(torch::log_softmax(c.log_joint, 1) + log_component, 1);
+}
+
 torch::Tensor GaussianMixture::posterior_covariance(const torch::Tensor& x_t,
                                                     const NoiseLevel& level) const {
   const auto c = condition(x_t, level);

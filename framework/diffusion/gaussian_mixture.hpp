@@ -46,6 +46,9 @@ class GaussianMixture {
   Denoised denoise(const torch::Tensor& x_t, const NoiseLevel& level) const;
   /// Hessian of log p(x_t): (B, D, D), float64.
   torch::Tensor hessian(const torch::Tensor& x_t, const NoiseLevel& level) const;
+  /// log p(x0 given x_t): (B), float64. REQUIRES covariances of full rank.
+  torch::Tensor log_posterior(const torch::Tensor& x0, const torch::Tensor& x_t,
+                              const NoiseLevel& level) const;
   /// Cov(x0 given x_t): (B, D, D), float64.
   torch::Tensor posterior_covariance(const torch::Tensor& x_t, const NoiseLevel& level) const;
 

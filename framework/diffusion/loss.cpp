@@ -16,8 +16,6 @@ constexpr std::array<std::pair<const char*, Weighting>, 5> kNames{
      {"edm", Weighting::edm},
      {"min_snr", Weighting::min_snr}}};
 
-constexpr double kMinSnrCap = 5.0;
-
 torch::Tensor simple_weight(const Parametrisation& parametrisation, const NoiseLevel& level) {
   return parametrisation.prediction == Prediction::score ? level.sigma.square()
                                                          : torch::ones_like(level.sigma);
@@ -30,8 +28,8 @@ torch::Tensor edm_weight_on_eps(double sigma_data, const NoiseLevel& level) {
 }
 
 // min(snr, cap) / snr on |eps - eps_hat|^2.
-torch::Tensor min_snr_weight_on_eps(const NoiseLevel& level) {
-  return (kMinSnrCap * (-level.log_snr).exp()).clamp_max(1.0);
+torch::Tensor min_snr_weight_on_eps(double cap, const NoiseLevel& level) {
+  return (cap * (-level.log_snr).exp()).clamp_max(1.0);
 }
 
 void check_steps(int64_t steps) {
@@ -57,7 +55,7 @@ std::vector<std::string> weighting_names() {
 }
 
 torch::Tensor loss_weight(Weighting weighting, const Parametrisation& parametrisation,
-                          const Schedule& schedule, const TimeSample& times) {
+                          const Schedule& schedule, const TimeSample& times, double min_snr_cap) {
   const NoiseLevel level = schedule.at(times.t);
   const auto ratio = eps_error_ratio(parametrisation, level);
   switch (weighting) {
@@ -66,7 +64,7 @@ torch::Tensor loss_weight(Weighting weighting, const Parametrisation& parametris
     case Weighting::edm:
       return edm_weight_on_eps(parametrisation.sigma_data, level) * ratio;
     case Weighting::min_snr:
-      return min_snr_weight_on_eps(level) * ratio;
+      return min_snr_weight_on_eps(min_snr_cap, level) * ratio;
     case Weighting::elbo:
     case Weighting::likelihood:
       break;
@@ -87,8 +85,8 @@ torch::Tensor squared_error(const Network& network, const Parametrisation& param
 torch::Tensor loss_per_example(const Network& network, const Parametrisation& parametrisation,
                                Weighting weighting, const Schedule& schedule,
                                const torch::Tensor& x0, const TimeSample& times,
-                               const torch::Tensor& eps) {
-  return loss_weight(weighting, parametrisation, schedule, times) *
+                               const torch::Tensor& eps, double min_snr_cap) {
+  return loss_weight(weighting, parametrisation, schedule, times, min_snr_cap).to(x0.device()) *
          squared_error(network, parametrisation, x0, eps, schedule.at(times.t));
 }
 
@@ -97,17 +95,23 @@ torch::Tensor time_grid(const Schedule& schedule, int64_t steps) {
   return torch::linspace(schedule.t_min(), schedule.t_max(), steps + 1, torch::kFloat64);
 }
 
+torch::Tensor step_weight(const Parametrisation& parametrisation, const Schedule& schedule,
+                          int64_t steps, const torch::Tensor& step) {
+  const auto grid = time_grid(schedule, steps);
+  const auto log_snr = schedule.log_snr(grid);
+  const auto drop = log_snr.index_select(0, step - 1) - log_snr.index_select(0, step);
+  const NoiseLevel level = schedule.at(grid.index_select(0, step));
+  return 0.5 * torch::expm1(drop) * eps_error_ratio(parametrisation, level);
+}
+
 torch::Tensor stepwise_loss_per_example(const Network& network,
                                         const Parametrisation& parametrisation,
                                         const Schedule& schedule, int64_t steps,
                                         const torch::Tensor& x0, const torch::Tensor& step,
                                         const torch::Tensor& eps) {
-  const auto grid = time_grid(schedule, steps);
-  const auto log_snr = schedule.log_snr(grid);
-  const NoiseLevel level = schedule.at(grid.index_select(0, step));
-  const auto drop = log_snr.index_select(0, step - 1) - log_snr.index_select(0, step);
-  const auto weight = 0.5 * static_cast<double>(steps) * torch::expm1(drop);
-  return weight * eps_error_ratio(parametrisation, level) *
+  const NoiseLevel level = schedule.at(time_grid(schedule, steps).index_select(0, step));
+  const auto weight = step_weight(parametrisation, schedule, steps, step).to(x0.device());
+  return static_cast<double>(steps) * weight *
          squared_error(network, parametrisation, x0, eps, level);
 }
 

@@ -10,7 +10,7 @@
 //     2020, 2006.11239, eq. 14) edm                (sigma'^2 + sigma_data^2) / (sigma'
 //     sigma_data)^2 on |x0 - x0_hat|^2, sigma' = sigma / alpha
 //                        (Karras et al. 2022, 2206.00364, table 1)
-//     min_snr            min(snr, 5) on |x0 - x0_hat|^2 (Hang et al. 2023, 2303.09556)
+//     min_snr            min(snr, cap) on |x0 - x0_hat|^2 (Hang et al. 2023, 2303.09556; cap 5)
 // "likelihood" is the diffusion term alone; "elbo" is trained with the two end terms of
 // variational_bound.hpp as well. simple, edm and min_snr name a weight under the times' own
 // distribution: they are not divided by p(t).
@@ -36,7 +36,8 @@ std::vector<std::string> weighting_names();
 /// (B) float64: the weight on |target - prediction|^2, summed over dimensions, with 1 / p(t) where
 /// it applies.
 torch::Tensor loss_weight(Weighting weighting, const Parametrisation& parametrisation,
-                          const Schedule& schedule, const TimeSample& times);
+                          const Schedule& schedule, const TimeSample& times,
+                          double min_snr_cap = 5.0);
 
 /// The loss of each example, (B) float64, summed over its dimensions; for elbo and likelihood an
 /// unbiased estimate of the diffusion term in nats. x0, eps: (B, ...), same shape; gradients flow
@@ -45,7 +46,7 @@ torch::Tensor loss_weight(Weighting weighting, const Parametrisation& parametris
 torch::Tensor loss_per_example(const Network& network, const Parametrisation& parametrisation,
                                Weighting weighting, const Schedule& schedule,
                                const torch::Tensor& x0, const TimeSample& times,
-                               const torch::Tensor& eps);
+                               const torch::Tensor& eps, double min_snr_cap = 5.0);
 
 /// |target - prediction|^2 of each example, (B) float64.
 torch::Tensor squared_error(const Network& network, const Parametrisation& parametrisation,
@@ -55,6 +56,12 @@ torch::Tensor squared_error(const Network& network, const Parametrisation& param
 /// The T-step grid: t_i = t_min + (t_max - t_min) i / T, i = 0..T, (T + 1) float64. Throws
 /// ConfigError if T < 1.
 torch::Tensor time_grid(const Schedule& schedule, int64_t steps);
+
+/// (B) float64: the weight of step i of T on |target - prediction|^2 in KL(q(x_s given x_t, x0) || p(x_s given x_t)) with the
+/// posterior's own variance: (snr_s - snr_t) / 2 on the error of x0, expm1(log_snr_s - log_snr_t) / 2 on that of eps,
+/// sigma_t^2 times that on the score's (Luo 2022, 2208.11970, eq. 99, 130 and 148, in terms of snr).
+torch::Tensor step_weight(const Parametrisation& parametrisation, const Schedule& schedule,
+                          int64_t steps, const torch::Tensor& step);
 
 /// One-term estimate of the T-step diffusion term in nats, (B) float64 (2107.00630, eq. 14):
 ///     T / 2 expm1(log_snr(s) - log_snr(t)) |eps - eps_hat(x_t)|^2,   t = t_i, s = t_{i-1}.

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "framework/core/error.hpp"
+#include "framework/diffusion/learned_schedule.hpp"
 #include "framework/diffusion/schedules.hpp"
 
 namespace scorenet::diffusion {
@@ -97,6 +98,12 @@ Made make_vdm_linear(const ScheduleOptions& o) {
   const auto r = range_or(o, {0, 1}, false, false);
   return std::make_shared<LinearLogSnrVp>(o.gamma_min, o.gamma_max, r.t_min, r.t_max);
 }
+Made make_vdm_learned(const ScheduleOptions& o) {
+  check_gammas(o);
+  const auto r = range_or(o, {0, 1}, false, false);
+  return std::make_shared<LearnedSchedule>(
+      std::make_shared<MonotoneGamma>(o.gamma_min, o.gamma_max), r.t_min, r.t_max);
+}
 Made make_ve(const ScheduleOptions& o) {
   check_sigmas(o);
   const auto r = range_or(o, {0, 1}, false, false);
@@ -123,6 +130,7 @@ constexpr Entry kSchedules[] = {
     {"vp_linear", make_vp_linear},
     {"vp_cosine", make_vp_cosine},
     {"vdm_linear", make_vdm_linear},
+    {"vdm_learned", make_vdm_learned},
     {"ve", make_ve},
     {"subvp", make_subvp},
     {"edm", make_edm},

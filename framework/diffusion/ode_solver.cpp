@@ -126,4 +126,29 @@ torch::Tensor runge_kutta4_step(const BatchRhs& rhs, double t, double dt, const 
   return at::add(y, k1 + 2 * k2 + 2 * k3 + k4, dt / 6);
 }
 
+OdeSolution runge_kutta4(const OdeRhs& rhs, double t_start, double t_end,
+                         const torch::Tensor& y_start, int64_t steps) {
+  const int64_t batch = y_start.size(0);
+  const at::Tensor rows = at::arange(batch, y_start.options().dtype(at::kLong));
+  const BatchRhs batch_rhs = [&](double t, const torch::Tensor& y) {
+    return rhs(rows, at::full({batch}, t, y_start.options()), y);
+  };
+  const double dt = (t_end - t_start) / static_cast<double>(steps);
+  at::Tensor y = y_start;
+  for (int64_t i = 0; i < steps; ++i) {
+    y = runge_kutta4_step(batch_rhs, t_start + static_cast<double>(i) * dt, dt, y);
+  }
+  return {y, at::full_like(rows, 4 * steps), ~at::isfinite(y).all(1)};
+}
+
+OdeSolution integrate(const OdeRhs& rhs, double t_start, double t_end, const torch::Tensor& y_start,
+                      int64_t steps, const OdeOptions& options) {
+  if (steps < 0) {
+    throw ConfigError("ODE steps = " + std::to_string(steps) +
+                      ": must be at least 0 (0 is adaptive).");
+  }
+  if (steps == 0) return dormand_prince(rhs, t_start, t_end, y_start, options);
+  return runge_kutta4(rhs, t_start, t_end, y_start, steps);
+}
+
 }  // namespace scorenet::diffusion

@@ -37,9 +37,16 @@ struct OdeSolution {
 OdeSolution dormand_prince(const OdeRhs& rhs, double t_start, double t_end,
                            const torch::Tensor& y_start, const OdeOptions& options);
 
-/// One classical Runge-Kutta step of the same system for the whole batch, time a scalar: 4 calls of
-/// rhs.
+/// One classical Runge-Kutta step of y' = rhs(t, y) for the whole batch, time a scalar: 4 calls of rhs.
 using BatchRhs = std::function<torch::Tensor(double time, const torch::Tensor& y)>;
 torch::Tensor runge_kutta4_step(const BatchRhs& rhs, double t, double dt, const torch::Tensor& y);
+
+/// `steps` equal Runge-Kutta steps of every row. An example failed if its result is not finite.
+OdeSolution runge_kutta4(const OdeRhs& rhs, double t_start, double t_end,
+                         const torch::Tensor& y_start, int64_t steps);
+
+/// runge_kutta4 with `steps` steps, or dormand_prince where steps = 0. Throws ConfigError if steps < 0.
+OdeSolution integrate(const OdeRhs& rhs, double t_start, double t_end, const torch::Tensor& y_start,
+                      int64_t steps, const OdeOptions& options);
 
 }  // namespace scorenet::diffusion

@@ -13,7 +13,7 @@ torch::Tensor input_scale(const Parametrisation& parametrisation, const NoiseLev
 torch::Tensor predict(const Network& network, const Parametrisation& parametrisation,
                       const torch::Tensor& x_t, const NoiseLevel& level) {
   const auto c_in = input_scale(parametrisation, level).to(x_t.options());
-  return network(broadcast_to_batch(c_in, x_t) * x_t, level.log_snr);
+  return network(broadcast_to_batch(c_in, x_t) * x_t, level.log_snr.to(x_t.device()));
 }
 
 Denoiser make_denoiser(Network network, const Parametrisation& parametrisation) {

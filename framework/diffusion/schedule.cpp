@@ -38,8 +38,10 @@ NoiseLevel Schedule::at(const torch::Tensor& t) const {
   return {log_a.exp(), (log_a - half_log_snr).exp(), 2.0 * half_log_snr};
 }
 
+// One evaluation, then copies: a learned schedule is a network.
 NoiseLevel Schedule::at(double t, int64_t batch) const {
-  return at(torch::full({batch}, t, torch::kFloat64));
+  const NoiseLevel one = at(torch::full({1}, t, torch::kFloat64));
+  return {one.alpha.repeat({batch}), one.sigma.repeat({batch}), one.log_snr.repeat({batch})};
 }
 
 torch::Tensor Schedule::g_squared(const torch::Tensor& t) const {

@@ -36,6 +36,10 @@ TimeSample times_log_normal(const Schedule& s, const torch::Tensor& u) {
   return log_normal_times(s, u);
 }
 
+TimeSample times_v_importance(const Schedule& s, const torch::Tensor& u) {
+  return v_importance_times(s, u);
+}
+
 struct Rule {
   const char* name;
   bool stratified;
@@ -43,10 +47,9 @@ struct Rule {
 };
 
 constexpr Rule kRules[] = {
-    {"uniform", false, times_uniform},
-    {"stratified", true, times_uniform},
-    {"log_snr", true, times_log_snr},
-    {"log_normal", true, times_log_normal},
+    {"uniform", false, times_uniform},          {"stratified", true, times_uniform},
+    {"log_snr", true, times_log_snr},           {"log_normal", true, times_log_normal},
+    {"v_importance", true, times_v_importance},
 };
 
 }  // namespace
@@ -89,13 +92,31 @@ TimeSample log_normal_times(const Schedule& schedule, const torch::Tensor& posit
                             double deviation) {
   // log(sigma / alpha) = -log_snr / 2 rises with t.
   const LogSnrRange range = log_snr_range(schedule);
-  const double low = normal_cdf((-0.5 * range.at_t_min - mean) / deviation);
-  const double high = normal_cdf((-0.5 * range.at_t_max - mean) / deviation);
-  const auto z = torch::special_ndtri(low + (high - low) * positions);
+  const double z_low = (-0.5 * range.at_t_min - mean) / deviation;
+  const double z_high = (-0.5 * range.at_t_max - mean) / deviation;
+  const double low = normal_cdf(z_low);
+  const double high = normal_cdf(z_high);
+  // The clamp guards the quantile where `high` rounds to 1.
+  const auto z = torch::special_ndtri(low + (high - low) * positions).clamp(z_low, z_high);
   const auto t = clamp_to(schedule, schedule.time_of(-2.0 * (mean + deviation * z)));
   const auto density_of_log =
       (-0.5 * z.square()).exp() / (std::sqrt(2.0 * std::numbers::pi) * deviation * (high - low));
   return {t, -2.0 / (density_of_log * schedule.d_log_snr(t))};
+}
+
+// The distribution function of a density sigmoid(l) is softplus(l); its inverse is log(expm1(y)), written so that a large
+// y does not overflow.
+TimeSample v_importance_times(const Schedule& schedule, const torch::Tensor& positions) {
+  const LogSnrRange range = log_snr_range(schedule);
+  const auto softplus = [](double x) {
+    return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
+  };
+  const double first = softplus(range.at_t_min);
+  const double mass = first - softplus(range.at_t_max);
+  const auto y = first - mass * positions;
+  const auto log_snr = y + (-torch::expm1(-y)).log();
+  const auto t = clamp_to(schedule, schedule.time_of(log_snr));
+  return {t, -mass / (torch::sigmoid(log_snr) * schedule.d_log_snr(t))};
 }
 
 TimeSample draw_times(const std::string& rule, const Schedule& schedule, const RandomKey& key,

@@ -46,8 +46,12 @@ TimeSample log_snr_times(const Schedule& schedule, const torch::Tensor& position
 TimeSample log_normal_times(const Schedule& schedule, const torch::Tensor& positions,
                             double mean = -1.2, double deviation = 1.2);
 
-/// The rules of [diffusion] time_sampling: "uniform" (independent), "stratified" (uniform),
-/// "log_snr" and "log_normal" (both stratified). Throws ConfigError that lists them.
+/// Density of log-SNR proportional to sigmoid(log_snr), which is alpha^2 where the variance is preserved: the
+/// likelihood weight of the v-prediction is then constant (i-DODE, Zheng et al. 2023, 2305.03935, sec. 4.2).
+TimeSample v_importance_times(const Schedule& schedule, const torch::Tensor& positions);
+
+/// The rules of [diffusion] time_sampling: "uniform" (independent), "stratified" (uniform), and "log_snr", "log_normal",
+/// "v_importance" (all stratified). Throws ConfigError that lists them.
 TimeSample draw_times(const std::string& rule, const Schedule& schedule, const RandomKey& key,
                       const std::vector<int64_t>& slots, int64_t global_batch);
 std::vector<std::string> time_sampling_names();

@@ -12,27 +12,30 @@
 namespace scorenet::train {
 
 struct GuidanceOptions {
-  int64_t label = -1;        // class asked for; -1: none
-  double weight = 1.0;       // classifier-free: 0 unconditional, 1 conditional, > 1 guided
+  int64_t label = -1;           // class asked for; -1: none
+  double weight = 1.0;          // classifier-free: 0 unconditional, 1 conditional, > 1 guided
   double log_snr_min = -1e300;  // guided only within this interval
   double log_snr_max = 1e300;
-  const ScoreModel* weak = nullptr;  // autoguidance: a worse model to move away from, instead of the unconditional one
+  const ScoreModel* weak =
+      nullptr;  // autoguidance: a worse model to move away from, instead of the unconditional one
 };
 
 /// The model's denoiser for `batch` examples under guidance. Throws ConfigError for a label that the model does not know.
-diffusion::Denoiser guided_denoiser(const ScoreModel& model, const GuidanceOptions& guidance, int64_t batch);
+diffusion::Denoiser guided_denoiser(const ScoreModel& model, const GuidanceOptions& guidance,
+                                    int64_t batch);
 
 struct Generated {
-  torch::Tensor x;  // (seeds, example_shape...) float64, in the data's [-1, 1] or continuous units; on all ranks
-  double nfe = 0;   // denoiser evaluations, mean over samples
+  torch::Tensor
+      x;  // (seeds, example_shape...) float64, in the data's [-1, 1] or continuous units; on all ranks
+  double nfe = 0;  // denoiser evaluations, mean over samples
 };
 
 /// One sample a seed; each depends on its seed alone, whatever the batch or the rank count. Collective.
-Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape, const std::vector<int64_t>& seeds,
-                   const diffusion::SamplerOptions& sampler, const GuidanceOptions& guidance, int64_t batch,
-                   comm::Communicator& comm);
+Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape,
+                   const std::vector<int64_t>& seeds, const diffusion::SamplerOptions& sampler,
+                   const GuidanceOptions& guidance, int64_t batch, comm::Communicator& comm);
 
-/// x in [-1, 1] -> uint8 levels for a picture; more than three channels keep the first, (N, D) becomes nothing.
+/// x (N, C, H, W) in [-1, 1] -> uint8 levels for a picture; of other than 1 or 3 channels the first is shown.
 torch::Tensor to_pixels(const torch::Tensor& x);
 
 }  // namespace scorenet::train

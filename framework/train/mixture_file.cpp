@@ -7,12 +7,14 @@ namespace scorenet::train {
 namespace {
 
 // `values` as a float64 tensor of `shape`, undefined for an empty list.
-torch::Tensor optional_values(const std::vector<double>& values, const std::vector<int64_t>& shape, const char* key) {
+torch::Tensor optional_values(const std::vector<double>& values, const std::vector<int64_t>& shape,
+                              const char* key) {
   if (values.empty()) return {};
   const int64_t wanted = c10::multiply_integers(shape);
   if (static_cast<int64_t>(values.size()) != wanted) {
-    throw ConfigError(std::string(key) + " has " + std::to_string(values.size()) + " numbers, the mixture needs " +
-                      std::to_string(wanted) + ". Give that many, or none.");
+    throw ConfigError(std::string(key) + " has " + std::to_string(values.size()) +
+                      " numbers, the mixture needs " + std::to_string(wanted) +
+                      ". Give that many, or none.");
   }
   return torch::tensor(values, torch::kFloat64).view(shape);
 }
@@ -23,7 +25,8 @@ std::shared_ptr<const diffusion::GaussianMixture> read_mixture(const std::string
   const data::Hdf5File file = data::Hdf5File::open(path);
   const auto array = [&](const char* name) { return file.array(name).read_all(torch::kFloat64); };
   try {
-    return std::make_shared<diffusion::GaussianMixture>(array("weights"), array("means"), array("covariances"));
+    return std::make_shared<diffusion::GaussianMixture>(array("weights"), array("means"),
+                                                        array("covariances"));
   } catch (const ShapeError& e) {
     throw DataError(path + ": " + e.what());
   } catch (const DataError& e) {

@@ -25,6 +25,10 @@ class RunFolder {
   std::filesystem::path metrics() const { return root_ / "metrics.csv"; }
   std::filesystem::path checkpoints() const { return root_ / "checkpoints"; }
   std::filesystem::path snapshots() const { return root_ / "snapshots"; }
+  /// The last collectives of a rank, written when something fails.
+  std::filesystem::path flight_record(int rank) const {
+    return root_ / ("flight-rank" + std::to_string(rank) + ".jsonl");
+  }
   std::filesystem::path reals() const { return root_ / "samples" / "reals.png"; }
   /// weights: "" for the moving average, "raw-" for the weights being trained.
   std::filesystem::path grid(int64_t step, const std::string& weights) const;

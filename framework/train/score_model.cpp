@@ -38,10 +38,16 @@ models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) 
   o.unet.num_classes = c.num_classes;
   if (c.fourier_features) o.unet.fourier_features = {7, 8};  // VDM's, single grey levels
   o.mlp.hidden = c.hidden;
-  o.mlp.embedding = c.time_embedding;
+  o.mlp.time_embedding = c.time_embedding;
   o.mlp.residual = c.residual;
   o.mlp.dropout = c.dropout;
   o.mlp.num_classes = c.num_classes;
+  o.dit.patch_size = c.patch_size;
+  o.dit.width = c.width;
+  o.dit.depth = c.depth;
+  o.dit.heads = c.heads;
+  o.dit.dropout = c.dropout;
+  o.dit.num_classes = c.num_classes;
   return o;
 }
 
@@ -61,10 +67,12 @@ diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& lab
 
 diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels) {
   if (model.is_analytic()) return diffusion::make_mixture_denoiser(model.mixture, model.errors);
-  return diffusion::make_denoiser(network_for(model, labels, nullptr), parametrisation(model.config.diffusion));
+  return diffusion::make_denoiser(network_for(model, labels, nullptr),
+                                  parametrisation(model.config.diffusion));
 }
 
-ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape, torch::Device device) {
+ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape,
+                       torch::Device device) {
   ScoreModel model;
   model.config = config;
   model.device = device;
@@ -73,7 +81,8 @@ ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_sh
     model.mixture = read_mixture(config.model.file);
     model.errors = score_errors(config.model, model.mixture->dims());
   } else {
-    model.network = models::make_model(model_options(config.model, static_cast<uint64_t>(config.train.seed)), example_shape);
+    model.network = models::make_model(
+        model_options(config.model, static_cast<uint64_t>(config.train.seed)), example_shape);
     model.network->to(device);
   }
   return model;

@@ -27,7 +27,7 @@ struct ScoreModel {
   std::string name;  // the snapshot's or config's path, for reports
   config::Config config;
   std::shared_ptr<const diffusion::Schedule> schedule;
-  std::shared_ptr<models::ScoreNetwork> network;             // null for an analytic model
+  std::shared_ptr<models::ScoreNetwork> network;              // null for an analytic model
   std::shared_ptr<const diffusion::GaussianMixture> mixture;  // null for a network
   diffusion::ScoreErrors errors;                              // of the mixture's score
   torch::Device device = torch::kCPU;
@@ -48,6 +48,7 @@ diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& l
 
 /// A network with fresh weights, or the mixture of model.file. example_shape: of the data; for a mixture it may be
 /// empty. Throws ConfigError or DataError.
-ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape, torch::Device device);
+ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape,
+                       torch::Device device);
 
 }  // namespace scorenet::train

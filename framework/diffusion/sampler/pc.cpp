@@ -33,8 +33,10 @@ torch::Tensor sample_predictor_corrector(SamplerRun& run, const Grid& grid, torc
     for (int64_t correction = 0; correction < options.corrector_steps; ++correction) {
       const torch::Tensor q = score(x);
       const torch::Tensor n = run.noise(draw++);
-      const torch::Tensor ratio =
-          options.corrector_snr * norms(n, options.norm_average) / norms(q, options.norm_average);
+      // In this order on every rank: the averages may be collective.
+      const torch::Tensor noise_norm = norms(n, options.norm_average);
+      const torch::Tensor score_norm = norms(q, options.norm_average);
+      const torch::Tensor ratio = options.corrector_snr * noise_norm / score_norm;
       const torch::Tensor step = broadcast_to_batch(2 * scale * scale * ratio.square(), x);
       x = x + step * q + (2 * step).sqrt() * n;
     }

@@ -42,7 +42,7 @@ struct SamplerOptions {
   std::string final = "state";  // state: x at t_min; denoised: the x0 that the denoiser sees in it
   double eta = 0.0;             // ddim: 0 deterministic .. 1 ancestral
   double hbar = 1.0;  // euler-maruyama, dpmpp-2m-sde: 0 the probability-flow ODE, 1 the reverse SDE
-  std::function<double(double t)> hbar_of_time;  // euler-maruyama: if set, replaces hbar
+  std::function<double(double t)> hbar_of_time = {};  // euler-maruyama: if set, replaces hbar
   // heun (Karras et al. 2022, algorithm 2); the levels are those of x / alpha.
   double churn = 0.0;
   double churn_min = 0.0;
@@ -53,7 +53,7 @@ struct SamplerOptions {
   double corrector_snr = 0.16;
   // pc: unset, each example uses its own norms, so that it depends on its seed alone; score_sde's
   // rule is the mean over the global batch, which a caller that knows the ranks puts here.
-  NormAverage norm_average;
+  NormAverage norm_average = {};
   // ode: per-example tolerances of the adaptive solver.
   double rtol = 1e-5;
   double atol = 1e-5;

@@ -21,9 +21,9 @@ TEST(Random, ARowDependsOnItsSlotAloneAndNotOnItsNeighbours) {
 
 TEST(Random, EveryPartOfTheAddressChangesTheDraw) {
   const auto base = normal_for_slots(kKey, {5}, {8}, torch::kFloat64);
-  for (const RandomKey& other : {RandomKey{8, RandomStream::training_noise, 42},
-                                 RandomKey{7, RandomStream::dropout, 42},
-                                 RandomKey{7, RandomStream::training_noise, 43}}) {
+  for (const RandomKey& other :
+       {RandomKey{8, RandomStream::training_noise, 42}, RandomKey{7, RandomStream::dropout, 42},
+        RandomKey{7, RandomStream::training_noise, 43}}) {
     EXPECT_FALSE(torch::equal(base, normal_for_slots(other, {5}, {8}, torch::kFloat64)));
   }
   EXPECT_FALSE(torch::equal(base, normal_for_slots(kKey, {6}, {8}, torch::kFloat64)));

@@ -32,7 +32,7 @@ SamplerOptions options_of(const OrderCase& c, int64_t steps) {
   options.name = c.name;
   options.steps = steps;
   options.spacing = "log-snr";
-  options.hbar = options.eta = c.hbar;
+  (c.name == "ddim" ? options.eta : options.hbar) = c.hbar;
   options.churn = c.churn;
   // The predictor's order is measured: Langevin steps of a fixed size leave a bias of their own.
   options.corrector_steps = 0;
@@ -65,7 +65,7 @@ TEST_P(SamplerOrder, HalvingTheStepDividesTheErrorsOfMeanAndVarianceByTwoToTheOr
     EXPECT_GT(std::log2(coarse.first / fine.first), GetParam().order - 0.25)
         << coarse.first << " " << fine.first;
   }
-  EXPECT_LT(fine.second, 0.05 * problem.variance_at(clean));
+  EXPECT_LT(fine.second, 0.1 * problem.variance_at(clean));
 }
 
 INSTANTIATE_TEST_SUITE_P(

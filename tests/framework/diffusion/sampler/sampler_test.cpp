@@ -223,9 +223,9 @@ TEST(EulerMaruyama, HbarMayDependOnTime) {
   by_time.hbar_of_time = [](double) { return 0.3; };
   EXPECT_TRUE(torch::equal(run(constant, {1}), run(by_time, {1})));
 
-  // Noise in the noisy half only: with 4 steps the first two have t > 0.5.
+  // Noise in the noisy half only: 4 steps start at t = 1, 0.75, 0.51, 0.26.
   by_time.steps = 4;
-  by_time.hbar_of_time = [](double t) { return t > 0.5 ? 1.0 : 0.0; };
+  by_time.hbar_of_time = [](double t) { return t > 0.6 ? 1.0 : 0.0; };
   int64_t draws = 0;
   const NoiseSource counting = [&](int64_t) {
     ++draws;
@@ -315,13 +315,12 @@ TEST(Sampler, RejectsValuesOutOfRangeByName) {
 
 TEST(Sampler, AnOdeThatCannotBeSolvedIsAnErrorThatCountsTheExamples) {
   const Denoiser broken = [](const torch::Tensor& x, const NoiseLevel&) {
-    auto nan = x.clone();
-    nan[1] = std::nan("");
+    const auto nan = torch::where(x < 0, std::nan(""), x);
     return Denoised{nan, nan};
   };
   SamplerOptions options{.name = "ode"};
   try {
-    sample(broken, *vp(), options, torch::ones({3, 1}), nullptr);
+    sample(broken, *vp(), options, torch::tensor({{1.0}, {-1.0}, {1.0}}), nullptr);
     FAIL();
   } catch (const NotFiniteError& error) {
     EXPECT_THAT(error.what(), HasSubstr("1 of 3"));

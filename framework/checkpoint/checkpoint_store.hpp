@@ -1,0 +1,97 @@
+// Checkpoints that exist entirely or not at all.
+//
+//   ROOT/0000512/...          the files of step 512, and manifest.json with their sizes and checksums
+//   ROOT/latest               the name of the newest, "0000512"
+//
+// A checkpoint is written in a temporary sibling folder: every file synced, the manifest last, everything read back
+// and verified; then the folder is renamed, `latest` is replaced, and only then older ones are removed. A process
+// killed anywhere leaves the one before untouched. One process writes (rank zero); any may read.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "framework/checkpoint/manifest.hpp"
+#include "framework/checkpoint/safetensors.hpp"
+#include "framework/files/file_layer.hpp"
+
+namespace scorenet::checkpoint {
+
+/// "0000512".
+std::string step_name(int64_t step);
+
+class CheckpointWriter {
+ public:
+  /// Makes ROOT if need be, clears temporary folders that a killed writer left there, and begins. Throws CheckpointError.
+  CheckpointWriter(const std::filesystem::path& root, int64_t step,
+                   files::FileLayer& layer = files::real_files());
+  /// Without commit nothing stays.
+  ~CheckpointWriter();
+  CheckpointWriter(const CheckpointWriter&) = delete;
+  CheckpointWriter& operator=(const CheckpointWriter&) = delete;
+
+  /// One file each; names without folders, each once. Throw CheckpointError (full disk, ...) after which the writer is
+  /// only good for destruction.
+  void write_tensors(const std::string& file, const TensorMap& tensors,
+                     const Metadata& metadata = {});
+  void write_text(const std::string& file, std::string_view text);
+
+  /// Verifies, publishes, and keeps the `keep` newest up to this step (>= 1). A checkpoint of this step that exists is
+  /// replaced. Throws CheckpointError; older checkpoints are then untouched. Returns sentences about older checkpoints that could not
+  /// be removed.
+  std::vector<std::string> commit(int keep);
+
+ private:
+  template <typename Write>
+  void write_file(const std::string& file, FileRecord record, const Write& write);
+  std::vector<std::string> remove_older(int keep);
+
+  std::filesystem::path root_;
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;
+  files::FileLayer& layer_;
+  Manifest manifest_;
+  bool committed_ = false;
+};
+
+/// A verified checkpoint.
+class CheckpointReader {
+ public:
+  CheckpointReader(std::filesystem::path folder, Manifest manifest,
+                   std::vector<std::string> warnings)
+      : folder_(std::move(folder)),
+        manifest_(std::move(manifest)),
+        warnings_(std::move(warnings)) {}
+
+  const Manifest& manifest() const { return manifest_; }
+  int64_t step() const { return manifest_.step; }
+  const std::filesystem::path& folder() const { return folder_; }
+  /// One sentence for each newer checkpoint that was damaged and passed over.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+  bool has(const std::string& file) const { return manifest_.files.count(file) > 0; }
+
+  /// Throw CheckpointError if there is no such file.
+  Safetensors tensors(const std::string& file) const;
+  std::string text(const std::string& file) const;
+
+ private:
+  std::filesystem::path path_of(const std::string& file) const;
+
+  std::filesystem::path folder_;
+  Manifest manifest_;
+  std::vector<std::string> warnings_;
+};
+
+/// The checkpoint that `latest` names, or, where that one is damaged, the newest intact one before it (then after it),
+/// with a warning. Nothing if ROOT holds no checkpoint. Throws CheckpointError naming every damage if none is
+/// intact.
+std::optional<CheckpointReader> open_latest(const std::filesystem::path& root);
+
+/// One checkpoint folder. Throws CheckpointError naming what is missing or damaged.
+CheckpointReader open_checkpoint(const std::filesystem::path& folder);
+
+}  // namespace scorenet::checkpoint

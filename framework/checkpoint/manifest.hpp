@@ -1,0 +1,53 @@
+// The list of a checkpoint's files with sizes and checksums (XXH3, 64 bit), itself checksummed. Written last: a folder
+// with a valid manifest is a whole checkpoint.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace scorenet::checkpoint {
+
+/// 16 hex digits.
+std::string checksum(std::string_view bytes);
+
+/// A checksum of bytes that come in pieces.
+class Checksum {
+ public:
+  Checksum();
+  ~Checksum();
+  Checksum(const Checksum&) = delete;
+  Checksum& operator=(const Checksum&) = delete;
+
+  void update(std::string_view bytes);
+  std::string hex() const;
+
+ private:
+  void* state_;
+};
+
+struct FileRecord {
+  int64_t bytes = 0;
+  std::string checksum;
+  std::map<std::string, std::string>
+      tensors;  // tensor name -> checksum of its bytes; empty for other files
+};
+
+struct Manifest {
+  int64_t step = 0;
+  std::map<std::string, FileRecord> files;
+};
+
+inline constexpr const char* kManifestName = "manifest.json";
+
+std::string manifest_text(const Manifest& manifest);
+/// Throws CheckpointError naming `path` unless the text is one of manifest_text, unchanged.
+Manifest parse_manifest(const std::string& text, const std::filesystem::path& path);
+
+/// Reads every file of a checkpoint folder and compares. Throws CheckpointError naming the file, and the tensor where
+/// one differs.
+Manifest verify_folder(const std::filesystem::path& folder);
+
+}  // namespace scorenet::checkpoint

@@ -1,0 +1,89 @@
+#include "framework/comm/all_reduce_thread.hpp"
+
+#include <chrono>
+#include <exception>
+
+#include "framework/comm/deadline.hpp"
+#include "framework/comm/mpi_detail.hpp"
+
+namespace scorenet::comm {
+
+AllReduceThread::AllReduceThread(MPI_Comm comm) : state_(std::make_shared<State>()) {
+  state_->comm = comm;
+  thread_ = std::thread([state = state_] { run(state); });
+}
+
+AllReduceThread::~AllReduceThread() {
+  bool busy = false;
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->stop = true;
+    busy = !state_->tasks.empty();
+  }
+  state_->changed.notify_all();
+  if (busy) {
+    thread_.detach();
+  } else {
+    thread_.join();
+  }
+}
+
+std::shared_ptr<AllReduceThread::Task> AllReduceThread::push(std::function<void()> run) {
+  auto task = std::make_shared<Task>();
+  task->run = std::move(run);
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->tasks.push(task);
+  }
+  state_->changed.notify_all();
+  return task;
+}
+
+bool AllReduceThread::is_done(const Task& task) const {
+  const std::lock_guard lock(state_->mutex);
+  return task.done;
+}
+
+bool AllReduceThread::wait(const Task& task, double limit_s) const {
+  std::unique_lock lock(state_->mutex);
+  return state_->changed.wait_for(lock, std::chrono::duration<double>(limit_s),
+                                  [&] { return task.done; });
+}
+
+void AllReduceThread::run(const std::shared_ptr<State>& state) {
+  std::unique_lock lock(state->mutex);
+  while (true) {
+    state->changed.wait(lock, [&] { return state->stop || !state->tasks.empty(); });
+    if (state->tasks.empty()) return;
+    const std::shared_ptr<Task> task = state->tasks.front();
+    lock.unlock();
+    std::string error;
+    try {
+      wait_for_all_ranks(*state);
+      task->run();
+    } catch (const std::exception& e) {
+      error = e.what();
+    }
+    lock.lock();
+    // Removed only when done: a non-empty queue tells the destructor that this thread may be held up.
+    state->tasks.pop();
+    task->done = true;
+    task->error = error;
+    state->changed.notify_all();
+  }
+}
+
+void AllReduceThread::wait_for_all_ranks(const State& state) {
+  MPI_Request request = MPI_REQUEST_NULL;
+  check(MPI_Ibarrier(state.comm, &request), "MPI_Ibarrier before an all-reduce");
+  const auto start = Clock::now();
+  for (int here = 0; here == 0;) {
+    check(MPI_Test(&request, &here, MPI_STATUS_IGNORE), "MPI_Test before an all-reduce");
+    // Ranks that arrive together meet within some microseconds; for others a nap of 50 us loses little.
+    if (here == 0 && seconds_since(start) > 100e-6) {
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+  }
+}
+
+}  // namespace scorenet::comm

@@ -1,0 +1,31 @@
+// How long a rank waits for the others before it says so and ends the job: a limit for each phase
+// of a run.
+#pragma once
+
+#include <chrono>
+
+namespace scorenet::comm {
+
+/// What the program is doing. Rank zero alone may be busy in `evaluate` and `save` while the others
+/// wait.
+enum class Phase { start, train, evaluate, save };
+
+const char* name(Phase phase);
+
+/// Seconds that one wait may last in each phase, > 0.
+struct PhaseLimits {
+  double start = 300;
+  double train = 120;
+  double evaluate = 3600;
+  double save = 1800;
+
+  double of(Phase phase) const;
+};
+
+using Clock = std::chrono::steady_clock;
+
+inline double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace scorenet::comm

@@ -1,0 +1,69 @@
+#include "framework/comm/make_communicator.hpp"
+
+#include <cstdlib>
+#include <string>
+
+#include "framework/comm/nccl_communicator.hpp"
+#include "framework/comm/single_communicator.hpp"
+#include "framework/core/error.hpp"
+
+namespace scorenet::comm {
+
+bool started_by_a_launcher() {
+  for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"}) {
+    if (std::getenv(variable) != nullptr) return true;
+  }
+  return false;
+}
+
+void check_slurm_tasks(int mpi_size) {
+  // mpirun -n 1 inside an allocation is a choice, not an accident.
+  if (mpi_size != 1 || std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr) return;
+  const char* tasks = std::getenv("SLURM_STEP_NUM_TASKS");
+  if (tasks == nullptr) tasks = std::getenv("SLURM_NTASKS");
+  if (tasks == nullptr || std::atoi(tasks) <= 1) return;
+  throw CommError(std::string("Slurm has ") + tasks +
+                  " tasks, but this process sees itself as the only rank: each would train alone. "
+                  "Start with srun --mpi=pmix (srun --mpi=list shows what exists) or mpirun; for "
+                  "one process use srun --ntasks=1.");
+}
+
+Communicators make_communicators(const CommOptions& options) {
+  const std::string& backend = options.backend;
+  if (backend != "auto" && backend != "single" && backend != "mpi" && backend != "nccl") {
+    throw ConfigError("comm.backend = " + backend +
+                      ": unknown; expected one of auto, single, mpi, nccl.");
+  }
+  Communicators result;
+  result.vitals = std::make_shared<Vitals>();
+  const bool use_mpi =
+      backend == "mpi" || backend == "nccl" || (backend == "auto" && started_by_a_launcher());
+  if (!use_mpi) {
+    if (backend == "auto") check_slurm_tasks(1);
+    result.host = make_single_communicator();
+    return result;
+  }
+  result.environment = std::make_unique<MpiEnvironment>();
+  check_slurm_tasks(result.environment->size());
+  if (options.recorded_operations > 0) {
+    result.recorder = std::make_shared<FlightRecorder>(size_t(options.recorded_operations));
+  }
+  MpiOptions mpi;
+  mpi.limits = options.limits;
+  mpi.check_collectives = options.check_collectives;
+  mpi.vitals = result.vitals;
+  mpi.recorder = result.recorder;
+  result.host = make_mpi_communicator(*result.environment, mpi);
+  if (backend == "nccl") {
+    result.device = make_nccl_communicator(
+        *result.host, {options.limits, options.compute_stream, result.recorder});
+  }
+  if (options.heartbeat_limit_s > 0) {
+    HeartbeatOptions beat;
+    beat.limit_s = options.heartbeat_limit_s;
+    result.heartbeat = start_heartbeat(*result.environment, result.vitals, result.recorder, beat);
+  }
+  return result;
+}
+
+}  // namespace scorenet::comm

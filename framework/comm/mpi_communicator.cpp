@@ -1,0 +1,451 @@
+#include "framework/comm/mpi_communicator.hpp"
+
+#include <mpi.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "framework/comm/all_reduce_thread.hpp"
+#include "framework/comm/host_reduce.hpp"
+#include "framework/comm/mpi_detail.hpp"
+
+namespace scorenet::comm {
+namespace {
+
+template <DataType type, ReduceOp op>
+void reduce_callback(void* in, void* inout, int* count, MPI_Datatype*) {
+  reduce_into(in, inout, *count, type, op);
+}
+
+/// Our reductions of 16-bit floats as MPI operations.
+class HalfOps {
+ public:
+  HalfOps() {
+    create<DataType::float16>(0);
+    create<DataType::bfloat16>(3);
+  }
+  ~HalfOps() {
+    for (MPI_Op& op : ops_) MPI_Op_free(&op);
+  }
+  HalfOps(const HalfOps&) = delete;
+  HalfOps& operator=(const HalfOps&) = delete;
+
+  MPI_Op get(DataType type, ReduceOp op) const {
+    return ops_[(type == DataType::bfloat16 ? 3u : 0u) + size_t(op)];
+  }
+
+ private:
+  template <DataType type>
+  void create(size_t first) {
+    MPI_Op_create(&reduce_callback<type, ReduceOp::sum>, 1, &ops_[first]);
+    MPI_Op_create(&reduce_callback<type, ReduceOp::max>, 1, &ops_[first + 1]);
+    MPI_Op_create(&reduce_callback<type, ReduceOp::min>, 1, &ops_[first + 2]);
+  }
+
+  std::array<MPI_Op, 6> ops_{};
+};
+
+/// What the communicator and its operations share.
+struct Shared {
+  Place place;
+  PhaseLimits limits;
+  std::shared_ptr<Vitals> vitals;
+  std::shared_ptr<FlightRecorder> recorder;
+  std::unique_ptr<AllReduceThread> thread;  // null where MPI takes one thread only
+  // After one failure the peers are out of step: nothing more is waited for.
+  std::atomic<bool> failed{false};
+
+  [[noreturn]] void fail(const Operation& operation, const std::string& reason) {
+    failed = true;
+    if (recorder) recorder->dump();
+    throw CommError(describe(operation) + " on " + describe(place) + ": " + reason);
+  }
+};
+
+/// Leaves the core to others while nothing arrives: gives way at first, naps once the operation is late (rank zero
+/// evaluates), for 1/100 of the time already waited. "Late": later than at 100 MB/s.
+void idle(double elapsed_s, int64_t bytes) {
+  const double late_s = elapsed_s - 0.5 - double(bytes) / 100e6;
+  if (late_s <= 0) {
+    sched_yield();
+  } else {
+    std::this_thread::sleep_for(std::chrono::duration<double>(std::min(0.005, elapsed_s / 100)));
+  }
+}
+
+/// An operation under way; how it is polled is the subclass's business.
+class MpiWork : public Work::State {
+ public:
+  MpiWork(std::shared_ptr<Shared> shared, Operation operation)
+      : shared_(std::move(shared)), operation_(std::move(operation)), start_(Clock::now()) {
+    if (shared_->recorder) record_ = shared_->recorder->start(operation_);
+  }
+
+  void wait() override {
+    const auto wait_start = Clock::now();
+    while (!is_done()) {
+      const double elapsed_s = seconds_since(wait_start);
+      if (elapsed_s > shared_->limits.of(shared_->vitals->phase)) too_late(elapsed_s);
+      rest(elapsed_s);
+    }
+  }
+
+  bool is_done() override {
+    if (done_) return true;
+    if (shared_->failed) {
+      throw CommError(describe(operation_) + " on " + describe(shared_->place) +
+                      ": given up, because an earlier operation failed.");
+    }
+    try {
+      done_ = poll();
+    } catch (const CommError& e) {
+      shared_->fail(operation_, e.what());
+    }
+    if (done_ && shared_->recorder) shared_->recorder->finish(record_);
+    return done_;
+  }
+
+ protected:
+  virtual bool poll() = 0;
+  /// What a wait does between two polls.
+  virtual void rest(double elapsed_s) { idle(elapsed_s, operation_.bytes()); }
+
+  /// For destructors: an operation nobody waited for is waited for; errors can only be printed.
+  void finish_quietly() noexcept {
+    if (done_ || shared_->failed) return;
+    try {
+      wait();
+    } catch (const CommError& e) {
+      std::fprintf(stderr, "%s\n", e.what());
+    }
+  }
+
+  std::shared_ptr<Shared> shared_;
+  Operation operation_;
+
+ private:
+  [[noreturn]] void too_late(double elapsed_s) {
+    const Phase phase = shared_->vitals->phase;
+    std::array<char, 256> text{};
+    std::snprintf(
+        text.data(), text.size(),
+        "no answer from the other ranks for %.1f s (limit of phase %s: %g s), %.1f s after "
+        "its start. A rank is lost, frozen or does something else; see its log.",
+        elapsed_s, name(phase), shared_->limits.of(phase), seconds_since(start_));
+    shared_->fail(operation_, text.data());
+  }
+
+  Clock::time_point start_;
+  int64_t record_ = 0;
+  bool done_ = false;
+};
+
+class RequestWork final : public MpiWork {
+ public:
+  RequestWork(std::shared_ptr<Shared> shared, Operation operation,
+              std::vector<MPI_Request> requests)
+      : MpiWork(std::move(shared), std::move(operation)), requests_(std::move(requests)) {}
+  ~RequestWork() override { finish_quietly(); }
+
+ private:
+  bool poll() override {
+    int flag = 0;
+    check(MPI_Testall(int(requests_.size()), requests_.data(), &flag, MPI_STATUSES_IGNORE),
+          "MPI_Testall");
+    return flag != 0;
+  }
+
+  std::vector<MPI_Request> requests_;
+};
+
+class ThreadedWork final : public MpiWork {
+ public:
+  ThreadedWork(std::shared_ptr<Shared> shared, Operation operation, std::function<void()> run)
+      : MpiWork(std::move(shared), std::move(operation)),
+        task_(shared_->thread->push(std::move(run))) {}
+  ~ThreadedWork() override { finish_quietly(); }
+
+ private:
+  bool poll() override {
+    const bool done = shared_->thread->is_done(*task_);
+    if (done && !task_->error.empty()) throw CommError(task_->error);
+    return done;
+  }
+  void rest(double) override { shared_->thread->wait(*task_, 0.1); }
+
+  std::shared_ptr<AllReduceThread::Task> task_;
+};
+
+class MpiCommunicator final : public Communicator {
+ public:
+  MpiCommunicator(const MpiOptions& options, bool thread_multiple)
+      : options_(options), shared_(std::make_shared<Shared>()) {
+    if (chunk() < 1 || chunk() > INT32_MAX) {
+      throw CommError("MPI: chunk_elements " + std::to_string(chunk()) +
+                      " must be between 1 and 2147483647.");
+    }
+    comm_ = duplicate();
+    thread_comm_ = duplicate();
+    MPI_Comm_rank(comm_, &shared_->place.rank);
+    MPI_Comm_size(comm_, &shared_->place.size);
+    shared_->limits = options.limits;
+    shared_->place.host = host_name();
+    shared_->vitals = options.vitals ? options.vitals : std::make_shared<Vitals>();
+    shared_->recorder = options.recorder;
+    if (thread_multiple && size() > 1) {
+      shared_->thread = std::make_unique<AllReduceThread>(thread_comm_);
+    }
+    MPI_Comm host = MPI_COMM_NULL;
+    check(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank(), MPI_INFO_NULL, &host),
+          "MPI_Comm_split_type");
+    MPI_Comm_rank(host, &local_rank_);
+    MPI_Comm_size(host, &local_size_);
+    MPI_Comm_free(&host);
+  }
+
+  ~MpiCommunicator() override {
+    // Freeing is collective in spirit: pointless once a peer may be gone.
+    if (shared_->failed) return;
+    shared_->thread.reset();
+    MPI_Comm_free(&comm_);
+    MPI_Comm_free(&thread_comm_);
+  }
+
+  int rank() const override { return shared_->place.rank; }
+  int size() const override { return shared_->place.size; }
+  int local_rank() const override { return local_rank_; }
+  int local_size() const override { return local_size_; }
+  void set_phase(Phase phase) override { shared_->vitals->phase = phase; }
+
+  Work all_reduce(Buffer buffer, ReduceOp op, std::string_view tag) override {
+    const Operation operation{"all_reduce", sequence_++, std::string(tag),
+                              buffer.type,  op,          buffer.count};
+    if (shared_->thread && buffer.bytes() >= options_.threaded_bytes) {
+      announce(operation);
+      return Work(std::make_unique<ThreadedWork>(shared_, operation, [this, buffer, op] {
+        for_chunks(buffer, [&](void* data, int count) {
+          check(MPI_Allreduce(MPI_IN_PLACE, data, count, mpi_type(buffer.type),
+                              mpi_op(buffer.type, op), thread_comm_),
+                "MPI_Allreduce");
+        });
+      }));
+    }
+    return start(operation, [&](std::vector<MPI_Request>& requests) {
+      for_chunks(buffer, [&](void* data, int count) {
+        check(MPI_Iallreduce(MPI_IN_PLACE, data, count, mpi_type(buffer.type),
+                             mpi_op(buffer.type, op), comm_, &requests.emplace_back()),
+              operation);
+      });
+    });
+  }
+
+  Work broadcast(Buffer buffer, int root, std::string_view tag) override {
+    const Operation operation{"broadcast",  sequence_++, std::string(tag), buffer.type, {},
+                              buffer.count, root};
+    check_root(operation, shared_->place);
+    return start(operation, [&](std::vector<MPI_Request>& requests) {
+      for_chunks(buffer, [&](void* data, int count) {
+        check(MPI_Ibcast(data, count, mpi_type(buffer.type), root, comm_, &requests.emplace_back()),
+              operation);
+      });
+    });
+  }
+
+  Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) override {
+    const Operation operation{"reduce_scatter", sequence_++, std::string(tag),
+                              in.type,          op,          in.count};
+    check_parts(operation, shared_->place, out, in);
+    return start(operation, [&](std::vector<MPI_Request>& requests) {
+      if (out.count <= chunk()) {
+        check(MPI_Ireduce_scatter_block(in.data, out.data, int(out.count), mpi_type(in.type),
+                                        mpi_op(in.type, op), comm_, &requests.emplace_back()),
+              operation);
+        return;
+      }
+      // A part of more elements than one call takes: each part is reduced to its owner, chunk by
+      // chunk.
+      for (int owner = 0; owner < size(); ++owner) {
+        int64_t done = 0;
+        for_chunks(part(in, owner, out.count), [&](void* data, int count) {
+          void* to = owner == rank() ? at(out, done) : nullptr;
+          done += count;
+          check(MPI_Ireduce(data, to, count, mpi_type(in.type), mpi_op(in.type, op), owner, comm_,
+                            &requests.emplace_back()),
+                operation);
+        });
+      }
+    });
+  }
+
+  Work all_gather(Buffer in, Buffer out, std::string_view tag) override {
+    const Operation operation{"all_gather", sequence_++, std::string(tag), in.type, {}, in.count};
+    check_parts(operation, shared_->place, in, out);
+    return start(operation, [&](std::vector<MPI_Request>& requests) {
+      if (in.count <= chunk()) {
+        check(MPI_Iallgather(in.data, int(in.count), mpi_type(in.type), out.data, int(in.count),
+                             mpi_type(in.type), comm_, &requests.emplace_back()),
+              operation);
+        return;
+      }
+      std::copy_n(static_cast<const char*>(in.data), in.bytes(),
+                  static_cast<char*>(at(out, rank() * in.count)));
+      for (int owner = 0; owner < size(); ++owner) {
+        for_chunks(part(out, owner, in.count), [&](void* data, int count) {
+          check(MPI_Ibcast(data, count, mpi_type(in.type), owner, comm_, &requests.emplace_back()),
+                operation);
+        });
+      }
+    });
+  }
+
+  Work barrier(std::string_view tag) override {
+    const Operation operation{"barrier", sequence_++, std::string(tag)};
+    return start(operation, [&](std::vector<MPI_Request>& requests) {
+      check(MPI_Ibarrier(comm_, &requests.emplace_back()), operation);
+    });
+  }
+
+  [[noreturn]] void abort(int exit_code) noexcept override {
+    std::fflush(nullptr);
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
+    std::_Exit(exit_code);
+  }
+
+ private:
+  static MPI_Comm duplicate() {
+    MPI_Comm comm = MPI_COMM_NULL;
+    check(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
+    MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+    return comm;
+  }
+
+  int64_t chunk() const { return options_.chunk_elements; }
+
+  static void* at(const Buffer& buffer, int64_t element) {
+    return static_cast<char*>(buffer.data) + element * size_in_bytes(buffer.type);
+  }
+
+  static Buffer part(const Buffer& whole, int64_t index, int64_t count) {
+    return {at(whole, index * count), count, whole.type};
+  }
+
+  MPI_Op mpi_op(DataType type, ReduceOp op) const {
+    if (type == DataType::float16 || type == DataType::bfloat16) return half_ops_.get(type, op);
+    return op == ReduceOp::sum ? MPI_SUM : op == ReduceOp::max ? MPI_MAX : MPI_MIN;
+  }
+
+  template <typename Call>
+  void for_chunks(const Buffer& buffer, Call call) const {
+    for (int64_t first = 0; first < buffer.count; first += chunk()) {
+      call(at(buffer, first), int(std::min(chunk(), buffer.count - first)));
+    }
+  }
+
+  template <typename Launch>
+  Work start(const Operation& operation, Launch launch) {
+    announce(operation);
+    std::vector<MPI_Request> requests;
+    launch(requests);
+    return Work(std::make_unique<RequestWork>(shared_, operation, std::move(requests)));
+  }
+
+  /// Before every operation: the others may be told, and in debug mode must agree.
+  void announce(const Operation& operation) {
+    if (shared_->failed) {
+      throw CommError(describe(operation) + " on " + describe(shared_->place) +
+                      ": not started, because an earlier operation failed.");
+    }
+    ++shared_->vitals->operations;
+    if (options_.check_collectives) compare(operation);
+  }
+
+  /// What all ranks must share about an operation, and the tag for people.
+  struct Card {
+    int64_t sequence = 0;
+    int64_t count = 0;
+    int32_t type = 0;
+    int32_t op = 0;
+    int32_t root = 0;
+    std::array<char, 20> kind{};
+    std::array<char, 80> tag{};
+  };
+
+  void compare(const Operation& operation) {
+    Card mine{operation.sequence,
+              operation.count,
+              int32_t(operation.type),
+              int32_t(operation.op),
+              operation.root,
+              {},
+              {}};
+    std::snprintf(mine.kind.data(), mine.kind.size(), "%s", operation.kind.c_str());
+    std::snprintf(mine.tag.data(), mine.tag.size(), "%s", operation.tag.c_str());
+    std::vector<Card> all(static_cast<size_t>(size()));
+    std::vector<MPI_Request> requests(1);
+    check(MPI_Iallgather(&mine, int(sizeof mine), MPI_BYTE, all.data(), int(sizeof mine), MPI_BYTE,
+                         comm_, requests.data()),
+          operation);
+    RequestWork(shared_, operation, std::move(requests)).wait();
+    const auto from = [](const Card& card) {
+      return Operation{card.kind.data(),  card.sequence, card.tag.data(), DataType(card.type),
+                       ReduceOp(card.op), card.count,    card.root};
+    };
+    for (size_t r = 1; r < all.size(); ++r) {
+      if (fits(from(all[0]), from(all[r]))) continue;
+      shared_->fail(operation, "mismatched collectives: rank 0 does " + describe(from(all[0])) +
+                                   ", rank " + std::to_string(r) + " does " +
+                                   describe(from(all[r])) + ".");
+    }
+  }
+
+  MpiOptions options_;
+  std::shared_ptr<Shared> shared_;
+  HalfOps half_ops_;
+  MPI_Comm comm_ = MPI_COMM_NULL;
+  MPI_Comm thread_comm_ = MPI_COMM_NULL;
+  int64_t sequence_ = 0;
+  int local_rank_ = 0;
+  int local_size_ = 1;
+};
+
+}  // namespace
+
+MpiEnvironment::MpiEnvironment() {
+  int running = 0;
+  MPI_Initialized(&running);
+  int provided = MPI_THREAD_SINGLE;
+  if (running != 0) {
+    MPI_Query_thread(&provided);
+  } else {
+    check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
+    owner_ = true;
+  }
+  thread_multiple_ = provided >= MPI_THREAD_MULTIPLE;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
+  MPI_Comm_size(MPI_COMM_WORLD, &size_);
+}
+
+MpiEnvironment::~MpiEnvironment() {
+  if (owner_) MPI_Finalize();
+}
+
+std::string MpiEnvironment::library() const {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
+  int length = 0;
+  MPI_Get_library_version(text.data(), &length);
+  return {text.data(), size_t(length)};
+}
+
+std::unique_ptr<Communicator> make_mpi_communicator(const MpiEnvironment& environment,
+                                                    const MpiOptions& options) {
+  return std::make_unique<MpiCommunicator>(options, environment.thread_multiple());
+}
+
+}  // namespace scorenet::comm

@@ -1,0 +1,63 @@
+#include "framework/comm/operation.hpp"
+
+#include <array>
+#include <cstdio>
+
+#include "framework/core/error.hpp"
+
+namespace scorenet::comm {
+
+std::string bytes_string(int64_t bytes) {
+  std::array<char, 32> text{};
+  if (bytes < 1024) {
+    std::snprintf(text.data(), text.size(), "%lld B", static_cast<long long>(bytes));
+  } else if (bytes < 1024 * 1024) {
+    std::snprintf(text.data(), text.size(), "%.1f KiB", double(bytes) / 1024);
+  } else {
+    std::snprintf(text.data(), text.size(), "%.1f MiB", double(bytes) / (1024 * 1024));
+  }
+  return text.data();
+}
+
+std::string describe(const Operation& operation) {
+  std::string text = operation.kind + " " + std::to_string(operation.sequence) + " (";
+  if (!operation.tag.empty()) text += operation.tag;
+  if (operation.count > 0) {
+    text += operation.tag.empty() ? "" : ", ";
+    if (operation.kind == "all_reduce" || operation.kind == "reduce_scatter") {
+      text += std::string(name(operation.op)) + " of ";
+    }
+    text += std::to_string(operation.count) + " " + name(operation.type) + ", " +
+            bytes_string(operation.bytes());
+  }
+  if (operation.root >= 0) text += ", from rank " + std::to_string(operation.root);
+  return text + ")";
+}
+
+std::string describe(const Place& place) {
+  return "rank " + std::to_string(place.rank) + " of " + std::to_string(place.size) + " on " +
+         place.host;
+}
+
+bool fits(const Operation& a, const Operation& b) {
+  return a.kind == b.kind && a.sequence == b.sequence && a.type == b.type && a.op == b.op &&
+         a.count == b.count && a.root == b.root;
+}
+
+void check_parts(const Operation& operation, const Place& place, const Buffer& small,
+                 const Buffer& large) {
+  if (small.type == large.type && small.count * place.size == large.count) return;
+  throw CommError(describe(operation) + " on " + describe(place) + ": the part has " +
+                  std::to_string(small.count) + " " + name(small.type) + " and the whole " +
+                  std::to_string(large.count) + " " + name(large.type) +
+                  "; the whole must be the part times the number of ranks, of one type.");
+}
+
+void check_root(const Operation& operation, const Place& place) {
+  if (operation.root >= 0 && operation.root < place.size) return;
+  throw CommError(operation.kind + " (" + operation.tag + ") on " + describe(place) + ": root " +
+                  std::to_string(operation.root) + " must be a rank, 0 to " +
+                  std::to_string(place.size - 1) + ".");
+}
+
+}  // namespace scorenet::comm

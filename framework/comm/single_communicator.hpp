@@ -1,0 +1,12 @@
+// The group of one process: every operation is done at once. Needs no MPI launch.
+#pragma once
+
+#include <memory>
+
+#include "framework/comm/communicator.hpp"
+
+namespace scorenet::comm {
+
+std::unique_ptr<Communicator> make_single_communicator();
+
+}  // namespace scorenet::comm

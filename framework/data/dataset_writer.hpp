@@ -1,0 +1,58 @@
+// Writes a data file split by split, a few rows at a time, and makes it appear whole.
+#pragma once
+
+#include <torch/types.h>
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "framework/data/hdf5.hpp"
+
+namespace scorenet::data {
+
+struct SplitHeader {
+  std::string name;                    // "train"
+  int64_t size = 0;                    // samples
+  std::vector<int64_t> example_shape;  // (C, H, W), or any for continuous data
+  torch::Dtype dtype = torch::kUInt8;
+  bool labels = false;
+};
+
+class DatasetWriter {
+ public:
+  /// Throws DataError if `target` exists and `overwrite` is false, or its folder cannot be written. `target` itself is
+  /// touched only by commit(); a writer destroyed before that leaves nothing.
+  DatasetWriter(const std::filesystem::path& target, const Hdf5Storage& storage, bool overwrite);
+  ~DatasetWriter();
+  DatasetWriter(const DatasetWriter&) = delete;
+  DatasetWriter& operator=(const DatasetWriter&) = delete;
+
+  /// Recorded on the file itself: where the data came from, how it was split.
+  void set_attribute(const std::string& key, const std::string& value);
+  /// Begins a split; the one before it must be complete.
+  void begin_split(const SplitHeader& header);
+  /// The next rows of the split: images (n, ...) and, where it has labels, labels (n) of an integer type.
+  void append(const torch::Tensor& images, const torch::Tensor& labels);
+  /// begin_split and append in one, for a split that is in memory. labels may be undefined.
+  void write_split(const std::string& name, const torch::Tensor& images,
+                   const torch::Tensor& labels);
+  /// Throws DataError if the last split is short of rows or the disk is full; then nothing appears at the target.
+  void commit();
+
+ private:
+  void check_complete() const;
+
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;
+  Hdf5Storage storage_;
+  std::optional<Hdf5File> file_;
+  SplitHeader split_;
+  std::optional<Hdf5Array> images_;
+  std::optional<Hdf5Array> labels_;
+  int64_t rows_ = 0;  // of the current split, written so far
+};
+
+}  // namespace scorenet::data

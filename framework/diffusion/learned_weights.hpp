@@ -1,0 +1,57 @@
+// Losses that learn more than a mean: an uncertainty for every noise level, and the reverse variance.
+//
+// Uncertainty (Karras et al. 2024, 2312.02696, eq. 14 and 15): L / e^u + u with u(log_snr) a tiny network. At its optimum
+// u = log E[L given log_snr], so every noise level contributes equally to the network's gradient.
+//
+// Learned variance (Nichol & Dhariwal 2021, 2102.09672, eq. 15 and 16): the network says a second tensor `raw`, and
+//     log v = u log beta + (1 - u) log beta_tilde,  u = (raw + 1) / 2,
+// beta = sigma_{t|s}^2 the forward step's variance, beta_tilde the posterior's. With a KL of
+//     1/2 [log(v / beta_tilde) + beta_tilde / v - 1] + |mean gap|^2 / (2 v) a dimension,
+// hybrid = simple + weight T KL, the mean detached in the KL. Here t_min > 0 or gamma(0) is finite: beta_tilde > 0 at
+// the first step too, and no clipping of its logarithm is needed.
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include "framework/diffusion/schedule.hpp"
+
+namespace scorenet::diffusion {
+
+/// u(log_snr): fixed random Fourier features and one linear layer without bias that starts at zero.
+class UncertaintyWeight : public torch::nn::Module {
+ public:
+  /// features: even or odd, >= 1 (ConfigError otherwise). Frequencies are fixed: equal in every run and on every rank.
+  explicit UncertaintyWeight(int64_t features = 128);
+
+  /// log_snr (B) float64 -> u (B) float64.
+  torch::Tensor forward(const torch::Tensor& log_snr);
+  /// loss (B) -> loss / e^u + u. `loss` is per dimension (a mean, not a sum), so that u stays of order one.
+  torch::Tensor weigh(const torch::Tensor& loss, const torch::Tensor& log_snr);
+
+ private:
+  torch::Tensor frequencies_;  // (F), buffer
+  torch::Tensor phases_;       // (F), buffer
+  torch::Tensor weights_;      // (F)
+};
+
+/// One step of the reverse chain: from t down to s < t, t and s of shape (B).
+struct ReverseStep {
+  torch::Tensor s;
+  torch::Tensor t;
+};
+
+/// KL(q(x_s given x_t, x0) || N(mean from eps_hat, v)) of each example in nats, (B) float64, summed over dimensions.
+/// eps, eps_hat, raw: (B, ...). Gradients reach raw and eps_hat alike: detach eps_hat for the hybrid loss. Throws ShapeError.
+torch::Tensor learned_variance_step_nats(const Schedule& schedule, const ReverseStep& step,
+                                         const torch::Tensor& eps, const torch::Tensor& eps_hat,
+                                         const torch::Tensor& raw);
+
+/// |eps - eps_hat|^2 + vlb_weight T KL with eps_hat detached in the KL: (B) float64; KL at step i of T (time_grid, loss.hpp).
+/// vlb_weight = 0.001 is the paper's. step: (B) int64 in 1..T.
+torch::Tensor hybrid_loss_per_example(const Schedule& schedule, int64_t steps,
+                                      const torch::Tensor& step, const torch::Tensor& eps,
+                                      const torch::Tensor& eps_hat, const torch::Tensor& raw,
+                                      double vlb_weight = 1e-3);
+
+}  // namespace scorenet::diffusion

@@ -1,0 +1,195 @@
+#include "framework/diffusion/likelihood/diffusion_term.hpp"
+
+#include <torch/utils.h>
+
+#include <sstream>
+
+#include "framework/core/check.hpp"
+#include "framework/core/random.hpp"
+#include "framework/diffusion/loss.hpp"
+#include "framework/diffusion/parametrisation.hpp"
+#include "framework/diffusion/time_sampler.hpp"
+
+namespace scorenet::diffusion {
+namespace {
+
+// Examples times nodes that go through the denoiser at once: 2^15 rows of a small mixture stay in the cache.
+constexpr int64_t kRows = 1 << 15;
+
+struct LogSnrEnds {
+  double clean;
+  double noisy;
+};
+
+LogSnrEnds log_snr_ends(const Schedule& schedule) {
+  const auto ends =
+      schedule.log_snr(torch::tensor({schedule.t_min(), schedule.t_max()}, torch::kFloat64));
+  return {ends[0].item<double>(), ends[1].item<double>()};
+}
+
+void check_time_samples(int64_t time_samples) {
+  if (time_samples >= 1) return;
+  throw ConfigError("time samples = " + std::to_string(time_samples) +
+                    ": must be at least 1. Set it with --time-samples.");
+}
+
+// Draw k of K: one position in each of K strata of [0, 1), shifted by the example's own offset.
+torch::Tensor stratum(const torch::Tensor& offsets, int64_t k, int64_t count) {
+  return (offsets + static_cast<double>(k)) / static_cast<double>(count);
+}
+
+torch::Tensor example_offsets(uint64_t seed, const std::vector<int64_t>& slots) {
+  return uniform_for_slots({seed, RandomStream::evaluation_time, 0}, slots, {}, torch::kFloat64);
+}
+
+void check_slots(const torch::Tensor& x0, const std::vector<int64_t>& slots) {
+  if (x0.dim() >= 1 && x0.size(0) == static_cast<int64_t>(slots.size())) return;
+  throw ShapeError("evaluation: x0 of shape " + shape_string(x0.sizes()) + " with " +
+                   std::to_string(slots.size()) + " slots; there must be one slot an example.");
+}
+
+// An affine function's value in the middle of a chord is the mean of its values at the ends.
+void require_affine(const Denoiser& denoiser, const Schedule& schedule, const torch::Tensor& x0) {
+  const double tolerance = x0.scalar_type() == torch::kFloat64 ? 1e-9 : 1e-4;
+  const auto slots = slot_range(0, x0.size(0));
+  const LogSnrEnds ends = log_snr_ends(schedule);
+  for (int64_t i = 1; i <= 5; ++i) {
+    const double log_snr = ends.noisy + (ends.clean - ends.noisy) * static_cast<double>(i) / 6.0;
+    const auto t = schedule.time_of(torch::full({x0.size(0)}, log_snr, torch::kFloat64));
+    const NoiseLevel level = schedule.at(t);
+    const auto a = add_noise(x0, evaluation_noise(1, i, slots, x0), level);
+    const auto b = add_noise(-x0, evaluation_noise(2, i, slots, x0), level);
+    const auto middle = denoiser(0.5 * (a + b), level).eps;
+    const auto mean = 0.5 * (denoiser(a, level).eps + denoiser(b, level).eps);
+    const double bend = ((middle - mean).abs() / (1.0 + mean.abs())).max().item<double>();
+    if (bend <= tolerance) continue;
+    std::ostringstream sentence;
+    sentence << "exact evaluation in " << dims_per_example(x0)
+             << " dimensions needs an affine denoiser (one Gaussian), but this one bends by "
+             << bend << " at log_snr " << log_snr << ". Leave out --exact.";
+    throw ConfigError(sentence.str());
+  }
+}
+
+void check_converged(const torch::Tensor& fine, const torch::Tensor& coarse) {
+  const auto difference = (fine - coarse).abs() / (1.0 + fine);
+  const double worst = difference.max().item<double>();
+  // The error squares when the spacing halves: 1e-3 at twice the spacing leaves about 1e-6.
+  if (worst <= 1e-3) return;
+  std::ostringstream sentence;
+  sentence << "exact evaluation: the noise lattice and its half differ by " << worst
+           << " (relative) at example " << difference.argmax().item<int64_t>()
+           << "; the model is too sharp for it. Leave out --exact.";
+  throw ConfigError(sentence.str());
+}
+
+}  // namespace
+
+torch::Tensor eps_error(const Denoiser& denoiser, const torch::Tensor& x0, const torch::Tensor& eps,
+                        const NoiseLevel& level) {
+  const auto eps_hat = denoiser(add_noise(x0, eps, level), level).eps;
+  return sum_per_example((eps - eps_hat).to(torch::kFloat64).square()).to(torch::kCPU);
+}
+
+torch::Tensor evaluation_noise(uint64_t seed, int64_t index, const std::vector<int64_t>& slots,
+                               const torch::Tensor& x0) {
+  check_slots(x0, slots);
+  const RandomKey key{seed, RandomStream::evaluation_noise, static_cast<uint64_t>(index)};
+  return normal_for_slots(key, slots, x0.sizes().slice(1), x0.scalar_type()).to(x0.device());
+}
+
+IntegratedTerm drawn_diffusion_term(const Denoiser& denoiser, const Schedule& schedule,
+                                    const torch::Tensor& x0, const std::vector<int64_t>& slots,
+                                    const DrawOptions& options) {
+  torch::NoGradGuard no_grad;
+  check_time_samples(options.time_samples);
+  const LogSnrEnds ends = log_snr_ends(schedule);
+  const auto offsets = example_offsets(options.seed, slots);
+  auto sum = torch::zeros({x0.size(0)}, torch::kFloat64);
+  for (int64_t k = 0; k < options.time_samples; ++k) {
+    const auto positions = stratum(offsets, k, options.time_samples);
+    const NoiseLevel level = schedule.at(log_snr_times(schedule, positions).t);
+    sum += eps_error(denoiser, x0, evaluation_noise(options.seed, k + 1, slots, x0), level);
+  }
+  const double scale = 0.5 * (ends.clean - ends.noisy) / static_cast<double>(options.time_samples);
+  return {scale * sum, options.time_samples};
+}
+
+IntegratedTerm drawn_stepwise_term(const Denoiser& denoiser, const Schedule& schedule,
+                                   int64_t steps, const torch::Tensor& x0,
+                                   const std::vector<int64_t>& slots, const DrawOptions& options) {
+  torch::NoGradGuard no_grad;
+  check_time_samples(options.time_samples);
+  const auto grid = time_grid(schedule, steps);
+  const auto log_snr = schedule.log_snr(grid);
+  const auto offsets = example_offsets(options.seed, slots);
+  auto sum = torch::zeros({x0.size(0)}, torch::kFloat64);
+  for (int64_t k = 0; k < options.time_samples; ++k) {
+    const auto step = steps_from_positions(stratum(offsets, k, options.time_samples), steps);
+    const auto drop = log_snr.index_select(0, step - 1) - log_snr.index_select(0, step);
+    const NoiseLevel level = schedule.at(grid.index_select(0, step));
+    const auto eps = evaluation_noise(options.seed, k + 1, slots, x0);
+    sum += torch::expm1(drop) * eps_error(denoiser, x0, eps, level);
+  }
+  const double scale = 0.5 * static_cast<double>(steps) / static_cast<double>(options.time_samples);
+  return {scale * sum, options.time_samples};
+}
+
+NoiseRule noise_rule_for(const Denoiser& denoiser, const Schedule& schedule,
+                         const torch::Tensor& x0) {
+  torch::NoGradGuard no_grad;
+  const int64_t dims = dims_per_example(x0);
+  // 0.02 resolves responsibilities that change over 1/50 of the noise, 0.2 over 1/7.
+  if (dims <= 2) return noise_lattice(dims, dims == 1 ? 0.02 : 0.2);
+  require_affine(denoiser, schedule, x0);
+  return symmetric_cubature(dims);
+}
+
+torch::Tensor expected_eps_error(const Denoiser& denoiser, const Schedule& schedule, double t,
+                                 const torch::Tensor& x0, const NoiseRule& rule) {
+  torch::NoGradGuard no_grad;
+  const int64_t nodes = rule.nodes.size(0);
+  const int64_t at_once = std::max<int64_t>(1, kRows / nodes);
+  const auto weights = torch::stack({rule.weights, rule.coarse_weights}, 1);
+  std::vector<torch::Tensor> parts;
+  for (const auto& x : x0.split(at_once)) {
+    const auto repeated = x.repeat_interleave(nodes, 0);
+    const auto eps = rule.nodes.to(x.options()).repeat({x.size(0), 1}).view_as(repeated);
+    const auto errors = eps_error(denoiser, repeated, eps, schedule.at(t, repeated.size(0)));
+    parts.push_back(torch::matmul(errors.view({x.size(0), nodes}), weights));
+  }
+  const auto both = torch::cat(parts);
+  check_converged(both.select(1, 0), both.select(1, 1));
+  return both.select(1, 0);
+}
+
+IntegratedTerm exact_diffusion_term(const Denoiser& denoiser, const Schedule& schedule,
+                                    const torch::Tensor& x0) {
+  torch::NoGradGuard no_grad;
+  const NoiseRule rule = noise_rule_for(denoiser, schedule, x0);
+  const LogSnrEnds ends = log_snr_ends(schedule);
+  const QuadratureRule panels = panel_rule(ends.noisy, ends.clean);
+  const auto times = schedule.time_of(panels.nodes).clamp(schedule.t_min(), schedule.t_max());
+  auto sum = torch::zeros({x0.size(0)}, torch::kFloat64);
+  for (int64_t i = 0; i < times.size(0); ++i) {
+    sum += 0.5 * panels.weights[i] *
+           expected_eps_error(denoiser, schedule, times[i].item<double>(), x0, rule);
+  }
+  return {sum, times.size(0) * rule.nodes.size(0)};
+}
+
+IntegratedTerm exact_stepwise_term(const Denoiser& denoiser, const Schedule& schedule,
+                                   int64_t steps, const torch::Tensor& x0) {
+  torch::NoGradGuard no_grad;
+  const NoiseRule rule = noise_rule_for(denoiser, schedule, x0);
+  const auto grid = time_grid(schedule, steps);
+  const auto log_snr = schedule.log_snr(grid);
+  auto sum = torch::zeros({x0.size(0)}, torch::kFloat64);
+  for (int64_t i = 1; i <= steps; ++i) {
+    sum += 0.5 * torch::expm1(log_snr[i - 1] - log_snr[i]) *
+           expected_eps_error(denoiser, schedule, grid[i].item<double>(), x0, rule);
+  }
+  return {sum, steps * rule.nodes.size(0)};
+}
+
+}  // namespace scorenet::diffusion

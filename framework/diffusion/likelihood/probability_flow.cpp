@@ -1,0 +1,67 @@
+#include "framework/diffusion/likelihood/probability_flow.hpp"
+
+#include <torch/autograd.h>
+#include <torch/utils.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "framework/core/check.hpp"
+
+namespace scorenet::diffusion {
+
+FlowLevel flow_level(const Schedule& schedule, const torch::Tensor& log_snr) {
+  const torch::NoGradGuard no_grad;
+  const auto t = schedule.time_of(log_snr).clamp(schedule.t_min(), schedule.t_max());
+  const NoiseLevel level = schedule.at(t);
+  return {level, schedule.d_log_alpha(t) / schedule.d_log_snr(t), level.sigma / 2};
+}
+
+LogSnrRange log_snr_range(const Schedule& schedule) {
+  const torch::NoGradGuard no_grad;
+  const auto ends =
+      schedule.log_snr(torch::tensor({schedule.t_min(), schedule.t_max()}, torch::kFloat64));
+  return {ends[0].item<double>(), ends[1].item<double>()};
+}
+
+torch::Tensor log_prior(const Schedule& schedule, const torch::Tensor& x) {
+  const double variance = schedule.prior_variance();
+  const auto dims = static_cast<double>(dims_per_example(x));
+  const double log_norm = dims / 2 * std::log(2 * std::numbers::pi * variance);
+  return -sum_per_example(x.to(torch::kFloat64).square()) / (2 * variance) - log_norm;
+}
+
+torch::Tensor flow_velocity(const FlowLevel& at, const torch::Tensor& x, const torch::Tensor& eps) {
+  return broadcast_to_batch(at.linear, x) * x - broadcast_to_batch(at.half_sigma, x) * eps;
+}
+
+EpsDivergence eps_divergence_exact(const Denoiser& denoiser, const torch::Tensor& x,
+                                   const NoiseLevel& level) {
+  const int64_t dims = dims_per_example(x), batch = x.size(0);
+  const torch::AutoGradMode record(true);
+  const auto copies = x.detach().repeat_interleave(dims, 0).requires_grad_(true);
+  const auto eps = denoiser(copies, repeat_level(level, dims)).eps;
+  const auto unit = torch::eye(dims, eps.options()).repeat({batch, 1}).view_as(eps);
+  const auto rows = torch::autograd::grad({eps}, {copies}, {unit})[0].flatten(1);
+  const auto jacobian = rows.to(torch::kFloat64).view({batch, dims, dims});
+  std::vector<int64_t> first_copies = x.sizes().vec();
+  first_copies.insert(first_copies.begin() + 1, dims);
+  return {eps.detach().to(torch::kFloat64).view(first_copies).select(1, 0),
+          jacobian.diagonal(0, 1, 2).sum(1)};
+}
+
+EpsDivergence eps_divergence_probed(const Denoiser& denoiser, const torch::Tensor& x,
+                                    const NoiseLevel& level, const torch::Tensor& probe) {
+  const torch::AutoGradMode record(true);
+  const auto input = x.detach().requires_grad_(true);
+  const auto eps = denoiser(input, level).eps;
+  const auto vjp = torch::autograd::grad({eps}, {input}, {probe.to(eps.scalar_type())})[0];
+  return {eps.detach().to(torch::kFloat64), sum_per_example(vjp.to(torch::kFloat64) * probe)};
+}
+
+NoiseLevel repeat_level(const NoiseLevel& level, int64_t times) {
+  return {level.alpha.repeat_interleave(times), level.sigma.repeat_interleave(times),
+          level.log_snr.repeat_interleave(times)};
+}
+
+}  // namespace scorenet::diffusion

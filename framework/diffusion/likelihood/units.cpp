@@ -1,0 +1,57 @@
+#include "framework/diffusion/likelihood/units.hpp"
+
+#include <cmath>
+#include <numbers>
+#include <sstream>
+
+#include "framework/core/error.hpp"
+
+namespace scorenet::diffusion {
+namespace {
+
+// x_k = (k + 1/2) w - 1, so k = (x + 1) / w - 1/2.
+torch::Tensor fractional_level(const torch::Tensor& x) {
+  return (x.to(torch::kFloat64) + 1.0) / kPixelBinWidth - 0.5;
+}
+
+}  // namespace
+
+torch::Tensor bits_per_dim(const torch::Tensor& nats, int64_t dims) {
+  return nats / (static_cast<double>(dims) * std::numbers::ln2);
+}
+double bits_per_dim(double nats, int64_t dims) {
+  return nats / (static_cast<double>(dims) * std::numbers::ln2);
+}
+
+double uniform_dequantisation_offset_nats(int64_t dims, double bin_width) {
+  if (!(bin_width > 0)) {
+    std::ostringstream sentence;
+    sentence << "dequantisation: bin width " << bin_width << ", expected > 0.";
+    throw ConfigError(sentence.str());
+  }
+  return -static_cast<double>(dims) * std::log(bin_width);
+}
+
+torch::Tensor data_from_pixels(const torch::Tensor& pixels, torch::Dtype dtype) {
+  return (pixels.to(dtype) + 0.5) * kPixelBinWidth - 1.0;
+}
+
+torch::Tensor nearest_levels(const torch::Tensor& x) {
+  return fractional_level(x).round().to(torch::kInt64).clamp(0, kPixelLevels - 1);
+}
+
+void check_on_pixel_levels(const torch::Tensor& x0) {
+  const auto level = fractional_level(x0.detach()).flatten();
+  const auto off = (level - level.round()).abs().gt(1e-3) | level.lt(-0.5) |
+                   level.gt(static_cast<double>(kPixelLevels) - 0.5) | level.isnan();
+  if (!off.any().item<bool>()) return;
+  const auto first = off.to(torch::kInt64).argmax().item<int64_t>();
+  std::ostringstream sentence;
+  sentence << "8-bit decoder: the data holds " << x0.flatten()[first].item<double>()
+           << ", which is none of the 256 levels 2 (k + 1/2) / 256 - 1. Continuous data needs the "
+              "flat or tweedie "
+              "decoder.";
+  throw DataError(sentence.str());
+}
+
+}  // namespace scorenet::diffusion

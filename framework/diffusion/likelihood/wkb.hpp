@@ -1,0 +1,68 @@
+// The evaluator `wkb`: -log p(x) of the reverse family to first order in its noise knob,
+//     NLL(h) = nll0 + h nll1 + O(h^2)
+// (Hirono, Tanaka, Fukushima 2024, 2403.11262, theorem 4.2; maths.md F2). nll0 is the probability-flow ODE's value, nll1
+// its slope in h: negative where noise helps. x itself is the state at t_min, the prior is the schedule's own.
+//
+// With l0 = log q^{h=0}_t, p = grad l0, H its Hessian, score s = -eps / sigma, log-SNR L as time, F as in
+// probability_flow.hpp and b = (sigma^2 / 2) (s - p), all along the h = 0 path (F2.3 a and b; dL = -g^2 dt / sigma^2):
+//     dl0/dL = -div F                          l0 = log N(x; 0, P I)
+//     dp/dL  = -J^T p - grad div F             p  = -x / P
+//     dH/dL  = -(J^T H + H J) - Hess(p.F + div F)   H = -I / P     at t_max, integrated back to t_min,
+//     nll1   = -l1,   dl1/dL = -(div b + b.p),  l1 = 0
+// Terms of all three evaluators: "nll0", "nll1"; nats = nll0. An example whose solve fails is NaN, never left out.
+#pragma once
+
+#include <torch/types.h>
+
+#include <vector>
+
+#include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/likelihood/result.hpp"
+
+namespace scorenet::diffusion {
+
+struct WkbOptions {
+  int64_t steps = 150;  // RK4 steps uniform in log-SNR; 0: adaptive
+  double rtol = 1e-6;   // adaptive: per example, on the whole state
+  double atol = 1e-6;
+};
+
+/// The system above, without Monte Carlo, kind `exact`. x (B, ...) with a small number D of dimensions: D^2 memory and
+/// 2 D + 2 gradients an evaluation. nfe counts right-hand sides of both passes.
+LikelihoodResult wkb_exact(const Denoiser& denoiser, const Schedule& schedule,
+                           const torch::Tensor& x, const WkbOptions& options);
+
+/// When noise helps: the integrand of nll1 along each example's path,
+///     nll1 = int integrand dL,   integrand = -(div b + b.p) (with this sign also sigma^2 / g^2 dNLL / dh(t)).
+struct WkbProfile {
+  torch::Tensor t;          // (steps + 1), from t_max down to t_min
+  torch::Tensor log_snr;    // (steps + 1)
+  torch::Tensor integrand;  // (B, steps + 1), nats per unit of log-SNR and of h
+};
+WkbProfile wkb_profile(const Denoiser& denoiser, const Schedule& schedule, const torch::Tensor& x,
+                       int64_t steps);
+
+/// The published system (theorem 4.2; maths.md F2.2), with which wkb_exact must agree: a forward pass with
+///     dx' = (dx.grad) F + b,   c' = dx.grad div F + div b,   nll1 = -(c + dx.grad log N) at t_max,
+/// where grad l0 and lap l0 are central differences, of `spacing`, of inner solves for l0 from the path to t_max.
+/// O(steps^2 D): for checking, not for use.
+LikelihoodResult wkb_published(const Denoiser& denoiser, const Schedule& schedule,
+                               const torch::Tensor& x, int64_t steps, double spacing);
+
+struct WkbProbeOptions {
+  int64_t steps = 100;  // RK4 steps uniform in log-SNR; even
+  int64_t repeats = 1;  // independent estimates an example
+  double tangent_step =
+      0.1;  // root mean square displacement of second differences, in units of sigma
+  uint64_t seed = 0;
+};
+
+/// Unbiased O(steps) estimate for images, kind `estimate` (maths.md F2.4; see wkb_probed.cpp). slots name the probes.
+/// Memory does not grow with steps. Further terms where repeats > 1: "nll0_stderr", "nll1_stderr", of the example's mean.
+/// nfe counts network evaluations, a vector-Jacobian product as 2 and its derivative as 6: about 26 a stage, against
+/// 3 of `ode`. Throws ConfigError if steps is odd or < 2, repeats < 1 or tangent_step <= 0.
+LikelihoodResult wkb_probed(const Denoiser& denoiser, const Schedule& schedule,
+                            const torch::Tensor& x, const std::vector<int64_t>& slots,
+                            const WkbProbeOptions& options);
+
+}  // namespace scorenet::diffusion

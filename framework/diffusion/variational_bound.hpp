@@ -1,0 +1,65 @@
+// The three terms of the variational bound on -log p(x0): prior + diffusion + reconstruction.
+//
+//     -log p(x0) <= KL(q(x_1 given x0) || N(0, P I)) + diffusion + E[-log p(x0 given x_0)]
+// (VDM, Kingma et al. 2021, 2107.00630, eq. 12; Luo 2022, 2208.11970, eq. 45). x_0 and x_1 stand at t_min and t_max, P is
+// the schedule's prior variance. The diffusion term is in loss.hpp; here are the end terms and their sum for training.
+// Decoders, with snr_0 and gamma_0 = -log_snr at t_min, z = x_0 / alpha_0 = x0 + e^{gamma_0 / 2} eps:
+//     discrete   softmax over the 256 levels of -1/2 snr_0 (z - x_k)^2, summed over pixels: for 8-bit data (2107.00630, app. E)
+//     flat       N(x0; z, 1 / snr_0): its mean D/2 log(2 pi e / snr_0) knows neither x0 nor model: for continuous data
+//     tweedie    N(x0; x0_hat(x_0), 1 / snr_0): D/2 log(2 pi / snr_0) + 1/2 |eps - eps_hat|^2: for continuous data
+#pragma once
+
+#include <torch/types.h>
+
+#include <string>
+
+#include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/loss.hpp"
+
+namespace scorenet::diffusion {
+
+/// Upper bound on -log p(x0) in nats, apart: each (B) float64.
+struct BoundTerms {
+  torch::Tensor prior_nats;
+  torch::Tensor diffusion_nats;
+  torch::Tensor reconstruction_nats;
+
+  torch::Tensor total() const { return prior_nats + diffusion_nats + reconstruction_nats; }
+};
+
+enum class Decoder { discrete, flat, tweedie };
+
+/// "discrete", "flat", "tweedie". Throws ConfigError that lists them.
+Decoder decoder_from_name(const std::string& name);
+
+/// KL(q(x_1 given x0) || N(0, P I)) of each example, (B) float64:
+/// 1/2 sum [(alpha_1 x0)^2 / P + r - 1 - log r], r = sigma_1^2 / P.
+torch::Tensor prior_nats(const Schedule& schedule, const torch::Tensor& x0);
+
+/// -log p(x0 given x_0) of the discrete decoder at x_0 = alpha_0 x0 + sigma_0 eps, (B) float64. x0, eps: (B, ...).
+/// Equal to the softmax over all 256 levels: levels that far away that float64 cannot see them are skipped.
+/// log_snr_0: scalar tensor () float64, differentiable. Throws DataError if x0 is not on the levels, ShapeError.
+torch::Tensor discrete_reconstruction_nats(const torch::Tensor& x0, const torch::Tensor& eps,
+                                           const torch::Tensor& log_snr_0);
+
+/// D/2 log(2 pi e / snr_0): the flat decoder's mean.
+double flat_reconstruction_nats(int64_t dims, double log_snr_0);
+
+/// The Tweedie decoder at x_0 = alpha_0 x0 + sigma_0 eps, (B) float64. Calls the denoiser once.
+torch::Tensor tweedie_reconstruction_nats(const Denoiser& denoiser, const Schedule& schedule,
+                                          const torch::Tensor& x0, const torch::Tensor& eps);
+
+/// The reconstruction term of `decoder` for one draw of eps (B, ...), (B) float64.
+torch::Tensor reconstruction_nats(Decoder decoder, const Denoiser& denoiser,
+                                  const Schedule& schedule, const torch::Tensor& x0,
+                                  const torch::Tensor& eps);
+
+/// The training estimate of the bound, all three terms: one time an example for the diffusion term (loss.hpp, elbo
+/// weight), eps for it and an independent eps_0 for the reconstruction. With a fixed schedule only the diffusion term
+/// (and the Tweedie decoder) has a gradient.
+BoundTerms bound_per_example(const Network& network, const Parametrisation& parametrisation,
+                             const Schedule& schedule, Decoder decoder, const torch::Tensor& x0,
+                             const TimeSample& times, const torch::Tensor& eps,
+                             const torch::Tensor& eps_0);
+
+}  // namespace scorenet::diffusion

@@ -1,0 +1,97 @@
+// Sums gradients over the ranks while backward is still running.
+//
+// Every parameter's .grad is a view of one flat buffer that the caller owns; a bucket
+// (bucket_plan.hpp) is a contiguous span of it and is all-reduced in place as soon as all its
+// gradients are there. Buckets are launched in one order on all ranks: at first by offset, and from
+// the second synchronised backward on in the order that rank zero observed in the first one. The
+// sum is a plain sum: weight each example by 1 / (global count) before backward, so that partial
+// batches carry their true weight.
+//
+//     reducer.zero_gradients();
+//     for (each micro-batch) { reducer.begin(last_one); loss.backward(); }
+//     reducer.finish();                    // now .grad holds the sum over ranks and micro-batches
+//
+// With one rank there are no hooks and no traffic. REQUIRES: backward runs its hooks on one thread
+// at a time.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "framework/comm/communicator.hpp"
+#include "framework/reduce/bucket_plan.hpp"
+#include "framework/reduce/flat_layout.hpp"
+
+namespace scorenet::reduce {
+
+struct ReducerOptions {
+  BucketCaps caps;
+};
+
+/// When a bucket's gradients were there, when its all-reduce was started and when finish() saw it done; seconds since
+/// begin().
+struct BucketTimes {
+  double ready_s = 0;  // 0 if some parameter got no gradient
+  double start_s = 0;
+  double done_s = 0;
+};
+
+/// Of the last synchronised step.
+struct ReducerStats {
+  int64_t calls = 0;           // all-reduces of gradients
+  int64_t bytes = 0;           // of gradients, once per all-reduce
+  double exposed_seconds = 0;  // spent in finish(): traffic that backward did not hide
+  double before_first_seconds =
+      0;  // from begin() to the first launch: this rank's own speed, peers not involved
+  int64_t unused_parameters = 0;  // that got no gradient in the synchronised backward
+  std::vector<BucketTimes> buckets{};
+};
+
+class GradientReducer {
+ public:
+  /// parameters: leaves (frozen ones may be among them) of one dtype and device, registration order.
+  /// flat_gradient: (layout.total), the same dtype and device; parameter i's .grad becomes its view
+  /// at layout.offsets[i] with the parameter's own sizes and strides. `communicator` must outlive
+  /// the reducer. All ranks must give equal shapes. Throws ShapeError if a size does not match the
+  /// layout or a parameter is not dense, ConfigError for a bad cap.
+  GradientReducer(std::vector<torch::Tensor> parameters, torch::Tensor flat_gradient,
+                  const FlatLayout& layout, comm::Communicator& communicator,
+                  const ReducerOptions& options = {});
+  ~GradientReducer();
+  GradientReducer(const GradientReducer&) = delete;
+  GradientReducer& operator=(const GradientReducer&) = delete;
+
+  /// Sets the flat buffer to zero, padding included. Once before the micro-batches of a step.
+  /// (Never set .grad to undefined: the views are the buckets.)
+  void zero_gradients();
+
+  /// Before each backward. synchronise: this is the step's last micro-batch, whose backward starts
+  /// the traffic; the others only accumulate.
+  void begin(bool synchronise);
+
+  /// After the synchronised backward: launches the buckets whose parameters got no gradient, waits
+  /// for all. Throws CommError as the communicator does, and ShapeError if some .grad no longer is
+  /// its view of the bucket.
+  void finish();
+
+  /// Forget the observed order and observe again in the next synchronised step: after the graph has
+  /// changed. To be called on all ranks in the same step.
+  void reobserve();
+
+  const std::vector<Bucket>& buckets() const;
+  /// Bucket indices in the order they are launched, the same on all ranks.
+  const std::vector<int64_t>& launch_order() const;
+  /// Parameter indices in the order in which their gradients were ready on rank zero; empty before
+  /// the first synchronised step. A layout made from it (make_flat_layout) fits this graph exactly.
+  const std::vector<int64_t>& observed_order() const;
+  const ReducerStats& stats() const;
+
+ private:
+  class Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace scorenet::reduce

@@ -1,0 +1,36 @@
+// The state of a run in a checkpoint: everything a later start needs to go on bit for bit, and nothing of the ranks.
+//
+// model.safetensors, optimizer.safetensors and ema.safetensors hold tensors by parameter name; state.json holds the
+// counters; config.toml the resolved config. Order of data, noise, times and dropout are functions of (seed, step), so
+// the step is all that they need: a run goes on at any rank count.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "framework/comm/communicator.hpp"
+#include "framework/config/config.hpp"
+#include "framework/train/run_folder.hpp"
+#include "framework/train/train_step.hpp"
+
+namespace scorenet::train {
+
+struct RunProgress {
+  int64_t step = 0;
+  int64_t skipped = 0;
+  double total_sec = 0;
+  std::vector<std::string> warnings;  // newer checkpoints that were damaged and passed over
+};
+
+/// Rank zero alone. Keeps the config.checkpoint.keep newest. Throws CheckpointError; older ones are then untouched.
+void save_checkpoint(const RunFolder& folder, const config::Config& config, const TrainState& state,
+                     const RunProgress& progress);
+
+/// Fills `state` on all ranks from what rank zero finds, and returns where the run stands; step 0 and untouched weights
+/// (rank zero's, on all ranks) if there is no checkpoint. Collective.
+/// Throws CheckpointError on rank zero for damage, ConfigError naming old and new value of a key that changed and
+/// decides what is being trained.
+RunProgress restore_checkpoint(const RunFolder& folder, const config::Config& config,
+                               const TrainState& state, comm::Communicator& comm);
+
+}  // namespace scorenet::train

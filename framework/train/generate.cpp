@@ -1,0 +1,78 @@
+#include "framework/train/generate.hpp"
+
+#include "framework/core/error.hpp"
+#include "framework/data/transform.hpp"
+#include "framework/diffusion/guidance.hpp"
+#include "framework/train/batches_over_ranks.hpp"
+
+namespace scorenet::train {
+namespace {
+
+torch::Tensor labels_of(int64_t label, int64_t batch) {
+  return torch::full({batch}, label, torch::kInt64);
+}
+
+void check_label(const ScoreModel& model, const GuidanceOptions& guidance) {
+  const int64_t classes = model.is_analytic() ? 0 : model.config.model.num_classes;
+  if (guidance.label >= classes) {
+    throw ConfigError(
+        "--class " + std::to_string(guidance.label) + ": the model knows " +
+        std::to_string(classes) + " classes" +
+        (classes ? ", 0 to " + std::to_string(classes - 1) + "." : "; leave --class out."));
+  }
+  if (guidance.label < 0 && guidance.weight != 1.0 && !guidance.weak) {
+    throw ConfigError("--guidance " + std::to_string(guidance.weight) +
+                      ": needs --class (classifier-free) or --weak-network (autoguidance).");
+  }
+}
+
+}  // namespace
+
+diffusion::Denoiser guided_denoiser(const ScoreModel& model, const GuidanceOptions& guidance,
+                                    int64_t batch) {
+  check_label(model, guidance);
+  const bool has_classes = !model.is_analytic() && model.config.model.num_classes > 0;
+  // An unconditional pass of a conditional network is asked for by the label behind the last class.
+  const auto unlabelled =
+      has_classes ? labels_of(model.config.model.num_classes, batch) : torch::Tensor();
+  const auto labels = guidance.label >= 0 ? labels_of(guidance.label, batch) : unlabelled;
+  const diffusion::Denoiser plain = denoiser_for(model, labels);
+  if (guidance.weight == 1.0) return plain;
+  const diffusion::Denoiser guided =
+      guidance.weak
+          ? diffusion::autoguidance(plain, denoiser_for(*guidance.weak, labels), guidance.weight)
+          : diffusion::classifier_free_guidance(denoiser_for(model, unlabelled), plain,
+                                                guidance.weight);
+  if (guidance.log_snr_min <= -1e300 && guidance.log_snr_max >= 1e300) return guided;
+  return diffusion::guidance_interval(guided, plain, guidance.log_snr_min, guidance.log_snr_max);
+}
+
+Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape,
+                   const std::vector<int64_t>& seeds, const diffusion::SamplerOptions& sampler,
+                   const GuidanceOptions& guidance, int64_t batch, comm::Communicator& comm) {
+  const torch::NoGradGuard no_grad;
+  const std::vector<int64_t> shape(example_shape.begin(), example_shape.end());
+  const auto dims = static_cast<int64_t>(c10::multiply_integers(shape));
+  const auto n = static_cast<int64_t>(seeds.size());
+  // A row is a sample with its evaluation count behind it.
+  const auto rows = rows_over_ranks(comm, n, {dims + 1}, batch, [&](int64_t first, int64_t count) {
+    const std::vector<int64_t> part(seeds.begin() + first, seeds.begin() + first + count);
+    const auto result =
+        diffusion::sample(guided_denoiser(model, guidance, count), *model.schedule, sampler,
+                          diffusion::draw_start(*model.schedule, part, shape),
+                          diffusion::make_slot_noise(part, shape));
+    return torch::cat(
+        {result.x.reshape({count, dims}), torch::full({count, 1}, result.nfe, torch::kFloat64)}, 1);
+  });
+  std::vector<int64_t> full{n};
+  full.insert(full.end(), shape.begin(), shape.end());
+  return {rows.narrow(1, 0, dims).reshape(full),
+          n ? rows.select(1, dims).mean().item<double>() : 0};
+}
+
+torch::Tensor to_pixels(const torch::Tensor& x) {
+  const auto levels = data::levels_from_unit_range(x);
+  return x.size(1) == 1 || x.size(1) == 3 ? levels : levels.narrow(1, 0, 1).contiguous();
+}
+
+}  // namespace scorenet::train

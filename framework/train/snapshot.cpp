@@ -1,0 +1,89 @@
+#include "framework/train/snapshot.hpp"
+
+#include <sstream>
+
+#include "framework/checkpoint/safetensors.hpp"
+#include "framework/config/parse.hpp"
+#include "framework/core/check.hpp"
+
+namespace scorenet::train {
+namespace {
+
+std::string joined(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "" : ",") + std::to_string(size);
+  return text;
+}
+
+std::vector<int64_t> split(const std::string& text) {
+  std::vector<int64_t> shape;
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part, ',');) shape.push_back(std::atoll(part.c_str()));
+  return shape;
+}
+
+std::string required(const checkpoint::Metadata& metadata, const std::string& key,
+                     const std::filesystem::path& path) {
+  const auto found = metadata.find(key);
+  if (found != metadata.end()) return found->second;
+  throw CheckpointError(path.string() + ": has no '" + key +
+                        "' in its metadata, so it is no scorenet snapshot. Give a file of a "
+                        "run's snapshots folder, or convert foreign weights first.");
+}
+
+// Copies the file's weights into the network's own; each must be there, with its shape, and nothing else.
+void fill_weights(models::ScoreNetwork& network, const checkpoint::TensorMap& stored,
+                  const std::filesystem::path& path) {
+  const torch::NoGradGuard no_grad;
+  size_t used = 0;
+  for (auto& item : network.named_parameters()) {
+    const auto found = stored.find(item.key());
+    if (found == stored.end())
+      throw CheckpointError(path.string() + ": tensor '" + item.key() + "' is missing.");
+    if (found->second.sizes() != item.value().sizes()) {
+      throw CheckpointError(path.string() + ", tensor '" + item.key() + "': shape " +
+                            shape_string(found->second.sizes()) + ", expected " +
+                            shape_string(item.value().sizes()) + " by its own config.");
+    }
+    item.value().copy_(found->second);
+    ++used;
+  }
+  if (used != stored.size()) {
+    throw CheckpointError(path.string() + ": holds " + std::to_string(stored.size()) +
+                          " tensors, the network of its config has " + std::to_string(used) + ".");
+  }
+}
+
+}  // namespace
+
+void save_snapshot(const std::filesystem::path& path, const config::Config& config,
+                   const std::vector<int64_t>& example_shape, const FlatParameters& parameters,
+                   const torch::Tensor& values, const SnapshotLabel& label) {
+  checkpoint::TensorMap tensors;
+  for (size_t i = 0; i < parameters.names().size(); ++i) {
+    tensors[parameters.names()[i]] = parameters.view_of(values, i).to(torch::kCPU).contiguous();
+  }
+  checkpoint::write_safetensors(path, tensors,
+                                {{"format", "pt"},
+                                 {"scorenet.config", config::to_toml(config)},
+                                 {"scorenet.example_shape", joined(example_shape)},
+                                 {"scorenet.step", std::to_string(label.step)},
+                                 {"scorenet.weights", label.weights}});
+}
+
+LoadedSnapshot load_snapshot(const std::filesystem::path& path, torch::Device device) {
+  const checkpoint::Safetensors file = checkpoint::read_safetensors(path);
+  LoadedSnapshot snapshot;
+  const config::Config config =
+      config::parse_text(required(file.metadata, "scorenet.config", path), path.string());
+  snapshot.example_shape = split(required(file.metadata, "scorenet.example_shape", path));
+  snapshot.step = std::atoll(required(file.metadata, "scorenet.step", path).c_str());
+  snapshot.label = required(file.metadata, "scorenet.weights", path);
+  snapshot.model = build_model(config, snapshot.example_shape, device);
+  snapshot.model.name = path.string();
+  fill_weights(*snapshot.model.network, file.tensors, path);
+  snapshot.model.network->eval();
+  return snapshot;
+}
+
+}  // namespace scorenet::train

@@ -1,0 +1,37 @@
+// A network with its config in one safetensors file: all that evaluate and sample need, and open to other programs.
+//
+// Tensors: the weights under their module names. Metadata: "scorenet.config" (the resolved config, TOML),
+// "scorenet.example_shape" ("1,28,28"), "scorenet.step", "scorenet.weights" ("ema0.999", "raw"), "format" ("pt").
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "framework/train/flat_parameters.hpp"
+#include "framework/train/score_model.hpp"
+
+namespace scorenet::train {
+
+struct SnapshotLabel {
+  int64_t step = 0;
+  std::string weights;  // "ema0.999"
+};
+
+/// values: a flat buffer with the layout of `parameters` (an average, or the weights themselves). The file appears whole
+/// or not at all. Throws CheckpointError.
+void save_snapshot(const std::filesystem::path& path, const config::Config& config,
+                   const std::vector<int64_t>& example_shape, const FlatParameters& parameters,
+                   const torch::Tensor& values, const SnapshotLabel& label);
+
+struct LoadedSnapshot {
+  ScoreModel model;
+  std::vector<int64_t> example_shape;
+  int64_t step = 0;
+  std::string label;
+};
+
+/// Throws CheckpointError naming the file and what is missing, damaged or of another shape.
+LoadedSnapshot load_snapshot(const std::filesystem::path& path, torch::Device device);
+
+}  // namespace scorenet::train

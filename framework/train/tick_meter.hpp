@@ -1,0 +1,38 @@
+// Sums over the steps since the last status line, and the clock that divides them.
+#pragma once
+
+#include <chrono>
+
+#include "framework/train/metrics_log.hpp"
+#include "framework/train/train_step.hpp"
+
+namespace scorenet::train {
+
+class TickMeter {
+ public:
+  /// batch_size: images a step, all ranks.
+  explicit TickMeter(int64_t batch_size) : batch_size_(batch_size) {}
+
+  void add(const StepReport& report);
+  /// Seconds that were no training: evaluation, checkpoints.
+  void add_maintenance(double seconds) { maintenance_ += seconds; }
+  /// Images a second since the last reset, without maintenance.
+  double images_per_sec() const;
+  double mean_loss() const;
+  /// The tick so far, all that this class can know of it; then everything starts from zero.
+  Tick take();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  double seconds() const;
+
+  int64_t batch_size_;
+  Clock::time_point start_ = Clock::now();
+  double maintenance_ = 0;
+  int64_t steps_ = 0;
+  int64_t counted_ = 0;  // steps that were not skipped
+  double loss_ = 0, grad_norm_ = 0, data_wait_ = 0, comm_exposed_ = 0, learning_rate_ = 0;
+  double quartile_loss_[4] = {}, quartile_count_[4] = {};
+};
+
+}  // namespace scorenet::train

@@ -1,0 +1,305 @@
+#include "framework/train/trainer.hpp"
+
+#include <unistd.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "framework/comm/fingerprint.hpp"
+#include "framework/comm/single_communicator.hpp"
+#include "framework/config/fields.hpp"
+#include "framework/config/parse.hpp"
+#include "framework/config/validate.hpp"
+#include "framework/core/check.hpp"
+#include "framework/data/png.hpp"
+#include "framework/files/atomic_file.hpp"
+#include "framework/train/checkpoint_state.hpp"
+#include "framework/train/evaluation.hpp"
+#include "framework/train/generate.hpp"
+#include "framework/train/snapshot.hpp"
+#include "models/flops.hpp"
+
+namespace scorenet::train {
+namespace {
+
+AdamWOptions adamw_options(const config::TrainConfig& c) {
+  return {c.beta1, c.beta2, c.adam_eps, c.weight_decay, c.clip_norm};
+}
+
+std::vector<EmaProfile> ema_profiles(const config::EmaConfig& c) {
+  std::vector<EmaProfile> profiles;
+  for (const double decay : c.decays)
+    profiles.push_back({EmaProfile::Kind::constant, decay, c.ramp_up});
+  return profiles;
+}
+
+reduce::ReducerOptions reducer_options(const config::CommConfig& c) {
+  const auto bytes = [](double mib) { return static_cast<int64_t>(mib * 1048576.0); };
+  return {{bytes(c.bucket_mb), bytes(c.first_bucket_mb), bytes(c.last_bucket_mb)}};
+}
+
+data::DatasetOptions dataset_options(const config::Config& c) {
+  data::DatasetOptions o;
+  o.labels = c.data.labels;
+  o.cached_blocks = 2 * c.data.shuffle_window;
+  return o;
+}
+
+ScoreModel trainable_model(const config::Config& config, c10::IntArrayRef example_shape,
+                           torch::Device device) {
+  if (config.model.type == "gaussian_mixture") {
+    throw ConfigError(
+        "model.type = gaussian_mixture: an analytic model has no weights to train. Give it to "
+        "evaluate "
+        "or sample with --config.");
+  }
+  return build_model(config, example_shape, device);
+}
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string tensor_digest(const torch::Tensor& t) {
+  const auto host = t.to(torch::kCPU).contiguous();
+  return comm::digest(host.data_ptr(), host.nbytes());
+}
+
+}  // namespace
+
+Trainer::Trainer(const config::Config& config, const std::filesystem::path& outdir,
+                 comm::Communicators& comms, torch::Device device)
+    : config_(config),
+      folder_(outdir),
+      comms_(comms),
+      comm_(*comms.host),
+      total_steps_(config::total_steps(config.train)),
+      dataset_(config.data.path, config.data.split, dataset_options(config)),
+      model_(trainable_model(config, dataset_.example_shape(), device)),
+      parameters_(*model_.network),
+      optimizer_(parameters_, adamw_options(config.train)),
+      ema_(parameters_.values(), ema_profiles(config.ema)),
+      reducer_(parameters_.parameters(), parameters_.gradients(), parameters_.layout(),
+               comms.bulk(), reducer_options(config.comm)),
+      step_(model_, {parameters_, optimizer_, ema_}, reducer_, comm_),
+      meter_(config.train.batch_size) {
+  model_.name = outdir.string();
+  if (config.data.labels) dataset_.check_labels(config.model.num_classes);
+  if (config.eval.every > 0) {
+    held_out_ = std::make_unique<data::ImageDataset>(config.data.path, config.eval.split,
+                                                     dataset_options(config));
+  }
+  check_same_on_all_ranks();
+  resume();
+}
+
+void Trainer::check_same_on_all_ranks() {
+  comm::Fingerprint mine = {{"program", SCORENET_VERSION}};
+  for (const config::Field& field : config::fields(config_))
+    mine.push_back({field.name, config::value_string(field)});
+  mine.push_back({"data set's fingerprint", dataset_.fingerprint()});
+  mine.push_back({"initial weights' digest", tensor_digest(parameters_.values())});
+  comm::check_same_on_all_ranks(comm_, mine);
+}
+
+void Trainer::resume() {
+  if (comm_.rank() == 0) folder_.create();
+  if (comms_.recorder) {
+    comms_.recorder->set_dump(folder_.flight_record(comm_.rank()), {comm_.rank(), comm_.size(), ""});
+  }
+  const auto found = restore_checkpoint(folder_, config_, {parameters_, optimizer_, ema_}, comm_);
+  progress_ = {found.step, found.skipped, 0, found.total_sec};
+  if (comm_.rank() == 0) {
+    for (const auto& warning : found.warnings) std::cerr << warning << std::endl;
+  }
+}
+
+std::string Trainer::start_block() const {
+  std::ostringstream out;
+  const auto& shape = dataset_.example_shape();
+  out << "output folder   " << folder_.root().string() << "\n"
+      << "data            " << dataset_.path() << " /" << dataset_.split() << ": "
+      << dataset_.size() << " x " << shape_string(shape)
+      << (dataset_.has_labels() ? ", labels" : ", no labels") << "\n"
+      << "network         " << config_.model.type << ", "
+      << models::parameter_count(*model_.network) << " parameters, "
+      << models::forward_flops(*model_.network, shape) * 1e-9
+      << " GFLOP a forward pass of one image\n"
+      << "diffusion       " << config_.diffusion.schedule << ", predicts "
+      << config_.diffusion.prediction << ", loss " << config_.diffusion.loss << ", times "
+      << config_.diffusion.time_sampling << "\n"
+      << "ranks           " << comm_.size() << " (" << comm_.local_size()
+      << " on this host), device " << model_.device.str() << ", " << torch::get_num_threads()
+      << " threads each\n"
+      << "batch           " << config_.train.batch_size << " = " << comm_.size() << " ranks x "
+      << (config_.train.batch_size + comm_.size() - 1) / comm_.size() << ", precision "
+      << config_.train.precision << "\n"
+      << "gradients       " << reducer_.buckets().size() << " buckets\n"
+      << "time limits     start " << config_.comm.start_timeout_s << " s, step "
+      << config_.comm.train_timeout_s << " s, evaluation " << config_.eval.time_budget_s
+      << " s, save " << config_.comm.save_timeout_s << " s\n"
+      << "duration        " << total_steps_
+      << " steps = " << static_cast<double>(total_steps_ * config_.train.batch_size) / 1000.0
+      << " kimg" << (progress_.step ? ", resumed at step " + std::to_string(progress_.step) : "");
+  return out.str();
+}
+
+void Trainer::start_logs() {
+  if (comm_.rank() != 0) return;
+  files::write_file_atomically(folder_.config(), config::to_toml(config_));
+  const bool bar =
+      config_.run.progress == "bar" || (config_.run.progress == "auto" && isatty(STDERR_FILENO));
+  log_.emplace(folder_, progress_.step, total_steps_, bar);
+  log_->line(start_block());
+  if (dataset_.kind() == data::DataKind::discrete && config_.eval.samples > 0 &&
+      progress_.step == 0) {
+    const int64_t count = std::min(config_.eval.samples, dataset_.size());
+    data::write_png_grid(folder_.reals(), dataset_.read(slot_range(0, count)).examples, 8);
+  }
+}
+
+ExitCode Trainer::run() {
+  const StopSignal stop;
+  start_logs();
+  // From here on the data set belongs to the loader's thread.
+  loader_ = std::make_unique<data::BatchLoader>(
+      [this](const std::vector<int64_t>& indices) { return dataset_.read(indices); },
+      data::GlobalSampler(dataset_.size(), {static_cast<uint64_t>(config_.train.seed), true,
+                                            dataset_.block_rows(), config_.data.shuffle_window}),
+      data::LoaderOptions{config_.train.batch_size, comm_.rank(), comm_.size(),
+                          config_.data.prefetch, config_.data.flip,
+                          static_cast<uint64_t>(config_.train.seed)},
+      progress_.step);
+  comm_.set_phase(comm::Phase::train);
+  while (progress_.step < total_steps_ && !stop_asked_) take_step(stop);
+  if (log_) {
+    log_->line(stop_asked_ ? "stopped by a signal at step " + std::to_string(progress_.step) +
+                                 "; the same command goes on from here"
+                           : "done; everything is in " + folder_.root().string());
+  }
+  return stop_asked_ ? ExitCode::requeue : ExitCode::done;
+}
+
+bool Trainer::is_due(int64_t every) const { return every > 0 && progress_.step % every == 0; }
+
+void Trainer::take_step(const StopSignal& stop) {
+  const StepReport report = step_.run(loader_->next(), progress_.step, stop.received() != 0);
+  ++progress_.step;
+  comms_.vitals->step = progress_.step;
+  meter_.add(report);
+  handle_trouble(report);
+  stop_asked_ = report.stop && progress_.step < total_steps_;
+  const bool last = progress_.step == total_steps_;
+  if (is_due(config_.comm.check_every)) check_weights_equal();
+  if (log_) {
+    const double left =
+        static_cast<double>((total_steps_ - progress_.step) * config_.train.batch_size);
+    log_->progress(progress_.step, meter_.images_per_sec(), meter_.mean_loss(),
+                   left / meter_.images_per_sec());
+  }
+  if (is_due(config_.run.tick) || last || stop_asked_) report_tick();
+  if (is_due(config_.checkpoint.every) || last || stop_asked_)
+    meter_.add_maintenance(seconds_of([&] { save(); }));
+  if (held_out_ && (is_due(config_.eval.every) || last))
+    meter_.add_maintenance(seconds_of([&] { evaluate(); }));
+}
+
+void Trainer::handle_trouble(const StepReport& report) {
+  if (!report.skipped) {
+    progress_.skipped_in_a_row = 0;
+    return;
+  }
+  ++progress_.skipped;
+  ++progress_.skipped_in_a_row;
+  const std::string sentence = "step " + std::to_string(progress_.step) + ": " + report.trouble;
+  if (config_.train.on_nonfinite == "halt") {
+    throw NotFiniteError(sentence +
+                         " the weights are those of the step before. Lower train.learning_rate, "
+                         "check the data, or set "
+                         "train.on_nonfinite = skip.");
+  }
+  if (progress_.skipped_in_a_row >= config_.train.max_skipped) {
+    throw NotFiniteError(sentence + " " + std::to_string(progress_.skipped_in_a_row) +
+                         " steps in a row were left out (train.max_skipped). Lower "
+                         "train.learning_rate or check the data.");
+  }
+  if (log_) log_->line(sentence + " step left out on all ranks");
+}
+
+double Trainer::wall_seconds() const {
+  return progress_.total_sec +
+         std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+}
+
+void Trainer::report_tick() {
+  Tick tick = meter_.take();
+  if (!log_) return;
+  tick.step = progress_.step;
+  tick.kimg = static_cast<double>(progress_.step * config_.train.batch_size) / 1000.0;
+  tick.skipped = progress_.skipped;
+  tick.cpu_mem_gb = resident_memory_gb();
+  tick.total_sec = wall_seconds();
+  tick.eta_sec = static_cast<double>((total_steps_ - progress_.step) * config_.train.batch_size) /
+                 tick.images_per_sec;
+  log_->tick(tick);
+}
+
+void Trainer::check_weights_equal() {
+  comm::check_same_on_all_ranks(comm_, {{"weights after step " + std::to_string(progress_.step),
+                                         tensor_digest(parameters_.values())}});
+}
+
+void Trainer::save() {
+  comm_.set_phase(comm::Phase::save);
+  if (comm_.rank() == 0) {
+    save_checkpoint(folder_, config_, {parameters_, optimizer_, ema_},
+                    {progress_.step, progress_.skipped, wall_seconds(), {}});
+    for (size_t i = 0; i < ema_.profiles().size(); ++i) {
+      const std::string label = "ema" + ema_name(ema_.profiles()[i]);
+      save_snapshot(folder_.snapshot(progress_.step, label), config_, dataset_.example_shape(),
+                    parameters_, ema_.averages()[i], {progress_.step, label});
+    }
+  }
+  comm_.barrier("checkpoint saved").wait();
+  comm_.set_phase(comm::Phase::train);
+}
+
+void Trainer::evaluate() {
+  comm_.set_phase(comm::Phase::evaluate);
+  const bool on_all_ranks = config_.eval.ranks == "all";
+  if (on_all_ranks || comm_.rank() == 0) {
+    evaluate_weights("raw-", on_all_ranks);
+    const EmaScope averaged(parameters_.values(), ema_.averages()[0]);
+    evaluate_weights("", on_all_ranks);
+  }
+  comm_.barrier("evaluation").wait();
+  comm_.set_phase(comm::Phase::train);
+}
+
+void Trainer::evaluate_weights(const std::string& weights, bool on_all_ranks) {
+  const auto alone = comm::make_single_communicator();
+  comm::Communicator& comm = on_all_ranks ? comm_ : *alone;
+  const torch::NoGradGuard no_grad;
+  if (config_.eval.samples > 0 && dataset_.example_shape().size() == 3) {
+    diffusion::SamplerOptions sampler;
+    sampler.name = config_.eval.sampler;
+    sampler.steps = config_.eval.sampler_steps;
+    sampler.final = "denoised";
+    const auto samples =
+        generate(model_, dataset_.example_shape(), slot_range(0, config_.eval.samples), sampler, {},
+                 config_.eval.micro_batch, comm);
+    if (log_) data::write_png_grid(folder_.grid(progress_.step, weights), to_pixels(samples.x), 8);
+  }
+  if (!weights.empty()) return;  // the bound is the moving average's
+  const EvaluationReport report =
+      train::evaluate(model_, *held_out_, training_evaluation(config_.eval), comm);
+  if (!log_) return;
+  files::write_file_atomically(folder_.evaluation(progress_.step), to_json(report).dump(2) + "\n");
+  for (const auto& [name, value] : headline(report)) log_->metric(progress_.step, name, value);
+  log_->line("evaluation at step " + std::to_string(progress_.step) + ": " + summary(report));
+}
+
+}  // namespace scorenet::train

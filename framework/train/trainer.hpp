@@ -1,0 +1,76 @@
+// The training run: composes data, model, step, checkpoints, evaluation and logs. The parts explain themselves.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "framework/comm/make_communicator.hpp"
+#include "framework/config/config.hpp"
+#include "framework/core/error.hpp"
+#include "framework/data/batch_loader.hpp"
+#include "framework/data/image_dataset.hpp"
+#include "framework/train/metrics_log.hpp"
+#include "framework/train/run_folder.hpp"
+#include "framework/train/stop_signal.hpp"
+#include "framework/train/tick_meter.hpp"
+#include "framework/train/train_step.hpp"
+
+namespace scorenet::train {
+
+class Trainer {
+ public:
+  /// Opens the data, builds the network, compares all of it over the ranks, and takes up the newest intact checkpoint of
+  /// `outdir`, if there is one. Collective. Throws ConfigError, DataError, CheckpointError, CommError.
+  Trainer(const config::Config& config, const std::filesystem::path& outdir,
+          comm::Communicators& comms, torch::Device device);
+
+  /// What --dry-run prints, and what stands at the head of a log. Rank zero's view.
+  std::string start_block() const;
+
+  /// Trains to the end (done) or until a signal (requeue, state saved). Collective. Throws NotFiniteError.
+  ExitCode run();
+
+ private:
+  struct Progress {
+    int64_t step = 0;     // optimizer steps finished
+    int64_t skipped = 0;  // of them, left out
+    int64_t skipped_in_a_row = 0;
+    double total_sec = 0;  // wall clock before this start
+  };
+
+  void check_same_on_all_ranks();
+  void resume();
+  void start_logs();
+  void take_step(const StopSignal& stop);
+  void handle_trouble(const StepReport& report);
+  void report_tick();
+  void save();
+  void evaluate();
+  void evaluate_weights(const std::string& weights, bool on_all_ranks);
+  void check_weights_equal();
+  bool is_due(int64_t every) const;
+  double wall_seconds() const;
+
+  config::Config config_;
+  RunFolder folder_;
+  comm::Communicators& comms_;
+  comm::Communicator& comm_;  // host memory: control, start, evaluation
+  int64_t total_steps_;
+  data::ImageDataset dataset_;
+  std::unique_ptr<data::ImageDataset> held_out_;  // null: no evaluation
+  ScoreModel model_;
+  FlatParameters parameters_;
+  AdamW optimizer_;
+  EmaSet ema_;
+  reduce::GradientReducer reducer_;
+  TrainStep step_;
+  Progress progress_;
+  bool stop_asked_ = false;
+  std::optional<MetricsLog> log_;  // rank zero
+  std::unique_ptr<data::BatchLoader> loader_;
+  TickMeter meter_;
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace scorenet::train

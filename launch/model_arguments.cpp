@@ -1,0 +1,41 @@
+#include "launch/model_arguments.hpp"
+
+#include "framework/config/parse.hpp"
+#include "framework/config/validate.hpp"
+#include "framework/core/error.hpp"
+#include "framework/train/snapshot.hpp"
+
+namespace scorenet::launch {
+
+void add_model_options(CLI::App* verb, ModelArguments& arguments) {
+  auto* network = verb->add_option("--network", arguments.network,
+                                   "snapshot (.safetensors) of a trained network");
+  auto* config = verb->add_option("--config", arguments.config,
+                                  "config of an analytic model (model.type = gaussian_mixture)");
+  network->excludes(config);
+  config->excludes(network);
+}
+
+LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
+  if (!arguments.network.empty()) {
+    train::LoadedSnapshot snapshot = train::load_snapshot(arguments.network, device);
+    return {std::move(snapshot.model), std::move(snapshot.example_shape)};
+  }
+  if (arguments.config.empty()) {
+    throw ConfigError(
+        "no model: give --network SNAPSHOT.safetensors, or --config FILE.toml for an analytic "
+        "model.");
+  }
+  const config::Config config = config::parse_file(arguments.config);
+  if (config.model.type != "gaussian_mixture") {
+    throw ConfigError(arguments.config + ": model.type = " + config.model.type +
+                      " has no weights in a config file. Give its snapshot with --network.");
+  }
+  config::validate(config, 1);
+  train::ScoreModel model = train::build_model(config, {}, device);
+  model.name = arguments.config;
+  const int64_t dims = model.mixture->dims();
+  return {std::move(model), {dims}};
+}
+
+}  // namespace scorenet::launch

@@ -1,0 +1,26 @@
+// --network SNAPSHOT or --config ANALYTIC.toml: how evaluate and sample name a model.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "framework/train/score_model.hpp"
+
+namespace scorenet::launch {
+
+struct ModelArguments {
+  std::string network;
+  std::string config;
+};
+
+void add_model_options(CLI::App* verb, ModelArguments& arguments);
+
+struct LoadedModel {
+  train::ScoreModel model;
+  std::vector<int64_t> example_shape;
+};
+
+/// Throws ConfigError, DataError or CheckpointError as the file deserves.
+LoadedModel load_model(const ModelArguments& arguments, torch::Device device);
+
+}  // namespace scorenet::launch

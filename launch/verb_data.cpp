@@ -1,0 +1,157 @@
+// scorenet data: make data files, look into them, store them differently. Rank zero works, alone.
+//
+//   scorenet data convert --idx /usr/share/datasets/fashion-mnist --out fashion_mnist.h5
+//   scorenet data convert --npy images.npy --labels labels.npy --test 1000 --out mine.h5
+//   scorenet data info fashion_mnist.h5
+//   scorenet data rechunk fashion_mnist.h5 --out archive.h5 --chunk 512 --gzip 6
+//   scorenet data synthesize --kind swiss-roll --train 3000 --test 3000 --out swiss_roll.h5
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "framework/data/convert.hpp"
+#include "framework/data/describe.hpp"
+#include "launch/verbs.hpp"
+
+namespace scorenet::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What the command line fills in; shared by the options and the action that runs after parsing.
+struct DataArguments {
+  data::ConvertOptions options;
+  fs::path idx, cifar10, folder, npy, labels;
+  bool channels_last = false;
+  fs::path in;
+  std::string kind;
+  std::map<std::string, int64_t> sizes;
+  uint64_t seed = 0;
+};
+using Arguments = std::shared_ptr<DataArguments>;
+
+template <typename Work>
+void set_action(CLI::App* verb, Task& task, Work work) {
+  verb->callback([&task, work] {
+    task.action = [work](comm::Communicators& comms) {
+      if (comms.host->rank() == 0) work();
+      return ExitCode::done;
+    };
+  });
+}
+
+void say_written(const fs::path& path) { std::printf("%s", data::describe_file(path).c_str()); }
+
+void add_output_options(CLI::App* verb, const Arguments& arguments) {
+  auto& options = arguments->options;
+  verb->add_option("--out", options.out, "HDF5 file to write; appears only when complete")
+      ->required();
+  verb->add_flag("--force", options.overwrite, "overwrite --out if it exists");
+  verb->add_option("--chunk", options.storage.chunk_rows,
+                   "samples a chunk; 0: contiguous, the fastest to read")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->capture_default_str();
+  verb->add_option("--gzip", options.storage.gzip_level,
+                   "compression level, 0: none; needs --chunk")
+      ->check(CLI::Range(0, 9))
+      ->capture_default_str();
+}
+
+void convert(DataArguments& arguments) {
+  const auto& options = arguments.options;
+  if (options.test > 0 && (!arguments.idx.empty() || !arguments.cifar10.empty())) {
+    throw ConfigError("--test " + std::to_string(options.test) +
+                      ": this set has a test file of its own. Leave --test out.");
+  }
+  if (!arguments.idx.empty()) data::convert_idx(arguments.idx, options);
+  if (!arguments.cifar10.empty()) data::convert_cifar10(arguments.cifar10, options);
+  if (!arguments.folder.empty()) data::convert_folder(arguments.folder, options);
+  if (!arguments.npy.empty()) {
+    data::convert_npy(arguments.npy, arguments.labels, arguments.channels_last, options);
+  }
+  say_written(options.out);
+}
+
+void add_convert(CLI::App* data_verb, Task& task) {
+  auto* verb =
+      data_verb->add_subcommand("convert", "published data sets, image folders or arrays to HDF5");
+  const auto arguments = std::make_shared<DataArguments>();
+  auto* source = verb->add_option_group("source", "exactly one of these");
+  source->add_option("--idx", arguments->idx,
+                     "folder with the four IDX files of the MNIST family, plain or .gz");
+  source->add_option("--cifar10", arguments->cifar10, "folder with CIFAR-10's binary version");
+  source->add_option("--folder", arguments->folder,
+                     "FOLDER/CLASS/*.png|jpg, or FOLDER/train|validation|test/CLASS/*.png|jpg");
+  auto* npy =
+      source->add_option("--npy", arguments->npy,
+                         "NumPy array: uint8 images, or float32/float64 of any shape (N, ...)");
+  source->require_option(1);
+  verb->add_option("--labels", arguments->labels, "NumPy array of integers (N)")->needs(npy);
+  verb->add_flag("--channels-last", arguments->channels_last, "the array is (N, H, W, C)")
+      ->needs(npy);
+  verb->add_option_function<int64_t>(
+          "--validation", [arguments](int64_t n) { arguments->options.validation = n; },
+          "samples split off the end of the training data [5000 for --idx and --cifar10, else 0]")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option("--test", arguments->options.test, "likewise, for --folder and --npy")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  add_output_options(verb, arguments);
+  set_action(verb, task, [arguments] { convert(*arguments); });
+}
+
+void add_info(CLI::App* data_verb, Task& task) {
+  auto* verb =
+      data_verb->add_subcommand("info", "splits, shapes, types, storage, labels, fingerprint");
+  const auto arguments = std::make_shared<DataArguments>();
+  verb->add_option("file", arguments->in, "HDF5 file")->required();
+  set_action(verb, task, [arguments] { say_written(arguments->in); });
+}
+
+void add_rechunk(CLI::App* data_verb, Task& task) {
+  auto* verb = data_verb->add_subcommand("rechunk", "the same data, stored differently");
+  const auto arguments = std::make_shared<DataArguments>();
+  verb->add_option("file", arguments->in, "HDF5 file to read")->required();
+  add_output_options(verb, arguments);
+  set_action(verb, task, [arguments] {
+    data::rechunk(arguments->in, arguments->options);
+    say_written(arguments->options.out);
+  });
+}
+
+void add_synthesize(CLI::App* data_verb, Task& task) {
+  auto* verb = data_verb->add_subcommand("synthesize", "two-dimensional sets with a known law");
+  const auto arguments = std::make_shared<DataArguments>();
+  verb->add_option("--kind", arguments->kind, "swiss-roll | gaussians25 | gaussian")->required();
+  for (const std::string split : {"train", "validation", "test"}) {
+    verb->add_option_function<int64_t>(
+            "--" + split, [arguments, split](int64_t n) { arguments->sizes[split] = n; },
+            "samples of this split")
+        ->check(CLI::PositiveNumber);
+  }
+  verb->add_option("--seed", arguments->seed, "the set is a function of it")->capture_default_str();
+  add_output_options(verb, arguments);
+  set_action(verb, task, [arguments] {
+    if (arguments->sizes.empty()) {
+      throw ConfigError(
+          "data synthesize: no split asked for. Give --train N, --validation N or --test N.");
+    }
+    data::synthesize(arguments->kind, arguments->sizes, arguments->seed, arguments->options);
+    say_written(arguments->options.out);
+  });
+}
+
+}  // namespace
+
+void add_data_verb(CLI::App& app, Task& task) {
+  auto* verb = app.add_subcommand("data", "make and inspect HDF5 data files");
+  verb->require_subcommand(1);
+  add_convert(verb, task);
+  add_info(verb, task);
+  add_rechunk(verb, task);
+  add_synthesize(verb, task);
+}
+
+}  // namespace scorenet::launch

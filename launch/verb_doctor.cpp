@@ -1,0 +1,94 @@
+// scorenet doctor: what was built, what was found, and whether the ranks can talk.
+//
+//   scorenet doctor
+//   mpirun -n 4 scorenet doctor          a table of all ranks, and one timed all-reduce
+#include <hdf5.h>
+#include <torch/cuda.h>
+#include <torch/version.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <thread>
+
+#include "framework/comm/fingerprint.hpp"
+#include "framework/comm/nccl_communicator.hpp"
+#include "launch/verbs.hpp"
+
+namespace scorenet::launch {
+namespace {
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+void print_build(const comm::Communicators& comms) {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  std::cout << "scorenet    " SCORENET_VERSION "\n"
+            << "LibTorch    " TORCH_VERSION
+            << (torch::cuda::is_available() ? ", CUDA available" : ", CPU only") << "\n"
+            << "MPI         "
+            << (comms.environment ? comms.environment->library() : "not started (one process)")
+            << "\n"
+            << "MPI threads "
+            << (comms.environment && comms.environment->thread_multiple() ? "multiple" : "single")
+            << "\n"
+            << "NCCL        "
+            << (comm::nccl_is_built_in() ? "built in" : "not built in (-DSCORENET_CUDA=ON)") << "\n"
+            << "HDF5        " << major << '.' << minor << '.' << release << "\n"
+            << "cores       " << std::thread::hardware_concurrency() << " on this host\n"
+            << "devices     " << static_cast<int>(torch::cuda::device_count()) << " CUDA\n";
+}
+
+// One line a rank, told by each in turn.
+void print_ranks(comm::Communicator& comm) {
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    char line[512];
+    std::snprintf(line, sizeof line, "rank %d of %d  host %s  local rank %d of %d  pid %d",
+                  comm.rank(), comm.size(), host_name().c_str(), comm.local_rank(),
+                  comm.local_size(), static_cast<int>(getpid()));
+    const std::string text = comm::broadcast_text(comm, line, rank, "rank table");
+    if (comm.rank() == 0) std::cout << text << "\n";
+  }
+}
+
+void time_all_reduce(comm::Communicator& comm) {
+  constexpr int64_t kElements = 1 << 20;
+  std::vector<float> values(kElements, static_cast<float>(comm.rank() + 1));
+  const comm::Buffer buffer{values.data(), kElements, comm::DataType::float32};
+  comm.all_reduce(buffer, comm::ReduceOp::max, "doctor's warm-up").wait();
+  std::fill(values.begin(), values.end(), static_cast<float>(comm.rank() + 1));
+  const auto start = std::chrono::steady_clock::now();
+  comm.all_reduce(buffer, comm::ReduceOp::sum, "doctor's all-reduce").wait();
+  const double ms =
+      1e3 * std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const float expected = static_cast<float>(comm.size() * (comm.size() + 1) / 2);
+  const bool right = values.front() == expected && values.back() == expected;
+  if (!right)
+    throw CommError("doctor: the all-reduce of rank + 1 gave " + std::to_string(values.front()) +
+                    ", expected " + std::to_string(expected) +
+                    ". The MPI library or the network is at fault.");
+  if (comm.rank() == 0)
+    std::printf("all-reduce  4 MiB over %d ranks in %.2f ms, sum right\n", comm.size(), ms);
+}
+
+}  // namespace
+
+void add_doctor_verb(CLI::App& app, Task& task) {
+  CLI::App* verb =
+      app.add_subcommand("doctor", "what was built and found; whether the ranks can talk");
+  verb->callback([&task] {
+    task.action = [](comm::Communicators& comms) {
+      if (comms.host->rank() == 0) print_build(comms);
+      print_ranks(*comms.host);
+      time_all_reduce(*comms.host);
+      return ExitCode::done;
+    };
+  });
+}
+
+}  // namespace scorenet::launch

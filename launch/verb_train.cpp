@@ -1,0 +1,78 @@
+// scorenet train: one experiment into one run folder.
+//
+//   scorenet train configs/fashion_mnist.toml --outdir runs/a                         one process
+//   mpirun -n 4 scorenet train configs/fashion_mnist.toml --outdir runs/a             four on this machine
+//   srun --mpi=pmix scorenet train configs/fashion_mnist.toml --outdir runs/a         under Slurm (launch/train.sbatch)
+// The same command again resumes.
+#include <iostream>
+#include <memory>
+
+#include "framework/config/parse.hpp"
+#include "framework/config/validate.hpp"
+#include "framework/train/trainer.hpp"
+#include "launch/device.hpp"
+#include "launch/verbs.hpp"
+
+namespace scorenet::launch {
+namespace {
+
+struct TrainArguments {
+  std::string config_path;
+  std::string outdir;
+  bool dry_run = false;
+};
+
+comm::CommOptions comm_options(const config::Config& c) {
+  comm::CommOptions o;
+  o.backend = c.comm.backend;
+  o.heartbeat_limit_s = c.comm.heartbeat_limit_s;
+  o.check_collectives = c.comm.check_collectives;
+  o.limits.start = c.comm.start_timeout_s;
+  o.limits.train = c.comm.train_timeout_s;
+  o.limits.save = c.comm.save_timeout_s;
+  // Others wait while rank zero evaluates; a batch begun within the budget may still run past it.
+  o.limits.evaluate = 2 * c.eval.time_budget_s + c.comm.train_timeout_s;
+  return o;
+}
+
+void check_duration(const config::Config& c) {
+  if (config::total_steps(c.train) > 0) return;
+  throw ConfigError(
+      "train.steps and train.duration_kimg are both 0: say how long to train, for example "
+      "--train.steps 1000.");
+}
+
+ExitCode train(const config::Config& config, const TrainArguments& arguments,
+               comm::Communicators& comms) {
+  config::validate(config, comms.host->size());
+  check_duration(config);
+  use_threads(config.run.threads, *comms.host);
+  train::Trainer trainer(config, arguments.outdir, comms, device_for_rank(*comms.host));
+  if (!arguments.dry_run) return trainer.run();
+  if (comms.host->rank() == 0)
+    std::cout << config::to_toml(config) << "\n" << trainer.start_block() << std::endl;
+  return ExitCode::done;
+}
+
+}  // namespace
+
+void add_train_verb(CLI::App& app, Task& task) {
+  const auto arguments = std::make_shared<TrainArguments>();
+  CLI::App* verb = app.add_subcommand("train", "train a network; the same command again resumes");
+  verb->add_option("config", arguments->config_path, "experiment (TOML)")->required();
+  verb->add_option("--outdir", arguments->outdir, "run folder; made if missing")->required();
+  verb->add_flag("-n,--dry-run", arguments->dry_run,
+                 "check everything, print the resolved config and sizes, train nothing");
+  verb->allow_extras();
+  verb->footer(config::help_text);
+  verb->callback([verb, arguments, &task] {
+    config::Config config = config::parse_file(arguments->config_path);
+    config::apply_overrides(config, verb->remaining());
+    task.comm = comm_options(config);
+    task.action = [config, arguments](comm::Communicators& comms) {
+      return train(config, *arguments, comms);
+    };
+  });
+}
+
+}  // namespace scorenet::launch

@@ -1,0 +1,177 @@
+// The NCCL back end without a GPU, over the fake NCCL and CUDA runtime of tests/support/fakes. Ranks are threads whose
+// bootstrap is the simulated communicator.
+#include "framework/comm/nccl_communicator.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+#include "framework/comm/sim_communicator.hpp"
+#include "framework/core/error.hpp"
+#include "tests/support/collectives_spec.hpp"
+#include "tests/support/fakes/fake_gpu.hpp"
+
+namespace scorenet::comm {
+namespace {
+
+using testing::AllOf;
+using testing::Each;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+NcclOptions quick(double limit_s = 10) {
+  NcclOptions options;
+  options.limits = {limit_s, limit_s, limit_s, limit_s};
+  return options;
+}
+
+TEST(NcclCommunicator, DoesWhatEveryCommunicatorMust) {
+  for (const int ranks : {1, 2, 3, 4}) {
+    fake_gpu::reset({.delay_s = 2e-4});
+    EXPECT_THAT(run_simulated(ranks, {},
+                              [](Communicator& bootstrap) {
+                                testing_support::check_collectives(
+                                    *make_nccl_communicator(bootstrap, quick()));
+                              }),
+                Each(IsEmpty()));
+    EXPECT_THAT(fake_gpu::violations(), IsEmpty());
+    EXPECT_EQ(fake_gpu::destroyed(), ranks);
+    EXPECT_EQ(fake_gpu::aborted(), 0);
+  }
+}
+
+TEST(NcclCommunicator, TakesTheBuffersAsTheComputeStreamLeavesThem) {
+  // The kernel that fills the buffer ends 20 ms after all_reduce() was called: its values must be in the sum, and
+  // nothing may be sent before.
+  fake_gpu::reset({});
+  const auto errors = run_simulated(3, {}, [](Communicator& bootstrap) {
+    cudaStream_t compute = nullptr;
+    cudaStreamCreateWithFlags(&compute, 0);
+    {
+      NcclOptions options = quick();
+      options.compute_stream = [&] { return compute; };
+      const auto c = make_nccl_communicator(bootstrap, options);
+      std::vector<float> v(100, -1);
+      fake_gpu::launch(compute, [&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        std::fill(v.begin(), v.end(), float(c->rank()));
+      });
+      auto work =
+          c->all_reduce({v.data(), 100, DataType::float32}, ReduceOp::sum, "gradient bucket 0");
+      EXPECT_FALSE(work.is_done());
+      work.wait();
+      EXPECT_THAT(v, Each(3.0f));  // 0 + 1 + 2
+    }
+    fake_gpu::synchronize(compute);
+    cudaStreamDestroy(compute);
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+  EXPECT_THAT(fake_gpu::violations(), IsEmpty());
+}
+
+TEST(NcclCommunicator, TheFakeSeesABufferThatIsTouchedTooEarly) {
+  // A test of the test tool: the program writes into a bucket that is still under way.
+  fake_gpu::reset({.delay_s = 20e-3});
+  run_simulated(2, {}, [](Communicator& bootstrap) {
+    const auto c = make_nccl_communicator(bootstrap, quick());
+    std::vector<float> v(10, 1);
+    auto work = c->all_reduce({v.data(), 10, DataType::float32}, ReduceOp::sum, "a");
+    for (int i = 0; i < 200 && !work.is_done(); ++i) {
+      v[0] += 1;
+      std::this_thread::sleep_for(std::chrono::microseconds(500));
+    }
+    work.wait();
+  });
+  EXPECT_THAT(fake_gpu::violations(), testing::Contains(HasSubstr("touched before completion")));
+}
+
+TEST(NcclCommunicator, AnAsynchronousErrorNamesTheOperationAndAborts) {
+  fake_gpu::reset({.failing_rank = 1, .failing_call = 2});
+  const auto errors = run_simulated(2, {}, [](Communicator& bootstrap) {
+    const auto c = make_nccl_communicator(bootstrap, quick(0.5));
+    for (int i = 0; i < 4; ++i) c->barrier("step " + std::to_string(i)).wait();
+  });
+  EXPECT_THAT(errors[1], AllOf(HasSubstr("barrier 2 (step 2)"), HasSubstr("rank 1 of 2"),
+                               HasSubstr("unhandled system error"), HasSubstr("NCCL_DEBUG=INFO")));
+  EXPECT_THAT(errors[0], AllOf(HasSubstr("barrier 2 (step 2)"), HasSubstr("not done after")));
+  EXPECT_EQ(fake_gpu::aborted(), 2);
+  EXPECT_EQ(fake_gpu::destroyed(), 0);
+  EXPECT_THAT(fake_gpu::violations(), IsEmpty());
+}
+
+TEST(NcclCommunicator, ALostRankIsAnErrorWithinTheLimitAndNoHang) {
+  fake_gpu::reset({.silent_rank = 2});
+  const auto start = Clock::now();
+  const auto errors = run_simulated(3, {}, [](Communicator& bootstrap) {
+    const auto c = make_nccl_communicator(bootstrap, quick(0.5));
+    c->set_phase(Phase::train);
+    std::vector<float> v(10);
+    c->all_reduce({v.data(), 10, DataType::float32}, ReduceOp::sum, "gradient bucket 3").wait();
+  });
+  EXPECT_LT(seconds_since(start), 5);
+  EXPECT_THAT(errors[0], AllOf(HasSubstr("gradient bucket 3"), HasSubstr("phase train")));
+  EXPECT_EQ(fake_gpu::aborted(), 3);
+}
+
+TEST(NcclCommunicator, CreationThatNeverEndsIsAnError) {
+  fake_gpu::reset({.init_never_ends = true});
+  const auto errors = run_simulated(
+      2, {}, [](Communicator& bootstrap) { make_nccl_communicator(bootstrap, quick(0.3)); });
+  EXPECT_THAT(errors, Each(AllOf(HasSubstr("ncclCommInitRankConfig"),
+                                 HasSubstr("no progress within 0.3"))));
+  EXPECT_EQ(fake_gpu::aborted(), 2);
+}
+
+TEST(NcclCommunicator, AnExceptionOnTheWayOutAbortsInsteadOfFinalising) {
+  // Finalising waits for the peers, who may never come.
+  fake_gpu::reset({});
+  const auto errors = run_simulated(2, {}, [](Communicator& bootstrap) {
+    const auto c = make_nccl_communicator(bootstrap, quick());
+    throw DataError("the disk is gone");
+  });
+  EXPECT_THAT(errors, Each(HasSubstr("the disk is gone")));
+  EXPECT_EQ(fake_gpu::aborted(), 2);
+  EXPECT_EQ(fake_gpu::destroyed(), 0);
+}
+
+TEST(NcclCommunicator, AfterAFailureNothingIsStarted) {
+  fake_gpu::reset({.failing_rank = 0, .failing_call = 0});
+  run_simulated(1, {}, [](Communicator& bootstrap) {
+    const auto c = make_nccl_communicator(bootstrap, quick());
+    EXPECT_THROW(c->barrier("a").wait(), CommError);
+    EXPECT_THROW(c->barrier("b"), CommError);
+  });
+  EXPECT_THAT(fake_gpu::violations(), IsEmpty());
+}
+
+TEST(NcclCommunicator, DevicesAreCheckedBeforeNcclIsAsked) {
+  const auto create = [](Communicator& bootstrap) { make_nccl_communicator(bootstrap, quick()); };
+  fake_gpu::reset({.devices = 2});
+  EXPECT_THAT(run_simulated(3, {}, create),
+              Each(AllOf(HasSubstr("3 ranks"), HasSubstr("2 visible"))));
+  fake_gpu::reset({.devices = 0});
+  EXPECT_THAT(run_simulated(1, {}, create), Each(HasSubstr("no CUDA device")));
+  fake_gpu::reset({.same_device = true});
+  EXPECT_THAT(
+      run_simulated(2, {}, create),
+      Each(AllOf(HasSubstr("ranks 0 and 1 use the same CUDA device"), HasSubstr("0000:00:00.0"))));
+  fake_gpu::reset({.version = 20000});
+  EXPECT_THAT(run_simulated(1, {}, create), Each(AllOf(HasSubstr("20000"), HasSubstr("22809"))));
+}
+
+TEST(NcclCommunicator, EveryOperationIsRecorded) {
+  fake_gpu::reset({});
+  run_simulated(2, {}, [](Communicator& bootstrap) {
+    NcclOptions options = quick();
+    options.recorder = std::make_shared<FlightRecorder>();
+    const auto c = make_nccl_communicator(bootstrap, options);
+    c->barrier("a").wait();
+    ASSERT_EQ(options.recorder->entries().size(), 1u);
+    EXPECT_GT(options.recorder->entries()[0].end_s, 0);
+  });
+}
+
+}  // namespace
+}  // namespace scorenet::comm

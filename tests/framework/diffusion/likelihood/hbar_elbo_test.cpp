@@ -1,0 +1,165 @@
+// ELBO_h and IW-ELBO_h against ode (h = 0), elbo (h = 1) and the Gaussian law of the reverse family.
+#include "framework/diffusion/likelihood/hbar_elbo.hpp"
+
+#include <cmath>
+
+#include "framework/core/random.hpp"
+#include "framework/diffusion/likelihood/elbo.hpp"
+#include "framework/diffusion/likelihood/ode.hpp"
+#include "tests/framework/diffusion/likelihood/affine_reverse.hpp"
+
+namespace scorenet::diffusion {
+namespace {
+
+using namespace test;
+
+std::shared_ptr<const Schedule> simple() {
+  return make_schedule({.name = "vp_ramp", .t_min = 0.01, .t_max = 1});
+}
+
+double stderr_of(const torch::Tensor& values) {
+  return values.std().item<double>() / std::sqrt(static_cast<double>(values.numel()));
+}
+
+TEST(HbarElbo, WithoutNoiseItIsTheOdeValueOfTheSameSteps) {
+  const auto denoiser = turned_problem().denoiser();
+  const auto x = torch::tensor({{0.3, -0.2}, {1.0, 0.5}}, torch::kFloat64);
+  for (const bool exact : {true, false}) {
+    const auto zero =
+        hbar_likelihood(denoiser, *simple(), x, {5, 6},
+                        {.hbars = {0}, .paths = 3, .steps = 40, .exact_trace = exact});
+    const auto ode =
+        ode_likelihood(denoiser, *simple(), x, {5, 6}, {.exact_trace = exact, .steps = 40});
+    expect_close(zero[0].elbo.nats, ode.nats, 1e-12);
+    expect_close(zero[0].importance.nats, ode.nats, 1e-12);
+  }
+  expect_close(
+      hbar_elbo_exact(denoiser, *simple(), x, 0, 40).nats,
+      ode_likelihood(denoiser, *simple(), x, {0, 0}, {.exact_trace = true, .steps = 40}).nats,
+      1e-14);
+}
+
+TEST(HbarElbo, OfAnExactScoreEveryPathHasTheSameWeightUpToOrderTwoInTheStep) {
+  const auto schedule = make_schedule({.name = "vp_constant", .t_min = 0.01, .t_max = 1});
+  const auto mixture = mixture_1d({0.4, 0.6}, {-0.8, 0.7}, {0.1, 0.05});
+  const auto x = torch::full({200, 1}, 0.4, torch::kFloat64);
+  const auto spread = [&](double hbar, int64_t steps) {
+    const auto result =
+        hbar_likelihood(make_mixture_denoiser(mixture), *schedule, x, slot_range(0, 200),
+                        {.hbars = {hbar}, .steps = steps, .exact_trace = true});
+    const auto error = result[0].elbo.nats + mixture->log_density(x, schedule->at(0.01, 200));
+    return error.square().mean().sqrt().item<double>();
+  };
+  for (const double hbar : {0.3, 1.0}) {
+    EXPECT_LT(spread(hbar, 160), 0.02) << hbar;
+    EXPECT_GT(std::log2(spread(hbar, 40) / spread(hbar, 160)), 2 * 1.5) << hbar;
+  }
+}
+
+TEST(HbarElbo, TheDrawnBoundIsTheExactOneOfAnAffineScore) {
+  const auto problem = turned_problem();
+  const auto x = torch::tensor({{0.8, 0.5}}, torch::kFloat64);
+  const auto drawn = hbar_likelihood(problem.denoiser(), *simple(), x.repeat({1500, 1}),
+                                     slot_range(0, 1500), {.hbars = {0.2, 1}, .steps = 60});
+  for (const auto& at : drawn) {
+    const double exact =
+        hbar_elbo_exact(problem.denoiser(), *simple(), x, at.hbar, 100).nats.item<double>();
+    EXPECT_NEAR(at.elbo.nats.mean().item<double>(), exact, 4 * stderr_of(at.elbo.nats) + 2e-3)
+        << at.hbar;
+    EXPECT_EQ(at.elbo.kind, ResultKind::bound);
+    // A bound: at least -log q^h(x).
+    EXPECT_GT(exact, problem.nats(*simple(), x, at.hbar).item<double>());
+  }
+}
+
+TEST(HbarElbo, AtOneItIsTheVariationalBoundAveragedOverTheFirstNoise) {
+  // elbo(x) = E_{z | x}[-ELBO_1(z)] - D log alpha_0 with the flat decoder. -ELBO_1 is quadratic in z here, and the two
+  // points alpha_0 x +- sigma_0 with weights 1/2 integrate quadratics exactly.
+  AffineReverse problem{doubles({0.3}), torch::full({1, 1}, 0.25, torch::kFloat64), {}};
+  problem.errors.score_scale = 1.1;
+  for (const std::string name : {"vp_ramp", "edm"}) {
+    const auto schedule = schedule_named(name);
+    const NoiseLevel clean = schedule->at(schedule->t_min(), 1);
+    const auto x = doubles({0.7}).unsqueeze(1);
+    const auto z = torch::cat({clean.alpha * x + clean.sigma, clean.alpha * x - clean.sigma});
+    const auto path = hbar_elbo_exact(problem.denoiser(), *schedule, z, 1, 200).nats.mean();
+    const auto bound = elbo_exact(problem.denoiser(), *schedule, Decoder::flat, x).nats[0];
+    expect_close(path - clean.alpha.log()[0], bound, 1e-6, name);
+  }
+}
+
+TEST(HbarElbo, TheImportanceWeightedBoundRisesToTheFamilysOwnLikelihood) {
+  const auto problem = turned_problem();
+  const auto x = torch::tensor({{0.8, 0.5}}, torch::kFloat64).repeat({100, 1});
+  const double hbar = 0.5;
+  const double truth = problem.nats(*simple(), x.slice(0, 0, 1), hbar).item<double>();
+  const auto with_paths = [&](int64_t paths) {
+    return hbar_likelihood(problem.denoiser(), *simple(), x, slot_range(0, 100),
+                           {.hbars = {hbar}, .paths = paths, .steps = 40, .exact_trace = true})[0];
+  };
+  const auto one = with_paths(1), many = with_paths(32);
+  EXPECT_TRUE(torch::allclose(one.elbo.nats, one.importance.nats, 1e-12, 1e-12));
+  EXPECT_TRUE((many.importance.nats <= many.elbo.nats).all().item<bool>());  // Jensen, path by path
+  const double gap_one = one.elbo.nats.mean().item<double>() - truth;
+  const double gap_many = many.importance.nats.mean().item<double>() - truth;
+  EXPECT_GT(gap_one, 4 * stderr_of(one.elbo.nats));
+  // The gap falls as var(w) / (2 K): a tenth leaves room for the factor 32.
+  EXPECT_LT(std::abs(gap_many), 0.1 * gap_one + 4 * stderr_of(many.importance.nats));
+}
+
+TEST(HbarElbo, DependsOnItsSlotAloneAndTakesImages) {
+  const auto schedule = simple();
+  const Denoiser shrink = [](const torch::Tensor& x, const NoiseLevel& level) {
+    const auto eps =
+        x.to(torch::kFloat32) * level.sigma.view({-1, 1, 1, 1}).to(torch::kFloat32) * 1.1;
+    return Denoised{eps, eps};
+  };
+  const auto x = 0.1 * torch::arange(18, torch::kFloat32).view({2, 1, 3, 3});
+  const HbarOptions options{.hbars = {0.5}, .paths = 2, .steps = 10};
+  const auto both = hbar_likelihood(shrink, *schedule, x, {3, 8}, options);
+  const auto alone = hbar_likelihood(shrink, *schedule, x.slice(0, 1), {8}, options);
+  expect_close(alone[0].importance.nats[0], both[0].importance.nats[1], 1e-6);
+  // Two paths of 10 steps of 4 evaluations and 11 kicks of 3.
+  EXPECT_EQ(both[0].elbo.nfe[0].item<double>(), 2 * (40 + 33));
+}
+
+TEST(HbarElbo, RejectsWrongOptionsByName) {
+  const auto denoiser = turned_problem().denoiser();
+  const auto x = torch::zeros({1, 2}, torch::kFloat64);
+  const auto call = [&](const HbarOptions& options) {
+    return [&, options] { hbar_likelihood(denoiser, *simple(), x, {0}, options); };
+  };
+  expect_error<ConfigError>(call({.hbars = {}}), "empty");
+  expect_error<ConfigError>(call({.hbars = {0.1, -0.5}}), "-0.5");
+  expect_error<ConfigError>(call({.paths = 0}), "paths = 0");
+  expect_error<ConfigError>(call({.steps = 0}), "steps = 0");
+  const auto bent = make_mixture_denoiser(mixture_1d({0.5, 0.5}, {-1, 1}, {0.1, 0.1}));
+  expect_error<ConfigError>(
+      [&] {
+        hbar_elbo_exact(bent, *simple(), torch::zeros({1, 1}, torch::kFloat64), 1, 10);
+      },
+      "affine");
+}
+
+TEST(BestHbar, IsTheRowOfLeastMeanWithThePairedErrorOfItsGain) {
+  const auto nats =
+      torch::tensor({{1.0, 3.0, 5.0}, {0.0, 2.0, 3.0}, {2.0, 2.0, 2.5}}, torch::kFloat64);
+  const BestHbar best = best_hbar({0, 0.1, 1}, nats);
+  EXPECT_EQ(best.hbar, 0.1);
+  EXPECT_NEAR(best.nats_mean, 5.0 / 3, 1e-12);
+  // Differences 1, 1, 2: mean 4/3, deviation sqrt(1/3), standard error 1/3.
+  EXPECT_NEAR(best.gain, 4.0 / 3, 1e-12);
+  EXPECT_NEAR(best.gain_stderr, 1.0 / 3, 1e-12);
+}
+
+TEST(BestHbar, LeavesOutForAllWhatFailedForOneAndRejectsWhatDoesNotFit) {
+  auto nats = torch::tensor({{1.0, 3.0}, {2.0, 0.0}}, torch::kFloat64);
+  nats[1][1] = std::nan("");
+  EXPECT_EQ(best_hbar({0, 1}, nats).hbar, 0);
+  expect_error<ConfigError>([&] { best_hbar({0, 0.5, 1}, nats); }, "3 values");
+  nats.fill_(std::nan(""));
+  expect_error<ConfigError>([&] { best_hbar({0, 1}, nats); }, "no example of 2");
+}
+
+}  // namespace
+}  // namespace scorenet::diffusion

@@ -1,0 +1,31 @@
+// EXPECT_ERROR(statement, DataError, "images.h5", "(3, 4)"): the type, and that the sentence names each of these.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "framework/core/error.hpp"
+
+namespace scorenet::test {
+
+template <typename ErrorType, typename Statement>
+void expect_error(const Statement& statement, const std::vector<std::string>& named,
+                  const char* file, int line) {
+  const testing::ScopedTrace trace(file, line, "EXPECT_ERROR");
+  try {
+    statement();
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const ErrorType& error) {
+    for (const auto& text : named) EXPECT_THAT(error.what(), testing::HasSubstr(text));
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << "another type was thrown: " << error.what();
+  }
+}
+
+}  // namespace scorenet::test
+
+#define EXPECT_ERROR(statement, ErrorType, ...) \
+  scorenet::test::expect_error<ErrorType>([&] { statement; }, {__VA_ARGS__}, __FILE__, __LINE__)

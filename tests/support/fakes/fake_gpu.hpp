@@ -1,0 +1,42 @@
+// A fake CUDA runtime and a fake NCCL on host memory: ranks are threads of one process, streams are worker threads.
+//
+// It enforces what real NCCL answers with a hang or wrong numbers, and notes each breach in violations(): the same
+// sequence of operations on all ranks, buffers untouched between start and completion, no use after abort or destroy,
+// one rank a device, an event recorded before it is waited for. Everything is delivered late on purpose, so that a
+// missing wait shows. A test tool: never shipped, never benchmarked.
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <nccl.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace fake_gpu {
+
+/// How the world behaves; set before the ranks start.
+struct Behaviour {
+  int devices = 8;
+  int version = NCCL_VERSION_CODE;
+  bool same_device = false;  // all ranks report one PCI bus id, as two processes on one GPU do
+  double delay_s = 1e-3;     // of each task of a stream, on average
+  int failing_rank = -1;     // this rank's operation `failing_call` ends in ncclSystemError
+  int failing_call = 0;
+  int silent_rank = -1;          // this rank's stream never reaches its NCCL operations
+  bool init_never_ends = false;  // ncclCommInitRankConfig stays ncclInProgress
+};
+
+void reset(const Behaviour& behaviour);
+/// The rules broken since reset().
+std::vector<std::string> violations();
+/// How many communicators were destroyed and aborted since reset().
+int destroyed();
+int aborted();
+
+/// A kernel: `work` runs on the stream after all that was queued before.
+void launch(cudaStream_t stream, std::function<void()> work);
+/// Waits until the stream is empty.
+void synchronize(cudaStream_t stream);
+
+}  // namespace fake_gpu
