@@ -1,4 +1,5 @@
 # Shared by the scripts of this folder: one voice, one pinned LibTorch, one way to run as root. Source it, do not run it.
+# shellcheck shell=bash disable=SC2034,SC2154
 torch_version=2.13.0
 
 say() { echo "[$(basename "$0")] $*"; }

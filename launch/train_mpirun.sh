@@ -7,8 +7,8 @@
 # --config FILE    the experiment                     --outdir DIR     the run folder; the same again resumes
 # -- KEYS          passed on: --train.steps 1000 ...
 #
-# A job manager that ends the job with SIGTERM gives mpirun's ranks one second: too short to save. So TERM and USR1 here
-# become USR1 for mpirun, which passes it to all ranks; they finish the step, save, and exit with 75.
+# A job manager that ends the job with SIGTERM gives mpirun's ranks one second: too short to save. So TERM, USR1, HUP and INT
+# (Ctrl-C) here become USR1 for mpirun, which passes it to all ranks; they finish the step, save, and exit with 75.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 source "$root/launch/common.sh"
@@ -34,9 +34,10 @@ scorenet=${SCORENET:-$root/build/bin/scorenet}
 allow_root_mpi
 oversubscribe=()
 [ ${#hostfile[@]} -gt 0 ] || [ "$ranks" -le "$(nproc)" ] || oversubscribe=(--oversubscribe)
-mpirun -n "$ranks" "${hostfile[@]}" "${oversubscribe[@]}" "$scorenet" train "$config" --outdir "$outdir" "$@" &
+# In a session of its own: Ctrl-C in a terminal reaches a whole process group, and mpirun would end its ranks unsaved.
+setsid mpirun -n "$ranks" "${hostfile[@]}" "${oversubscribe[@]}" "$scorenet" train "$config" --outdir "$outdir" "$@" &
 job=$!
-trap 'kill -USR1 $job 2>/dev/null' TERM USR1 INT
+trap 'kill -USR1 $job 2>/dev/null' TERM USR1 HUP INT
 status=0
 while :; do # a trapped signal ends wait early: wait again until the job itself is gone
   status=0; wait $job || status=$?

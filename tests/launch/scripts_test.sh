@@ -27,18 +27,23 @@ echo "localhost slots=4" >hosts
 check "four ranks of a hostfile train" exits 0 "$script" --ranks 4 --hostfile hosts --config tiny.toml --outdir four -- --train.steps 10
 check "of four ranks" grep -q '^ranks *4 ' four/log.txt
 
+gone() { ! kill -0 "$1" 2>/dev/null; }
 stopped_by() { # SIGNAL RANKS: exit 75, a checkpoint, and no rank left
   local code=0 job
+  set -m # a process group of its own, as in a terminal
   "$script" --ranks "$2" --config endless.toml --outdir "$1" >"$1.log" 2>&1 &
+  set +m
   job=$!
   wait_until 60 [ -s "$1/stats.jsonl" ] || { cat "$1.log"; return 1; }
-  kill "-$1" "$job"
+  if [ "$1" = INT ]; then kill -INT "-$job"; else kill "-$1" "$job"; fi # Ctrl-C goes to the whole group
+  wait_until 60 gone "$job" || { echo "still there 60 s after $1"; tail -n 20 "$1.log"; return 1; }
   wait "$job" || code=$?
   [ "$code" = 75 ] && [ -s "$1/checkpoints/latest" ] && ! pgrep -f "train endless.toml --outdir $1" && return
   echo "exit code $code"; tail -n 20 "$1.log"; return 1
 }
 check "USR1 saves and exits with 75" stopped_by USR1 2
 check "TERM does the same" stopped_by TERM 4
+check "Ctrl-C does the same" stopped_by INT 2
 check "and the same command resumes" exits 0 "$script" --ranks 2 --config endless.toml --outdir USR1 -- \
   --train.steps $((10#$(cat USR1/checkpoints/latest) + 5))
 check "from the saved step" grep -q 'resumed at step' out
