@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 
 #include "framework/core/error.hpp"
 #include "framework/data/transform.hpp"
@@ -27,6 +28,12 @@ torch::Tensor model_input(const torch::Tensor& examples, const ScoreModel& model
   const auto x =
       examples.scalar_type() == torch::kUInt8 ? data::scale_to_unit_range(examples) : examples;
   return x.to(model.device, model.is_analytic() ? torch::kFloat64 : torch::kFloat32);
+}
+
+data::Batch read_one_at_a_time(data::ImageDataset& dataset, const std::vector<int64_t>& slots,
+                               std::mutex& mutex) {
+  const std::lock_guard lock(mutex);
+  return dataset.read(slots);
 }
 
 // One row an example: nats, the terms, nfe, kind, and 1 for "computed" (a time budget may leave rows out).
@@ -71,12 +78,13 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric, cons
                              data::ImageDataset& dataset, int64_t n,
                              const EvaluationOptions& options, comm::Communicator& comm) {
   const auto start = Clock::now();
+  std::mutex reading;
   const auto width = static_cast<int64_t>(metric.terms.size()) + 4;
   const auto compute = [&](int64_t first, int64_t count) {
     if (seconds_since(start) > options.time_budget_s)
       return torch::zeros({count, metric.results(), width}, torch::kFloat64);
     const auto slots = slot_range(first, count);
-    const data::Batch batch = dataset.read(slots);
+    const data::Batch batch = read_one_at_a_time(dataset, slots, reading);
     const bool conditional = !model.is_analytic() && model.config.model.num_classes > 0;
     const auto denoiser = denoiser_for(model, conditional ? batch.labels : torch::Tensor());
     std::vector<torch::Tensor> rows;

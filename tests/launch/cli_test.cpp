@@ -247,7 +247,7 @@ TEST(Help, EveryVerbExplainsItselfAndTrainListsAllKeysWithRanges) {
   }
   EXPECT_THAT(
       run("SCORENET train --help").out,
-      AllOf(HasSubstr("--train.learning_rate"), HasSubstr("a number > 0"), HasSubstr("[0.0002]")));
+      AllOf(HasSubstr("--train.learning_rate"), HasSubstr("a number > 0"), HasSubstr("[2e-04]")));
 }
 
 TEST(Doctor, SaysWhatWasFound) {
