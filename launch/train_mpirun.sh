@@ -13,7 +13,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 source "$root/launch/common.sh"
 
-ranks=2 config= outdir= hostfile=()
+ranks=2 config='' outdir='' hostfile=()
 while [ $# -gt 0 ]; do
   case "$1" in --ranks | --config | --outdir | --hostfile) [ $# -ge 2 ] || die 2 "$1: needs a value; see --help" ;; esac
   case "$1" in
@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 [[ "$ranks" =~ ^[1-9][0-9]*$ ]] || die 2 "--ranks $ranks: expected a whole number above zero"
-[ -n "$config" ] && [ -n "$outdir" ] || die 2 "needs --config FILE and --outdir DIR; see --help"
+[[ -n "$config" && -n "$outdir" ]] || die 2 "needs --config FILE and --outdir DIR; see --help"
 scorenet=${SCORENET:-$root/build/bin/scorenet}
 [ -x "$scorenet" ] || die 2 "$scorenet: not built. Run ./launch/quickstart, or ./launch/setup and cmake --build build"
 
@@ -37,10 +37,8 @@ oversubscribe=()
 # In a session of its own: Ctrl-C in a terminal reaches a whole process group, and mpirun would end its ranks unsaved.
 setsid mpirun -n "$ranks" "${hostfile[@]}" "${oversubscribe[@]}" "$scorenet" train "$config" --outdir "$outdir" "$@" &
 job=$!
-trap 'kill -USR1 $job 2>/dev/null' TERM USR1 HUP INT
+trap 'kill -USR1 $job 2>/dev/null || :' TERM USR1 HUP INT
+while kill -0 $job 2>/dev/null; do wait $job || :; done # a trapped signal ends wait early
 status=0
-while :; do # a trapped signal ends wait early: wait again until the job itself is gone
-  status=0; wait $job || status=$?
-  kill -0 $job 2>/dev/null || break
-done
+wait $job || status=$?
 exit $status

@@ -2,6 +2,7 @@
 # launch/train_mpirun.sh and launch/setup, as a user calls them.
 #
 #   scripts_test.sh PROGRAM      exit 0 if all hold, 1 if not
+# shellcheck disable=SC2317,SC2016 # functions called through check and wait_until
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 export SCORENET=${1:?usage: scripts_test.sh PROGRAM} OMP_NUM_THREADS=1

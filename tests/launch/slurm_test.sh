@@ -2,6 +2,7 @@
 # launch/train.sbatch and launch/evaluate.sbatch on a real Slurm of two nodes (tests/support/slurm_cluster.sh).
 #
 #   slurm_test.sh PROGRAM      exit 0 if all hold, 1 if not, 77 (skipped) without root or where Slurm cannot be had
+# shellcheck disable=SC2317,SC2016 # functions called through check and wait_until
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 export SCORENET=${1:?usage: slurm_test.sh PROGRAM}

@@ -1,4 +1,5 @@
 # A real Slurm of two nodes on this machine, for tests; as root, without systemd and cgroups. Source it, do not run it.
+# shellcheck shell=bash
 #
 #   slurm_install          Debian packages, where they are missing; fails if they cannot be had
 #   slurm_start FOLDER     munged, slurmctld and two slurmd, all files in FOLDER; exports SLURM_CONF

@@ -1,4 +1,5 @@
 # A run of seconds for the tests of the launch scripts, and how such a test reports. Source it, do not run it.
+# shellcheck shell=bash
 #
 #   tiny_run FOLDER     writes FOLDER/data.h5 (points of the plane) and FOLDER/tiny.toml (a small mlp); reads $SCORENET
 #   check NAME CMD...   "ok NAME" if the command succeeds, else "FAILED NAME"; $failures counts
