@@ -1,6 +1,7 @@
 // The CPU fast path against the ATen blocks it stands for.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/autograd.h>
 #include <torch/nn/functional.h>
 
 #include "framework/core/error.hpp"
