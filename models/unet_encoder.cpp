@@ -39,6 +39,10 @@ void check_options(const UNetOptions& o) {
   }
 }
 
+// Measured on one Zen 4 core, time of ATen's step / the fast path's: 1.03 (fp32) and 1.06 (bf16) with 32 and 64 channels, 0.96 and
+// 0.90 with 128 and 256, where ATen's own kernels block the channels better.
+constexpr int64_t kWidestFastChannels = 64;
+
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 }  // namespace
@@ -179,9 +183,9 @@ BlockContext UNetEncoder::context(const NetworkInput& input) {
 
 bool UNetEncoder::takes_fast_path(const NetworkInput& input) const {
   const bool drops = options_.dropout > 0 && input.dropout != nullptr;
-  const bool wide = std::all_of(options_.channels.begin(), options_.channels.end(),
-                                [](int64_t c) { return c % 16 == 0; });
-  return options_.kernels == "auto" && wide && !drops && !input.x.requires_grad() &&
+  const bool fits = std::all_of(options_.channels.begin(), options_.channels.end(),
+                                [](int64_t c) { return c % 16 == 0 && c <= kWidestFastChannels; });
+  return options_.kernels == "auto" && fits && !drops && !input.x.requires_grad() &&
          input.x.is_cpu() && input.x.scalar_type() == torch::kFloat32 &&
          conv_in_->weight.scalar_type() == torch::kFloat32 &&
          kernels::fast_path_available(active_compute_dtype());

@@ -1,8 +1,7 @@
 // The CPU fast path against the ATen blocks it stands for.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/autograd.h>
-#include <torch/nn/functional.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "framework/core/error.hpp"
 #include "models/autocast.hpp"
