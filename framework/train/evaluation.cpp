@@ -8,6 +8,7 @@
 #include "framework/data/transform.hpp"
 #include "framework/train/batches_over_ranks.hpp"
 #include "framework/train/metric_table.hpp"
+#include "framework/train/sample_metrics.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -130,8 +131,9 @@ EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
   check_options(options);
   const bool discrete = dataset.kind() == data::DataKind::discrete;
   const MetricRequest request{model, discrete, decoder_for(options.decoder, discrete), options};
-  std::vector<Metric> metrics;  // all of them first: a wrong one is told before hours of work
-  for (const auto& name : options.metrics) metrics.push_back(find_metric(name, request));
+  std::vector<std::pair<std::string, Metric>> metrics;  // all first: a wrong one costs no hours
+  for (const auto& name : options.metrics)
+    if (!is_sample_metric(name)) metrics.emplace_back(name, find_metric(name, request));
   EvaluationReport report;
   report.network = model.name;
   report.data = dataset.path();
@@ -140,10 +142,14 @@ EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
   report.seed = options.seed;
   report.world_size = comm.size();
   report.discrete = discrete;
-  const int64_t n = options.n > 0 ? std::min(options.n, dataset.size()) : dataset.size();
-  for (size_t i = 0; i < metrics.size(); ++i) {
+  report.n = options.n > 0 ? std::min(options.n, dataset.size()) : dataset.size();
+  for (const auto& [name, metric] : metrics)
     report.metrics.push_back(
-        evaluate_metric(options.metrics[i], metrics[i], model, dataset, n, options, comm));
+        evaluate_metric(name, metric, model, dataset, report.n, options, comm));
+  for (const auto& name : options.metrics) {
+    if (is_sample_metric(name))
+      report.sample_metrics.push_back(
+          evaluate_sample_metric(name, model, dataset, report.n, options, comm));
   }
   return report;
 }

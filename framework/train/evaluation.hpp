@@ -1,4 +1,5 @@
-// Likelihoods of a data set under a model: one function for the trainer, the evaluate verb and tests.
+// Likelihoods of a data set under a model, and comparisons of its samples with the data: one function for the trainer, the
+// evaluate verb and tests.
 //
 // Each metric computes -log p of a batch of examples; this file deals batches to the ranks, brings the examples together
 // and averages once, so the numbers are the same for any rank count. No collective runs while examples are computed.
@@ -11,6 +12,7 @@
 #include "framework/comm/communicator.hpp"
 #include "framework/config/config.hpp"
 #include "framework/data/image_dataset.hpp"
+#include "framework/diffusion/sampler/sampler.hpp"
 #include "framework/train/evaluation_report.hpp"
 #include "framework/train/score_model.hpp"
 
@@ -37,6 +39,7 @@ struct EvaluationOptions {
   double atol = 0;
   std::string dequantise = "auto";  // densities of uint8 data: uniform (auto) or truncated-normal
   int64_t dequantise_samples = 1;   // draws an example, joined by importance weights
+  diffusion::SamplerOptions sampler = {};  // of metrics that compare samples
 };
 
 /// Collective over `comm`. Throws ConfigError for an unknown metric (listing the known) or one that cannot be computed

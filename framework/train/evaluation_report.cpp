@@ -100,6 +100,27 @@ Json metric_json(const MetricReport& metric, const EvaluationReport& report) {
   return entry;
 }
 
+Json sample_metric_json(const SampleMetricReport& metric) {
+  Json entry;
+  entry["kind"] = diffusion::name_of(diffusion::ResultKind::estimate);
+  entry["n"] = metric.n;
+  entry["nats_mean"] = nullptr;
+  entry["nats_stderr"] = nullptr;
+  entry["bits_per_dim"] = nullptr;
+  for (const auto& [name, value] : metric.values) entry[name] = value;
+  entry["sampler"] = metric.sampler;
+  entry["nfe"] = metric.nfe;
+  entry["seconds"] = metric.seconds;
+  return entry;
+}
+
+std::string sample_metric_line(const SampleMetricReport& metric) {
+  std::string text = metric.name + " (";
+  for (const auto& [name, value] : metric.values) text += name + " " + number("%.5f", value) + ", ";
+  return text + metric.sampler + "; n " + std::to_string(metric.n) + ", nfe " +
+         number("%.1f", metric.nfe) + ", " + number("%.1f", metric.seconds) + " s)";
+}
+
 std::string line_of(const MetricReport& metric, const MetricResult& result,
                     const EvaluationReport& report) {
   const double scale = report.discrete ? diffusion::bits_per_dim(1.0, report.dims) : 1.0;
@@ -142,11 +163,13 @@ nlohmann::ordered_json to_json(const EvaluationReport& report) {
   Json metrics = Json::object();
   for (const MetricReport& metric : report.metrics)
     metrics[metric.name] = metric_json(metric, report);
+  for (const SampleMetricReport& metric : report.sample_metrics)
+    metrics[metric.name] = sample_metric_json(metric);
   Json out;
   out["network"] = report.network;
   out["data"] = report.data;
   out["split"] = report.split;
-  out["n"] = report.metrics.empty() ? 0 : report.metrics[0].results[0].nats.numel();
+  out["n"] = report.metrics.empty() ? report.n : report.metrics[0].results[0].nats.numel();
   out["dims"] = report.dims;
   out["seed"] = report.seed;
   out["world_size"] = report.world_size;
@@ -161,6 +184,7 @@ std::string summary(const EvaluationReport& report) {
     for (const MetricResult& result : metric.results) add(line_of(metric, result, report));
     if (metric.best) add(best_line(metric));
   }
+  for (const SampleMetricReport& metric : report.sample_metrics) add(sample_metric_line(metric));
   return text;
 }
 
@@ -172,6 +196,8 @@ std::vector<std::pair<std::string, double>> headline(const EvaluationReport& rep
     if (report.discrete)
       out.emplace_back(metric.name + "_bits_per_dim", diffusion::bits_per_dim(nats, report.dims));
   }
+  for (const SampleMetricReport& metric : report.sample_metrics)
+    out.insert(out.end(), metric.values.begin(), metric.values.end());
   return out;
 }
 

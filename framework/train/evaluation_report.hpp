@@ -45,13 +45,25 @@ struct MetricReport {
   double seconds = 0;                       // wall clock
 };
 
+/// A comparison of samples with data.
+struct SampleMetricReport {
+  std::string name;
+  int64_t n = 0;                                       // examples, and as many samples
+  std::vector<std::pair<std::string, double>> values;  // in the data's units
+  std::string sampler;
+  double nfe = 0;  // denoiser evaluations a sample, mean
+  double seconds = 0;
+};
+
 struct EvaluationReport {
   std::string network, data, split;
   int64_t dims = 0;
   uint64_t seed = 0;
   int world_size = 1;
+  int64_t n = 0;          // examples asked for
   bool discrete = false;  // bits per dimension have a meaning
   std::vector<MetricReport> metrics;
+  std::vector<SampleMetricReport> sample_metrics;
 };
 
 /// The contract's report. Numbers at the top of a metric over h are those of its first h.
@@ -65,7 +77,7 @@ std::string summary(const EvaluationReport& report);
 std::vector<std::pair<std::string, double>> headline(const EvaluationReport& report);
 
 /// HDF5, float64, in the order of the data set: /NAME (n); with separate terms /NAME_TERM (n) each instead; over h /NAME
-/// (h, n) and its values /NAME_hbars (h). Throws DataError.
+/// (h, n) and its values /NAME_hbars (h). Comparisons of samples have no such values. Throws DataError.
 void write_per_example(const std::string& path, const EvaluationReport& report);
 
 }  // namespace scorenet::train

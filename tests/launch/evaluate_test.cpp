@@ -98,7 +98,7 @@ TEST_P(OnEverySchedule, ExactValuesOfGaussianDataAreTheClosedForms) {
   const auto laws = first_laws(1 + index() % 3);
   const auto x = points_of(laws, 5);
   const Case c(GetParam(), x, laws);
-  c.evaluate("--exact --metrics elbo,mcallester,immse,ode,wkb,hbar-elbo --hbar 0,1");
+  c.evaluate("--exact --metrics elbo,mcallester,immse,ode,wkb");
 
   expect_equal(c.values("elbo"),
                over_coordinates(x, laws, [&](double v, auto& l) { return elbo_nats(v, l, ends); }),
@@ -113,20 +113,14 @@ TEST_P(OnEverySchedule, ExactValuesOfGaussianDataAreTheClosedForms) {
                                   return normal_nats(v, {l.mean, l.variance});
                                 }),
                1e-6, "mcallester");
-  const auto nats_at = [&](double h) {
-    return over_coordinates(x, laws,
-                            [&](double v, auto& l) { return reverse_nats(v, l, ends, h, 1); });
-  };
-  expect_equal(c.values("ode"), nats_at(0), 1e-6, "ode");
-  expect_equal(c.values("wkb_nll0"), nats_at(0), 1e-6, "wkb nll0");
+  const auto law_nats =
+      over_coordinates(x, laws, [&](double v, auto& l) { return reverse_nats(v, l, ends, 0, 1); });
+  expect_equal(c.values("ode"), law_nats, 1e-6, "ode");
+  expect_equal(c.values("wkb_nll0"), law_nats, 1e-6, "wkb nll0");
   expect_equal(
       c.values("wkb_nll1"),
       over_coordinates(x, laws, [&](double v, auto& l) { return reverse_slope(v, l, ends, 1); }),
       1e-5, "wkb nll1");
-  const auto bounds = c.values("hbar-elbo");
-  EXPECT_EQ(bounds.size(0), 2);
-  expect_equal(bounds[0], nats_at(0), 1e-6, "hbar-elbo at 0 is ode");
-  EXPECT_TRUE((bounds[1] >= nats_at(1) - 1e-6).all().item<bool>()) << "a bound on -log q^1";
   EXPECT_EQ(c.metric("elbo")["kind"], "bound");
   EXPECT_EQ(c.metric("mcallester")["kind"], "exact");
   EXPECT_EQ(c.metric("ode")["kind"], "exact");
@@ -172,8 +166,8 @@ TEST_P(OnEverySchedule, AWronglyScaledScoreHasTheLawThatItsReverseFamilyHas) {
 }
 
 // hbar_elbo.hpp: with z ~ q(z | x) at t_min, E[-ELBO_1(z)] - D log alpha_0 is the bound with the flat decoder. For Gaussian
-// data -ELBO_1 is quadratic in z, so the mean over alpha_0 x +- sigma_0 sqrt(D) e_i is that expectation.
-TEST_P(OnEverySchedule, HbarElboAtOneIsTheElboOfTheStateAtTMin) {
+// data -ELBO_1 is quadratic in z, so the mean over alpha_0 x +- sigma_0 sqrt(D) e_i is that expectation. 120 Runge-Kutta steps.
+TEST_P(OnEverySchedule, HbarElboIsOdeAtZeroAndTheElboOfTheStateAtOne) {
   const auto laws = first_laws(2);
   const auto x = points_of(laws, 3);
   std::vector<torch::Tensor> states;
@@ -185,11 +179,12 @@ TEST_P(OnEverySchedule, HbarElboAtOneIsTheElboOfTheStateAtTMin) {
     }
   }
   const Case c(GetParam(), torch::cat(states), laws);
-  c.evaluate("--exact --metrics hbar-elbo --hbar 1");
-  const auto mean = c.values("hbar-elbo").view({4, 3}).mean(0) - 2 * std::log(ends.alpha0);
+  c.evaluate("--exact --metrics hbar-elbo,ode --hbar 0,1 --steps 120");
+  expect_equal(c.values("hbar-elbo")[0], c.values("ode"), 1e-10, "hbar-elbo at 0 is ode");
+  const auto mean = c.values("hbar-elbo")[1].view({4, 3}).mean(0) - 2 * std::log(ends.alpha0);
   expect_equal(mean,
                over_coordinates(x, laws, [&](double v, auto& l) { return elbo_nats(v, l, ends); }),
-               1e-6, "elbo of the state");
+               1e-4, "elbo of the state");
 }
 
 INSTANTIATE_TEST_SUITE_P(Schedules, OnEverySchedule, testing::ValuesIn(kSchedules),
@@ -204,7 +199,7 @@ TEST(Evaluate, AScoreWithAllErrorTermsHasTheLawOfItsMomentEquations) {
                problem.covariance.unsqueeze(0),
                "score_scale = 1.05\nscore_linear = [0.05, 0.2, -0.2, -0.1]\nscore_offset = [0.1, "
                "-0.05]");
-  c.evaluate("--exact --metrics ode,wkb,mcallester,hbar-elbo --hbar 0.5");
+  c.evaluate("--exact --metrics ode,wkb,mcallester,hbar-elbo --hbar 0.5 --steps 150");
   expect_equal(c.values("ode"), problem.nats(*schedule, x, 0), 1e-5, "ode");
   expect_equal(c.values("wkb_nll1"), problem.slope_at_zero(*schedule, x), 1e-4, "nll1");
   EXPECT_TRUE((c.values("hbar-elbo")[0] >= problem.nats(*schedule, x, 0.5)).all().item<bool>());
@@ -269,9 +264,9 @@ TEST_F(OfAMixture, OptionsThatDoNotGoTogetherAreNamed) {
 
 // Every path estimate is a function of seed and example; batches are the same whoever computes them.
 TEST_F(OfAMixture, NumbersAreBitwiseTheSameOnOneTwoAndThreeRanks) {
-  write_points(c.file("points.h5"), x.repeat({3, 1}).slice(0, 0, 11));
+  write_points(c.file("points.h5"), x.repeat({2, 1}).slice(0, 0, 5));
   const std::string options =
-      "--metrics elbo,ode,mcallester,immse,wkb,hbar-elbo,hbar-iw --batch 2 --hbar 0,0.3 --steps 20 "
+      "--metrics elbo,ode,mcallester,immse,wkb,hbar-elbo,hbar-iw --batch 2 --hbar 0,0.3 --steps 8 "
       "--paths 2";
   const std::vector<std::string> names = {"elbo",     "ode",      "mcallester", "immse",
                                           "wkb_nll0", "wkb_nll1", "hbar-elbo",  "hbar-iw"};
@@ -293,7 +288,8 @@ TEST(Evaluate, MorePathsTightenTheBoundTowardsTheLawAtThatHbar) {
   const auto x = points_of(laws, 100);
   const Case c("vdm_linear", x, laws, "score_scale = 1.1");
   const Ends ends = ends_of(*schedule_named("vdm_linear"));
-  c.evaluate("--metrics hbar-elbo,hbar-iw --hbar 0,0.5 --paths 16 --exact-trace --best-hbar");
+  c.evaluate(
+      "--metrics hbar-elbo,hbar-iw --hbar 0,0.5 --paths 8 --steps 60 --exact-trace --best-hbar");
   const auto exact = over_coordinates(
       x, laws, [&](double v, auto& l) { return reverse_nats(v, l, ends, 0.5, 1.1); });
   const auto importance = c.values("hbar-iw")[1], bound = c.values("hbar-elbo")[1];
@@ -324,7 +320,7 @@ TEST(Evaluate, WkbWithProbesIsUnbiasedAndReportsItsSpread) {
   const auto x = points_of(laws, 200);
   const Case c("vdm_linear", x, laws, "score_scale = 1.1");
   const Ends ends = ends_of(*schedule_named("vdm_linear"));
-  c.evaluate("--metrics wkb --batch 200");
+  c.evaluate("--metrics wkb --batch 200 --probes 2");
   const auto slopes = c.values("wkb_nll1");
   expect_unbiased(
       slopes,
@@ -384,18 +380,13 @@ class OfLevels : public testing::Test {
   }
 };
 
-// The importance-weighted value tends to -log P; with 200 draws of relative spread about 1 it is 0.07 away. A missing -log K
-// would be 5.3 nats, a second offset of log 128 a pixel 9.7.
+// The importance-weighted value tends to -log P; with 50 draws of relative spread about 1 its error is 0.14. A missing -log K
+// would be 3.9 nats, a second offset of log 128 a pixel 9.7.
 TEST_F(OfLevels, BothDequantisationsTendToTheProbabilityOfTheBin) {
   for (const char* how : {"uniform", "truncated-normal"}) {
-    c.evaluate(
-        "--exact --metrics ode,hbar-elbo,wkb --hbar 0 --steps 150 --dequantise-samples 200 "
-        "--dequantise " +
-        std::string(how));
-    for (const char* name : {"ode", "wkb_nll0"})
-      EXPECT_LT((c.values(name) - probability_nats()).abs().max().item<double>(), 0.4)
-          << how << " " << name;
-    EXPECT_LT((c.values("hbar-elbo")[0] - c.values("ode")).abs().max().item<double>(), 1e-3);
+    c.evaluate("--exact --metrics ode --steps 40 --dequantise-samples 50 --dequantise " +
+               std::string(how));
+    EXPECT_LT((c.values("ode") - probability_nats()).abs().max().item<double>(), 0.6) << how;
     const auto m = c.metric("ode");
     EXPECT_EQ(m["kind"], "bound");
     EXPECT_NEAR(m["bits_per_dim"].get<double>(), m["nats_mean"].get<double>() / (2 * std::log(2.0)),
@@ -404,6 +395,13 @@ TEST_F(OfLevels, BothDequantisationsTendToTheProbabilityOfTheBin) {
                     m["terms"]["dequantisation"].get<double>(),
                 m["nats_mean"].get<double>(), 1e-9);
   }
+}
+
+// All three read -log p of the same draws at h = 0; their Runge-Kutta errors differ.
+TEST_F(OfLevels, DensitiesAgreeOnTheSameDraws) {
+  c.evaluate("--exact --metrics ode,wkb,hbar-elbo --hbar 0 --steps 60 --dequantise-samples 3");
+  expect_equal(c.values("wkb_nll0"), c.values("ode"), 1e-3, "wkb");
+  expect_equal(c.values("hbar-elbo")[0], c.values("ode"), 1e-9, "hbar-elbo");
 }
 
 // One uniform draw: the offset is log 128 a pixel, 7 bits a dimension, and nothing else.
@@ -419,6 +417,18 @@ TEST_F(OfLevels, TruncatedNormalIsRefusedWhereTheDataIsTheStart) {
       run("SCORENET " + c.command("--metrics immse --dequantise truncated-normal"));
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_THAT(refused.err, AllOf(HasSubstr("truncated-normal"), HasSubstr("immse")));
+}
+
+// Samples of N(m, s^2) against points that are all m + d: the only coupling gives W2^2 = mean |y - m - d|^2, in expectation
+// s^2 + d^2, and its variance over 500 samples is (2 s^4 + 4 d^2 s^2) / 500.
+TEST(Evaluate, W2OfSamplesAgainstOnePointIsTheMeanSquaredDistance) {
+  const auto laws = std::vector<Normal>{{0.4, 0.3}};
+  const Case c("vp_linear", torch::full({500, 1}, 0.4 + 2.0, torch::kFloat64), laws);
+  c.evaluate("--metrics w2 --sampler heun --sampler-steps 40");
+  const auto m = c.metric("w2");
+  EXPECT_NEAR(m["w2_squared"].get<double>(), 4.0 + 0.3, 4 * std::sqrt((2 * 0.09 + 16 * 0.3) / 500));
+  EXPECT_NEAR(m["w2"].get<double>(), std::sqrt(m["w2_squared"].get<double>()), 1e-12);
+  EXPECT_EQ(m["n"], 500);
 }
 
 // Euler-Maruyama on an affine score is an affine recursion: from N(0, P), with k = score_scale, at each t -> t - dt
