@@ -131,7 +131,7 @@ TEST_P(OnEverySchedule, DrawnValuesAreWithinFourStandardErrorsOfTheClosedForms) 
   const auto laws = first_laws(1 + index() % 3);
   const auto x = points_of(laws, 400);
   const Case c(GetParam(), x, laws);
-  c.evaluate("--metrics elbo,mcallester --time-samples 8 --batch 400");
+  c.evaluate("--metrics elbo,mcallester --time-samples 16 --batch 400");
   expect_unbiased(
       c.values("elbo"),
       over_coordinates(x, laws, [&](double v, auto& l) { return elbo_nats(v, l, ends); }), 0.3,
