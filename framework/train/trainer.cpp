@@ -54,6 +54,11 @@ ScoreModel trainable_model(const config::Config& config, c10::IntArrayRef exampl
         "evaluate "
         "or sample with --config.");
   }
+  if (config.diffusion.schedule == "vdm_learned") {
+    throw ConfigError(
+        "diffusion.schedule = vdm_learned: the trainer does not train a schedule's own parameters "
+        "yet. Use vdm_linear, which has the same end points.");
+  }
   return build_model(config, example_shape, device);
 }
 
@@ -107,7 +112,8 @@ void Trainer::check_same_on_all_ranks() {
 
 void Trainer::resume() {
   if (comms_.recorder) {
-    comms_.recorder->set_dump(folder_.flight_record(comm_.rank()), {comm_.rank(), comm_.size(), ""});
+    comms_.recorder->set_dump(folder_.flight_record(comm_.rank()),
+                              {comm_.rank(), comm_.size(), ""});
   }
   const auto found = restore_checkpoint(folder_, config_, {parameters_, optimizer_, ema_}, comm_);
   progress_ = {found.step, found.skipped, 0, found.total_sec};
