@@ -1,8 +1,8 @@
-// Images per second of one training step (forward, loss, backward, clipping, AdamW, EMA) on one rank, float32 beside
-// bfloat16, interleaved so that a busy neighbour disturbs all alike. Before timing, every variant's loss and gradient are
-// compared with float32's.
+// Images per second of one training step (forward, loss, backward, clipping, AdamW, EMA) on one rank, float32 and
+// bfloat16, ATen blocks and the CPU fast path, interleaved so that a busy neighbour disturbs all alike. Before timing, every variant's loss and gradient are
+// compared with those of ATen in float32.
 //
-//   OMP_NUM_THREADS=1 train_step_benchmark [small|large] [BATCH] [REPEATS]
+//   OMP_NUM_THREADS=1 train_step_benchmark [small|large] [BATCH] [REPEATS] [VARIANT]
 //
 // small: 28x28x1, channels 32, 64, 64, attention at 7x7. large: DDPM's for CIFAR-10, 32x32x3, channels 128, 256, 256, 256.
 #include <torch/torch.h>
@@ -56,11 +56,16 @@ void perturb(torch::nn::Module& module) {
   }
 }
 
+std::shared_ptr<models::ScoreNetwork> network_of(Setting setting, const std::string& kernels) {
+  setting.options.unet.kernels = kernels;
+  return models::make_model(setting.options, setting.shape);
+}
+
 struct Variant {
-  Variant(std::string label, torch::Dtype compute, const Setting& setting)
-      : name(std::move(label)),
+  Variant(torch::Dtype compute, const std::string& kernels, const Setting& setting)
+      : name((compute == torch::kFloat32 ? "fp32 " : "bf16 ") + kernels),
         dtype(compute),
-        network(models::make_model(setting.options, setting.shape)),
+        network(network_of(setting, kernels)),
         flat((perturb(*network), *network)),
         adamw(flat, {}),
         ema(flat.values(), {{}}) {}
@@ -141,12 +146,17 @@ void report(const Variant& v, double batch, double reference_cpu_s) {
               batch / wall[wall.size() / 2], reference_cpu_s / median);
 }
 
-int run(const std::string& size, int64_t batch_size, int repeats) {
+int run(const std::string& size, int64_t batch_size, int repeats, const std::string& only) {
   const Setting setting = setting_of(size);
   std::vector<Variant> variants;
-  variants.reserve(2);
-  variants.emplace_back("fp32", torch::kFloat32, setting);
-  variants.emplace_back("bf16", torch::kBFloat16, setting);
+  variants.reserve(4);
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    for (const char* kernels : {"aten", "auto"}) {
+      const std::string name =
+          (dtype == torch::kFloat32 ? "fp32 " : "bf16 ") + std::string(kernels);
+      if (only.empty() || name == only) variants.emplace_back(dtype, kernels, setting);
+    }
+  }
   const Batch batch = draw_batch(batch_size, setting.shape);
   std::printf(
       "unet %s: %lld parameters, %.3f GFLOP/image forward and backward, batch %lld, %d threads\n",
@@ -172,5 +182,5 @@ int main(int argc, char** argv) {
   scorenet::tune_allocator();
   const std::string size = argc > 1 ? argv[1] : "small";
   const int64_t batch = argc > 2 ? std::stoll(argv[2]) : (size == "large" ? 8 : 32);
-  return scorenet::run(size, batch, argc > 3 ? std::stoi(argv[3]) : 7);
+  return scorenet::run(size, batch, argc > 3 ? std::stoi(argv[3]) : 7, argc > 4 ? argv[4] : "");
 }

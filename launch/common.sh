@@ -1,4 +1,5 @@
 # Shared by the scripts of this folder: one voice, one pinned LibTorch, one way to run as root. Source it, do not run it.
+# shellcheck shell=bash disable=SC2034,SC2154
 torch_version=2.13.0
 
 say() { echo "[$(basename "$0")] $*"; }
@@ -13,8 +14,10 @@ allow_root_mpi() {
 
 # Configure (once) and build into $root/build. $1: the targets, default all.
 build_scorenet() {
+  # shellcheck source=/dev/null
   source "$root/.deps/env.sh"
-  cmake -S "$root" -B "$root/build" -G Ninja -DLIBTORCH_DIR="$SCORENET_LIBTORCH" "${cmake_options[@]:-}" >"$root/.deps/cmake.log" 2>&1 ||
+  cmake -S "$root" -B "$root/build" -G Ninja -DLIBTORCH_DIR="$SCORENET_LIBTORCH" \
+    -DSCORENET_CUDA="$SCORENET_CUDA" >"$root/.deps/cmake.log" 2>&1 ||
     { tail -20 "$root/.deps/cmake.log" >&2; die 1 "cmake failed; the whole log is .deps/cmake.log"; }
   cmake --build "$root/build" --target "${1:-all}"
 }

@@ -7,14 +7,15 @@
 # --config FILE    the experiment                     --outdir DIR     the run folder; the same again resumes
 # -- KEYS          passed on: --train.steps 1000 ...
 #
-# A job manager that ends the job with SIGTERM gives mpirun's ranks one second: too short to save. So TERM and USR1 here
-# become USR1 for mpirun, which passes it to all ranks; they finish the step, save, and exit with 75.
+# A job manager that ends the job with SIGTERM gives mpirun's ranks one second: too short to save. So TERM, USR1, HUP and INT
+# (Ctrl-C) here become USR1 for mpirun, which passes it to all ranks; they finish the step, save, and exit with 75.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 source "$root/launch/common.sh"
 
-ranks=2 config= outdir= hostfile=()
+ranks=2 config='' outdir='' hostfile=()
 while [ $# -gt 0 ]; do
+  case "$1" in --ranks | --config | --outdir | --hostfile) [ $# -ge 2 ] || die 2 "$1: needs a value; see --help" ;; esac
   case "$1" in
     --ranks) ranks=$2; shift 2 ;;
     --config) config=$2; shift 2 ;;
@@ -25,19 +26,19 @@ while [ $# -gt 0 ]; do
     *) die 2 "unknown option '$1'; see --help" ;;
   esac
 done
-[ -n "$config" ] && [ -n "$outdir" ] || die 2 "needs --config FILE and --outdir DIR; see --help"
+[[ "$ranks" =~ ^[1-9][0-9]*$ ]] || die 2 "--ranks $ranks: expected a whole number above zero"
+[[ -n "$config" && -n "$outdir" ]] || die 2 "needs --config FILE and --outdir DIR; see --help"
 scorenet=${SCORENET:-$root/build/bin/scorenet}
 [ -x "$scorenet" ] || die 2 "$scorenet: not built. Run ./launch/quickstart, or ./launch/setup and cmake --build build"
 
 allow_root_mpi
 oversubscribe=()
 [ ${#hostfile[@]} -gt 0 ] || [ "$ranks" -le "$(nproc)" ] || oversubscribe=(--oversubscribe)
-mpirun -n "$ranks" "${hostfile[@]}" "${oversubscribe[@]}" "$scorenet" train "$config" --outdir "$outdir" "$@" &
+# In a session of its own: Ctrl-C in a terminal reaches a whole process group, and mpirun would end its ranks unsaved.
+setsid mpirun -n "$ranks" "${hostfile[@]}" "${oversubscribe[@]}" "$scorenet" train "$config" --outdir "$outdir" "$@" &
 job=$!
-trap 'kill -USR1 $job 2>/dev/null' TERM USR1 INT
+trap 'kill -USR1 $job 2>/dev/null || :' TERM USR1 HUP INT
+while kill -0 $job 2>/dev/null; do wait $job || :; done # a trapped signal ends wait early
 status=0
-while :; do # a trapped signal ends wait early: wait again until the job itself is gone
-  status=0; wait $job || status=$?
-  kill -0 $job 2>/dev/null || break
-done
+wait $job || status=$?
 exit $status

@@ -7,9 +7,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "framework/data/hdf5.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/train/evaluation.hpp"
+#include "framework/train/metric_table.hpp"
 #include "launch/device.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/verbs.hpp"
@@ -23,13 +23,6 @@ struct EvaluateArguments {
   train::EvaluationOptions options;
 };
 
-// One array a metric, in the order of the data set.
-void write_per_example(const std::string& path, const train::EvaluationReport& report) {
-  data::Hdf5File file = data::Hdf5File::create(path);
-  for (const auto& metric : report.metrics) file.write_array("/" + metric.name, metric.nats);
-  file.close();
-}
-
 ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms) {
   use_threads(0, *comms.host);
   comms.host->set_phase(comm::Phase::evaluate);
@@ -41,8 +34,70 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
   std::cout << train::summary(report) << std::endl;
   if (!arguments.json.empty())
     files::write_file_atomically(arguments.json, train::to_json(report).dump(2) + "\n");
-  if (!arguments.per_example.empty()) write_per_example(arguments.per_example, report);
+  if (!arguments.per_example.empty()) train::write_per_example(arguments.per_example, report);
   return ExitCode::done;
+}
+
+void add_sampler_options(CLI::App* verb, diffusion::SamplerOptions& sampler) {
+  verb->add_option("--sampler", sampler.name, "w2: how samples are drawn, as in sample")
+      ->check(CLI::IsMember(diffusion::sampler_names()))
+      ->capture_default_str();
+  verb->add_option("--sampler-steps", sampler.steps, "w2: steps of the sampler")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--sampler-hbar", sampler.hbar,
+                   "w2: noise knob h of euler-maruyama and dpmpp-2m-sde")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+}
+
+// What makes up a metric; the program's user finds here which metric heeds which option.
+void add_metric_options(CLI::App* verb, train::EvaluationOptions& o) {
+  verb->add_flag("--exact", o.exact,
+                 "without Monte Carlo, for low-dimensional models: quadrature, exact traces, tight "
+                 "tolerances; refused where there is no such form");
+  verb->add_option("--time-samples", o.time_samples,
+                   "elbo, mcallester, immse: times drawn for each example")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--decoder,--eval.decoder", o.decoder, "elbo, mcallester: reconstruction term")
+      ->check(CLI::IsMember({"auto", "discrete", "flat", "tweedie"}))
+      ->capture_default_str();
+  verb->add_option("--hbar", o.hbars, "hbar-*: values of the noise knob h, separated by commas")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_flag("--best-hbar", o.best_hbar,
+                 "hbar-*: choose the best h by paired comparison over the examples, against h = 0 "
+                 "or else the first");
+  verb->add_option("--paths", o.paths, "hbar-*: paths for each example and h")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--steps", o.steps,
+                   "solver steps, uniform in log-SNR: ode, wkb (even), hbar-*; 0: adaptive for ode "
+                   "and for wkb --exact, else 100 (hbar-elbo --exact: 500)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--probes", o.probes,
+                   "ode: trace probes for each example; wkb: independent estimates")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_flag("--exact-trace", o.exact_trace,
+                 "ode, hbar-*: the trace by a backward pass for each dimension, without probes");
+  verb->add_option("--rtol", o.rtol,
+                   "adaptive solvers: relative tolerance of each example [1e-5; --exact 1e-9]")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--atol", o.atol, "adaptive solvers: absolute tolerance [as --rtol]")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--dequantise", o.dequantise,
+                   "8-bit data made continuous for ode, wkb, hbar-*, immse: uniform or "
+                   "truncated-normal (not immse); auto: uniform")
+      ->check(CLI::IsMember({"auto", "uniform", "truncated-normal"}))
+      ->capture_default_str();
+  verb->add_option("--dequantise-samples", o.dequantise_samples,
+                   "draws for each example, joined by importance weights")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
 }
 
 }  // namespace
@@ -54,8 +109,7 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
   add_model_options(verb, a->model);
   verb->add_option("--data", a->data, "HDF5 file")->required();
   verb->add_option("--split", a->split, "train, validation or test")->capture_default_str();
-  verb->add_option("--metrics", a->options.metrics,
-                   "names, separated by commas: elbo, elbo-T (a number of steps)")
+  verb->add_option("--metrics", a->options.metrics, "separated by commas: " + train::metric_names())
       ->delimiter(',')
       ->capture_default_str();
   verb->add_option("--n", a->options.n, "examples, from the start of the split; 0: all")
@@ -65,16 +119,13 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
   verb->add_option("--batch", a->options.batch, "examples computed at once")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  verb->add_option("--time-samples", a->options.time_samples, "times drawn for each example")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  verb->add_option("--decoder", a->options.decoder, "reconstruction term: auto, flat, tweedie")
-      ->capture_default_str();
-  verb->add_flag("--exact", a->options.exact,
-                 "quadrature instead of draws (low-dimensional models)");
+  add_metric_options(verb, a->options);
+  add_sampler_options(verb, a->options.sampler);
   verb->add_option("--json", a->json, "write the report there");
   verb->add_option("--per-example", a->per_example,
-                   "write one float64 array a metric there (HDF5)");
+                   "HDF5 file of float64 arrays in the order of the data: one of (n) a metric, "
+                   "wkb_nll0 and wkb_nll1 for wkb, (hbars, n) for hbar-* with the values of h in "
+                   "hbar-*_hbars; NaN where an example failed");
   verb->callback([a, &task] {
     task.action = [a](comm::Communicators& comms) { return evaluate(*a, comms); };
   });

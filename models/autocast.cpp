@@ -23,6 +23,12 @@ AutocastScope::~AutocastScope() {
   at::autocast::set_autocast_dtype(device_, old_dtype_);
 }
 
+torch::Dtype active_compute_dtype() {
+  return at::autocast::is_autocast_enabled(torch::kCPU)
+             ? at::autocast::get_autocast_dtype(torch::kCPU)
+             : torch::kFloat32;
+}
+
 torch::Dtype compute_dtype(const std::string& precision) {
   if (precision == "fp32") return torch::kFloat32;
   if (precision == "bf16") return torch::kBFloat16;

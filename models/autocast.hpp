@@ -3,6 +3,8 @@
 
 #include <torch/types.h>
 
+#include <string>
+
 namespace scorenet::models {
 
 /// While alive, convolutions and matrix products on `device` run in `dtype` (LibTorch's autocast); float32 again when
@@ -21,6 +23,9 @@ class AutocastScope {
   bool was_enabled_;
   torch::Dtype old_dtype_;
 };
+
+/// What matrix products on the CPU compute in right now: the dtype of the innermost scope, or float32.
+torch::Dtype active_compute_dtype();
 
 /// float32 for "fp32", bfloat16 for "bf16", float16 for "fp16". Throws ConfigError that lists them otherwise.
 torch::Dtype compute_dtype(const std::string& precision);

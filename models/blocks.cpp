@@ -4,6 +4,7 @@
 
 #include "framework/core/error.hpp"
 #include "models/attention.hpp"
+#include "models/kernels/fast_path.hpp"
 
 namespace scorenet::models {
 namespace {
@@ -76,6 +77,19 @@ torch::Tensor ResidualBlockImpl::forward(const torch::Tensor& x,
   return (conv_shortcut_ ? conv_shortcut_(x) : x) + h;
 }
 
+torch::Tensor ResidualBlockImpl::forward_padded(const torch::Tensor& x, const torch::Tensor& skip,
+                                                const torch::Tensor& activated_time) {
+  const torch::Tensor time = time_emb_proj_(activated_time).to(torch::kFloat32);
+  kernels::ResidualWeights weights{
+      norm1_->weight, norm1_->bias,   conv1_->weight, conv1_->bias, norm2_->weight,
+      norm2_->bias,   conv2_->weight, conv2_->bias,   {},           {}};
+  if (conv_shortcut_) {
+    weights.shortcut_weight = conv_shortcut_->weight;
+    weights.shortcut_bias = conv_shortcut_->bias;
+  }
+  return kernels::residual_block(x, skip, time, weights, options_.norm.groups, options_.norm.eps);
+}
+
 AttentionBlockImpl::AttentionBlockImpl(int64_t channels, int64_t head_dim, const NormOptions& norm)
     : heads_(checked_heads(channels, head_dim)),
       group_norm_(register_module("group_norm", make_group_norm(norm, channels, "attention"))),
@@ -86,16 +100,29 @@ AttentionBlockImpl::AttentionBlockImpl(int64_t channels, int64_t head_dim, const
   to_out_->push_back(torch::nn::Linear(channels, channels));
 }
 
-torch::Tensor AttentionBlockImpl::forward(const torch::Tensor& x) {
-  const int64_t batch = x.size(0), channels = x.size(1), tokens = x.size(2) * x.size(3);
-  const torch::Tensor h = group_norm_(x.flatten(2)).transpose(1, 2);  // (B, tokens, channels)
+torch::Tensor AttentionBlockImpl::mix(const torch::Tensor& h) {
+  const int64_t batch = h.size(0), tokens = h.size(1), channels = h.size(2);
   const auto split = [&](const torch::Tensor& y) {
     return y.view({batch, tokens, heads_, channels / heads_}).transpose(1, 2);
   };
   const torch::Tensor mixed = attend(split(to_q_(h)), split(to_k_(h)), split(to_v_(h)));
   const torch::Tensor joined = mixed.transpose(1, 2).reshape({batch, tokens, channels});
-  const torch::Tensor out = to_out_[0]->as<torch::nn::Linear>()->forward(joined);
-  return x + out.transpose(1, 2).reshape(x.sizes());
+  return to_out_[0]->as<torch::nn::Linear>()->forward(joined);
+}
+
+torch::Tensor AttentionBlockImpl::forward(const torch::Tensor& x) {
+  const torch::Tensor h = group_norm_(x.flatten(2)).transpose(1, 2);
+  return x + mix(h).transpose(1, 2).reshape(x.sizes());
+}
+
+torch::Tensor AttentionBlockImpl::forward_padded(const torch::Tensor& x) {
+  const auto& norm = group_norm_->options;
+  const torch::Tensor normed =
+      kernels::group_norm(x, group_norm_->weight, group_norm_->bias, norm.num_groups(), norm.eps(),
+                          /*silu=*/false);
+  const torch::Tensor pixels = kernels::inside(normed).permute({0, 2, 3, 1});  // (B, H, W, C)
+  const torch::Tensor mixed = mix(pixels.flatten(1, 2)).view(pixels.sizes());
+  return x + torch::constant_pad_nd(mixed, {0, 0, 1, 1, 1, 1});
 }
 
 DownsampleImpl::DownsampleImpl(int64_t channels, int64_t padding)
@@ -109,11 +136,22 @@ torch::Tensor DownsampleImpl::forward(const torch::Tensor& x) {
   return conv_(padding_ == 0 ? torch::constant_pad_nd(x, {0, 1, 0, 1}) : x);
 }
 
+torch::Tensor DownsampleImpl::forward_padded(const torch::Tensor& x) {
+  // The border is the padding: pixel (-1, -1) for padding 1; for padding 0 the first read is pixel (0, 0).
+  torch::Tensor in = kernels::with_border(x);
+  if (padding_ == 0) in = in.narrow(2, 1, in.size(2) - 1).narrow(3, 1, in.size(3) - 1);
+  return kernels::to_padded(torch::conv2d(in, conv_->weight, conv_->bias, 2));
+}
+
 UpsampleImpl::UpsampleImpl(int64_t channels)
     : conv_(register_module("conv", conv3x3(channels, channels))) {}
 
 torch::Tensor UpsampleImpl::forward(const torch::Tensor& x) {
   return conv_(at::upsample_nearest2d(x, c10::IntArrayRef{x.size(2) * 2, x.size(3) * 2}));
+}
+
+torch::Tensor UpsampleImpl::forward_padded(const torch::Tensor& x) {
+  return kernels::upsample_block(x, conv_->weight, conv_->bias);
 }
 
 }  // namespace scorenet::models

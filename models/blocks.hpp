@@ -52,6 +52,10 @@ class ResidualBlockImpl : public torch::nn::Module {
   /// x: (B, in, H, W). activated_time: (B, time_channels), SiLU already applied, once for all blocks.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& activated_time,
                         const BatchSlots* dropout);
+  /// The same without dropout on padded NHWC tensors (kernels/fast_path.hpp), of x and skip read as one; skip may be
+  /// undefined.
+  torch::Tensor forward_padded(const torch::Tensor& x, const torch::Tensor& skip,
+                               const torch::Tensor& activated_time);
 
  private:
   ResidualBlockOptions options_;
@@ -70,8 +74,13 @@ class AttentionBlockImpl : public torch::nn::Module {
   AttentionBlockImpl(int64_t channels, int64_t head_dim, const NormOptions& norm);
   /// (B, channels, H, W) -> the same.
   torch::Tensor forward(const torch::Tensor& x);
+  /// The same on a padded NHWC tensor.
+  torch::Tensor forward_padded(const torch::Tensor& x);
 
  private:
+  // (B, tokens, channels), normed -> what is added to the input, of the same shape.
+  torch::Tensor mix(const torch::Tensor& h);
+
   int64_t heads_;
   torch::nn::GroupNorm group_norm_;
   torch::nn::Linear to_q_;
@@ -87,6 +96,8 @@ class DownsampleImpl : public torch::nn::Module {
   DownsampleImpl(int64_t channels, int64_t padding);
   /// (B, C, H, W) with even H, W -> (B, C, H / 2, W / 2).
   torch::Tensor forward(const torch::Tensor& x);
+  /// The same on a padded NHWC tensor.
+  torch::Tensor forward_padded(const torch::Tensor& x);
 
  private:
   int64_t padding_;
@@ -99,6 +110,8 @@ class UpsampleImpl : public torch::nn::Module {
   explicit UpsampleImpl(int64_t channels);
   /// (B, C, H, W) -> (B, C, 2 H, 2 W).
   torch::Tensor forward(const torch::Tensor& x);
+  /// The same on a padded NHWC tensor.
+  torch::Tensor forward_padded(const torch::Tensor& x);
 
  private:
   torch::nn::Conv2d conv_;

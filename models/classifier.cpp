@@ -30,7 +30,8 @@ ClassifierImpl::ClassifierImpl(const ClassifierOptions& options, int64_t image_c
 }
 
 torch::Tensor ClassifierImpl::forward(const NetworkInput& input) {
-  const BlockContext context = encoder_.context(input);
+  BlockContext context = encoder_.context(input);
+  context.padded = false;  // guidance differentiates in x, and training is short
   std::vector<torch::Tensor> skips;
   const torch::Tensor features = encoder_.forward(input.x, context, skips);
   const torch::Tensor pooled = torch::silu(norm_out_(features)).mean(c10::IntArrayRef{2, 3});

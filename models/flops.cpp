@@ -96,8 +96,9 @@ double forward_flops(ScoreNetwork& network, c10::IntArrayRef example_shape) {
   const auto parameters = network.parameters();
   const auto options = parameters.empty() ? torch::TensorOptions() : parameters[0].options();
   NetworkInput input;
-  input.x = torch::zeros(shape, options.requires_grad(false));
-  input.log_snr = torch::zeros({1}, input.x.options());
+  // A network asked for its input's gradient computes by ATen's operations, which can be counted; the fused kernels cannot.
+  input.x = torch::zeros(shape, options.requires_grad(true));
+  input.log_snr = torch::zeros({1}, options.requires_grad(false));
   return count_flops([&] { network.forward(input); });
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "framework/core/check.hpp"
+#include "models/autocast.hpp"
+#include "models/kernels/fast_path.hpp"
 
 namespace scorenet::models {
 namespace {
@@ -29,10 +31,17 @@ void check_options(const UNetOptions& o) {
     fail("dropout", std::to_string(o.dropout), "must be in [0, 1)");
   }
   if (o.num_classes < 0) fail("num_classes", std::to_string(o.num_classes), "must be >= 0");
+  if (o.kernels != "auto" && o.kernels != "aten") {
+    fail("kernels", "\"" + o.kernels + "\"", "auto or aten");
+  }
   if (o.downsample_padding != 0 && o.downsample_padding != 1) {
     fail("downsample_padding", std::to_string(o.downsample_padding), "must be 0 or 1");
   }
 }
+
+// Measured on one Zen 4 core, time of ATen's step / the fast path's: 1.03 (fp32) and 1.06 (bf16) with 32 and 64 channels, 0.96 and
+// 0.90 with 128 and 256, where ATen's own kernels block the channels better.
+constexpr int64_t kWidestFastChannels = 64;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -61,39 +70,44 @@ void StageImpl::add_upsample(int64_t channels) {
   register_module("upsamplers", torch::nn::ModuleList())->push_back(upsample_);
 }
 
-torch::Tensor StageImpl::layer(size_t i, const torch::Tensor& x, const BlockContext& context) {
-  const torch::Tensor h = residuals_[i](x, context.activated_time, context.dropout);
-  return attentions_.empty() ? h : attentions_[i](h);
+torch::Tensor StageImpl::layer(size_t i, const torch::Tensor& x, const torch::Tensor& skip,
+                               const BlockContext& context) {
+  const bool has_attention = i < attentions_.size();
+  if (context.padded) {
+    const torch::Tensor h = residuals_[i]->forward_padded(x, skip, context.activated_time);
+    return has_attention ? attentions_[i]->forward_padded(h) : h;
+  }
+  const torch::Tensor joined = skip.defined() ? torch::cat({x, skip}, 1) : x;
+  const torch::Tensor h = residuals_[i](joined, context.activated_time, context.dropout);
+  return has_attention ? attentions_[i](h) : h;
 }
 
 torch::Tensor StageImpl::down(torch::Tensor x, const BlockContext& context,
                               std::vector<torch::Tensor>& skips) {
   for (size_t i = 0; i < residuals_.size(); ++i) {
-    x = layer(i, x, context);
+    x = layer(i, x, {}, context);
     skips.push_back(x);
   }
   if (downsample_) {
-    x = downsample_(x);
+    x = context.padded ? downsample_->forward_padded(x) : downsample_(x);
     skips.push_back(x);
   }
   return x;
 }
 
 torch::Tensor StageImpl::middle(torch::Tensor x, const BlockContext& context) {
-  for (size_t i = 0; i < residuals_.size(); ++i) {
-    x = residuals_[i](x, context.activated_time, context.dropout);
-    if (i < attentions_.size()) x = attentions_[i](x);
-  }
+  for (size_t i = 0; i < residuals_.size(); ++i) x = layer(i, x, {}, context);
   return x;
 }
 
 torch::Tensor StageImpl::up(torch::Tensor x, const BlockContext& context,
                             std::vector<torch::Tensor>& skips) {
   for (size_t i = 0; i < residuals_.size(); ++i) {
-    x = layer(i, torch::cat({x, skips.back()}, 1), context);
+    x = layer(i, x, skips.back(), context);
     skips.pop_back();
   }
-  return upsample_ ? upsample_(x) : x;
+  if (!upsample_) return x;
+  return context.padded ? upsample_->forward_padded(x) : upsample_(x);
 }
 
 UNetEncoder::UNetEncoder(torch::nn::Module& owner, const UNetOptions& options,
@@ -164,7 +178,17 @@ BlockContext UNetEncoder::context(const NetworkInput& input) {
       time_embedding_(sinusoidal_embedding(u, sinusoid, conv_in_->weight.scalar_type()));
   const torch::Tensor labels = labels_or_none(input, options_.num_classes);
   if (class_embedding_) time = time + class_embedding_(labels);
-  return {torch::silu(time), input.dropout};
+  return {torch::silu(time), input.dropout, takes_fast_path(input)};
+}
+
+bool UNetEncoder::takes_fast_path(const NetworkInput& input) const {
+  const bool drops = options_.dropout > 0 && input.dropout != nullptr;
+  const bool fits = std::all_of(options_.channels.begin(), options_.channels.end(),
+                                [](int64_t c) { return c % 16 == 0 && c <= kWidestFastChannels; });
+  return options_.kernels == "auto" && fits && !drops && !input.x.requires_grad() &&
+         input.x.is_cpu() && input.x.scalar_type() == torch::kFloat32 &&
+         conv_in_->weight.scalar_type() == torch::kFloat32 &&
+         kernels::fast_path_available(active_compute_dtype());
 }
 
 torch::Tensor UNetEncoder::pad(const torch::Tensor& x) const {
@@ -179,6 +203,7 @@ torch::Tensor UNetEncoder::forward(const torch::Tensor& x, const BlockContext& c
   const bool fourier = !options_.fourier_features.empty();
   torch::Tensor h =
       conv_in_(pad(fourier ? append_fourier_features(x, options_.fourier_features) : x));
+  if (context.padded) h = kernels::to_padded(h);
   skips.push_back(h);
   for (auto& stage : down_blocks_) h = stage->down(h, context, skips);
   return mid_block_->middle(h, context);

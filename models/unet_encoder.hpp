@@ -3,6 +3,7 @@
 
 #include <torch/nn/modules/embedding.h>
 
+#include <string>
 #include <vector>
 
 #include "models/blocks.hpp"
@@ -28,12 +29,15 @@ struct UNetOptions {
   double freq_shift = 0.0;                     // of the time embedding
   std::vector<double> log_snr_of_step = {};    // for weights trained on discrete steps
   std::vector<int64_t> fourier_features = {};  // VDM: {7, 8}
+  /// auto: the CPU fast path (kernels/fast_path.hpp) where it applies; aten: never. Same results to rounding.
+  std::string kernels = "auto";
 };
 
 /// What every block of one forward pass needs.
 struct BlockContext {
   torch::Tensor activated_time;         // (B, 4 channels[0])
   const BatchSlots* dropout = nullptr;  // null: none
+  bool padded = false;                  // features are padded NHWC tensors: the CPU fast path
 };
 
 /// One level on the way down or up, or the middle: residual blocks, attention behind each or none, one resampling or none.
@@ -54,7 +58,9 @@ class StageImpl : public torch::nn::Module {
   torch::Tensor up(torch::Tensor x, const BlockContext& context, std::vector<torch::Tensor>& skips);
 
  private:
-  torch::Tensor layer(size_t i, const torch::Tensor& x, const BlockContext& context);
+  // The i-th residual block of x and skip (which may be undefined), and the attention behind it, if any.
+  torch::Tensor layer(size_t i, const torch::Tensor& x, const torch::Tensor& skip,
+                      const BlockContext& context);
 
   std::vector<ResidualBlock> residuals_;
   std::vector<AttentionBlock> attentions_;
@@ -70,11 +76,13 @@ class UNetEncoder {
   /// For images of `image_channels` channels. Throws ConfigError naming the key and value that do not fit.
   UNetEncoder(torch::nn::Module& owner, const UNetOptions& options, int64_t image_channels);
 
+  /// Chooses the fast path if the options, the CPU and the input allow: float32 weights and x on a CPU that has the
+  /// instructions, all channels multiples of 16 up to 64 (wider is slower), no dropout, and no derivative in x wanted (it may be a second one).
   /// Throws ShapeError unless input.x is (B, image_channels, H, W); ConfigError for labels given to an unconditional
   /// network.
   BlockContext context(const NetworkInput& input);
 
-  /// Returns the features (B, channels.back(), H', W') at the coarsest level, with H and W padded by zeros below and to
+  /// Returns the features at the coarsest level, (B, channels.back(), H', W'), or padded NHWC if context.padded, with H and W padded by zeros below and to
   /// the right until every level halves them. skips gains the outputs that the way up reads, coarsest last.
   torch::Tensor forward(const torch::Tensor& x, const BlockContext& context,
                         std::vector<torch::Tensor>& skips);
@@ -85,6 +93,7 @@ class UNetEncoder {
   bool has_attention(size_t level) const;
 
  private:
+  bool takes_fast_path(const NetworkInput& input) const;
   void build_down(torch::nn::Module& owner);
   void build_middle(torch::nn::Module& owner);
   torch::Tensor pad(const torch::Tensor& x) const;

@@ -29,6 +29,7 @@ struct ModelConfig {
   int64_t norm_groups = 16;
   double dropout = 0.0;
   int64_t num_classes = 0;
+  std::string kernels = "auto";
   bool fourier_features = false;
   // mlp
   std::vector<int64_t> hidden = {128, 128, 128};

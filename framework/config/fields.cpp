@@ -45,6 +45,12 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back({"model.dropout", &c.dropout, "probability of dropping an activation", 0, 0.95});
   out.push_back(
       {"model.num_classes", &c.num_classes, "classes of the labels; 0: unconditional", 0, 1 << 20});
+  out.push_back({"model.kernels",
+                 &c.kernels,
+                 "unet on CPUs: auto takes the fused blocks where they apply, aten never",
+                 -kInfinity,
+                 kInfinity,
+                 {"auto", "aten"}});
   out.push_back({"model.fourier_features", &c.fourier_features,
                  "unet: append VDM's Fourier features to the input"});
   out.push_back({"model.hidden", &c.hidden, "mlp: widths of the hidden layers", 1, 1 << 16});
@@ -106,7 +112,7 @@ void diffusion_fields(DiffusionConfig& c, std::vector<Field>& out) {
                  "how training times are drawn",
                  -kInfinity,
                  kInfinity,
-                 {"stratified", "uniform", "log_snr", "log_normal"}});
+                 {"stratified", "uniform", "log_snr", "log_normal", "v_importance"}});
   out.push_back({"diffusion.sigma_data", &c.sigma_data, "F: standard deviation of the data (EDM)",
                  kTiny, 1e6});
   out.push_back(

@@ -62,8 +62,9 @@ class GradientReducer::Impl {
     stats_ = {};
     ready_.assign(parameters_.size(), false);
     ready_order_.clear();
-    missing_.resize(buckets_.size());
-    for (size_t b = 0; b < buckets_.size(); ++b) missing_[b] = buckets_[b].parameters.size();
+    missing_.assign(buckets_.size(), 0);
+    for (size_t i = 0; i < parameters_.size(); ++i) missing_[bucket_of_[i]] += trains(i) ? 1 : 0;
+    stats_.buckets.resize(buckets_.size());
     launched_ = 0;
     work_.clear();
     begin_ = comm::Clock::now();
@@ -80,7 +81,9 @@ class GradientReducer::Impl {
     }
     ready_[i] = true;
     ready_order_.push_back(int64_t(i));
-    --missing_[bucket_of_[i]];
+    if (--missing_[bucket_of_[i]] == 0) {
+      stats_.buckets[bucket_of_[i]].ready_s = comm::seconds_since(begin_);
+    }
     launch_complete();
     // Non-blocking collectives of MPI advance only inside calls to it.
     if (!work_.empty()) work_.front().is_done();
@@ -91,9 +94,14 @@ class GradientReducer::Impl {
     synchronising_ = false;
     const auto start = comm::Clock::now();
     check_views();
-    stats_.unused_parameters = int64_t(parameters_.size() - ready_order_.size());
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      stats_.unused_parameters += trains(i) && !ready_[i] ? 1 : 0;
+    }
     while (launched_ < buckets_.size()) launch_next();
-    for (comm::Work& work : work_) work.wait();
+    for (size_t k = 0; k < work_.size(); ++k) {
+      work_[k].wait();
+      stats_.buckets[size_t(launch_order_[k])].done_s = comm::seconds_since(begin_);
+    }
     work_.clear();
     stats_.exposed_seconds = comm::seconds_since(start);
     if (observed_.empty()) agree_on_order();
@@ -111,6 +119,9 @@ class GradientReducer::Impl {
   const ReducerStats& stats() const { return stats_; }
 
  private:
+  /// Frozen parameters lie in the flat buffers too; their gradient stays zero and nobody waits for it.
+  bool trains(size_t i) const { return parameters_[i].requires_grad(); }
+
   void check_flat(const FlatLayout& layout) const {
     if (layout.offsets.size() != parameters_.size() || flat_.dim() != 1 ||
         flat_.numel() != layout.total || !flat_.is_contiguous()) {
@@ -124,10 +135,9 @@ class GradientReducer::Impl {
   void attach(size_t i, const FlatLayout& layout) {
     torch::Tensor& p = parameters_[i];
     if (p.numel() != layout.sizes[i] || p.scalar_type() != flat_.scalar_type() ||
-        p.device() != flat_.device() || !p.is_non_overlapping_and_dense() || !p.is_leaf() ||
-        !p.requires_grad()) {
+        p.device() != flat_.device() || !p.is_non_overlapping_and_dense() || !p.is_leaf()) {
       throw ShapeError("gradient reducer: parameter " + std::to_string(i) + " of shape " +
-                       shape_string(p.sizes()) + " must be a dense leaf that requires grad, of " +
+                       shape_string(p.sizes()) + " must be a dense leaf of " +
                        std::to_string(layout.sizes[i]) +
                        " elements and of the flat gradient's type and device.");
     }
@@ -156,6 +166,7 @@ class GradientReducer::Impl {
   void launch_next() {
     if (launched_ == 0) stats_.before_first_seconds = comm::seconds_since(begin_);
     const int64_t b = launch_order_[launched_++];
+    stats_.buckets[size_t(b)].start_s = comm::seconds_since(begin_);
     const Bucket& bucket = buckets_[size_t(b)];
     const comm::Buffer buffer{
         static_cast<char*>(flat_.data_ptr()) + bucket.offset * flat_.element_size(), bucket.count,
@@ -179,6 +190,7 @@ class GradientReducer::Impl {
     observed_ = std::move(order);
     std::vector<int64_t> ready_at(buckets_.size(), -1);
     for (size_t k = 0; k < observed_.size(); ++k) {
+      if (!trains(size_t(observed_[k]))) continue;
       ready_at[bucket_of_[size_t(observed_[k])]] = int64_t(k);  // the last of its parameters
     }
     std::stable_sort(launch_order_.begin(), launch_order_.end(), [&](int64_t a, int64_t b) {

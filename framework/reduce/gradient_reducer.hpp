@@ -31,6 +31,14 @@ struct ReducerOptions {
   BucketCaps caps;
 };
 
+/// When a bucket's gradients were there, when its all-reduce was started and when finish() saw it done; seconds since
+/// begin().
+struct BucketTimes {
+  double ready_s = 0;  // 0 if some parameter got no gradient
+  double start_s = 0;
+  double done_s = 0;
+};
+
 /// Of the last synchronised step.
 struct ReducerStats {
   int64_t calls = 0;           // all-reduces of gradients
@@ -39,11 +47,12 @@ struct ReducerStats {
   double before_first_seconds =
       0;  // from begin() to the first launch: this rank's own speed, peers not involved
   int64_t unused_parameters = 0;  // that got no gradient in the synchronised backward
+  std::vector<BucketTimes> buckets{};
 };
 
 class GradientReducer {
  public:
-  /// parameters: leaves that require grad, of one dtype and device, registration order.
+  /// parameters: leaves (frozen ones may be among them) of one dtype and device, registration order.
   /// flat_gradient: (layout.total), the same dtype and device; parameter i's .grad becomes its view
   /// at layout.offsets[i] with the parameter's own sizes and strides. `communicator` must outlive
   /// the reducer. All ranks must give equal shapes. Throws ShapeError if a size does not match the

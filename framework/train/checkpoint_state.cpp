@@ -89,7 +89,7 @@ bool may_change(const config::Field& field) {
   }
   for (const char* name : {"train.steps", "train.duration_kimg", "train.micro_batch",
                            "train.uneven", "train.on_nonfinite", "train.max_skipped",
-                           "train.learning_rate", "data.path", "data.prefetch"}) {
+                           "train.learning_rate", "model.kernels", "data.path", "data.prefetch"}) {
     if (field.name == name) return true;
   }
   return false;

@@ -1,19 +1,19 @@
-// Likelihoods of a data set under a model: one function for the trainer, the evaluate verb and tests.
+// Likelihoods of a data set under a model, and comparisons of its samples with the data: one function for the trainer, the
+// evaluate verb and tests.
 //
 // Each metric computes -log p of a batch of examples; this file deals batches to the ranks, brings the examples together
 // and averages once, so the numbers are the same for any rank count. No collective runs while examples are computed.
 #pragma once
 
 #include <limits>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "framework/comm/communicator.hpp"
 #include "framework/config/config.hpp"
 #include "framework/data/image_dataset.hpp"
-#include "framework/diffusion/likelihood/result.hpp"
+#include "framework/diffusion/sampler/sampler.hpp"
+#include "framework/train/evaluation_report.hpp"
 #include "framework/train/score_model.hpp"
 
 namespace scorenet::train {
@@ -25,31 +25,21 @@ struct EvaluationOptions {
   int64_t batch = 128;
   int64_t time_samples = 4;      // times drawn for each example
   std::string decoder = "auto";  // auto: 256 levels for uint8 data, flat for continuous
-  bool exact = false;            // quadrature instead of draws, for low-dimensional models
+  bool exact = false;            // without Monte Carlo, for low-dimensional models
   double time_budget_s =
       std::numeric_limits<double>::infinity();  // then what is done by then is reported
-};
 
-/// One metric over the examples, in the order of the data set.
-struct MetricReport {
-  std::string name;
-  diffusion::ResultKind kind = diffusion::ResultKind::bound;
-  torch::Tensor nats;                                        // (n) float64
-  std::vector<std::pair<std::string, torch::Tensor>> terms;  // each (n) float64
-  double nfe = 0;      // denoiser evaluations an example, mean
-  double seconds = 0;  // wall clock
-  double nats_mean() const;
-  /// Standard error of nats_mean over the examples; 0 for one example.
-  double nats_stderr() const;
-};
-
-struct EvaluationReport {
-  std::string network, data, split;
-  int64_t dims = 0;
-  uint64_t seed = 0;
-  int world_size = 1;
-  bool discrete = false;  // bits per dimension have a meaning
-  std::vector<MetricReport> metrics;
+  std::vector<double> hbars = {1.0};  // hbar-*: values of the noise knob h
+  bool best_hbar = false;             // hbar-*: also choose among them, by paired comparison
+  int64_t paths = 8;                  // hbar-*: paths an example and h
+  int64_t steps = 0;         // solver steps; 0: ode (and wkb with exact) adaptive, others their own
+  int64_t probes = 1;        // ode: trace probes an example; wkb: independent estimates
+  bool exact_trace = false;  // ode, hbar-*: D backward passes instead of probes
+  double rtol = 0;           // of adaptive solvers; 0: 1e-5, with exact 1e-9
+  double atol = 0;
+  std::string dequantise = "auto";  // densities of uint8 data: uniform (auto) or truncated-normal
+  int64_t dequantise_samples = 1;   // draws an example, joined by importance weights
+  diffusion::SamplerOptions sampler = {};  // of metrics that compare samples
 };
 
 /// Collective over `comm`. Throws ConfigError for an unknown metric (listing the known) or one that cannot be computed
@@ -59,12 +49,5 @@ EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
 
 /// What the [eval] table asks of the trainer.
 EvaluationOptions training_evaluation(const config::EvalConfig& config);
-
-/// The contract's report.
-nlohmann::ordered_json to_json(const EvaluationReport& report);
-/// "elbo 3.512 +- 0.021 bits/dim (bound; prior ..., diffusion ..., reconstruction ...)": a line a person reads.
-std::string summary(const EvaluationReport& report);
-/// The numbers that metrics.csv keeps: name, value.
-std::vector<std::pair<std::string, double>> headline(const EvaluationReport& report);
 
 }  // namespace scorenet::train

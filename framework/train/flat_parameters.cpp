@@ -3,22 +3,6 @@
 #include "framework/core/error.hpp"
 
 namespace scorenet::train {
-namespace {
-
-constexpr int64_t kAlignment = 16;  // elements: float32 parameters start on a cache line
-
-reduce::FlatLayout reverse_layout(const std::vector<torch::Tensor>& parameters) {
-  reduce::FlatLayout layout;
-  layout.offsets.resize(parameters.size());
-  for (const auto& parameter : parameters) layout.sizes.push_back(parameter.numel());
-  for (size_t i = parameters.size(); i-- > 0;) {
-    layout.offsets[i] = layout.total;
-    layout.total += (layout.sizes[i] + kAlignment - 1) / kAlignment * kAlignment;
-  }
-  return layout;
-}
-
-}  // namespace
 
 FlatParameters::FlatParameters(torch::nn::Module& module) {
   for (const auto& item : module.named_parameters()) {
@@ -34,7 +18,9 @@ FlatParameters::FlatParameters(torch::nn::Module& module) {
                         ": all must have one dtype and device.");
     }
   }
-  layout_ = reverse_layout(parameters_);
+  std::vector<int64_t> sizes;
+  for (const auto& parameter : parameters_) sizes.push_back(parameter.numel());
+  layout_ = reduce::make_flat_layout(sizes);
   values_ = torch::zeros({layout_.total}, options);
   gradients_ = torch::zeros({layout_.total}, options);
   const torch::NoGradGuard no_grad;

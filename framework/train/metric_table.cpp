@@ -4,29 +4,199 @@
 
 #include "framework/core/error.hpp"
 #include "framework/diffusion/likelihood/elbo.hpp"
+#include "framework/diffusion/likelihood/hbar_elbo.hpp"
+#include "framework/diffusion/likelihood/immse.hpp"
+#include "framework/diffusion/likelihood/mcallester.hpp"
+#include "framework/diffusion/likelihood/ode.hpp"
+#include "framework/diffusion/likelihood/wkb.hpp"
+#include "framework/train/dequantised_metric.hpp"
 
 namespace scorenet::train {
 namespace {
 
 using diffusion::LikelihoodResult;
+using Compute = std::function<LikelihoodResult(const MetricBatch&)>;
+
+// Fixed steps where the caller names none. The exact forms' own error is then below 1e-8 for well-scaled data.
+constexpr int64_t kHbarSteps = 100;
+constexpr int64_t kHbarExactSteps = 500;
+constexpr int64_t kWkbSteps = 100;
+constexpr double kTolerance = 1e-5;
+constexpr double kExactTolerance = 1e-9;
+
+const std::vector<std::string> kBoundTerms = {"prior", "diffusion", "reconstruction"};
+
+ComputeMetric single(Compute compute) {
+  return [compute = std::move(compute)](const MetricBatch& in) {
+    return std::vector<LikelihoodResult>{compute(in)};
+  };
+}
 
 diffusion::DrawOptions draws(const EvaluationOptions& options) {
   return {options.seed, options.time_samples};
 }
 
-LikelihoodResult elbo(const MetricInput& in) {
-  const auto& schedule = *in.model.schedule;
-  if (in.options.exact) return diffusion::elbo_exact(in.denoiser, schedule, in.decoder, in.x0);
-  return diffusion::elbo(in.denoiser, schedule, in.decoder, in.x0, in.slots, draws(in.options));
+int64_t steps_or(const EvaluationOptions& options, int64_t own) {
+  return options.steps > 0 ? options.steps : own;
 }
 
-LikelihoodResult elbo_stepwise(int64_t steps, const MetricInput& in) {
-  const auto& schedule = *in.model.schedule;
-  if (in.options.exact)
-    return diffusion::elbo_stepwise_exact(in.denoiser, schedule, in.decoder, steps, in.x0);
-  return diffusion::elbo_stepwise(in.denoiser, schedule, in.decoder, steps, in.x0, in.slots,
-                                  draws(in.options));
+double tolerance(double asked, const EvaluationOptions& options) {
+  return asked > 0 ? asked : options.exact ? kExactTolerance : kTolerance;
 }
+
+// A bound with a decoder of 8-bit levels is of probabilities; with the others it is a density's.
+Metric with_decoder(Metric bound, const std::string& name, const MetricRequest& request) {
+  if (request.decoder == diffusion::Decoder::discrete) return bound;
+  return with_dequantisation(std::move(bound), DensityPoint::data, name, request);
+}
+
+Metric elbo(const std::string& name, const MetricRequest& r) {
+  const auto compute = [r](const MetricBatch& in) {
+    const auto& schedule = *r.model.schedule;
+    if (r.options.exact) return diffusion::elbo_exact(in.denoiser, schedule, r.decoder, in.x);
+    return diffusion::elbo(in.denoiser, schedule, r.decoder, in.x, in.slots, draws(r.options));
+  };
+  return with_decoder({kBoundTerms, single(compute)}, name, r);
+}
+
+Metric elbo_stepwise(int64_t steps, const std::string& name, const MetricRequest& r) {
+  const auto compute = [r, steps](const MetricBatch& in) {
+    const auto& schedule = *r.model.schedule;
+    if (r.options.exact)
+      return diffusion::elbo_stepwise_exact(in.denoiser, schedule, r.decoder, steps, in.x);
+    return diffusion::elbo_stepwise(in.denoiser, schedule, r.decoder, steps, in.x, in.slots,
+                                    draws(r.options));
+  };
+  return with_decoder({kBoundTerms, single(compute)}, name, r);
+}
+
+// True end terms where the model knows them; they need no decoder.
+Metric mcallester_of_mixture(const std::string& name, const MetricRequest& r) {
+  const auto compute = [r](const MetricBatch& in) {
+    const auto& mixture = *r.model.mixture;
+    if (r.options.exact) return diffusion::mcallester_exact(mixture, *r.model.schedule, in.x);
+    return diffusion::mcallester(mixture, *r.model.schedule, in.x, in.slots, draws(r.options));
+  };
+  return with_dequantisation({kBoundTerms, single(compute)}, DensityPoint::data, name, r);
+}
+
+Metric mcallester(const std::string& name, const MetricRequest& r) {
+  if (r.model.is_exact() && r.decoder != diffusion::Decoder::discrete)
+    return mcallester_of_mixture(name, r);
+  const auto compute = [r](const MetricBatch& in) {
+    const auto& schedule = *r.model.schedule;
+    if (r.options.exact) return diffusion::mcallester_exact(in.denoiser, schedule, r.decoder, in.x);
+    return diffusion::mcallester(in.denoiser, schedule, r.decoder, in.x, in.slots,
+                                 draws(r.options));
+  };
+  return with_decoder({kBoundTerms, single(compute)}, name, r);
+}
+
+Metric immse(const std::string& name, const MetricRequest& r) {
+  const auto compute = [r](const MetricBatch& in) {
+    if (r.options.exact) return diffusion::immse_exact(in.denoiser, *r.model.schedule, in.x);
+    return diffusion::immse(in.denoiser, *r.model.schedule, in.x, in.slots, draws(r.options));
+  };
+  return with_dequantisation({{"reference", "diffusion"}, single(compute)}, DensityPoint::data,
+                             name, r);
+}
+
+Metric ode(const std::string& name, const MetricRequest& r) {
+  diffusion::OdeLikelihoodOptions options;
+  options.exact_trace = r.options.exact || r.options.exact_trace;
+  options.probes = r.options.probes;
+  options.steps = r.options.steps;
+  options.rtol = tolerance(r.options.rtol, r.options);
+  options.atol = tolerance(r.options.atol, r.options);
+  options.seed = r.options.seed;
+  const auto compute = [r, options](const MetricBatch& in) {
+    return diffusion::ode_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, options);
+  };
+  return with_dequantisation({{"prior", "volume"}, single(compute)}, DensityPoint::clean_state,
+                             name, r);
+}
+
+LikelihoodResult wkb_of_state(const MetricRequest& r, const MetricBatch& in) {
+  if (r.options.exact) {
+    diffusion::WkbOptions options;
+    options.steps = r.options.steps;
+    options.rtol = tolerance(r.options.rtol, r.options);
+    options.atol = tolerance(r.options.atol, r.options);
+    return diffusion::wkb_exact(in.denoiser, *r.model.schedule, in.x, options);
+  }
+  diffusion::WkbProbeOptions options;
+  options.steps = steps_or(r.options, kWkbSteps);
+  options.repeats = r.options.probes;
+  options.seed = r.options.seed;
+  auto result = diffusion::wkb_probed(in.denoiser, *r.model.schedule, in.x, in.slots, options);
+  result.terms.resize(2);  // without the standard errors of repeats
+  return result;
+}
+
+// nll0 is the whole -log p, whatever dequantisation there was: it and the slope nll1 are read together.
+Metric wkb(const std::string& name, const MetricRequest& r) {
+  Metric metric = with_dequantisation(
+      {{"nll0", "nll1"}, single([r](const MetricBatch& in) { return wkb_of_state(r, in); })},
+      DensityPoint::clean_state, name, r);
+  metric.separate_terms = {"nll0", "nll1"};
+  metric.compute = [of_state = metric.compute](const MetricBatch& in) {
+    auto results = of_state(in);
+    results[0].terms[0].second = results[0].nats;
+    return results;
+  };
+  return metric;
+}
+
+std::vector<diffusion::HbarLikelihood> hbar_drawn(const MetricRequest& r, const MetricBatch& in) {
+  diffusion::HbarOptions options;
+  options.hbars = r.options.hbars;
+  options.paths = r.options.paths;
+  options.steps = steps_or(r.options, kHbarSteps);
+  options.exact_trace = r.options.exact_trace;
+  options.seed = r.options.seed;
+  return diffusion::hbar_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, options);
+}
+
+Metric hbar_elbo(const std::string& name, const MetricRequest& r) {
+  const auto compute = [r](const MetricBatch& in) {
+    std::vector<LikelihoodResult> results;
+    if (r.options.exact) {
+      const int64_t steps = steps_or(r.options, kHbarExactSteps);
+      for (const double hbar : r.options.hbars)
+        results.push_back(
+            diffusion::hbar_elbo_exact(in.denoiser, *r.model.schedule, in.x, hbar, steps));
+    } else {
+      for (auto& at : hbar_drawn(r, in)) results.push_back(std::move(at.elbo));
+    }
+    return results;
+  };
+  return with_dequantisation({{"prior", "path"}, compute, r.options.hbars},
+                             DensityPoint::clean_state, name, r);
+}
+
+Metric hbar_iw(const std::string& name, const MetricRequest& r) {
+  if (r.options.exact) {
+    throw ConfigError(
+        "--exact: hbar-iw is the logarithm of a mean over --paths random paths and has no exact "
+        "form. Evaluate it without --exact (--exact-trace leaves out the probes), or hbar-elbo "
+        "with it.");
+  }
+  const auto compute = [r](const MetricBatch& in) {
+    std::vector<LikelihoodResult> results;
+    for (auto& at : hbar_drawn(r, in)) results.push_back(std::move(at.importance));
+    return results;
+  };
+  return with_dequantisation({{}, compute, r.options.hbars}, DensityPoint::clean_state, name, r);
+}
+
+using MakeMetric = Metric (*)(const std::string&, const MetricRequest&);
+struct Entry {
+  const char* name;
+  MakeMetric make;
+};
+constexpr Entry kEntries[] = {{"elbo", elbo},      {"ode", ode}, {"mcallester", mcallester},
+                              {"immse", immse},    {"wkb", wkb}, {"hbar-elbo", hbar_elbo},
+                              {"hbar-iw", hbar_iw}};
 
 // The T of "elbo-T", 0 if the name is no such.
 int64_t steps_of(const std::string& name) {
@@ -39,15 +209,17 @@ int64_t steps_of(const std::string& name) {
 
 }  // namespace
 
-Metric find_metric(const std::string& name) {
-  const std::vector<std::string> bound_terms = {"prior", "diffusion", "reconstruction"};
-  if (name == "elbo") return {bound_terms, elbo};
-  if (const int64_t steps = steps_of(name)) {
-    return {bound_terms, [steps](const MetricInput& in) { return elbo_stepwise(steps, in); }};
-  }
-  throw ConfigError(
-      "--metrics: '" + name +
-      "' is not known. Known are elbo and elbo-T for a number T of steps, such as elbo-1000.");
+std::string metric_names() {
+  std::string names;
+  for (const Entry& entry : kEntries) names += std::string(entry.name) + ", ";
+  return names + "elbo-T (a number T of steps, such as elbo-1000), w2";
+}
+
+Metric find_metric(const std::string& name, const MetricRequest& request) {
+  for (const Entry& entry : kEntries)
+    if (name == entry.name) return entry.make(name, request);
+  if (const int64_t steps = steps_of(name)) return elbo_stepwise(steps, name, request);
+  throw ConfigError("--metrics: '" + name + "' is not known. Known are " + metric_names() + ".");
 }
 
 }  // namespace scorenet::train

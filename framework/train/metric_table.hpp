@@ -11,23 +11,39 @@
 
 namespace scorenet::train {
 
-/// What a metric is given: one batch, already in the model's range, and where each example stands in the data set.
-struct MetricInput {
+/// What is the same for all batches. REQUIRES that model and options outlive the metric.
+struct MetricRequest {
   const ScoreModel& model;
-  const diffusion::Denoiser& denoiser;
-  torch::Tensor x0;  // float64 for an analytic model, else float32
-  const std::vector<int64_t>& slots;
+  bool discrete;  // 8-bit data
   diffusion::Decoder decoder;
-  bool discrete;
   const EvaluationOptions& options;
 };
 
-struct Metric {
-  std::vector<std::string> terms;  // the names of result.terms, in order
-  std::function<diffusion::LikelihoodResult(const MetricInput&)> compute;
+/// One batch, already in the model's range, and where each example stands in the data set.
+struct MetricBatch {
+  const diffusion::Denoiser& denoiser;
+  torch::Tensor x;  // float64 for an analytic model, else float32
+  const std::vector<int64_t>& slots;
 };
 
-/// "elbo", "elbo-1000", ... Throws ConfigError that lists the names.
-Metric find_metric(const std::string& name);
+/// One result, or one for each h.
+using ComputeMetric = std::function<std::vector<diffusion::LikelihoodResult>(const MetricBatch&)>;
+
+struct Metric {
+  std::vector<std::string> terms;  // the names of each result's terms, in order
+  ComputeMetric compute;
+  std::vector<double> hbars = {};  // where the metric runs over h
+  /// Terms that are results in their own right: reports give their mean, median and quantiles, and files an array each.
+  std::vector<std::string> separate_terms = {};
+
+  int64_t results() const { return hbars.empty() ? 1 : static_cast<int64_t>(hbars.size()); }
+};
+
+/// "elbo", "elbo-1000", "ode", ... Throws ConfigError for an unknown name (listing the known), for --exact where the
+/// metric has no exact form, and for a dequantisation that does not go with metric or data.
+Metric find_metric(const std::string& name, const MetricRequest& request);
+
+/// The names, separated by commas, for help and messages.
+std::string metric_names();
 
 }  // namespace scorenet::train

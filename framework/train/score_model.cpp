@@ -36,6 +36,7 @@ models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) 
   o.unet.norm_groups = c.norm_groups;
   o.unet.dropout = c.dropout;
   o.unet.num_classes = c.num_classes;
+  o.unet.kernels = c.kernels;
   if (c.fourier_features) o.unet.fourier_features = {7, 8};  // VDM's, single grey levels
   o.mlp.hidden = c.hidden;
   o.mlp.time_embedding = c.time_embedding;

@@ -94,7 +94,8 @@ void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
     const torch::Tensor loss = diffusion::loss_per_example(
         network, parametrisation(config.diffusion),
         diffusion::weighting_from_name(config.diffusion.loss), *model_.schedule, part(d.x0),
-        {part(d.times.t), part(d.times.inverse_density)}, part(d.eps));
+        {part(d.times.t), part(d.times.inverse_density)}, part(d.eps),
+        config.diffusion.min_snr_gamma);
     reducer_.begin(first + count == local);
     const auto weight = static_cast<double>(config.train.batch_size * dims_per_example(d.x0));
     (loss.sum() / weight).backward();

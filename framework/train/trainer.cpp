@@ -54,6 +54,11 @@ ScoreModel trainable_model(const config::Config& config, c10::IntArrayRef exampl
         "evaluate "
         "or sample with --config.");
   }
+  if (config.diffusion.schedule == "vdm_learned") {
+    throw ConfigError(
+        "diffusion.schedule = vdm_learned: the trainer does not train a schedule's own parameters "
+        "yet. Use vdm_linear, which has the same end points.");
+  }
   return build_model(config, example_shape, device);
 }
 
@@ -106,9 +111,9 @@ void Trainer::check_same_on_all_ranks() {
 }
 
 void Trainer::resume() {
-  if (comm_.rank() == 0) folder_.create();
   if (comms_.recorder) {
-    comms_.recorder->set_dump(folder_.flight_record(comm_.rank()), {comm_.rank(), comm_.size(), ""});
+    comms_.recorder->set_dump(folder_.flight_record(comm_.rank()),
+                              {comm_.rank(), comm_.size(), ""});
   }
   const auto found = restore_checkpoint(folder_, config_, {parameters_, optimizer_, ema_}, comm_);
   progress_ = {found.step, found.skipped, 0, found.total_sec};
@@ -149,6 +154,7 @@ std::string Trainer::start_block() const {
 
 void Trainer::start_logs() {
   if (comm_.rank() != 0) return;
+  folder_.create();
   files::write_file_atomically(folder_.config(), config::to_toml(config_));
   const bool bar =
       config_.run.progress == "bar" || (config_.run.progress == "auto" && isatty(STDERR_FILENO));

@@ -62,7 +62,11 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
     set_target_properties(LibTorch::c10_cuda PROPERTIES IMPORTED_LOCATION "${LibTorch_C10_CUDA_LIBRARY}")
     add_library(LibTorch::cuda SHARED IMPORTED)
     set_target_properties(LibTorch::cuda PROPERTIES
-      IMPORTED_LOCATION "${LibTorch_CUDA_LIBRARY}" INTERFACE_LINK_LIBRARIES "LibTorch::cpu;LibTorch::c10_cuda")
+      IMPORTED_LOCATION "${LibTorch_CUDA_LIBRARY}"
+      # Nothing of ours names a symbol of libtorch_cuda: it registers its kernels when it is loaded. Linkers that drop
+      # such a library (the default of some distributions) would leave a program that finds no GPU.
+      INTERFACE_LINK_OPTIONS "LINKER:--no-as-needed"
+      INTERFACE_LINK_LIBRARIES "LibTorch::cpu;LibTorch::c10_cuda")
   endif()
 endif()
 mark_as_advanced(LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_CUDA_LIBRARY LibTorch_C10_CUDA_LIBRARY)

@@ -1,9 +1,9 @@
 # NCCL and the CUDA runtime, from a toolkit or the nvidia-* wheels beside torch. No GPU and no compiler of CUDA needed.
 #
 # Gives:   NCCL::nccl     both libraries with their headers
-# Looked for in NCCL_ROOT, CUDA_HOME, CUDAToolkit_ROOT, the wheels beside LibTorch, /usr/local/cuda.
+# Looked for in NCCL_ROOT, CUDA_HOME, CUDAToolkit_ROOT, the wheels beside LibTorch or in .deps, /usr/local/cuda.
 set(_roots "${NCCL_ROOT}" "$ENV{NCCL_ROOT}" "$ENV{CUDA_HOME}" "${CUDAToolkit_ROOT}")
-file(GLOB _wheels "${LibTorch_DIR_FOUND}/../nvidia/*")
+file(GLOB _wheels "${LibTorch_DIR_FOUND}/../nvidia/*" "${CMAKE_SOURCE_DIR}/.deps/site/nvidia/*")
 list(APPEND _roots ${_wheels} /usr/local/cuda)
 
 find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${_roots} PATH_SUFFIXES include)

@@ -1,1 +1,1 @@
-// Owns the precompiled torch/torch.h that every other target reuses.
+// Owns the precompiled torch/types.h that every other target reuses.

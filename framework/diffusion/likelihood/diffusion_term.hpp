@@ -13,10 +13,10 @@
 
 namespace scorenet::diffusion {
 
-/// A term of each example in nats, (B) float64, and the denoiser evaluations each example cost.
+/// A term of each example in nats and the denoiser evaluations that it cost: both (B) float64, CPU.
 struct IntegratedTerm {
   torch::Tensor nats;
-  int64_t nfe = 0;
+  torch::Tensor nfe;
 };
 
 /// How to draw: noise and times are functions of (seed, slot, index of the draw) alone.
@@ -44,17 +44,21 @@ IntegratedTerm drawn_stepwise_term(const Denoiser& denoiser, const Schedule& sch
                                    int64_t steps, const torch::Tensor& x0,
                                    const std::vector<int64_t>& slots, const DrawOptions& options);
 
-/// The noise rule that integrates |eps - eps_hat|^2 for this denoiser and x0 (B, ...): a lattice for D <= 2, the
-/// cubature above. Throws ConfigError where D > 2 and the denoiser is found not to be affine.
+/// A fixed rule for smooth functions of the noise beside this denoiser and x0 (B, ...): a lattice for D <= 2, the cubature
+/// above. Throws ConfigError where D > 2 and the denoiser is found not to be affine.
 NoiseRule noise_rule_for(const Denoiser& denoiser, const Schedule& schedule,
                          const torch::Tensor& x0);
 
-/// E|eps - eps_hat|^2 at time t by the rule: (B) float64. Throws ConfigError where rule and coarse rule disagree so
-/// much that the finer cannot be trusted to 1e-6.
-torch::Tensor expected_eps_error(const Denoiser& denoiser, const Schedule& schedule, double t,
-                                 const torch::Tensor& x0, const NoiseRule& rule);
+/// Rules for |eps - eps_hat|^2, each of half the spacing of the one before; the cubature alone for D > 2. Throws as above.
+std::vector<NoiseRule> noise_rules_for(const Denoiser& denoiser, const Schedule& schedule,
+                                       const torch::Tensor& x0);
 
-/// Without Monte Carlo: panels of Gauss-Legendre in log-SNR, noise by noise_rule_for. Throws ConfigError as those do.
+/// E|eps - eps_hat|^2 at time t (as `nats`), each example by the first of the rules that agrees with its own coarse half to
+/// 1e-7 (1e-5 for float32 data). Throws ConfigError where the last still differs so much that 1e-6 is out of reach.
+IntegratedTerm expected_eps_error(const Denoiser& denoiser, const Schedule& schedule, double t,
+                                  const torch::Tensor& x0, const std::vector<NoiseRule>& rules);
+
+/// Without Monte Carlo: panels of Gauss-Legendre in log-SNR, noise by noise_rules_for. Throws ConfigError as those do.
 IntegratedTerm exact_diffusion_term(const Denoiser& denoiser, const Schedule& schedule,
                                     const torch::Tensor& x0);
 IntegratedTerm exact_stepwise_term(const Denoiser& denoiser, const Schedule& schedule,

@@ -21,7 +21,7 @@ LikelihoodResult bound_of(const Schedule& schedule, const torch::Tensor& x0,
   result.terms = {{"prior", terms.prior_nats},
                   {"diffusion", terms.diffusion_nats},
                   {"reconstruction", terms.reconstruction_nats}};
-  result.nfe = torch::full_like(result.nats, static_cast<double>(diffusion.nfe));
+  result.nfe = diffusion.nfe;
   return result;
 }
 
@@ -59,9 +59,9 @@ torch::Tensor exact_reconstruction_nats(const Denoiser& denoiser, const Schedule
   const auto constant = torch::full({x0.size(0)}, flat, torch::kFloat64);
   if (decoder == Decoder::flat) return constant;
   // The flat decoder's |eps|^2 / 2, on average D / 2, gives way to |eps - eps_hat|^2 / 2.
-  const NoiseRule rule = noise_rule_for(denoiser, schedule, x0);
+  const auto rules = noise_rules_for(denoiser, schedule, x0);
   return constant - 0.5 * static_cast<double>(dims) +
-         0.5 * expected_eps_error(denoiser, schedule, schedule.t_min(), x0, rule);
+         0.5 * expected_eps_error(denoiser, schedule, schedule.t_min(), x0, rules).nats;
 }
 
 LikelihoodResult elbo(const Denoiser& denoiser, const Schedule& schedule, Decoder decoder,

@@ -23,7 +23,7 @@ LikelihoodResult with_reference(const Schedule& schedule, const torch::Tensor& x
   result.nats = reference + diffusion.nats;
   result.terms = {{"reference", torch::full_like(diffusion.nats, reference)},
                   {"diffusion", diffusion.nats}};
-  result.nfe = torch::full_like(diffusion.nats, static_cast<double>(diffusion.nfe));
+  result.nfe = diffusion.nfe;
   return result;
 }
 

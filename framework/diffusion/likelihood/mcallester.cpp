@@ -60,7 +60,7 @@ LikelihoodResult assemble(const torch::Tensor& prior, const IntegratedTerm& diff
   result.nats = prior + diffusion.nats + reconstruction;
   result.terms = {
       {"prior", prior}, {"diffusion", diffusion.nats}, {"reconstruction", reconstruction}};
-  result.nfe = torch::full_like(result.nats, static_cast<double>(diffusion.nfe));
+  result.nfe = diffusion.nfe;
   return result;
 }
 

@@ -196,6 +196,31 @@ TEST(GradientReducer, AParameterUsedOnSomeRanksOnlyGetsTheSumOfThose) {
   EXPECT_THAT(errors, Each(IsEmpty()));
 }
 
+TEST(GradientReducer, FrozenParametersHoldNothingUp) {
+  // Both parameters share a bucket; it is launched as soon as the trained one is there, and again in its turn later.
+  const auto errors = run_simulated(2, {}, [](Communicator& c) {
+    const auto frozen = torch::ones({2}, torch::kFloat64);
+    const auto trained = torch::ones({2}, torch::kFloat64).requires_grad_();
+    const FlatLayout layout = make_flat_layout({2, 2});
+    GradientReducer reducer({frozen, trained}, torch::zeros({layout.total}, torch::kFloat64),
+                            layout, c);
+    for (int step = 0; step < 2; ++step) {
+      reducer.zero_gradients();
+      reducer.begin(true);
+      (frozen * trained).sum().backward();
+      EXPECT_EQ(reducer.stats().calls, 1);  // before finish()
+      reducer.finish();
+      EXPECT_EQ(reducer.stats().unused_parameters, 0);
+      EXPECT_EQ(trained.grad()[0].item<double>(), 2);
+      EXPECT_EQ(frozen.grad()[0].item<double>(), 0);
+      const BucketTimes times = reducer.stats().buckets.at(0);
+      EXPECT_LE(times.ready_s, times.start_s);
+      EXPECT_LE(times.start_s, times.done_s);
+    }
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
 TEST(GradientReducer, KeepsTheStridesOfChannelsLastWeights) {
   run_simulated(2, {}, [](Communicator& c) {
     auto w =

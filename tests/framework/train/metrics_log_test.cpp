@@ -77,7 +77,8 @@ TEST_F(MetricsLogTest, ARestartDropsWhatTheLostStretchHadLogged) {
 }
 
 TEST_F(MetricsLogTest, TheLegendExplainsEveryField) {
-  for (const auto& [key, value] : to_json(Tick{}).items()) {
+  const auto object = to_json(Tick{});
+  for (const auto& [key, value] : object.items()) {
     const std::string name = key.rfind("loss_q", 0) == 0 ? "loss_q0" : key;
     EXPECT_THAT(log_field_legend(), HasSubstr(name));
   }

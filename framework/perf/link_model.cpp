@@ -1,0 +1,90 @@
+#include "framework/perf/link_model.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <string>
+
+#include "framework/core/error.hpp"
+
+namespace scorenet::perf {
+namespace {
+
+/// A ring's half (reduce-scatter or all-gather).
+double half_ring_seconds(const LinkModel& link, int ranks, double bytes) {
+  const double n = ranks;
+  return (n - 1) * link.latency_s + (n - 1) / n * bytes / link.bandwidth_bytes_per_s;
+}
+
+}  // namespace
+
+double all_reduce_seconds(const LinkModel& link, int ranks, int64_t bytes) {
+  if (ranks <= 1) return 0;
+  const double log2_n = std::bit_width(unsigned(ranks - 1));
+  const double tree = 2 * log2_n * link.latency_s + 2 * double(bytes) / link.bandwidth_bytes_per_s;
+  return std::min(2 * half_ring_seconds(link, ranks, double(bytes)), tree);
+}
+
+double all_reduce_seconds(const Cluster& cluster, int ranks, int64_t bytes) {
+  const int local = std::min(cluster.ranks_per_host, ranks);
+  if (local <= 1) return all_reduce_seconds(cluster.network, ranks, bytes);
+  const int hosts = (ranks + local - 1) / local;
+  return 2 * half_ring_seconds(cluster.local, local, double(bytes)) +
+         all_reduce_seconds(cluster.network, hosts, bytes / local);
+}
+
+LinkModel fit_link(const std::vector<Timing>& timings, int ranks) {
+  if (timings.size() < 2 || ranks < 2) {
+    throw ConfigError("link fit: " + std::to_string(timings.size()) + " sizes on " +
+                      std::to_string(ranks) + " ranks; at least 2 of both are needed.");
+  }
+  // Normal equations of sum ((x a + y b) / t - 1)^2 with b = 1 / B.
+  const double n = ranks;
+  double xx = 0, xy = 0, yy = 0, x1 = 0, y1 = 0;
+  for (const Timing& t : timings) {
+    const double x = 2 * (n - 1) / t.seconds;
+    const double y = 2 * (n - 1) / n * double(t.bytes) / t.seconds;
+    xx += x * x;
+    xy += x * y;
+    yy += y * y;
+    x1 += x;
+    y1 += y;
+  }
+  const double determinant = xx * yy - xy * xy;
+  double a = (x1 * yy - y1 * xy) / determinant;
+  double b = (y1 * xx - x1 * xy) / determinant;
+  // A negative part is noise: the other one alone explains the timings best then.
+  if (!(a >= 0)) {
+    a = 0;
+    b = y1 / yy;
+  } else if (!(b > 0)) {
+    b = 1e-15;
+    a = x1 / xx;
+  }
+  return {a, 1 / b};
+}
+
+std::vector<Timing> measure_all_reduce(comm::Communicator& communicator,
+                                       const std::vector<int64_t>& sizes_bytes, int repetitions) {
+  std::vector<Timing> result;
+  for (const int64_t bytes : sizes_bytes) {
+    std::vector<float> values(size_t(bytes / 4), 1.0f);
+    const comm::Buffer buffer{values.data(), bytes / 4, comm::DataType::float32};
+    std::vector<double> seconds;
+    for (int i = 0; i <= repetitions; ++i) {
+      communicator.barrier("calibration").wait();
+      const auto start = comm::Clock::now();
+      communicator.all_reduce(buffer, comm::ReduceOp::sum, "calibration").wait();
+      double mine = comm::seconds_since(start);
+      communicator
+          .all_reduce({&mine, 1, comm::DataType::float64}, comm::ReduceOp::max, "calibration")
+          .wait();
+      if (i > 0) seconds.push_back(mine);
+    }
+    std::nth_element(seconds.begin(), seconds.begin() + repetitions / 2, seconds.end());
+    result.push_back({bytes, seconds[size_t(repetitions / 2)]});
+  }
+  return result;
+}
+
+}  // namespace scorenet::perf

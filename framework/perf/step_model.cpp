@@ -1,0 +1,86 @@
+#include "framework/perf/step_model.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+#include "framework/reduce/flat_layout.hpp"
+
+namespace scorenet::perf {
+namespace {
+
+constexpr int64_t kElementBytes = 4;
+
+std::vector<reduce::Bucket> buckets_of(const StepCosts& costs, const reduce::BucketCaps& caps) {
+  std::vector<int64_t> sizes;
+  for (const ParameterCost& p : costs.parameters) sizes.push_back(p.elements);
+  return reduce::plan_buckets(reduce::make_flat_layout(sizes), kElementBytes, caps);
+}
+
+double total_backward(const StepCosts& costs) {
+  double total = 0;
+  for (const ParameterCost& p : costs.parameters) total += p.backward_s;
+  return total;
+}
+
+}  // namespace
+
+Prediction predict_step(const StepCosts& costs, const Cluster& cluster, int ranks,
+                        const reduce::BucketCaps& caps) {
+  const double backward_s = total_backward(costs);
+  Prediction prediction;
+  prediction.alone_s = costs.forward_s + backward_s + costs.optimizer_s;
+  double ready_s = 0;
+  double link_free_s = 0;
+  for (const reduce::Bucket& bucket : buckets_of(costs, caps)) {
+    for (const int64_t p : bucket.parameters) ready_s += costs.parameters[size_t(p)].backward_s;
+    const double start_s = std::max(ready_s, link_free_s);
+    link_free_s = start_s + all_reduce_seconds(cluster, ranks, bucket.count * kElementBytes);
+  }
+  prediction.exposed_s = ranks > 1 ? std::max(0.0, link_free_s - backward_s) : 0;
+  const double slowest_s = ranks > 1 ? costs.jitter_s * std::sqrt(2 * std::log(double(ranks))) : 0;
+  prediction.step_s = prediction.alone_s + prediction.exposed_s + slowest_s;
+  prediction.efficiency = prediction.alone_s / prediction.step_s;
+  return prediction;
+}
+
+reduce::BucketCaps choose_caps(const StepCosts& costs, const Cluster& cluster, int ranks) {
+  reduce::BucketCaps best;
+  double best_s = -1;
+  for (int64_t cap = int64_t{256} << 20; cap >= int64_t{256} << 10; cap /= 2) {
+    for (const int64_t ends : {cap, cap / 4}) {
+      const reduce::BucketCaps caps{cap, ends, ends};
+      const double step_s = predict_step(costs, cluster, ranks, caps).step_s;
+      if (best_s < 0 || step_s < best_s) {
+        best = caps;
+        best_s = step_s;
+      }
+    }
+  }
+  return best;
+}
+
+int64_t state_bytes(int64_t elements, int ema_copies, int ranks, bool sharded) {
+  const int64_t whole = 2 * elements;                  // weights, gradients
+  const int64_t shared = (2 + ema_copies) * elements;  // moments, EMA
+  return kElementBytes * (whole + (sharded ? (shared + ranks - 1) / ranks : shared));
+}
+
+std::string scaling_table(const StepCosts& costs, const Cluster& cluster,
+                          const std::vector<int>& rank_counts) {
+  std::string text =
+      "predicted (not measured)\n   ranks   cap MiB   step ms   exposed ms   efficiency\n";
+  for (const int ranks : rank_counts) {
+    const reduce::BucketCaps caps = choose_caps(costs, cluster, ranks);
+    const Prediction p = predict_step(costs, cluster, ranks, caps);
+    std::array<char, 128> line{};
+    std::snprintf(line.data(), line.size(), "%8d  %8.2f  %8.2f  %11.3f  %9.1f %%\n", ranks,
+                  double(caps.cap_bytes) / (1 << 20), p.step_s * 1e3, p.exposed_s * 1e3,
+                  p.efficiency * 100);
+    text += line.data();
+  }
+  return text;
+}
+
+}  // namespace scorenet::perf

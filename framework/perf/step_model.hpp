@@ -1,0 +1,55 @@
+// Predicts a data-parallel training step: compute on one line, buckets on another, in order.
+//
+// Backward makes gradients ready one after the other; a bucket may travel when its last gradient is ready and the link
+// is free; the optimizer starts when backward and the last bucket are done. The step of n ranks is that of the slowest:
+// with normal jitter of standard deviation s a rank, at most about s sqrt(2 ln n) longer. Left out: contention of
+// traffic with compute for memory and cores, so real efficiencies are lower. Validated against sleeping ranks
+// (tests/framework/perf).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "framework/perf/link_model.hpp"
+#include "framework/reduce/bucket_plan.hpp"
+
+namespace scorenet::perf {
+
+/// One parameter: registration order, as everywhere.
+struct ParameterCost {
+  int64_t elements = 0;
+  double backward_s = 0;  // of the part of backward that makes its gradient
+};
+
+struct StepCosts {
+  double forward_s = 0;
+  std::vector<ParameterCost> parameters;
+  double optimizer_s = 0;
+  double jitter_s = 0;  // standard deviation of a rank's compute
+};
+
+struct Prediction {
+  double step_s = 0;
+  double alone_s = 0;     // one rank, same local batch
+  double exposed_s = 0;   // traffic that backward does not hide
+  double efficiency = 1;  // alone_s / step_s
+};
+
+/// float32 gradients. Throws ConfigError as plan_buckets does.
+Prediction predict_step(const StepCosts& costs, const Cluster& cluster, int ranks,
+                        const reduce::BucketCaps& caps);
+
+/// The caps, out of powers of two from 256 KiB to 256 MiB with a first and last bucket of a quarter or all of it, that
+/// make the predicted step shortest; on a tie the larger buckets.
+reduce::BucketCaps choose_caps(const StepCosts& costs, const Cluster& cluster, int ranks);
+
+/// Bytes a rank holds for weights, gradients, two moments and the EMA copies, all float32; sharded: moments and EMA
+/// copies over the ranks (ZeRO stage 1).
+int64_t state_bytes(int64_t elements, int ema_copies, int ranks, bool sharded);
+
+/// A text table, "predicted" in its heading: ranks, cap, step, exposed, efficiency.
+std::string scaling_table(const StepCosts& costs, const Cluster& cluster,
+                          const std::vector<int>& rank_counts);
+
+}  // namespace scorenet::perf

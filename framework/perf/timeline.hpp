@@ -1,0 +1,29 @@
+// What a rank did when, as a Chrome trace (chrome://tracing, Perfetto): one file a rank, merged into one afterwards.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "framework/comm/flight_recorder.hpp"
+
+namespace scorenet::perf {
+
+/// A named stretch of the rank's own work, in wall_seconds().
+struct Span {
+  std::string name;
+  double start_s = 0;
+  double end_s = 0;
+};
+
+/// Writes spans (track "step") and recorded operations (track "communication") as a JSON array, one event a line; ranks
+/// are processes of the trace. Operations still under way are left out. Throws DataError naming the file if it cannot
+/// be written.
+void write_timeline(const std::string& path, const comm::Place& place,
+                    const std::vector<Span>& spans,
+                    const std::vector<comm::FlightEntry>& operations);
+
+/// Puts files of write_timeline together. Throws DataError naming the file that cannot be read or written, or was not
+/// written by write_timeline.
+void merge_timelines(const std::vector<std::string>& paths, const std::string& merged);
+
+}  // namespace scorenet::perf

@@ -1,0 +1,88 @@
+#include "framework/train/dequantised_metric.hpp"
+
+#include "framework/core/error.hpp"
+#include "framework/diffusion/likelihood/dequantise.hpp"
+
+namespace scorenet::train {
+namespace {
+
+using diffusion::LikelihoodResult;
+using diffusion::ResultKind;
+using Draw = std::vector<LikelihoodResult>;  // one, or one for each h
+
+void check(DensityPoint point, const std::string& name, const MetricRequest& request) {
+  const std::string& how = request.options.dequantise;
+  if (how != "auto" && how != "uniform" && how != "truncated-normal") {
+    throw ConfigError("--dequantise " + how +
+                      ": not known. Choose auto, uniform or truncated-normal.");
+  }
+  if (!request.discrete && how != "auto") {
+    throw ConfigError("--dequantise " + how +
+                      ": the data is continuous and has no levels to spread. Leave it out.");
+  }
+  if (how == "truncated-normal" && point == DensityPoint::data) {
+    throw ConfigError("--dequantise truncated-normal: gives the state at t_min, and " + name +
+                      " starts from the data. Choose --dequantise uniform for it.");
+  }
+  if (request.options.dequantise_samples < 1) {
+    throw ConfigError("--dequantise-samples " + std::to_string(request.options.dequantise_samples) +
+                      ": must be at least 1.");
+  }
+}
+
+diffusion::Dequantised dequantised(const MetricBatch& batch, const MetricRequest& request,
+                                   int64_t index) {
+  const auto levels = batch.x.cpu();
+  const auto& options = request.options;
+  return options.dequantise == "truncated-normal"
+             ? diffusion::dequantise_truncated_normal(levels, *request.model.schedule, batch.slots,
+                                                      options.seed, index)
+             : diffusion::dequantise_uniform(levels, batch.slots, options.seed, index);
+}
+
+// Result `at` of all draws as one; log_q (K, B).
+LikelihoodResult joined(const std::vector<Draw>& draws, size_t at, const torch::Tensor& log_q) {
+  const auto over_draws = [&](auto value) {
+    std::vector<torch::Tensor> rows;
+    for (const Draw& draw : draws) rows.push_back(value(draw[at]));
+    return torch::stack(rows);
+  };
+  const LikelihoodResult& first = draws[0][at];
+  const auto nats = over_draws([](const LikelihoodResult& r) { return r.nats; });
+  const auto weights = torch::softmax(-nats - log_q, 0);
+  LikelihoodResult result;
+  result.kind = first.kind == ResultKind::exact ? ResultKind::bound : first.kind;
+  result.nats = diffusion::importance_weighted_nats(nats, log_q);
+  for (size_t i = 0; i < first.terms.size(); ++i) {
+    const auto values = over_draws([i](const LikelihoodResult& r) { return r.terms[i].second; });
+    result.terms.emplace_back(first.terms[i].first, (weights * values).sum(0));
+  }
+  result.terms.emplace_back("dequantisation", result.nats - (weights * nats).sum(0));
+  result.nfe = over_draws([](const LikelihoodResult& r) { return r.nfe; }).sum(0);
+  return result;
+}
+
+}  // namespace
+
+Metric with_dequantisation(Metric density, DensityPoint point, const std::string& name,
+                           const MetricRequest& request) {
+  check(point, name, request);
+  if (!request.discrete) return density;
+  density.terms.push_back("dequantisation");
+  density.compute = [request, of_density = density.compute](const MetricBatch& batch) {
+    std::vector<Draw> draws;
+    std::vector<torch::Tensor> log_q;
+    for (int64_t k = 0; k < request.options.dequantise_samples; ++k) {
+      const auto y = dequantised(batch, request, k);
+      draws.push_back(of_density({batch.denoiser, y.y.to(batch.x.device()), batch.slots}));
+      log_q.push_back(y.log_q);
+    }
+    Draw results;
+    for (size_t at = 0; at < draws[0].size(); ++at)
+      results.push_back(joined(draws, at, torch::stack(log_q)));
+    return results;
+  };
+  return density;
+}
+
+}  // namespace scorenet::train

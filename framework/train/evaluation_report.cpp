@@ -1,0 +1,228 @@
+#include "framework/train/evaluation_report.hpp"
+
+#include <torch/utils.h>
+
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "framework/data/hdf5.hpp"
+#include "framework/diffusion/likelihood/units.hpp"
+
+namespace scorenet::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string number(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+double mean_of(const torch::Tensor& values) {
+  return values.numel() ? values.mean().item<double>() : std::nan("");
+}
+
+double quantile_of(const torch::Tensor& values, double q) {
+  return values.numel() ? values.quantile(q).item<double>() : std::nan("");
+}
+
+torch::Tensor finite_mask(const MetricResult& result) {
+  auto mask = torch::isfinite(result.nats);
+  for (const auto& term : result.terms) mask = mask & torch::isfinite(term.second);
+  return mask;
+}
+
+Json mean_and_error(const MetricResult& result, const EvaluationReport& report) {
+  Json entry;
+  entry["nats_mean"] = result.nats_mean();
+  entry["nats_stderr"] = result.nats_stderr();
+  entry["bits_per_dim"] = nullptr;
+  if (report.discrete)
+    entry["bits_per_dim"] = diffusion::bits_per_dim(result.nats_mean(), report.dims);
+  Json terms = Json::object();
+  for (const auto& [name, values] : result.terms) terms[name] = mean_of(result.finite(values));
+  entry["terms"] = terms;
+  entry["failed"] = result.failed();
+  entry["nfe"] = result.nfe;
+  return entry;
+}
+
+// Mean, median and 5 and 95 % quantiles of each separate term.
+Json distributions(const MetricReport& metric) {
+  Json out = Json::object();
+  for (const auto& [name, values] : metric.results.front().terms) {
+    for (const auto& separate : metric.separate_terms) {
+      if (name != separate) continue;
+      const auto finite = metric.results.front().finite(values);
+      out[name + "_mean"] = mean_of(finite);
+      out[name + "_median"] = quantile_of(finite, 0.5);
+      out[name + "_q05"] = quantile_of(finite, 0.05);
+      out[name + "_q95"] = quantile_of(finite, 0.95);
+    }
+  }
+  return out;
+}
+
+Json over_hbar(const MetricReport& metric, const EvaluationReport& report) {
+  Json list = Json::array();
+  for (const MetricResult& result : metric.results) {
+    Json entry;
+    entry["hbar"] = *result.hbar;
+    entry.update(mean_and_error(result, report));
+    list.push_back(entry);
+  }
+  return list;
+}
+
+Json best_of(const diffusion::BestHbar& best, double reference) {
+  Json entry;
+  entry["hbar"] = best.hbar;
+  entry["nats_mean"] = best.nats_mean;
+  entry["nats_stderr"] = best.nats_stderr;
+  entry["reference_hbar"] = reference;
+  entry["gain"] = best.gain;
+  entry["gain_stderr"] = best.gain_stderr;
+  return entry;
+}
+
+Json metric_json(const MetricReport& metric, const EvaluationReport& report) {
+  const MetricResult& first = metric.results.front();
+  Json entry;
+  entry["kind"] = diffusion::name_of(first.kind);
+  entry["n"] = first.nats.numel();
+  entry.update(mean_and_error(first, report));
+  entry.update(distributions(metric));
+  if (first.hbar) entry["per_hbar"] = over_hbar(metric, report);
+  if (metric.best) entry["best_hbar"] = best_of(*metric.best, metric.best_reference);
+  entry["seconds"] = metric.seconds;
+  return entry;
+}
+
+Json sample_metric_json(const SampleMetricReport& metric) {
+  Json entry;
+  entry["kind"] = diffusion::name_of(diffusion::ResultKind::estimate);
+  entry["n"] = metric.n;
+  entry["nats_mean"] = nullptr;
+  entry["nats_stderr"] = nullptr;
+  entry["bits_per_dim"] = nullptr;
+  for (const auto& [name, value] : metric.values) entry[name] = value;
+  entry["sampler"] = metric.sampler;
+  entry["nfe"] = metric.nfe;
+  entry["seconds"] = metric.seconds;
+  return entry;
+}
+
+std::string sample_metric_line(const SampleMetricReport& metric) {
+  std::string text = metric.name + " (";
+  for (const auto& [name, value] : metric.values) text += name + " " + number("%.5f", value) + ", ";
+  return text + metric.sampler + "; n " + std::to_string(metric.n) + ", nfe " +
+         number("%.1f", metric.nfe) + ", " + number("%.1f", metric.seconds) + " s)";
+}
+
+std::string line_of(const MetricReport& metric, const MetricResult& result,
+                    const EvaluationReport& report) {
+  const double scale = report.discrete ? diffusion::bits_per_dim(1.0, report.dims) : 1.0;
+  std::string text = metric.name;
+  if (result.hbar) text += " at h = " + number("%g", *result.hbar);
+  text += " " + number("%.4f", scale * result.nats_mean()) + " +- " +
+          number("%.4f", scale * result.nats_stderr()) +
+          (report.discrete ? " bits/dim (" : " nats (") + diffusion::name_of(result.kind);
+  for (const auto& [name, values] : result.terms)
+    text += ", " + name + " " + number("%.4f", scale * mean_of(result.finite(values)));
+  text += "; n " + std::to_string(result.nats.numel());
+  if (result.failed() > 0) text += " of which " + std::to_string(result.failed()) + " failed";
+  return text + ", nfe " + number("%.1f", result.nfe) + ", " + number("%.1f", metric.seconds) +
+         " s)";
+}
+
+std::string best_line(const MetricReport& metric) {
+  return metric.name + ": best at h = " + number("%g", metric.best->hbar) + ", " +
+         number("%.4f", metric.best->gain) + " +- " + number("%.4f", metric.best->gain_stderr) +
+         " nats below h = " + number("%g", metric.best_reference) + " (paired)";
+}
+
+}  // namespace
+
+torch::Tensor MetricResult::finite(const torch::Tensor& values) const {
+  return values.index({finite_mask(*this)});
+}
+
+int64_t MetricResult::failed() const { return nats.numel() - finite(nats).numel(); }
+
+double MetricResult::nats_mean() const { return mean_of(finite(nats)); }
+
+double MetricResult::nats_stderr() const {
+  const auto values = finite(nats);
+  if (values.numel() < 2) return 0;
+  return values.std().item<double>() / std::sqrt(static_cast<double>(values.numel()));
+}
+
+nlohmann::ordered_json to_json(const EvaluationReport& report) {
+  Json metrics = Json::object();
+  for (const MetricReport& metric : report.metrics)
+    metrics[metric.name] = metric_json(metric, report);
+  for (const SampleMetricReport& metric : report.sample_metrics)
+    metrics[metric.name] = sample_metric_json(metric);
+  Json out;
+  out["network"] = report.network;
+  out["data"] = report.data;
+  out["split"] = report.split;
+  out["n"] = report.metrics.empty() ? report.n : report.metrics[0].results[0].nats.numel();
+  out["dims"] = report.dims;
+  out["seed"] = report.seed;
+  out["world_size"] = report.world_size;
+  out["metrics"] = metrics;
+  return out;
+}
+
+std::string summary(const EvaluationReport& report) {
+  std::string text;
+  const auto add = [&text](const std::string& line) { text += (text.empty() ? "" : "\n") + line; };
+  for (const MetricReport& metric : report.metrics) {
+    for (const MetricResult& result : metric.results) add(line_of(metric, result, report));
+    if (metric.best) add(best_line(metric));
+  }
+  for (const SampleMetricReport& metric : report.sample_metrics) add(sample_metric_line(metric));
+  return text;
+}
+
+std::vector<std::pair<std::string, double>> headline(const EvaluationReport& report) {
+  std::vector<std::pair<std::string, double>> out;
+  for (const MetricReport& metric : report.metrics) {
+    const double nats = metric.results.front().nats_mean();
+    out.emplace_back(metric.name + "_nats", nats);
+    if (report.discrete)
+      out.emplace_back(metric.name + "_bits_per_dim", diffusion::bits_per_dim(nats, report.dims));
+  }
+  for (const SampleMetricReport& metric : report.sample_metrics)
+    out.insert(out.end(), metric.values.begin(), metric.values.end());
+  return out;
+}
+
+void write_per_example(const std::string& path, const EvaluationReport& report) {
+  data::Hdf5File file = data::Hdf5File::create(path);
+  for (const MetricReport& metric : report.metrics) {
+    const MetricResult& first = metric.results.front();
+    if (first.hbar) {
+      std::vector<double> hbars;
+      std::vector<torch::Tensor> rows;
+      for (const MetricResult& result : metric.results) {
+        hbars.push_back(*result.hbar);
+        rows.push_back(result.nats);
+      }
+      file.write_array("/" + metric.name, torch::stack(rows));
+      file.write_array("/" + metric.name + "_hbars", torch::tensor(hbars, torch::kFloat64));
+    } else if (metric.separate_terms.empty()) {
+      file.write_array("/" + metric.name, first.nats);
+    }
+    for (const auto& [name, values] : first.terms) {
+      for (const auto& separate : metric.separate_terms)
+        if (name == separate) file.write_array("/" + metric.name + "_" + name, values);
+    }
+  }
+  file.close();
+}
+
+}  // namespace scorenet::train

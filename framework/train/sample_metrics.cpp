@@ -1,0 +1,61 @@
+#include "framework/train/sample_metrics.hpp"
+
+#include <torch/utils.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "framework/core/error.hpp"
+#include "framework/data/transform.hpp"
+#include "framework/metrics/wasserstein.hpp"
+#include "framework/train/generate.hpp"
+
+namespace scorenet::train {
+namespace {
+
+constexpr int64_t kMostPoints = 10'000;  // 10^8 costs: 6 GB
+
+void check(int64_t n) {
+  if (n <= kMostPoints) return;
+  throw ConfigError("--metrics w2: " + std::to_string(n) +
+                    " examples against as many samples; at "
+                    "most " +
+                    std::to_string(kMostPoints) + " fit into memory. Give --n.");
+}
+
+torch::Tensor examples(data::ImageDataset& dataset, int64_t n) {
+  const auto stored = dataset.read(slot_range(0, n)).examples;
+  const auto x = stored.scalar_type() == torch::kUInt8 ? data::scale_to_unit_range(stored) : stored;
+  return x.to(torch::kFloat64);
+}
+
+// Other seeds of the evaluation draw other samples.
+std::vector<int64_t> sample_seeds(uint64_t seed, int64_t n) {
+  return slot_range(static_cast<int64_t>(seed) * kMostPoints, n);
+}
+
+}  // namespace
+
+bool is_sample_metric(const std::string& name) { return name == "w2"; }
+
+SampleMetricReport evaluate_sample_metric(const std::string& name, const ScoreModel& model,
+                                          data::ImageDataset& dataset, int64_t n,
+                                          const EvaluationOptions& options,
+                                          comm::Communicator& comm) {
+  check(n);
+  const auto start = std::chrono::steady_clock::now();
+  const Generated samples = generate(model, dataset.example_shape(), sample_seeds(options.seed, n),
+                                     options.sampler, {}, options.batch, comm);
+  metrics::Wasserstein distance{std::nan(""), std::nan("")};
+  if (comm.rank() == 0) distance = metrics::wasserstein2(examples(dataset, n), samples.x);
+  SampleMetricReport report;
+  report.name = name;
+  report.n = n;
+  report.values = {{"w2", distance.root}, {"w2_squared", distance.squared}};
+  report.sampler = options.sampler.name;
+  report.nfe = samples.nfe;
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+}  // namespace scorenet::train

@@ -1,0 +1,477 @@
+// scorenet evaluate on analytic models that a user could write, against values derived by hand (gaussian_model.hpp).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/utils.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "tests/framework/diffusion/likelihood/affine_reverse.hpp"
+#include "tests/launch/gaussian_model.hpp"
+
+namespace scorenet::testing_launch {
+namespace {
+
+using diffusion::test::doubles;
+using testing::AllOf;
+using testing::HasSubstr;
+
+const std::vector<Normal> kLaws = {{0.4, 0.3}, {-0.7, 1.5}, {0.0, 0.05}};
+
+std::vector<Normal> first_laws(size_t dims) {
+  return {kLaws.begin(), kLaws.begin() + static_cast<ptrdiff_t>(dims)};
+}
+
+// A model, a data file, and what `evaluate` says of them.
+class Case {
+ public:
+  Case(const std::string& schedule, const torch::Tensor& points, const std::vector<Normal>& laws,
+       const std::string& errors = "") {
+    write_gaussian(folder_ / "law.h5", laws);
+    configure(schedule, points, errors);
+  }
+  Case(const std::string& schedule, const torch::Tensor& points, const torch::Tensor& weights,
+       const torch::Tensor& means, const torch::Tensor& covariances,
+       const std::string& errors = "") {
+    write_mixture(folder_ / "law.h5", weights, means, covariances);
+    configure(schedule, points, errors);
+  }
+
+  std::string command(const std::string& options) const {
+    return "evaluate --config " + (folder_ / "model.toml") + " --data " + (folder_ / "points.h5") +
+           " --json " + (folder_ / "out.json") + " --per-example " + (folder_ / "out.h5") + " " +
+           options;
+  }
+  void evaluate(const std::string& options, const std::string& program = "SCORENET") const {
+    const Outcome outcome = run("OMP_NUM_THREADS=1 " + program + " " + command(options));
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  }
+  torch::Tensor values(const std::string& name) const {
+    return read_array(folder_ / "out.h5", "/" + name);
+  }
+  nlohmann::json metric(const std::string& name) const {
+    return nlohmann::json::parse(text_of(folder_ / "out.json"))["metrics"][name];
+  }
+  std::string file(const std::string& name) const { return folder_ / name; }
+
+ private:
+  void configure(const std::string& schedule, const torch::Tensor& points,
+                 const std::string& errors) {
+    write_config(folder_ / "model.toml", folder_ / "law.h5", schedule, errors);
+    write_points(folder_ / "points.h5", points);
+  }
+  Folder folder_;
+};
+
+// |a - b| <= tolerance max(1, |b|).
+void expect_equal(const torch::Tensor& a, const torch::Tensor& b, double tolerance,
+                  const std::string& what) {
+  ASSERT_EQ(a.sizes(), b.sizes()) << what;
+  const auto error = ((a - b).abs() / b.abs().clamp_min(1)).max().item<double>();
+  EXPECT_LE(error, tolerance) << what;
+  if (std::getenv("SCORENET_SHOW_ERRORS")) printf("%s: %.2e\n", what.c_str(), error);
+}
+
+// The mean of a - b is zero within four of its standard errors, which are not themselves large.
+void expect_unbiased(const torch::Tensor& a, const torch::Tensor& b, double largest_error,
+                     const std::string& what) {
+  ASSERT_EQ(a.sizes(), b.sizes()) << what;
+  const auto gap = a - b;
+  const double error =
+      gap.std().item<double>() / std::sqrt(static_cast<double>(gap.numel())) + 1e-12;
+  EXPECT_LT(error, largest_error) << what;
+  EXPECT_LT(std::abs(gap.mean().item<double>()), 4 * error) << what;
+}
+
+class OnEverySchedule : public testing::TestWithParam<std::string> {
+ protected:
+  const std::shared_ptr<const diffusion::Schedule> schedule = schedule_named(GetParam());
+  const Ends ends = ends_of(*schedule);
+  // D = 1, 2, 3 in turn over the schedules.
+  size_t index() const {
+    return static_cast<size_t>(std::find(kSchedules.begin(), kSchedules.end(), GetParam()) -
+                               kSchedules.begin());
+  }
+};
+
+TEST_P(OnEverySchedule, ExactValuesOfGaussianDataAreTheClosedForms) {
+  const auto laws = first_laws(1 + index() % 3);
+  const auto x = points_of(laws, 5);
+  const Case c(GetParam(), x, laws);
+  c.evaluate("--exact --metrics elbo,mcallester,immse,ode,wkb");
+
+  expect_equal(c.values("elbo"),
+               over_coordinates(x, laws, [&](double v, auto& l) { return elbo_nats(v, l, ends); }),
+               1e-6, "elbo");
+  expect_equal(c.values("immse"),
+               over_coordinates(x, laws, [&](double v, auto& l) { return immse_nats(v, l, ends); }),
+               1e-6, "immse");
+  // McAllester's formula with the true end terms is -log p(x0) itself.
+  expect_equal(c.values("mcallester"),
+               over_coordinates(x, laws,
+                                [](double v, auto& l) {
+                                  return normal_nats(v, {l.mean, l.variance});
+                                }),
+               1e-6, "mcallester");
+  const auto law_nats =
+      over_coordinates(x, laws, [&](double v, auto& l) { return reverse_nats(v, l, ends, 0, 1); });
+  expect_equal(c.values("ode"), law_nats, 1e-6, "ode");
+  expect_equal(c.values("wkb_nll0"), law_nats, 1e-6, "wkb nll0");
+  expect_equal(
+      c.values("wkb_nll1"),
+      over_coordinates(x, laws, [&](double v, auto& l) { return reverse_slope(v, l, ends, 1); }),
+      1e-5, "wkb nll1");
+  EXPECT_EQ(c.metric("elbo")["kind"], "bound");
+  EXPECT_EQ(c.metric("mcallester")["kind"], "exact");
+  EXPECT_EQ(c.metric("ode")["kind"], "exact");
+  EXPECT_EQ(c.metric("immse")["kind"], "estimate");
+}
+
+TEST_P(OnEverySchedule, DrawnValuesAreWithinFourStandardErrorsOfTheClosedForms) {
+  const auto laws = first_laws(1 + index() % 3);
+  const auto x = points_of(laws, 400);
+  const Case c(GetParam(), x, laws);
+  c.evaluate("--metrics elbo,mcallester --time-samples 16 --batch 400");
+  expect_unbiased(
+      c.values("elbo"),
+      over_coordinates(x, laws, [&](double v, auto& l) { return elbo_nats(v, l, ends); }), 0.3,
+      "elbo");
+  expect_unbiased(c.values("mcallester"),
+                  over_coordinates(x, laws,
+                                   [](double v, auto& l) {
+                                     return normal_nats(v, {l.mean, l.variance});
+                                   }),
+                  0.3, "mcallester");
+  const auto terms = c.metric("elbo")["terms"];
+  EXPECT_NEAR(terms["prior"].get<double>() + terms["diffusion"].get<double>() +
+                  terms["reconstruction"].get<double>(),
+              c.metric("elbo")["nats_mean"].get<double>(), 1e-9);
+}
+
+// A score that is scaled: the probability-flow ODE, its slope in h and the reverse family still have closed forms.
+TEST_P(OnEverySchedule, AWronglyScaledScoreHasTheLawThatItsReverseFamilyHas) {
+  const auto laws = first_laws(1 + index() % 3);
+  const auto x = points_of(laws, 5);
+  const double scale = 1.1;
+  const Case c(GetParam(), x, laws, "score_scale = 1.1");
+  c.evaluate("--exact --metrics ode,wkb");
+  expect_equal(c.values("ode"),
+               over_coordinates(
+                   x, laws, [&](double v, auto& l) { return reverse_nats(v, l, ends, 0, scale); }),
+               1e-6, "ode");
+  expect_equal(c.values("wkb_nll1"),
+               over_coordinates(
+                   x, laws, [&](double v, auto& l) { return reverse_slope(v, l, ends, scale); }),
+               1e-5, "wkb nll1");
+}
+
+// hbar_elbo.hpp: with z ~ q(z | x) at t_min, E[-ELBO_1(z)] - D log alpha_0 is the bound with the flat decoder. For Gaussian
+// data -ELBO_1 is quadratic in z, so the mean over alpha_0 x +- sigma_0 sqrt(D) e_i is that expectation. 120 Runge-Kutta steps.
+TEST_P(OnEverySchedule, HbarElboIsOdeAtZeroAndTheElboOfTheStateAtOne) {
+  const auto laws = first_laws(2);
+  const auto x = points_of(laws, 3);
+  std::vector<torch::Tensor> states;
+  for (int64_t d = 0; d < 2; ++d) {
+    for (const double sign : {1.0, -1.0}) {
+      auto z = ends.alpha0 * x;
+      z.select(1, d) += sign * ends.sigma0 * std::sqrt(2.0);
+      states.push_back(z);
+    }
+  }
+  const Case c(GetParam(), torch::cat(states), laws);
+  c.evaluate("--exact --metrics hbar-elbo,ode --hbar 0,1 --steps 120");
+  expect_equal(c.values("hbar-elbo")[0], c.values("ode"), 1e-10, "hbar-elbo at 0 is ode");
+  const auto mean = c.values("hbar-elbo")[1].view({4, 3}).mean(0) - 2 * std::log(ends.alpha0);
+  expect_equal(mean,
+               over_coordinates(x, laws, [&](double v, auto& l) { return elbo_nats(v, l, ends); }),
+               1e-4, "elbo of the state");
+}
+
+INSTANTIATE_TEST_SUITE_P(Schedules, OnEverySchedule, testing::ValuesIn(kSchedules),
+                         [](const auto& info) { return info.param; });
+
+// Two correlated coordinates, a score that is scaled, turned and shifted: the moment equations of affine_reverse.hpp.
+TEST(Evaluate, AScoreWithAllErrorTermsHasTheLawOfItsMomentEquations) {
+  const auto problem = diffusion::test::turned_problem();
+  const auto schedule = schedule_named("vp_linear");
+  const auto x = doubles({0.1, -0.3, 0.9, 0.4, -0.6, -0.9}).view({3, 2});
+  const Case c("vp_linear", x, doubles({1}), problem.mean.unsqueeze(0),
+               problem.covariance.unsqueeze(0),
+               "score_scale = 1.05\nscore_linear = [0.05, 0.2, -0.2, -0.1]\nscore_offset = [0.1, "
+               "-0.05]");
+  c.evaluate("--exact --metrics ode,wkb,mcallester,hbar-elbo --hbar 0.5 --steps 150");
+  expect_equal(c.values("ode"), problem.nats(*schedule, x, 0), 1e-5, "ode");
+  expect_equal(c.values("wkb_nll1"), problem.slope_at_zero(*schedule, x), 1e-4, "nll1");
+  EXPECT_TRUE((c.values("hbar-elbo")[0] >= problem.nats(*schedule, x, 0.5)).all().item<bool>());
+  EXPECT_EQ(c.metric("mcallester")["kind"], "estimate");  // its end terms are not the data's
+}
+
+class OfAMixture : public testing::Test {
+ protected:
+  const torch::Tensor weights = doubles({0.35, 0.65});
+  const torch::Tensor means = doubles({-0.8, 0.3, 0.6, -0.2}).view({2, 2});
+  const torch::Tensor covariances =
+      doubles({0.10, 0.03, 0.03, 0.20, 0.15, -0.05, -0.05, 0.12}).view({2, 2, 2});
+  const torch::Tensor x = doubles({-0.8, 0.3, 0.0, 0.0, 0.5, -0.4, 1.4, 0.7}).view({4, 2});
+  const Case c{"vdm_linear", x, weights, means, covariances};
+
+  // log sum_k w_k N(x; m_k, C_k) for rows.
+  torch::Tensor density_nats() const {
+    std::vector<torch::Tensor> logs;
+    for (int64_t k = 0; k < 2; ++k) {
+      const auto gap = x - means[k];
+      const auto energy = (torch::matmul(gap, torch::linalg_inv(covariances[k])) * gap).sum(1);
+      logs.push_back(weights[k].log() - 0.5 * (energy + torch::logdet(covariances[k])) -
+                     std::log(2 * std::numbers::pi));
+    }
+    return -torch::logsumexp(torch::stack(logs), 0);
+  }
+};
+
+TEST_F(OfAMixture, McAllesterIsMinusLogPAtEveryPoint) {
+  c.evaluate("--exact --metrics mcallester");
+  expect_equal(c.values("mcallester"), density_nats(), 1e-6, "mcallester");
+}
+
+TEST_F(OfAMixture, WhatHasNoExactFormIsRefusedInASentence) {
+  for (const auto& [metrics, named] :
+       std::map<std::string, std::string>{{"hbar-iw", "hbar-iw"}, {"hbar-elbo", "affine"}}) {
+    const Outcome refused = run("SCORENET " + c.command("--exact --metrics " + metrics));
+    EXPECT_EQ(refused.exit_code, 2) << metrics;
+    EXPECT_THAT(refused.err, HasSubstr(named));
+  }
+}
+
+struct Refused {
+  std::string options, named;
+};
+
+TEST_F(OfAMixture, OptionsThatDoNotGoTogetherAreNamed) {
+  const std::vector<Refused> cases = {
+      {"--metrics elbo --best-hbar", "--best-hbar"},
+      {"--metrics hbar-elbo --hbar 0.5,-1", "-1"},
+      {"--metrics ode --dequantise uniform", "continuous"},
+      {"--metrics wkb --steps 7", "7"},
+      {"--metrics ode,odd", "odd"},
+      {"--metrics elbo --decoder softmax", "softmax"},
+  };
+  for (const Refused& refused : cases) {
+    const Outcome outcome = run("SCORENET " + c.command(refused.options));
+    EXPECT_EQ(outcome.exit_code, 2) << refused.options << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(refused.named));
+  }
+}
+
+// Every path estimate is a function of seed and example; batches are the same whoever computes them.
+TEST_F(OfAMixture, NumbersAreBitwiseTheSameOnOneTwoAndThreeRanks) {
+  write_points(c.file("points.h5"), x.repeat({2, 1}).slice(0, 0, 5));
+  const std::string options =
+      "--metrics elbo,ode,mcallester,immse,wkb,hbar-elbo,hbar-iw --batch 2 --hbar 0,0.3 --steps 8 "
+      "--paths 2";
+  const std::vector<std::string> names = {"elbo",     "ode",      "mcallester", "immse",
+                                          "wkb_nll0", "wkb_nll1", "hbar-elbo",  "hbar-iw"};
+  std::map<std::string, torch::Tensor> alone;
+  c.evaluate(options);
+  for (const auto& name : names) alone[name] = c.values(name);
+  const double mean = c.metric("hbar-iw")["per_hbar"][1]["nats_mean"];
+  for (const int ranks : {2, 3}) {
+    c.evaluate(options, mpirun(ranks));
+    for (const auto& name : names)
+      EXPECT_TRUE(torch::equal(c.values(name), alone[name])) << name << " on " << ranks;
+    EXPECT_EQ(c.metric("hbar-iw")["per_hbar"][1]["nats_mean"].get<double>(), mean);
+  }
+}
+
+// In expectation -log q^h <= E[-IW_K] <= E[-ELBO_h], and more paths come closer; at h = 0 all three are one.
+TEST(Evaluate, MorePathsTightenTheBoundTowardsTheLawAtThatHbar) {
+  const auto laws = first_laws(2);
+  const auto x = points_of(laws, 100);
+  const Case c("vdm_linear", x, laws, "score_scale = 1.1");
+  const Ends ends = ends_of(*schedule_named("vdm_linear"));
+  c.evaluate(
+      "--metrics hbar-elbo,hbar-iw --hbar 0,0.5 --paths 8 --steps 60 --exact-trace --best-hbar");
+  const auto exact = over_coordinates(
+      x, laws, [&](double v, auto& l) { return reverse_nats(v, l, ends, 0.5, 1.1); });
+  const auto importance = c.values("hbar-iw")[1], bound = c.values("hbar-elbo")[1];
+  EXPECT_TRUE(torch::equal(c.values("hbar-iw_hbars"), doubles({0, 0.5})));
+  EXPECT_LT(importance.mean().item<double>(), bound.mean().item<double>());
+  const auto gap = importance - exact;
+  const double error = gap.std().item<double>() / 10;
+  EXPECT_GT(gap.mean().item<double>(), -4 * error);
+  EXPECT_LT(gap.mean().item<double>(), 0.1 * (bound - exact).mean().item<double>() + 4 * error);
+  expect_equal(c.values("hbar-iw")[0], c.values("hbar-elbo")[0], 1e-12, "h = 0");
+
+  // The best h is the smallest of the means; the gain is measured against h = 0 on the same examples.
+  const auto m = c.metric("hbar-iw");
+  const auto means = c.values("hbar-iw").mean(1);
+  const int64_t best = means.argmin().item<int64_t>();
+  EXPECT_EQ(m["best_hbar"]["hbar"], best == 0 ? 0.0 : 0.5);
+  EXPECT_EQ(m["best_hbar"]["reference_hbar"], 0.0);
+  EXPECT_NEAR(m["best_hbar"]["gain"].get<double>(), (means[0] - means[best]).item<double>(), 1e-9);
+  ASSERT_EQ(m["per_hbar"].size(), 2u);
+  EXPECT_EQ(m["per_hbar"][1]["hbar"], 0.5);
+  EXPECT_NEAR(m["per_hbar"][1]["nats_mean"].get<double>(), means[1].item<double>(), 1e-9);
+  EXPECT_NEAR(m["per_hbar"][1]["nats_stderr"].get<double>(), importance.std().item<double>() / 10,
+              1e-9);
+}
+
+TEST(Evaluate, WkbWithProbesIsUnbiasedAndReportsItsSpread) {
+  const auto laws = first_laws(2);
+  const auto x = points_of(laws, 200);
+  const Case c("vdm_linear", x, laws, "score_scale = 1.1");
+  const Ends ends = ends_of(*schedule_named("vdm_linear"));
+  c.evaluate("--metrics wkb --batch 200 --probes 2");
+  const auto slopes = c.values("wkb_nll1");
+  expect_unbiased(
+      slopes,
+      over_coordinates(x, laws, [&](double v, auto& l) { return reverse_slope(v, l, ends, 1.1); }),
+      0.5, "nll1");
+  const auto m = c.metric("wkb");
+  EXPECT_EQ(m["kind"], "estimate");
+  EXPECT_EQ(m["failed"], 0);
+  EXPECT_NEAR(m["nll0_mean"].get<double>(), c.values("wkb_nll0").mean().item<double>(), 1e-9);
+  EXPECT_NEAR(m["nll1_mean"].get<double>(), slopes.mean().item<double>(), 1e-9);
+  EXPECT_NEAR(m["nll1_median"].get<double>(), slopes.quantile(0.5).item<double>(), 1e-9);
+  EXPECT_NEAR(m["nll1_q05"].get<double>(), slopes.quantile(0.05).item<double>(), 1e-9);
+  EXPECT_NEAR(m["nll1_q95"].get<double>(), slopes.quantile(0.95).item<double>(), 1e-9);
+}
+
+// x = 1e200 squares to infinity in the prior: that example has no value, and the others keep theirs.
+TEST(Evaluate, AnExampleWithoutAFiniteValueIsCountedAndNotLeftOut) {
+  const auto laws = first_laws(1);
+  const Case c("vp_linear", doubles({0.1, 1e200, 0.5}).view({3, 1}), laws);
+  c.evaluate("--exact --metrics ode,wkb");
+  const auto values = c.values("ode");
+  ASSERT_EQ(values.numel(), 3);
+  EXPECT_FALSE(std::isfinite(values[1].item<double>()));
+  for (const char* name : {"ode", "wkb"}) {
+    const auto m = c.metric(name);
+    EXPECT_EQ(m["n"], 3);
+    EXPECT_EQ(m["failed"], 1);
+    EXPECT_NEAR(m["nats_mean"].get<double>(),
+                (values[0].item<double>() + values[2].item<double>()) / 2, 1e-6);
+  }
+}
+
+class OfLevels : public testing::Test {
+ protected:
+  // Two pixels; a law so narrow that it changes within a bin of width 2 / 256.
+  const std::vector<Normal> laws = {{0.1, 1e-4}, {-0.2, 1e-4}};
+  const torch::Tensor levels =
+      torch::tensor({140, 102, 141, 102}, torch::kUInt8).view({2, 1, 1, 2});
+  const Case c{"edm", levels, laws};
+  const Ends ends = ends_of(*schedule_named("edm"));
+
+  // -log P of the bins [x_k - 1/256, x_k + 1/256], x_k = (2 k + 1) / 256 - 1, under the probability-flow ODE's law. (edm has
+  // alpha = 1, so the bins are the same for the state at t_min.)
+  torch::Tensor probability_nats() const {
+    auto sums = torch::zeros({2}, torch::kFloat64);
+    for (int64_t i = 0; i < 2; ++i) {
+      for (int64_t d = 0; d < 2; ++d) {
+        const double x = (2 * levels.view({2, 2})[i][d].item<double>() + 1) / 256 - 1;
+        const Law law = reverse_law(laws[static_cast<size_t>(d)], ends, 0, 1);
+        const auto below = [&](double edge) {
+          return 0.5 * std::erfc(-(edge - law.mean) / std::sqrt(2 * law.variance));
+        };
+        sums[i] -= std::log(below(x + 1.0 / 256) - below(x - 1.0 / 256));
+      }
+    }
+    return sums;
+  }
+};
+
+// The importance-weighted value tends to -log P; with 50 draws of relative spread about 1 its error is 0.14. A missing -log K
+// would be 3.9 nats, a second offset of log 128 a pixel 9.7.
+TEST_F(OfLevels, BothDequantisationsTendToTheProbabilityOfTheBin) {
+  for (const char* how : {"uniform", "truncated-normal"}) {
+    c.evaluate("--exact --metrics ode --steps 40 --dequantise-samples 50 --dequantise " +
+               std::string(how));
+    EXPECT_LT((c.values("ode") - probability_nats()).abs().max().item<double>(), 0.6) << how;
+    const auto m = c.metric("ode");
+    EXPECT_EQ(m["kind"], "bound");
+    EXPECT_NEAR(m["bits_per_dim"].get<double>(), m["nats_mean"].get<double>() / (2 * std::log(2.0)),
+                1e-9);
+    EXPECT_NEAR(m["terms"]["prior"].get<double>() + m["terms"]["volume"].get<double>() +
+                    m["terms"]["dequantisation"].get<double>(),
+                m["nats_mean"].get<double>(), 1e-9);
+  }
+}
+
+// All three read -log p of the same draws at h = 0; their Runge-Kutta errors differ.
+TEST_F(OfLevels, DensitiesAgreeOnTheSameDraws) {
+  c.evaluate("--exact --metrics ode,wkb,hbar-elbo --hbar 0 --steps 60 --dequantise-samples 3");
+  expect_equal(c.values("wkb_nll0"), c.values("ode"), 1e-3, "wkb");
+  expect_equal(c.values("hbar-elbo")[0], c.values("ode"), 1e-9, "hbar-elbo");
+}
+
+// One uniform draw: the offset is log 128 a pixel, 7 bits a dimension, and nothing else.
+TEST_F(OfLevels, OneUniformDrawAddsSevenBitsADimension) {
+  c.evaluate("--exact --metrics ode,elbo");
+  EXPECT_NEAR(c.metric("ode")["terms"]["dequantisation"].get<double>(), 2 * 7 * std::log(2.0),
+              1e-9);
+  EXPECT_FALSE(c.metric("elbo")["terms"].contains("dequantisation"));  // its decoder knows levels
+}
+
+TEST_F(OfLevels, TruncatedNormalIsRefusedWhereTheDataIsTheStart) {
+  const Outcome refused =
+      run("SCORENET " + c.command("--metrics immse --dequantise truncated-normal"));
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("truncated-normal"), HasSubstr("immse")));
+}
+
+// Samples of N(m, s^2) against points that are all m + d: the only coupling gives W2^2 = mean |y - m - d|^2, in expectation
+// s^2 + d^2, and its variance over 500 samples is (2 s^4 + 4 d^2 s^2) / 500.
+TEST(Evaluate, W2OfSamplesAgainstOnePointIsTheMeanSquaredDistance) {
+  const auto laws = std::vector<Normal>{{0.4, 0.3}};
+  const Case c("vp_linear", torch::full({500, 1}, 0.4 + 2.0, torch::kFloat64), laws);
+  c.evaluate("--metrics w2 --sampler heun --sampler-steps 40");
+  const auto m = c.metric("w2");
+  EXPECT_NEAR(m["w2_squared"].get<double>(), 4.0 + 0.3, 4 * std::sqrt((2 * 0.09 + 16 * 0.3) / 500));
+  EXPECT_NEAR(m["w2"].get<double>(), std::sqrt(m["w2_squared"].get<double>()), 1e-12);
+  EXPECT_EQ(m["n"], 500);
+}
+
+// Euler-Maruyama on an affine score is an affine recursion: from N(0, P), with k = score_scale, at each t -> t - dt
+//     mean <- (1 - dt (f + c)) mean + dt c alpha m,   c = (1 + h)/2 g^2 k / v,   var <- (1 - dt (f + c))^2 var + h g^2 dt.
+TEST(Sample, EulerMaruyamaHasTheMomentsOfItsRecursion) {
+  const auto laws = first_laws(2);
+  const double scale = 1.1;
+  const int64_t n = 4000, steps = 30;
+  for (const std::string& name : {std::string("vp_linear"), std::string("vdm_linear")}) {
+    const auto schedule = schedule_named(name);
+    const Case c(name, points_of(laws, 1), laws, "score_scale = 1.1");
+    const auto t =
+        torch::linspace(schedule->t_max(), schedule->t_min(), steps + 1, torch::kFloat64);
+    const auto f = schedule->d_log_alpha(t), g2 = schedule->g_squared(t);
+    const auto level = schedule->at(t);
+    for (const double hbar : {0.0, 0.5, 1.0}) {
+      const Outcome sampled = run(
+          "OMP_NUM_THREADS=1 SCORENET sample --config " + c.file("model.toml") + " --seeds 0-" +
+          std::to_string(n - 1) + " --sampler euler-maruyama --steps " + std::to_string(steps) +
+          " --hbar " + std::to_string(hbar) + " --batch 4000 --save-h5 --outdir " + c.file("s"));
+      ASSERT_EQ(sampled.exit_code, 0) << sampled.err;
+      const auto samples = read_array(c.file("s/samples.h5"), "/samples");
+      for (size_t d = 0; d < laws.size(); ++d) {
+        double mean = 0, variance = schedule->prior_variance();
+        for (int64_t i = 0; i < steps; ++i) {
+          const auto number = [i](const torch::Tensor& values) { return values[i].item<double>(); };
+          const double dt = number(t) - t[i + 1].item<double>();
+          const double alpha = number(level.alpha), sigma = number(level.sigma);
+          const double v = alpha * alpha * laws[d].variance + sigma * sigma;
+          const double pull = (1 + hbar) / 2 * number(g2) * scale / v;
+          const double factor = 1 - dt * (number(f) + pull);
+          mean = factor * mean + dt * pull * alpha * laws[d].mean;
+          variance = factor * factor * variance + hbar * number(g2) * dt;
+        }
+        const auto x = samples.select(1, static_cast<int64_t>(d));
+        // Standard errors of mean and variance of n normal draws.
+        EXPECT_NEAR(x.mean().item<double>(), mean, 4.5 * std::sqrt(variance / n)) << name << hbar;
+        EXPECT_NEAR(x.var().item<double>(), variance, 4.5 * variance * std::sqrt(2.0 / n))
+            << name << hbar;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace scorenet::testing_launch

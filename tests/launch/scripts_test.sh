@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# launch/train_mpirun.sh and launch/setup, as a user calls them.
+#
+#   scripts_test.sh PROGRAM      exit 0 if all hold, 1 if not
+# shellcheck disable=SC2317,SC2016 # functions called through check and wait_until
+set -uo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+export SCORENET=${1:?usage: scripts_test.sh PROGRAM} OMP_NUM_THREADS=1
+source "$root/tests/support/tiny_run.sh"
+
+folder=$(mktemp -d "${TMPDIR:-/tmp}/scorenet_scripts_XXXXXX")
+trap 'for job in $(jobs -p); do kill -INT "$job"; done; rm -rf "$folder"' EXIT
+cd "$folder" || exit 1
+tiny_run "$folder" || { echo "FAILED: $SCORENET data synthesize"; exit 1; }
+sed 's/^steps = .*/steps = 1000000/; s/^every = 20/every = 10000000/' tiny.toml >endless.toml
+
+exits() { # CODE CMD...: its exit code, and on an error one line on stderr
+  local expected=$1 code=0; shift
+  "$@" >out 2>err || code=$?
+  [ "$code" = "$expected" ] || { echo "exit code $code, expected $expected: $(tail -n 5 out err)"; return 1; }
+}
+says() { grep -q -- "$1" err && [ "$(wc -l <err)" = 1 ]; }
+script=$root/launch/train_mpirun.sh
+
+check "two ranks train" exits 0 "$script" --ranks 2 --config tiny.toml --outdir two -- --train.steps 10
+check "and leave a run folder" [ -s two/stats.jsonl ] && check "of two ranks" grep -q '^ranks *2 ' two/log.txt
+echo "localhost slots=4" >hosts
+check "four ranks of a hostfile train" exits 0 "$script" --ranks 4 --hostfile hosts --config tiny.toml --outdir four -- --train.steps 10
+check "of four ranks" grep -q '^ranks *4 ' four/log.txt
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+stopped_by() { # SIGNAL RANKS: exit 75, a checkpoint, and no rank left
+  local code=0 job
+  set -m # a process group of its own, as in a terminal
+  "$script" --ranks "$2" --config endless.toml --outdir "$1" >"$1.log" 2>&1 &
+  set +m
+  job=$!
+  wait_until 60 [ -s "$1/stats.jsonl" ] || { cat "$1.log"; return 1; }
+  if [ "$1" = INT ]; then kill -INT "-$job"; else kill "-$1" "$job"; fi # Ctrl-C goes to the whole group
+  wait_until 60 gone "$job" || { echo "still there 60 s after $1"; tail -n 20 "$1.log"; return 1; }
+  wait "$job" || code=$?
+  [ "$code" = 75 ] && [ -s "$1/checkpoints/latest" ] && ! pgrep -f "train endless.toml --outdir $1" && return
+  echo "exit code $code"; tail -n 20 "$1.log"; return 1
+}
+check "USR1 saves and exits with 75" stopped_by USR1 2
+check "TERM does the same" stopped_by TERM 4
+check "Ctrl-C does the same" stopped_by INT 2
+check "and the same command resumes" exits 0 "$script" --ranks 2 --config endless.toml --outdir USR1 -- \
+  --train.steps $((10#$(cat USR1/checkpoints/latest) + 5))
+check "from the saved step" grep -q 'resumed at step' out
+
+check "an unknown option is refused" exits 2 "$script" --rank 2
+check "by its name" says "--rank'"
+check "an option without its value is refused" exits 2 "$script" --ranks
+check "by its name" says "--ranks"
+check "a rank count that is none is refused" exits 2 "$script" --ranks two --config tiny.toml --outdir x
+check "by its value" says "two"
+check "a missing config is refused" exits 2 "$script" --outdir x
+check "a missing program is refused" exits 2 env SCORENET=/nonexistent "$script" --config tiny.toml --outdir x
+check "--help explains" exits 0 "$script" --help && check "the options" grep -q -- '--hostfile' out
+check "an error of the program keeps its code" exits 2 "$script" --config tiny.toml --outdir x -- --train.step 1
+
+check "setup refuses an unknown option" exits 2 "$root/launch/setup" --unknown
+check "by its name" says "--unknown"
+check "setup refuses a folder that is no LibTorch" exits 2 "$root/launch/setup" --libtorch /nonexistent
+check "by its name" says "/nonexistent"
+check "setup --help explains" exits 0 "$root/launch/setup" --help && check "its options" grep -q -- '--libtorch' out
+exit $((failures > 0))

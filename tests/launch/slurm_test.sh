@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# launch/train.sbatch and launch/evaluate.sbatch on a real Slurm of two nodes (tests/support/slurm_cluster.sh).
+#
+#   slurm_test.sh PROGRAM      exit 0 if all hold, 1 if not, 77 (skipped) without root or where Slurm cannot be had
+# shellcheck disable=SC2317,SC2016 # functions called through check and wait_until
+set -uo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+export SCORENET=${1:?usage: slurm_test.sh PROGRAM}
+source "$root/tests/support/tiny_run.sh"
+source "$root/tests/support/slurm_cluster.sh"
+
+[ "$(id -u)" = 0 ] || { echo "skipped: a Slurm of one's own needs root"; exit 77; }
+slurm_install || { echo "skipped: no Slurm, and it cannot be installed"; exit 77; }
+unshare --mount --uts true 2>/dev/null || { echo "skipped: namespaces are not allowed here"; exit 77; }
+
+folder=$(mktemp -d "${TMPDIR:-/tmp}/scorenet_slurm_XXXXXX")
+chmod 755 "$folder" # munged wants a socket that all may reach
+trap 'slurm_stop "$folder/slurm"; rm -rf "$folder"' EXIT
+trap 'exit 1' INT TERM
+slurm_start "$folder/slurm" || { echo "FAILED: two Slurm nodes did not become idle"; exit 1; }
+tiny_run "$folder" || { echo "FAILED: $SCORENET data synthesize"; exit 1; }
+cd "$folder" || exit 1
+for name in killed stopped cancelled; do sed 's/^steps = .*/steps = 1000000/' tiny.toml >$name.toml; done
+
+submit() { sbatch --parsable "$@"; }
+train() { # NAME: one rank on each node, saving only when told to stop
+  submit --ntasks-per-node=1 --output="$1.log" "$root/launch/train.sbatch" "$1.toml" "$1" --checkpoint.every 10000000
+}
+field() { scontrol show job "$1" | grep -oP "(?<![A-Za-z])$2=\K\S+"; }
+in_state() { [[ "$(field "$1" JobState)" =~ ^($2)$ ]]; }
+ended() { in_state "$1" 'COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL'; }
+trains() { [ -s "$1/stats.jsonl" ]; }
+step_of() { cat "$1/checkpoints/latest" 2>/dev/null; }
+requeued() { in_state "$1" 'PENDING|REQUEUED' && [ "$(field "$1" Restarts)" = "$2" ]; }
+logs() { [ "$failures" = 0 ] || tail -n 15 ./*.log; }
+
+# One rank killed: the job must end, on both nodes, and must not come back.
+killed=$(train killed)
+check "a job over two nodes trains" wait_until 60 trains killed
+check "it runs on both nodes" grep -q '2 (1 on this host)' killed.log
+kill -9 "$(pgrep -f "^$SCORENET train killed.toml" | tail -1)"
+check "a killed rank ends the job" wait_until 30 ended "$killed"
+check "and fails it" in_state "$killed" FAILED
+check "and leaves no rank" wait_until 5 eval '! pgrep -f "^$SCORENET train killed.toml" >/dev/null'
+
+# USR1, as at the time limit: saved, requeued, resumed, completed.
+stopped=$(train stopped)
+check "the next job trains" wait_until 60 trains stopped
+cancelled=$(train cancelled)
+scancel --batch --signal=USR1 "$stopped"
+check "USR1 requeues the job" wait_until 30 requeued "$stopped" 1
+check "with a checkpoint" [ -n "$(step_of stopped)" ]
+# The script reads the config at each start: let the second one end soon.
+sed -i "s/^steps = .*/steps = $((10#$(step_of stopped) + 10))/" stopped.toml
+
+# TERM, from a plain scancel: saved, and ended for good.
+check "the job to cancel trains" wait_until 60 trains cancelled
+scancel "$cancelled"
+check "scancel ends the job" wait_until 30 ended "$cancelled"
+check "with a checkpoint, too" [ -n "$(step_of cancelled)" ]
+
+check "the requeued job ends" wait_until 60 ended "$stopped"
+check "completed" in_state "$stopped" COMPLETED
+check "having resumed" grep -q 'resumed at step' stopped.log
+check "the cancelled job stays cancelled, not requeued" [ "$(field "$cancelled" JobState) $(field "$cancelled" Restarts)" = "CANCELLED 0" ]
+
+# Task 1 of an array: the second of the snapshots, one saved at the stop and one at the end.
+snapshots=(stopped/snapshots/network-*.safetensors)
+evaluation=$(submit --array=1-1 --output=evaluation.log "$root/launch/evaluate.sbatch" data.h5 elbo "${snapshots[@]}")
+check "an evaluation ends" wait_until 60 ended "$evaluation"
+check "completed" in_state "$evaluation" COMPLETED
+check "with its report beside the snapshot, by two ranks" grep -Eq '"world_size": *2' "${snapshots[1]%.safetensors}.elbo.json"
+logs
+exit $((failures > 0))
