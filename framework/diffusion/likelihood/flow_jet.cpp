@@ -3,6 +3,8 @@
 #include <ATen/Context.h>
 #include <torch/autograd.h>
 
+#include <mutex>
+
 namespace scorenet::diffusion {
 namespace {
 
@@ -16,18 +18,38 @@ torch::Tensor gradients_of_columns(const torch::Tensor& y, const torch::Tensor& 
   return torch::stack(rows, 1);
 }
 
+// LibTorch's switch is the process's, so the count of those who need it off is too: evaluators run on several threads, and
+// the first to leave must not turn the fused kernels on under the others.
+struct FusedAttentionSwitch {
+  std::mutex mutex;
+  int scopes = 0;
+  bool flash = true;  // what the first scope found
+  bool memory_efficient = true;
+};
+
+FusedAttentionSwitch& fused_attention_switch() {
+  static FusedAttentionSwitch instance;
+  return instance;
+}
+
 }  // namespace
 
-PlainAttention::PlainAttention()
-    : flash_(at::globalContext().userEnabledFlashSDP()),
-      memory_efficient_(at::globalContext().userEnabledMemEfficientSDP()) {
+PlainAttention::PlainAttention() {
+  FusedAttentionSwitch& fused = fused_attention_switch();
+  const std::lock_guard lock(fused.mutex);
+  if (fused.scopes++ > 0) return;
+  fused.flash = at::globalContext().userEnabledFlashSDP();
+  fused.memory_efficient = at::globalContext().userEnabledMemEfficientSDP();
   at::globalContext().setSDPUseFlash(false);
   at::globalContext().setSDPUseMemEfficient(false);
 }
 
 PlainAttention::~PlainAttention() {
-  at::globalContext().setSDPUseFlash(flash_);
-  at::globalContext().setSDPUseMemEfficient(memory_efficient_);
+  FusedAttentionSwitch& fused = fused_attention_switch();
+  const std::lock_guard lock(fused.mutex);
+  if (--fused.scopes > 0) return;
+  at::globalContext().setSDPUseFlash(fused.flash);
+  at::globalContext().setSDPUseMemEfficient(fused.memory_efficient);
 }
 
 torch::Tensor gradient_or_zero(const torch::Tensor& y, const torch::Tensor& x, bool create_graph) {

@@ -10,17 +10,13 @@
 namespace scorenet::diffusion {
 
 /// While one lives, attention is computed from products and a softmax: LibTorch's fused kernels have no second derivative.
-/// Sets LibTorch's process-wide switches and puts them back; not for threads side by side.
+/// LibTorch's switches are process-wide: the first scope turns them, the last one alive puts them back. Thread-safe.
 class PlainAttention {
  public:
   PlainAttention();
   ~PlainAttention();
   PlainAttention(const PlainAttention&) = delete;
   PlainAttention& operator=(const PlainAttention&) = delete;
-
- private:
-  bool flash_;
-  bool memory_efficient_;
 };
 
 /// float64, detached; D numbers an example.

@@ -1,10 +1,14 @@
 // nll0 and nll1 against the reverse family's own Gaussian law, against the published system, and against identities.
 #include "framework/diffusion/likelihood/wkb.hpp"
 
+#include <ATen/Context.h>
+
 #include <cmath>
+#include <memory>
 #include <numbers>
 
 #include "framework/core/random.hpp"
+#include "framework/diffusion/likelihood/flow_jet.hpp"
 #include "framework/diffusion/likelihood/ode.hpp"
 #include "framework/diffusion/likelihood/quadrature.hpp"
 #include "framework/diffusion/sampler/sampler.hpp"
@@ -53,6 +57,18 @@ TEST(Wkb, OfATurnedAndShiftedScoreInTwoDimensionsIsTheClosedForm) {
   const auto adaptive =
       wkb_exact(problem.denoiser(), *simple(), x, {.steps = 0, .rtol = 1e-7, .atol = 1e-7});
   expect_close(adaptive.term("nll1"), slope, 1e-5);
+}
+
+TEST(PlainAttention, StaysOffUntilTheLastOfSeveralScopesInAnyOrder) {
+  // Batches on two threads: the first scope ends while the second still differentiates twice.
+  const auto fused = [] { return at::globalContext().userEnabledFlashSDP(); };
+  ASSERT_TRUE(fused());
+  auto first = std::make_unique<PlainAttention>();
+  auto second = std::make_unique<PlainAttention>();
+  first.reset();
+  EXPECT_FALSE(fused());
+  second.reset();
+  EXPECT_TRUE(fused());
 }
 
 TEST(Wkb, ThePublishedSystemIsTheSameNumber) {
