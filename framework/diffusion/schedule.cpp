@@ -49,4 +49,11 @@ torch::Tensor Schedule::g_squared(const torch::Tensor& t) const {
   return -at(time).sigma.square() * d_log_snr(time);
 }
 
+LogSnrRange log_snr_range(const Schedule& schedule) {
+  const torch::NoGradGuard no_grad;
+  const auto ends =
+      schedule.log_snr(torch::tensor({schedule.t_min(), schedule.t_max()}, torch::kFloat64));
+  return {ends[0].item<double>(), ends[1].item<double>()};
+}
+
 }  // namespace scorenet::diffusion

@@ -54,6 +54,13 @@ class Schedule {
   double t_max_;
 };
 
+/// log_snr at t_min (clean) and t_max (noisy), as numbers.
+struct LogSnrRange {
+  double clean;
+  double noisy;
+};
+LogSnrRange log_snr_range(const Schedule& schedule);
+
 /// The keys of the config table [diffusion] that describe a schedule; each schedule reads its own.
 struct ScheduleOptions {
   std::string name = "vp_linear";

@@ -12,17 +12,6 @@ RandomKey time_key(const RandomKey& key) {
   return {key.seed, RandomStream::training_time, key.step};
 }
 
-struct LogSnrRange {
-  double at_t_min;
-  double at_t_max;
-};
-
-LogSnrRange log_snr_range(const Schedule& schedule) {
-  const auto ends =
-      schedule.log_snr(torch::tensor({schedule.t_min(), schedule.t_max()}, torch::kFloat64));
-  return {ends[0].item<double>(), ends[1].item<double>()};
-}
-
 double normal_cdf(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
 
 // Rounding must not push a drawn time out of the schedule's range.
@@ -83,8 +72,8 @@ TimeSample uniform_times(const Schedule& schedule, const torch::Tensor& position
 
 TimeSample log_snr_times(const Schedule& schedule, const torch::Tensor& positions) {
   const LogSnrRange range = log_snr_range(schedule);
-  const double length = range.at_t_min - range.at_t_max;
-  const auto t = clamp_to(schedule, schedule.time_of(range.at_t_min - length * positions));
+  const double length = range.clean - range.noisy;
+  const auto t = clamp_to(schedule, schedule.time_of(range.clean - length * positions));
   return {t, -length / schedule.d_log_snr(t)};
 }
 
@@ -92,8 +81,8 @@ TimeSample log_normal_times(const Schedule& schedule, const torch::Tensor& posit
                             double deviation) {
   // log(sigma / alpha) = -log_snr / 2 rises with t.
   const LogSnrRange range = log_snr_range(schedule);
-  const double z_low = (-0.5 * range.at_t_min - mean) / deviation;
-  const double z_high = (-0.5 * range.at_t_max - mean) / deviation;
+  const double z_low = (-0.5 * range.clean - mean) / deviation;
+  const double z_high = (-0.5 * range.noisy - mean) / deviation;
   const double low = normal_cdf(z_low);
   const double high = normal_cdf(z_high);
   // The clamp guards the quantile where `high` rounds to 1.
@@ -111,8 +100,8 @@ TimeSample v_importance_times(const Schedule& schedule, const torch::Tensor& pos
   const auto softplus = [](double x) {
     return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
   };
-  const double first = softplus(range.at_t_min);
-  const double mass = first - softplus(range.at_t_max);
+  const double first = softplus(range.clean);
+  const double mass = first - softplus(range.noisy);
   const auto y = first - mass * positions;
   const auto log_snr = y + (-torch::expm1(-y)).log();
   const auto t = clamp_to(schedule, schedule.time_of(log_snr));

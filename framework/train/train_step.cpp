@@ -105,14 +105,12 @@ void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
 
 // Adds the losses (nats per dimension) of the examples from `first` on to the control vector.
 void TrainStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) {
-  const auto ends = model_.schedule->log_snr(
-      torch::tensor({model_.schedule->t_min(), model_.schedule->t_max()}, torch::kFloat64));
-  const double clean = ends[0].item<double>(), noisy = ends[1].item<double>();
+  const diffusion::LogSnrRange range = diffusion::log_snr_range(*model_.schedule);
   const auto times = d.times.t.narrow(0, first, loss.size(0));
   const auto log_snr = model_.schedule->log_snr(times);
   for (int64_t i = 0; i < loss.size(0); ++i) {
     const double value = loss[i].item<double>();
-    const double fraction = (clean - log_snr[i].item<double>()) / (clean - noisy);
+    const double fraction = (range.clean - log_snr[i].item<double>()) / (range.clean - range.noisy);
     const auto quarter = static_cast<int64_t>(std::clamp(4 * fraction, 0.0, 3.0));
     if (!std::isfinite(value)) {
       control_.raise("not_finite");

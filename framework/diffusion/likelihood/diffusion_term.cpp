@@ -16,17 +16,6 @@ namespace {
 // Examples times nodes that go through the denoiser at once: 2^15 rows of a small mixture stay in the cache.
 constexpr int64_t kRows = 1 << 15;
 
-struct LogSnrEnds {
-  double clean;
-  double noisy;
-};
-
-LogSnrEnds log_snr_ends(const Schedule& schedule) {
-  const auto ends =
-      schedule.log_snr(torch::tensor({schedule.t_min(), schedule.t_max()}, torch::kFloat64));
-  return {ends[0].item<double>(), ends[1].item<double>()};
-}
-
 void check_time_samples(int64_t time_samples) {
   if (time_samples >= 1) return;
   throw ConfigError("time samples = " + std::to_string(time_samples) +
@@ -56,7 +45,7 @@ IntegratedTerm nothing_yet(const torch::Tensor& x0) {
 void require_affine(const Denoiser& denoiser, const Schedule& schedule, const torch::Tensor& x0) {
   const double tolerance = x0.scalar_type() == torch::kFloat64 ? 1e-9 : 1e-4;
   const auto slots = slot_range(0, x0.size(0));
-  const LogSnrEnds ends = log_snr_ends(schedule);
+  const LogSnrRange ends = log_snr_range(schedule);
   for (int64_t i = 1; i <= 5; ++i) {
     const double log_snr = ends.noisy + (ends.clean - ends.noisy) * static_cast<double>(i) / 6.0;
     const auto t = schedule.time_of(torch::full({x0.size(0)}, log_snr, torch::kFloat64));
@@ -128,7 +117,7 @@ IntegratedTerm drawn_diffusion_term(const Denoiser& denoiser, const Schedule& sc
                                     const DrawOptions& options) {
   torch::NoGradGuard no_grad;
   check_time_samples(options.time_samples);
-  const LogSnrEnds ends = log_snr_ends(schedule);
+  const LogSnrRange ends = log_snr_range(schedule);
   const auto offsets = example_offsets(options.seed, slots);
   auto sum = torch::zeros({x0.size(0)}, torch::kFloat64);
   for (int64_t k = 0; k < options.time_samples; ++k) {
@@ -213,7 +202,7 @@ IntegratedTerm exact_diffusion_term(const Denoiser& denoiser, const Schedule& sc
                                     const torch::Tensor& x0) {
   torch::NoGradGuard no_grad;
   const auto rules = noise_rules_for(denoiser, schedule, x0);
-  const LogSnrEnds ends = log_snr_ends(schedule);
+  const LogSnrRange ends = log_snr_range(schedule);
   const QuadratureRule panels = panel_rule(ends.noisy, ends.clean);
   const auto times = schedule.time_of(panels.nodes).clamp(schedule.t_min(), schedule.t_max());
   IntegratedTerm sum = nothing_yet(x0);

@@ -17,13 +17,6 @@ FlowLevel flow_level(const Schedule& schedule, const torch::Tensor& log_snr) {
   return {level, schedule.d_log_alpha(t) / schedule.d_log_snr(t), level.sigma / 2};
 }
 
-LogSnrRange log_snr_range(const Schedule& schedule) {
-  const torch::NoGradGuard no_grad;
-  const auto ends =
-      schedule.log_snr(torch::tensor({schedule.t_min(), schedule.t_max()}, torch::kFloat64));
-  return {ends[0].item<double>(), ends[1].item<double>()};
-}
-
 torch::Tensor log_prior(const Schedule& schedule, const torch::Tensor& x) {
   const double variance = schedule.prior_variance();
   const auto dims = static_cast<double>(dims_per_example(x));

@@ -24,13 +24,6 @@ struct FlowLevel {
 /// log_snr (b), within the schedule's range up to rounding.
 FlowLevel flow_level(const Schedule& schedule, const torch::Tensor& log_snr);
 
-/// log_snr at t_min and t_max.
-struct LogSnrRange {
-  double clean;
-  double noisy;
-};
-LogSnrRange log_snr_range(const Schedule& schedule);
-
 /// log N(x; 0, P I) of each example with the schedule's prior variance P: (B) float64.
 torch::Tensor log_prior(const Schedule& schedule, const torch::Tensor& x);
 
