@@ -6,17 +6,18 @@
 #pragma once
 
 #include <filesystem>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 
+#include "framework/core/error.hpp"
 #include "framework/files/file_layer.hpp"
 
 namespace scorenet::files {
 
 /// A write that failed: one sentence with the path, the operation and the system's reason.
-struct FileError : std::runtime_error {
-  using std::runtime_error::runtime_error;
+/// Layers with an exit code of their own (data) throw it again as theirs; else it is that of unwritable output.
+struct FileError : Error {
+  explicit FileError(const std::string& sentence) : Error(ExitCode::checkpoint, sentence) {}
 };
 
 /// Part of every temporary name; whatever carries it and has no living writer may be deleted.
