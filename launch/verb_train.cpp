@@ -4,9 +4,12 @@
 //   mpirun -n 4 scorenet train configs/fashion_mnist.toml --outdir runs/a             four on this machine
 //   srun --mpi=pmix scorenet train configs/fashion_mnist.toml --outdir runs/a         under Slurm (launch/train.sbatch)
 // The same command again resumes.
+#include <torch/cuda.h>
+
 #include <iostream>
 #include <memory>
 
+#include "framework/comm/nccl_communicator.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/train/trainer.hpp"
@@ -22,9 +25,15 @@ struct TrainArguments {
   bool dry_run = false;
 };
 
+// auto: where several ranks compute on GPUs, their gradients are device memory, which MPI here cannot carry.
+std::string backend_for(const std::string& asked) {
+  const bool on_gpus = comm::nccl_is_built_in() && torch::cuda::is_available();
+  return asked == "auto" && on_gpus && comm::started_by_a_launcher() ? "nccl" : asked;
+}
+
 comm::CommOptions comm_options(const config::Config& c) {
   comm::CommOptions o;
-  o.backend = c.comm.backend;
+  o.backend = backend_for(c.comm.backend);
   o.heartbeat_limit_s = c.comm.heartbeat_limit_s;
   o.check_collectives = c.comm.check_collectives;
   o.limits.start = c.comm.start_timeout_s;
