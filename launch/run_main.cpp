@@ -1,7 +1,6 @@
 #include "launch/run_main.hpp"
 
 #include <torch/utils.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -10,6 +9,8 @@
 #include <iostream>
 #include <string>
 #include <thread>
+
+#include "framework/core/host_name.hpp"
 
 namespace scorenet::launch {
 namespace {
@@ -34,12 +35,6 @@ Failure failure_of(const std::exception_ptr& error) {
     return {ExitCode::usage,
             "internal error: " + first_line(e.what()) + ". Please report it with the command."};
   }
-}
-
-std::string host_name() {
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
-  return name;
 }
 
 void report(const Failure& failure, const comm::Communicator& comm) {

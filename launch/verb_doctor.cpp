@@ -7,23 +7,17 @@
 #include <torch/version.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <thread>
 
 #include "framework/comm/fingerprint.hpp"
 #include "framework/comm/nccl_communicator.hpp"
+#include "framework/core/host_name.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
 namespace {
-
-std::string host_name() {
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
-  return name;
-}
 
 void print_build(const comm::Communicators& comms) {
   unsigned major = 0, minor = 0, release = 0;
@@ -62,10 +56,9 @@ void time_all_reduce(comm::Communicator& comm) {
   const comm::Buffer buffer{values.data(), kElements, comm::DataType::float32};
   comm.all_reduce(buffer, comm::ReduceOp::max, "doctor's warm-up").wait();
   std::fill(values.begin(), values.end(), static_cast<float>(comm.rank() + 1));
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = comm::Clock::now();
   comm.all_reduce(buffer, comm::ReduceOp::sum, "doctor's all-reduce").wait();
-  const double ms =
-      1e3 * std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double ms = 1e3 * comm::seconds_since(start);
   const float expected = static_cast<float>(comm.size() * (comm.size() + 1) / 2);
   const bool right = values.front() == expected && values.back() == expected;
   if (!right)

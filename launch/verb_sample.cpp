@@ -10,8 +10,8 @@
 
 #include "framework/data/hdf5.hpp"
 #include "framework/data/png.hpp"
+#include "framework/files/step_name.hpp"
 #include "framework/train/generate.hpp"
-#include "framework/train/run_folder.hpp"
 #include "launch/device.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/seed_list.hpp"
@@ -53,7 +53,7 @@ void write_pictures(const SampleArguments& a, const std::vector<int64_t>& seeds,
     return;
   }
   for (size_t i = 0; i < seeds.size(); ++i) {
-    data::write_png_grid(fs::path(a.outdir) / ("seed-" + train::padded_step(seeds[i]) + ".png"),
+    data::write_png_grid(fs::path(a.outdir) / ("seed-" + files::step_name(seeds[i]) + ".png"),
                          pixels.narrow(0, static_cast<int64_t>(i), 1), 1, 0, meta);
   }
 }

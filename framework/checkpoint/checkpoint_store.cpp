@@ -80,11 +80,6 @@ void replace_folder(const fs::path& temporary, const fs::path& target, files::Fi
 
 }  // namespace
 
-std::string step_name(int64_t step) {
-  std::string digits = std::to_string(step);
-  return digits.size() < 7 ? std::string(7 - digits.size(), '0') + digits : digits;
-}
-
 CheckpointWriter::CheckpointWriter(const fs::path& root, int64_t step, files::FileLayer& layer)
     : root_(root), target_(root / step_name(step)), layer_(layer), manifest_{step, {}} {
   std::error_code reason;

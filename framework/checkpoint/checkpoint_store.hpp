@@ -18,11 +18,11 @@
 #include "framework/checkpoint/manifest.hpp"
 #include "framework/checkpoint/safetensors.hpp"
 #include "framework/files/file_layer.hpp"
+#include "framework/files/step_name.hpp"
 
 namespace scorenet::checkpoint {
 
-/// "0000512".
-std::string step_name(int64_t step);
+using files::step_name;  // ROOT/0000512
 
 class CheckpointWriter {
  public:

@@ -21,15 +21,6 @@ void mirror_chosen(torch::Tensor& examples, const float* draw) {
 
 }  // namespace
 
-torch::Tensor scale_to_unit_range(const torch::Tensor& levels) {
-  // (2 k - 255) / 256: integers below 2^24 and a power of two, so nothing is rounded.
-  return levels.to(torch::kFloat32).mul_(2).sub_(255).mul_(1.0 / 256);
-}
-
-torch::Tensor levels_from_unit_range(const torch::Tensor& x) {
-  return x.add(1).mul_(128).floor_().clamp_(0, 255).to(torch::kUInt8);
-}
-
 // Plain loops: this runs on the loader's thread, which must not wake a second team of OpenMP
 // threads.
 void flip_for_slots(torch::Tensor& examples, const std::vector<int64_t>& slots, uint64_t seed,

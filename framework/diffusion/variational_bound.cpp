@@ -53,7 +53,7 @@ torch::Tensor discrete_reconstruction_nats(const torch::Tensor& x0, const torch:
                                            const torch::Tensor& log_snr_0) {
   check_same_shape(x0, eps, "x0 and eps");
   check_on_pixel_levels(x0);
-  const auto level = nearest_levels(x0);
+  const auto level = pixels_from_data(x0).to(torch::kInt64);
   const auto noise = eps.to(torch::kFloat64);
   const auto r = kPixelBinWidth * (0.5 * log_snr_0.to(torch::kFloat64)).exp();
   const int64_t reach = reach_in_levels(r.item<double>());

@@ -10,6 +10,8 @@
 #include <iterator>
 #include <utility>
 
+#include "framework/core/host_name.hpp"
+
 namespace scorenet::files {
 namespace {
 
@@ -18,11 +20,6 @@ namespace {
   if (reason == ENOSPC || reason == EDQUOT) advice = "Free some space or choose another folder.";
   if (reason == EROFS || reason == EACCES) advice = "Choose a folder that can be written.";
   throw FileError(path.string() + ": " + what + ": " + std::strerror(reason) + ". " + advice);
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.data()) : "host";
 }
 
 std::filesystem::path folder_of(const std::filesystem::path& path) {

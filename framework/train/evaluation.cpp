@@ -1,23 +1,17 @@
 #include "framework/train/evaluation.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <mutex>
 
+#include "framework/comm/deadline.hpp"
 #include "framework/core/error.hpp"
-#include "framework/data/transform.hpp"
+#include "framework/core/pixels.hpp"
 #include "framework/train/batches_over_ranks.hpp"
 #include "framework/train/metric_table.hpp"
 #include "framework/train/sample_metrics.hpp"
 
 namespace scorenet::train {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 diffusion::Decoder decoder_for(const std::string& name, bool discrete) {
   if (name == "auto") return discrete ? diffusion::Decoder::discrete : diffusion::Decoder::flat;
@@ -26,9 +20,8 @@ diffusion::Decoder decoder_for(const std::string& name, bool discrete) {
 
 // uint8 to [-1, 1]; continuous data as it stands. An analytic model works in float64.
 torch::Tensor model_input(const torch::Tensor& examples, const ScoreModel& model) {
-  const auto x =
-      examples.scalar_type() == torch::kUInt8 ? data::scale_to_unit_range(examples) : examples;
-  return x.to(model.device, model.is_analytic() ? torch::kFloat64 : torch::kFloat32);
+  return in_model_range(examples).to(model.device,
+                                     model.is_analytic() ? torch::kFloat64 : torch::kFloat32);
 }
 
 data::Batch read_one_at_a_time(data::ImageDataset& dataset, const std::vector<int64_t>& slots,
@@ -78,11 +71,11 @@ void choose_hbar(const std::vector<double>& hbars, MetricReport& report) {
 MetricReport evaluate_metric(const std::string& name, const Metric& metric, const ScoreModel& model,
                              data::ImageDataset& dataset, int64_t n,
                              const EvaluationOptions& options, comm::Communicator& comm) {
-  const auto start = Clock::now();
+  const auto start = comm::Clock::now();
   std::mutex reading;
   const auto width = static_cast<int64_t>(metric.terms.size()) + 4;
   const auto compute = [&](int64_t first, int64_t count) {
-    if (seconds_since(start) > options.time_budget_s)
+    if (comm::seconds_since(start) > options.time_budget_s)
       return torch::zeros({count, metric.results(), width}, torch::kFloat64);
     const auto slots = slot_range(first, count);
     const data::Batch batch = read_one_at_a_time(dataset, slots, reading);
@@ -97,7 +90,7 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric, cons
   MetricReport report;
   report.name = name;
   report.separate_terms = metric.separate_terms;
-  report.seconds = seconds_since(start);
+  report.seconds = comm::seconds_since(start);
   for (int64_t i = 0; i < metric.results(); ++i)
     report.results.push_back(result_of(metric, static_cast<size_t>(i), rows.select(1, i)));
   if (options.best_hbar && !metric.hbars.empty()) choose_hbar(metric.hbars, report);

@@ -1,7 +1,7 @@
 #include "framework/train/generate.hpp"
 
 #include "framework/core/error.hpp"
-#include "framework/data/transform.hpp"
+#include "framework/core/pixels.hpp"
 #include "framework/diffusion/guidance.hpp"
 #include "framework/train/batches_over_ranks.hpp"
 
@@ -71,7 +71,7 @@ Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape,
 }
 
 torch::Tensor to_pixels(const torch::Tensor& x) {
-  const auto levels = data::levels_from_unit_range(x);
+  const auto levels = pixels_from_data(x);
   return x.size(1) == 1 || x.size(1) == 3 ? levels : levels.narrow(1, 0, 1).contiguous();
 }
 

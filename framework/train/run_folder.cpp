@@ -1,17 +1,11 @@
 #include "framework/train/run_folder.hpp"
 
-#include <cstdio>
 #include <system_error>
 
 #include "framework/core/error.hpp"
+#include "framework/files/step_name.hpp"
 
 namespace scorenet::train {
-
-std::string padded_step(int64_t step) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%07lld", static_cast<long long>(step));
-  return text;
-}
 
 void RunFolder::create() const {
   for (const auto& folder : {checkpoints(), snapshots(), root_ / "samples", root_ / "eval"}) {
@@ -25,15 +19,15 @@ void RunFolder::create() const {
 }
 
 std::filesystem::path RunFolder::grid(int64_t step, const std::string& weights) const {
-  return root_ / "samples" / ("grid-" + weights + padded_step(step) + ".png");
+  return root_ / "samples" / ("grid-" + weights + files::step_name(step) + ".png");
 }
 
 std::filesystem::path RunFolder::evaluation(int64_t step) const {
-  return root_ / "eval" / ("eval-" + padded_step(step) + ".json");
+  return root_ / "eval" / ("eval-" + files::step_name(step) + ".json");
 }
 
 std::filesystem::path RunFolder::snapshot(int64_t step, const std::string& label) const {
-  return snapshots() / ("network-" + padded_step(step) + "-" + label + ".safetensors");
+  return snapshots() / ("network-" + files::step_name(step) + "-" + label + ".safetensors");
 }
 
 }  // namespace scorenet::train

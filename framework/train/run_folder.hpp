@@ -7,9 +7,6 @@
 
 namespace scorenet::train {
 
-/// "0000512": steps in file names sort as text.
-std::string padded_step(int64_t step);
-
 class RunFolder {
  public:
   explicit RunFolder(std::filesystem::path root) : root_(std::move(root)) {}

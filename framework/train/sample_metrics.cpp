@@ -2,11 +2,11 @@
 
 #include <torch/utils.h>
 
-#include <chrono>
 #include <cmath>
 
+#include "framework/comm/deadline.hpp"
 #include "framework/core/error.hpp"
-#include "framework/data/transform.hpp"
+#include "framework/core/pixels.hpp"
 #include "framework/metrics/wasserstein.hpp"
 #include "framework/train/generate.hpp"
 
@@ -24,9 +24,7 @@ void check(int64_t n) {
 }
 
 torch::Tensor examples(data::ImageDataset& dataset, int64_t n) {
-  const auto stored = dataset.read(slot_range(0, n)).examples;
-  const auto x = stored.scalar_type() == torch::kUInt8 ? data::scale_to_unit_range(stored) : stored;
-  return x.to(torch::kFloat64);
+  return in_model_range(dataset.read(slot_range(0, n)).examples).to(torch::kFloat64);
 }
 
 // Other seeds of the evaluation draw other samples.
@@ -43,7 +41,7 @@ SampleMetricReport evaluate_sample_metric(const std::string& name, const ScoreMo
                                           const EvaluationOptions& options,
                                           comm::Communicator& comm) {
   check(n);
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = comm::Clock::now();
   const Generated samples = generate(model, dataset.example_shape(), sample_seeds(options.seed, n),
                                      options.sampler, {}, options.batch, comm);
   metrics::Wasserstein distance{std::nan(""), std::nan("")};
@@ -54,7 +52,7 @@ SampleMetricReport evaluate_sample_metric(const std::string& name, const ScoreMo
   report.values = {{"w2", distance.root}, {"w2_squared", distance.squared}};
   report.sampler = options.sampler.name;
   report.nfe = samples.nfe;
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report.seconds = comm::seconds_since(start);
   return report;
 }
 

@@ -22,8 +22,7 @@ void TickMeter::add(const StepReport& report) {
 }
 
 double TickMeter::seconds() const {
-  const double all = std::chrono::duration<double>(Clock::now() - start_).count();
-  return std::max(all - maintenance_, 1e-9);
+  return std::max(comm::seconds_since(start_) - maintenance_, 1e-9);
 }
 
 double TickMeter::images_per_sec() const {

@@ -1,8 +1,7 @@
 // Sums over the steps since the last status line, and the clock that divides them.
 #pragma once
 
-#include <chrono>
-
+#include "framework/comm/deadline.hpp"
 #include "framework/train/metrics_log.hpp"
 #include "framework/train/train_step.hpp"
 
@@ -23,11 +22,10 @@ class TickMeter {
   Tick take();
 
  private:
-  using Clock = std::chrono::steady_clock;
   double seconds() const;
 
   int64_t batch_size_;
-  Clock::time_point start_ = Clock::now();
+  comm::Clock::time_point start_ = comm::Clock::now();
   double maintenance_ = 0;
   int64_t steps_ = 0;
   int64_t counted_ = 0;  // steps that were not skipped

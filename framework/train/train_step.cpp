@@ -5,7 +5,7 @@
 #include "framework/comm/fingerprint.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/core/check.hpp"
-#include "framework/data/transform.hpp"
+#include "framework/core/pixels.hpp"
 #include "framework/diffusion/loss.hpp"
 #include "framework/train/lr_schedule.hpp"
 
@@ -34,11 +34,6 @@ torch::Tensor drop_labels(const torch::Tensor& labels, const config::Config& con
                       torch::full_like(labels, config.model.num_classes), labels);
 }
 
-torch::Tensor as_model_input(const torch::Tensor& examples) {
-  return examples.scalar_type() == torch::kUInt8 ? data::scale_to_unit_range(examples)
-                                                 : examples.to(torch::kFloat32);
-}
-
 }  // namespace
 
 // This rank's share of a step.
@@ -64,7 +59,7 @@ TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) c
   Draw d;
   d.slots = slot_range(loaded.slots.begin, loaded.slots.size());
   d.indices = loaded.batch.indices;
-  d.x0 = as_model_input(loaded.batch.examples).to(model_.device);
+  d.x0 = in_model_range(loaded.batch.examples).to(model_.device, torch::kFloat32);
   d.eps = normal_for_slots(key_at(config, RandomStream::training_noise, step), d.slots,
                            d.x0.sizes().slice(1), torch::kFloat32)
               .to(model_.device);

@@ -14,7 +14,6 @@
 #include "framework/core/check.hpp"
 #include "framework/data/png.hpp"
 #include "framework/files/atomic_file.hpp"
-#include "framework/train/checkpoint_state.hpp"
 #include "framework/train/evaluation.hpp"
 #include "framework/train/generate.hpp"
 #include "framework/train/snapshot.hpp"
@@ -63,9 +62,9 @@ ScoreModel trainable_model(const config::Config& config, c10::IntArrayRef exampl
 }
 
 double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = comm::Clock::now();
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return comm::seconds_since(start);
 }
 
 std::string tensor_digest(const torch::Tensor& t) {
@@ -115,10 +114,9 @@ void Trainer::resume() {
     comms_.recorder->set_dump(folder_.flight_record(comm_.rank()),
                               {comm_.rank(), comm_.size(), ""});
   }
-  const auto found = restore_checkpoint(folder_, config_, {parameters_, optimizer_, ema_}, comm_);
-  progress_ = {found.step, found.skipped, 0, found.total_sec};
+  progress_ = restore_checkpoint(folder_, config_, {parameters_, optimizer_, ema_}, comm_);
   if (comm_.rank() == 0) {
-    for (const auto& warning : found.warnings) std::cerr << warning << std::endl;
+    for (const auto& warning : progress_.warnings) std::cerr << warning << std::endl;
   }
 }
 
@@ -215,11 +213,11 @@ void Trainer::take_step(const StopSignal& stop) {
 
 void Trainer::handle_trouble(const StepReport& report) {
   if (!report.skipped) {
-    progress_.skipped_in_a_row = 0;
+    skipped_in_a_row_ = 0;
     return;
   }
   ++progress_.skipped;
-  ++progress_.skipped_in_a_row;
+  ++skipped_in_a_row_;
   const std::string sentence = "step " + std::to_string(progress_.step) + ": " + report.trouble;
   if (config_.train.on_nonfinite == "halt") {
     throw NotFiniteError(sentence +
@@ -227,18 +225,15 @@ void Trainer::handle_trouble(const StepReport& report) {
                          "check the data, or set "
                          "train.on_nonfinite = skip.");
   }
-  if (progress_.skipped_in_a_row >= config_.train.max_skipped) {
-    throw NotFiniteError(sentence + " " + std::to_string(progress_.skipped_in_a_row) +
+  if (skipped_in_a_row_ >= config_.train.max_skipped) {
+    throw NotFiniteError(sentence + " " + std::to_string(skipped_in_a_row_) +
                          " steps in a row were left out (train.max_skipped). Lower "
                          "train.learning_rate or check the data.");
   }
   if (log_) log_->line(sentence + " step left out on all ranks");
 }
 
-double Trainer::wall_seconds() const {
-  return progress_.total_sec +
-         std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
-}
+double Trainer::wall_seconds() const { return progress_.total_sec + comm::seconds_since(started_); }
 
 void Trainer::report_tick() {
   Tick tick = meter_.take();

@@ -10,6 +10,7 @@
 #include "framework/core/error.hpp"
 #include "framework/data/batch_loader.hpp"
 #include "framework/data/image_dataset.hpp"
+#include "framework/train/checkpoint_state.hpp"
 #include "framework/train/metrics_log.hpp"
 #include "framework/train/run_folder.hpp"
 #include "framework/train/stop_signal.hpp"
@@ -32,13 +33,6 @@ class Trainer {
   ExitCode run();
 
  private:
-  struct Progress {
-    int64_t step = 0;     // optimizer steps finished
-    int64_t skipped = 0;  // of them, left out
-    int64_t skipped_in_a_row = 0;
-    double total_sec = 0;  // wall clock before this start
-  };
-
   void check_same_on_all_ranks();
   void resume();
   void start_logs();
@@ -65,12 +59,13 @@ class Trainer {
   EmaSet ema_;
   reduce::GradientReducer reducer_;
   TrainStep step_;
-  Progress progress_;
+  RunProgress progress_;  // total_sec: before this start
+  int64_t skipped_in_a_row_ = 0;
   bool stop_asked_ = false;
   std::optional<MetricsLog> log_;  // rank zero
   std::unique_ptr<data::BatchLoader> loader_;
   TickMeter meter_;
-  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  comm::Clock::time_point started_ = comm::Clock::now();
 };
 
 }  // namespace scorenet::train

@@ -195,7 +195,6 @@ TEST_F(Distributed, EvaluationIsTheSameForAnyRankCountAndDoesNotDependOnWhoDoesI
 }
 
 TEST_F(Distributed, EvaluatingOnAllRanksGivesRankZerosNumbers) {
-  const std::string keys = "--eval.every 20 --train.steps 20 ";
   ASSERT_EQ(run(mpirun(2) + " train " + tiny_.config + " --outdir " + (folder_ / "zero")).exit_code,
             0);
   ASSERT_EQ(run(mpirun(2) + " train " + tiny_.config + " --outdir " + (folder_ / "all") +
@@ -219,7 +218,9 @@ TEST_F(Distributed, ASampleDependsOnItsSeedAlone) {
   const Outcome many = run(mpirun(3) + rest + (folder_ / "b") + " --seeds 0-5 --save-h5");
   ASSERT_EQ(many.exit_code, 0) << many.err;
   const auto samples = [&](const char* name) {
-    return data::Hdf5File::open(folder_ / (std::string(name) + "/samples.h5")).array("/samples").read_all(torch::kFloat64);
+    return data::Hdf5File::open(folder_ / (std::string(name) + "/samples.h5"))
+        .array("/samples")
+        .read_all(torch::kFloat64);
   };
   EXPECT_TRUE(torch::equal(samples("a"), samples("b")));
   // Another batch rounds its float32 sums in another order, and does nothing else.

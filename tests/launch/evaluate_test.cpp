@@ -188,7 +188,7 @@ TEST_P(OnEverySchedule, HbarElboIsOdeAtZeroAndTheElboOfTheStateAtOne) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Schedules, OnEverySchedule, testing::ValuesIn(kSchedules),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& of) { return of.param; });
 
 // Two correlated coordinates, a score that is scaled, turned and shifted: the moment equations of affine_reverse.hpp.
 TEST(Evaluate, AScoreWithAllErrorTermsHasTheLawOfItsMomentEquations) {

@@ -43,7 +43,8 @@ torch::Tensor exact_discrete_nats(const Schedule& schedule, const torch::Tensor&
       levels.repeat_interleave(nodes), rule.nodes.squeeze(1).repeat({kPixelLevels}), log_snr_0);
   const auto table = torch::matmul(nats.view({kPixelLevels, nodes}), rule.weights);
   return sum_per_example(
-      table.index_select(0, nearest_levels(x0).flatten().to(torch::kCPU)).view(x0.sizes()));
+      table.index_select(0, pixels_from_data(x0).to(torch::kInt64).flatten().to(torch::kCPU))
+          .view(x0.sizes()));
 }
 
 }  // namespace

@@ -32,14 +32,6 @@ double uniform_dequantisation_offset_nats(int64_t dims, double bin_width) {
   return -static_cast<double>(dims) * std::log(bin_width);
 }
 
-torch::Tensor data_from_pixels(const torch::Tensor& pixels, torch::Dtype dtype) {
-  return (pixels.to(dtype) + 0.5) * kPixelBinWidth - 1.0;
-}
-
-torch::Tensor nearest_levels(const torch::Tensor& x) {
-  return fractional_level(x).round().to(torch::kInt64).clamp(0, kPixelLevels - 1);
-}
-
 void check_on_pixel_levels(const torch::Tensor& x0) {
   const auto level = fractional_level(x0.detach()).flatten();
   const auto off = (level - level.round()).abs().gt(1e-3) | level.lt(-0.5) |

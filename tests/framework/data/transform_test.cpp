@@ -1,4 +1,4 @@
-// Scaling, flips, and PNG files as other programs see them.
+// Flips, and PNG files as other programs see them.
 #include "framework/data/transform.hpp"
 
 #include "framework/core/random.hpp"
@@ -17,28 +17,6 @@
 
 namespace scorenet::data {
 namespace {
-
-torch::Tensor all_levels() { return torch::arange(256, torch::kInt64).to(torch::kUInt8); }
-
-TEST(Transform, LevelsBecomeTheCentresOfTheirBins) {
-  // 2 (k + 1/2) / 256 - 1: -255/256 for k = 0, 1/256 for k = 128, 255/256 for k = 255; all exact in float32.
-  const auto x = scale_to_unit_range(all_levels());
-  EXPECT_EQ(x.scalar_type(), torch::kFloat32);
-  EXPECT_EQ(x[0].item<float>(), -255.0f / 256);
-  EXPECT_EQ(x[128].item<float>(), 1.0f / 256);
-  EXPECT_EQ(x[255].item<float>(), 255.0f / 256);
-  EXPECT_TRUE(x.diff().eq(2.0f / 256).all().item<bool>());
-}
-
-TEST(Transform, EveryPointOfABinReturnsToItsLevel) {
-  const auto centre = scale_to_unit_range(all_levels());
-  EXPECT_TRUE(torch::equal(levels_from_unit_range(centre), all_levels()));
-  EXPECT_TRUE(torch::equal(levels_from_unit_range(centre - 1.0 / 256),
-                           all_levels()));  // the bin's lower end
-  EXPECT_TRUE(torch::equal(levels_from_unit_range(centre + 0.99 / 256), all_levels()));
-  EXPECT_TRUE(torch::equal(levels_from_unit_range(torch::tensor({-3.0, 1.0, 3.0})),
-                           torch::tensor({0, 255, 255}).to(torch::kUInt8)));
-}
 
 TEST(Transform, AFlipMirrorsTheLastAxisOfTheChosenSlotsAlone) {
   const RandomKey key{5, RandomStream::augmentation, 8};

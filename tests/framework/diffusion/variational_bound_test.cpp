@@ -132,10 +132,10 @@ TEST(Units, PixelsGoToTheirLevelsAndBack) {
   for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
     const auto x = data_from_pixels(k, dtype);
     EXPECT_NO_THROW(check_on_pixel_levels(x));
-    EXPECT_TRUE(torch::equal(nearest_levels(x), k.to(torch::kInt64)));
+    EXPECT_TRUE(torch::equal(pixels_from_data(x), k));
     EXPECT_NEAR(x[0].item<double>(), -1 + 1.0 / 256, 1e-7);
   }
-  EXPECT_EQ(nearest_levels(doubles({1.3})).item<int64_t>(), 255);
+  EXPECT_EQ(pixels_from_data(doubles({1.3})).item<int64_t>(), 255);
 }
 
 // P(k) = probability of the bin under p, in closed form for p = N(m, v) at t_min.
