@@ -31,6 +31,15 @@ struct ModelConfig {
   int64_t num_classes = 0;
   std::string kernels = "auto";
   bool fourier_features = false;
+  // unet: choices of foreign weights, such as diffusers'
+  double norm_eps = 1e-5;
+  int64_t downsample_padding = 1;
+  bool cosines_first = true;
+  double freq_shift = 0.0;
+  int64_t timesteps = 0;  // 0: told the log-SNR; else numbered steps
+  std::string timestep_law = "linear";
+  double timestep_beta_min = 1e-4;
+  double timestep_beta_max = 0.02;
   // mlp
   std::vector<int64_t> hidden = {128, 128, 128};
   std::string time_embedding = "sinusoidal";

@@ -38,8 +38,8 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back(
       {"model.layers_per_block", &c.layers_per_block, "unet: residual blocks a level", 1, 64});
   out.push_back({"model.attention", &c.attention, "unet: self-attention at each level"});
-  out.push_back({"model.attention_head_dim", &c.attention_head_dim, "channels of an attention head",
-                 1, 1 << 16});
+  out.push_back({"model.attention_head_dim", &c.attention_head_dim,
+                 "channels of an attention head; 0: one head of all", 0, 1 << 16});
   out.push_back(
       {"model.norm_groups", &c.norm_groups, "unet: groups of each group norm", 1, 1 << 16});
   out.push_back({"model.dropout", &c.dropout, "probability of dropping an activation", 0, 0.95});
@@ -53,6 +53,24 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
                  {"auto", "aten"}});
   out.push_back({"model.fourier_features", &c.fourier_features,
                  "unet: append VDM's Fourier features to the input"});
+  out.push_back(
+      {"model.norm_eps", &c.norm_eps, "unet: added to variances in group norms", kTiny, 1});
+  out.push_back({"model.downsample_padding", &c.downsample_padding,
+                 "unet: zeros around an image before it is halved; 0: behind it alone", 0, 1});
+  out.push_back({"model.cosines_first", &c.cosines_first, "unet: order of the level's features"});
+  out.push_back({"model.freq_shift", &c.freq_shift, "unet: 1 as in the original DDPM code", 0, 1});
+  out.push_back({"model.timesteps", &c.timesteps,
+                 "unet: numbered steps that it was trained on; 0: it is told the log-SNR", 0, 1e6});
+  out.push_back({"model.timestep_law",
+                 &c.timestep_law,
+                 "model.timesteps: how beta runs over them",
+                 -kInfinity,
+                 kInfinity,
+                 {"linear", "scaled_linear", "squared_cosine"}});
+  out.push_back(
+      {"model.timestep_beta_min", &c.timestep_beta_min, "beta of the first step", kTiny, 1});
+  out.push_back(
+      {"model.timestep_beta_max", &c.timestep_beta_max, "beta of the last step", kTiny, 1});
   out.push_back({"model.hidden", &c.hidden, "mlp: widths of the hidden layers", 1, 1 << 16});
   out.push_back({"model.time_embedding",
                  &c.time_embedding,
