@@ -1,6 +1,6 @@
 // A network with its config in one safetensors file: all that evaluate and sample need, and open to other programs.
 //
-// Tensors: the weights under their module names. Metadata: "scorenet.config" (the resolved config, TOML),
+// Tensors: the weights under their names (named_parameters). Metadata: "scorenet.config" (the resolved config, TOML),
 // "scorenet.example_shape" ("1,28,28"), "scorenet.step", "scorenet.weights" ("ema0.999", "raw"), "format" ("pt").
 #pragma once
 
