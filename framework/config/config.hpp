@@ -72,6 +72,11 @@ struct DiffusionConfig {
   std::string time_sampling = "stratified";
   double sigma_data = 0.5;
   double min_snr_gamma = 5.0;
+  int64_t train_steps = 0;  // T; 0: continuous time
+  int64_t time_bins = 100;  // of loss_second_moment in continuous time
+  bool learn_ends = false;  // vdm_learned
+  double hybrid_weight = 1e-3;
+  double divergence_weight = 0.0;  // 0: off
   double label_drop = 0.1;
 };
 

@@ -27,12 +27,14 @@ void data_fields(DataConfig& c, std::vector<Field>& out) {
 }
 
 void model_fields(ModelConfig& c, std::vector<Field>& out) {
-  out.push_back({"model.type",
-                 &c.type,
-                 "network",
-                 -kInfinity,
-                 kInfinity,
-                 {"unet", "dit", "mlp", "gaussian_mixture"}});
+  out.push_back(
+      {"model.type",
+       &c.type,
+       "network; classifier: of noised data, with the keys of unet for images, of mlp for "
+       "points",
+       -kInfinity,
+       kInfinity,
+       {"unet", "dit", "mlp", "classifier", "gaussian_mixture"}});
   out.push_back(
       {"model.channels", &c.channels, "unet: channels of each level, finest first", 1, 1 << 16});
   out.push_back(
@@ -121,20 +123,35 @@ void diffusion_fields(DiffusionConfig& c, std::vector<Field>& out) {
                  {"x0", "eps", "v", "score", "F"}});
   out.push_back({"diffusion.loss",
                  &c.loss,
-                 "weighting of the squared error",
+                 "weighting of the squared error; uncertainty: learned; hybrid: with a learned "
+                 "reverse variance",
                  -kInfinity,
                  kInfinity,
-                 {"elbo", "simple", "edm", "min_snr", "likelihood"}});
-  out.push_back({"diffusion.time_sampling",
-                 &c.time_sampling,
-                 "how training times are drawn",
-                 -kInfinity,
-                 kInfinity,
-                 {"stratified", "uniform", "log_snr", "log_normal", "v_importance"}});
+                 {"elbo", "simple", "edm", "min_snr", "likelihood", "uncertainty", "hybrid"}});
+  out.push_back(
+      {"diffusion.time_sampling",
+       &c.time_sampling,
+       "how training times are drawn",
+       -kInfinity,
+       kInfinity,
+       {"stratified", "uniform", "log_snr", "log_normal", "v_importance", "loss_second_moment"}});
   out.push_back({"diffusion.sigma_data", &c.sigma_data, "F: standard deviation of the data (EDM)",
                  kTiny, 1e6});
   out.push_back(
       {"diffusion.min_snr_gamma", &c.min_snr_gamma, "min_snr: largest SNR weight", kTiny, 1e6});
+  out.push_back(
+      {"diffusion.train_steps", &c.train_steps,
+       "T: train on the T-step bound's times, uniform between t_min and t_max; 0: continuous time",
+       0, 1e6});
+  out.push_back({"diffusion.time_bins", &c.time_bins,
+                 "loss_second_moment in continuous time: intervals of t with a history each", 1,
+                 1e5});
+  out.push_back({"diffusion.learn_ends", &c.learn_ends,
+                 "vdm_learned: gamma_min and gamma_max are learned too, by the bound's gradient"});
+  out.push_back({"diffusion.hybrid_weight", &c.hybrid_weight,
+                 "hybrid: weight of the T-step bound beside the simple loss", 0, 1e6});
+  out.push_back({"diffusion.divergence_weight", &c.divergence_weight,
+                 "v: weight of second-order flow matching (i-DODE: 0.1); 0: off", 0, 1e6});
   out.push_back(
       {"diffusion.label_drop", &c.label_drop, "probability of training without the label", 0, 1});
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "framework/config/fields.hpp"
+#include "framework/config/objective_rules.hpp"
 #include "framework/core/error.hpp"
 
 namespace scorenet::config {
@@ -96,6 +97,7 @@ std::vector<std::string> problems(const Config& config, int world_size) {
   check_diffusion(config.diffusion, out);
   check_batch(config.train, world_size, out);
   check_duration(config.train, out);
+  for (auto& sentence : objective_problems(config)) out.push_back(std::move(sentence));
   if (config.data.labels && config.model.num_classes == 0) {
     out.push_back(
         "data.labels = true with model.num_classes = 0: set model.num_classes to the number of "

@@ -10,6 +10,8 @@
 namespace scorenet::train {
 namespace {
 
+constexpr const char* kObjectiveFile = "objective.safetensors";
+
 // Every buffer that has the parameters' layout, with the file and prefix it is stored under.
 struct FlatBuffer {
   std::string file;
@@ -49,6 +51,7 @@ std::map<std::string, checkpoint::TensorMap> tensors_by_file(const TrainState& s
   }
   for (const auto& [name, tensor] : scalars(state))
     files["optimizer.safetensors"][name] = tensor.detach().to(torch::kCPU);
+  for (const auto& [name, tensor] : state.objective.state()) files[kObjectiveFile][name] = tensor;
   return files;
 }
 
@@ -69,7 +72,8 @@ void copy_tensor(const checkpoint::CheckpointReader& reader, const checkpoint::S
 void read_tensors(const checkpoint::CheckpointReader& reader, const TrainState& state) {
   const torch::NoGradGuard no_grad;
   std::map<std::string, checkpoint::Safetensors> files;
-  for (const char* file : {"model.safetensors", "optimizer.safetensors", "ema.safetensors"}) {
+  for (const char* file :
+       {"model.safetensors", "optimizer.safetensors", "ema.safetensors", kObjectiveFile}) {
     if (reader.has(file)) files[file] = reader.tensors(file);
   }
   for (const FlatBuffer& buffer : flat_buffers(state)) {
@@ -80,6 +84,8 @@ void read_tensors(const checkpoint::CheckpointReader& reader, const TrainState& 
   }
   for (const auto& [name, tensor] : scalars(state))
     copy_tensor(reader, files["optimizer.safetensors"], name, tensor);
+  for (const auto& [name, tensor] : state.objective.state())
+    copy_tensor(reader, files[kObjectiveFile], name, tensor);
 }
 
 // Keys that may change between starts: how long, how often, how it is shown or carried; not what is trained.
@@ -121,6 +127,12 @@ RunProgress read_on_rank_zero(const RunFolder& folder, const config::Config& con
   return {json.at("step"), json.at("skipped"), json.at("total_sec"), reader->warnings()};
 }
 
+comm::DataType type_of(const torch::Tensor& tensor) {
+  if (tensor.scalar_type() == torch::kFloat64) return comm::DataType::float64;
+  if (tensor.scalar_type() == torch::kInt64) return comm::DataType::int64;
+  return comm::DataType::float32;
+}
+
 void broadcast_state(const TrainState& state, RunProgress& progress, comm::Communicator& comm) {
   double counters[3] = {static_cast<double>(progress.step), static_cast<double>(progress.skipped),
                         progress.total_sec};
@@ -131,12 +143,13 @@ void broadcast_state(const TrainState& state, RunProgress& progress, comm::Commu
   const torch::NoGradGuard no_grad;
   const auto send = [&](torch::Tensor tensor, const std::string& tag) {
     torch::Tensor host = tensor.to(torch::kCPU).contiguous();
-    comm.broadcast({host.data_ptr(), host.numel(), comm::DataType::float32}, 0, tag).wait();
+    comm.broadcast({host.data_ptr(), host.numel(), type_of(host)}, 0, tag).wait();
     if (!host.is_same(tensor)) tensor.copy_(host);
   };
   for (const FlatBuffer& buffer : flat_buffers(state))
     send(buffer.values, "initial " + buffer.file);
   for (const auto& [name, tensor] : scalars(state)) send(tensor, "initial " + name);
+  for (const auto& [name, tensor] : state.objective.state()) send(tensor, "initial " + name);
 }
 
 }  // namespace

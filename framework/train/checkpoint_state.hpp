@@ -1,8 +1,9 @@
 // The state of a run in a checkpoint: everything a later start needs to go on bit for bit, and nothing of the ranks.
 //
 // model.safetensors, optimizer.safetensors and ema.safetensors hold tensors by parameter name; state.json holds the
-// counters; config.toml the resolved config. Order of data, noise, times and dropout are functions of (seed, step), so
-// the step is all that they need: a run goes on at any rank count.
+// counters; config.toml the resolved config; objective.safetensors, where there is one, the history that times are drawn by.
+// Order of data, noise, other times and dropout are functions of (seed, step), so the step is all that they need: a run goes
+// on at any rank count.
 #pragma once
 
 #include <string>

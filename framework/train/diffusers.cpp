@@ -258,7 +258,7 @@ void snapshot_from_diffusers(const fs::path& folder, const fs::path& snapshot) {
   auto tensors = with_our_names(checkpoint::read_safetensors(model / kWeights).tensors);
   add_no_label_row(tensors);
   const ScoreModel built = build_model(config, shape, torch::kCPU);
-  fill_weights(*built.network, tensors, model / kWeights);  // checks names and shapes
+  fill_weights(built, tensors, model / kWeights);  // checks names and shapes
   for (auto& [name, tensor] : tensors) tensor = tensor.to(torch::kFloat32);
   checkpoint::write_safetensors(snapshot, tensors,
                                 snapshot_metadata(config, shape, {0, "diffusers"}));

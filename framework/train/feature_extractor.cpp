@@ -7,6 +7,8 @@
 
 #include "framework/core/check.hpp"
 #include "framework/core/error.hpp"
+#include "framework/train/classifier.hpp"
+#include "framework/train/snapshot.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -45,11 +47,29 @@ FeatureExtractor torch_script(const std::string& path, torch::Device device) {
           }};
 }
 
+FeatureExtractor classifier(const std::string& path, c10::IntArrayRef example_shape,
+                            torch::Device device) {
+  const auto snapshot = std::make_shared<LoadedSnapshot>(load_snapshot(path, device));
+  if (!snapshot->model.classifier) {
+    throw ConfigError("--features " + path + ": model.type = " + snapshot->model.config.model.type +
+                      ", expected a snapshot of a classifier (model.type = classifier).");
+  }
+  if (c10::IntArrayRef(snapshot->example_shape) != example_shape) {
+    throw ShapeError("--features " + path + ": a classifier of examples of shape " +
+                     shape_string(snapshot->example_shape) + ", but the data has " +
+                     shape_string(example_shape) + ". Give one that was trained on such data.");
+  }
+  return {path, [snapshot](const torch::Tensor& x) {
+            return flat(classifier_features(snapshot->model, x.to(torch::kFloat32)));
+          }};
+}
+
 }  // namespace
 
-FeatureExtractor make_feature_extractor(const std::string& name, c10::IntArrayRef /*example_shape*/,
+FeatureExtractor make_feature_extractor(const std::string& name, c10::IntArrayRef example_shape,
                                         torch::Device device) {
   if (name == "pixels") return pixels();
+  if (ends_with(name, ".safetensors")) return classifier(name, example_shape, device);
   if (ends_with(name, ".pt")) return torch_script(name, device);
   throw ConfigError("--features " + name +
                     ": expected pixels, a classifier's snapshot (FILE.safetensors) or a "

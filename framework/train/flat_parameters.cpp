@@ -4,10 +4,23 @@
 
 namespace scorenet::train {
 
-FlatParameters::FlatParameters(torch::nn::Module& module) {
-  for (const auto& item : module.named_parameters()) {
-    names_.push_back(item.key());
-    parameters_.push_back(item.value());
+namespace {
+
+std::vector<std::pair<std::string, torch::Tensor>> named_parameters(torch::nn::Module& module) {
+  std::vector<std::pair<std::string, torch::Tensor>> all;
+  for (const auto& item : module.named_parameters()) all.emplace_back(item.key(), item.value());
+  return all;
+}
+
+}  // namespace
+
+FlatParameters::FlatParameters(torch::nn::Module& module)
+    : FlatParameters(named_parameters(module)) {}
+
+FlatParameters::FlatParameters(const std::vector<std::pair<std::string, torch::Tensor>>& named) {
+  for (const auto& [name, parameter] : named) {
+    names_.push_back(name);
+    parameters_.push_back(parameter);
   }
   if (parameters_.empty()) throw ConfigError("a network without parameters cannot be trained.");
   const auto options = parameters_[0].options().requires_grad(false);

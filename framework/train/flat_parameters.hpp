@@ -8,6 +8,7 @@
 #include <torch/types.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "framework/reduce/flat_layout.hpp"
@@ -23,6 +24,8 @@ class FlatParameters {
   /// REQUIRES a module whose parameters are all of one floating dtype and device; throws ConfigError otherwise, naming
   /// the parameter. Parameters that need no gradient are moved as well; their gradient stays zero.
   explicit FlatParameters(torch::nn::Module& module);
+  /// The same for parameters of several modules, named and in order.
+  explicit FlatParameters(const std::vector<std::pair<std::string, torch::Tensor>>& named);
 
   /// (layout().total), the module's dtype. Padding between parameters is zero.
   const torch::Tensor& values() const { return values_; }

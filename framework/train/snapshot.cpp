@@ -42,25 +42,25 @@ checkpoint::Metadata snapshot_metadata(const config::Config& config,
           {"scorenet.weights", label.weights}};
 }
 
-void fill_weights(models::ScoreNetwork& network, const checkpoint::TensorMap& stored,
+void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
                   const std::filesystem::path& path) {
   const torch::NoGradGuard no_grad;
-  size_t used = 0;
-  for (auto& item : network.named_parameters()) {
-    const auto found = stored.find(item.key());
+  const auto parameters = named_parameters(model);
+  for (const auto& [name, parameter] : parameters) {
+    const auto found = stored.find(name);
     if (found == stored.end())
-      throw CheckpointError(path.string() + ": tensor '" + item.key() + "' is missing.");
-    if (found->second.sizes() != item.value().sizes()) {
-      throw CheckpointError(path.string() + ", tensor '" + item.key() + "': shape " +
+      throw CheckpointError(path.string() + ": tensor '" + name + "' is missing.");
+    if (found->second.sizes() != parameter.sizes()) {
+      throw CheckpointError(path.string() + ", tensor '" + name + "': shape " +
                             shape_string(found->second.sizes()) + ", expected " +
-                            shape_string(item.value().sizes()) + " by its own config.");
+                            shape_string(parameter.sizes()) + " by its own config.");
     }
-    item.value().copy_(found->second);
-    ++used;
+    parameter.copy_(found->second);
   }
-  if (used != stored.size()) {
+  if (parameters.size() != stored.size()) {
     throw CheckpointError(path.string() + ": holds " + std::to_string(stored.size()) +
-                          " tensors, the network of its config has " + std::to_string(used) + ".");
+                          " tensors, the model of its config has " +
+                          std::to_string(parameters.size()) + ".");
   }
 }
 
@@ -84,7 +84,7 @@ LoadedSnapshot load_snapshot(const std::filesystem::path& path, torch::Device de
   snapshot.label = required(file.metadata, "scorenet.weights", path);
   snapshot.model = build_model(config, snapshot.example_shape, device);
   snapshot.model.name = path.string();
-  fill_weights(*snapshot.model.network, file.tensors, path);
+  fill_weights(snapshot.model, file.tensors, path);
   snapshot.model.network->eval();
   return snapshot;
 }

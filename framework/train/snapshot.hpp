@@ -1,6 +1,6 @@
 // A network with its config in one safetensors file: all that evaluate and sample need, and open to other programs.
 //
-// Tensors: the weights under their module names. Metadata: "scorenet.config" (the resolved config, TOML),
+// Tensors: the weights under their names (named_parameters). Metadata: "scorenet.config" (the resolved config, TOML),
 // "scorenet.example_shape" ("1,28,28"), "scorenet.step", "scorenet.weights" ("ema0.999", "raw"), "format" ("pt").
 #pragma once
 
@@ -30,9 +30,9 @@ checkpoint::Metadata snapshot_metadata(const config::Config& config,
                                        const std::vector<int64_t>& example_shape,
                                        const SnapshotLabel& label);
 
-/// Copies stored weights into the network's own. Throws CheckpointError naming `path` and the tensor that is missing, of
+/// Copies stored weights into the model's own. Throws CheckpointError naming `path` and the tensor that is missing, of
 /// another shape, or too much.
-void fill_weights(models::ScoreNetwork& network, const checkpoint::TensorMap& stored,
+void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
                   const std::filesystem::path& path);
 
 struct LoadedSnapshot {

@@ -4,9 +4,7 @@
 
 #include "framework/comm/fingerprint.hpp"
 #include "framework/config/validate.hpp"
-#include "framework/core/check.hpp"
 #include "framework/core/pixels.hpp"
-#include "framework/diffusion/loss.hpp"
 #include "framework/train/lr_schedule.hpp"
 
 namespace scorenet::train {
@@ -14,15 +12,16 @@ namespace {
 
 using comm::ControlField;
 
-const std::vector<ControlField> kControlFields = {
-    {"loss", ControlField::Kind::sum},         {"not_finite", ControlField::Kind::flag},
-    {"stop", ControlField::Kind::flag},        {"quartile_loss", ControlField::Kind::sum, 4},
-    {"data_wait", ControlField::Kind::sum},    {"quartile_count", ControlField::Kind::sum, 4},
-    {"comm_exposed", ControlField::Kind::sum},
-};
-
-RandomKey key_at(const config::Config& config, RandomStream stream, int64_t step) {
-  return {static_cast<uint64_t>(config.train.seed), stream, static_cast<uint64_t>(step)};
+// example_loss, where wanted: every slot's, each filled by the rank that has it.
+std::vector<ControlField> control_fields(int64_t global_batch, bool example_losses) {
+  std::vector<ControlField> fields = {
+      {"loss", ControlField::Kind::sum},         {"not_finite", ControlField::Kind::flag},
+      {"stop", ControlField::Kind::flag},        {"quartile_loss", ControlField::Kind::sum, 4},
+      {"data_wait", ControlField::Kind::sum},    {"quartile_count", ControlField::Kind::sum, 4},
+      {"comm_exposed", ControlField::Kind::sum},
+  };
+  if (example_losses) fields.push_back({"example_loss", ControlField::Kind::sum, global_batch});
+  return fields;
 }
 
 // With probability label_drop an example is trained without its label: index num_classes (Ho & Salimans 2022).
@@ -38,10 +37,7 @@ torch::Tensor drop_labels(const torch::Tensor& labels, const config::Config& con
 
 // This rank's share of a step.
 struct TrainStep::Draw {
-  torch::Tensor x0;
-  torch::Tensor labels;  // undefined: unconditional
-  torch::Tensor eps;
-  diffusion::TimeSample times;
+  NoisedExamples examples;
   std::vector<int64_t> slots;
   std::vector<int64_t> indices;
 };
@@ -52,22 +48,24 @@ TrainStep::TrainStep(const ScoreModel& model, TrainState state, reduce::Gradient
       state_(state),
       reducer_(reducer),
       comm_(comm),
-      control_(kControlFields, comm.rank(), comm.size()) {}
+      control_(control_fields(model.config.train.batch_size, state.objective.has_history()),
+               comm.rank(), comm.size()) {}
 
 TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) const {
   const config::Config& config = model_.config;
   Draw d;
   d.slots = slot_range(loaded.slots.begin, loaded.slots.size());
   d.indices = loaded.batch.indices;
-  d.x0 = in_model_range(loaded.batch.examples).to(model_.device, torch::kFloat32);
-  d.eps = normal_for_slots(key_at(config, RandomStream::training_noise, step), d.slots,
-                           d.x0.sizes().slice(1), torch::kFloat32)
-              .to(model_.device);
-  d.times = diffusion::draw_times(config.diffusion.time_sampling, *model_.schedule,
-                                  key_at(config, RandomStream::training_time, step), d.slots,
-                                  config.train.batch_size);
-  if (config.model.num_classes > 0)
-    d.labels = drop_labels(loaded.batch.labels, config, d.slots, step);
+  d.examples.x0 = in_model_range(loaded.batch.examples).to(model_.device, torch::kFloat32);
+  d.examples.eps = normal_for_slots(key_at(config, RandomStream::training_noise, step), d.slots,
+                                    d.examples.x0.sizes().slice(1), torch::kFloat32)
+                       .to(model_.device);
+  d.examples.levels = state_.objective.draw_levels(step, d.slots);
+  if (model_.classifier) {
+    d.examples.labels = loaded.batch.labels;
+  } else if (config.model.num_classes > 0) {
+    d.examples.labels = drop_labels(loaded.batch.labels, config, d.slots, step);
+  }
   return d;
 }
 
@@ -84,24 +82,20 @@ void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
     };
     const models::BatchSlots slots{key_at(config, RandomStream::dropout, step),
                                    {d.slots.begin() + first, d.slots.begin() + first + count}};
-    const auto network =
-        network_for(model_, part(d.labels), config.model.dropout > 0 ? &slots : nullptr);
-    const torch::Tensor loss = diffusion::loss_per_example(
-        network, parametrisation(config.diffusion),
-        diffusion::weighting_from_name(config.diffusion.loss), *model_.schedule, part(d.x0),
-        {part(d.times.t), part(d.times.inverse_density)}, part(d.eps),
-        config.diffusion.min_snr_gamma);
+    const NoisedExamples& e = d.examples;
+    const torch::Tensor loss = state_.objective.loss_per_example(
+        {part(e.x0), part(e.eps), part(e.labels), e.levels.narrow(first, count)},
+        config.model.dropout > 0 ? &slots : nullptr);
     reducer_.begin(first + count == local);
-    const auto weight = static_cast<double>(config.train.batch_size * dims_per_example(d.x0));
-    (loss.sum() / weight).backward();
-    record(d, loss.detach().to(torch::kCPU) / static_cast<double>(dims_per_example(d.x0)), first);
+    (loss.sum() / static_cast<double>(config.train.batch_size)).backward();
+    record(d, loss.detach().to(torch::kCPU), first);
   }
 }
 
 // Adds the losses (nats per dimension) of the examples from `first` on to the control vector.
 void TrainStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) {
   const diffusion::LogSnrRange range = diffusion::log_snr_range(*model_.schedule);
-  const auto times = d.times.t.narrow(0, first, loss.size(0));
+  const auto times = d.examples.levels.times.t.narrow(0, first, loss.size(0));
   const auto log_snr = model_.schedule->log_snr(times);
   for (int64_t i = 0; i < loss.size(0); ++i) {
     const double value = loss[i].item<double>();
@@ -116,6 +110,8 @@ void TrainStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) 
     control_.add("loss", value);
     control_.add("quartile_loss", value, quarter);
     control_.add("quartile_count", 1, quarter);
+    if (state_.objective.has_history())
+      control_.add("example_loss", value, d.slots[static_cast<size_t>(first + i)]);
   }
 }
 
@@ -139,8 +135,17 @@ StepReport TrainStep::run(const data::LoadedBatch& loaded, int64_t step, bool st
     state_.optimizer.step(report.learning_rate, norm);
     state_.ema.update(state_.parameters.values(), {step, step * model_.config.train.batch_size,
                                                    model_.config.train.batch_size});
+    observe_losses(step);
   }
   return report;
+}
+
+void TrainStep::observe_losses(int64_t step) {
+  if (!state_.objective.has_history()) return;
+  std::vector<double> losses;
+  for (int64_t slot = 0; slot < model_.config.train.batch_size; ++slot)
+    losses.push_back(control_.sum("example_loss", slot));
+  state_.objective.observe(step, losses);
 }
 
 StepReport TrainStep::report_of(int64_t step, double norm) {

@@ -13,13 +13,14 @@
 #include "framework/train/adamw.hpp"
 #include "framework/train/ema.hpp"
 #include "framework/train/flat_parameters.hpp"
+#include "framework/train/objective.hpp"
 #include "framework/train/score_model.hpp"
 
 namespace scorenet::train {
 
 /// What all ranks know after a step; equal on all of them.
 struct StepReport {
-  double loss = 0;  // mean over the global batch, nats per dimension
+  double loss = 0;  // mean over the global batch, as Objective::loss_per_example
   double quartile_loss[4] =
       {};  // sums over the examples in each quarter of the log-SNR range, cleanest first
   double quartile_count[4] = {};
@@ -37,6 +38,7 @@ struct TrainState {
   FlatParameters& parameters;
   AdamW& optimizer;
   EmaSet& ema;
+  Objective& objective;
 };
 
 class TrainStep {
@@ -54,6 +56,7 @@ class TrainStep {
   void accumulate_gradients(const Draw& draw, int64_t step);
   void record(const Draw& draw, const torch::Tensor& loss, int64_t first);
   StepReport report_of(int64_t step, double norm);
+  void observe_losses(int64_t step);
 
   const ScoreModel& model_;
   TrainState state_;

@@ -14,6 +14,7 @@
 #include "framework/core/check.hpp"
 #include "framework/data/png.hpp"
 #include "framework/files/atomic_file.hpp"
+#include "framework/train/classifier.hpp"
 #include "framework/train/evaluation.hpp"
 #include "framework/train/generate.hpp"
 #include "framework/train/snapshot.hpp"
@@ -53,11 +54,6 @@ ScoreModel trainable_model(const config::Config& config, c10::IntArrayRef exampl
         "evaluate "
         "or sample with --config.");
   }
-  if (config.diffusion.schedule == "vdm_learned") {
-    throw ConfigError(
-        "diffusion.schedule = vdm_learned: the trainer does not train a schedule's own parameters "
-        "yet. Use vdm_linear, which has the same end points.");
-  }
   return build_model(config, example_shape, device);
 }
 
@@ -83,12 +79,13 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       total_steps_(config::total_steps(config.train)),
       dataset_(config.data.path, config.data.split, dataset_options(config)),
       model_(trainable_model(config, dataset_.example_shape(), device)),
-      parameters_(*model_.network),
+      parameters_(named_parameters(model_)),
       optimizer_(parameters_, adamw_options(config.train)),
       ema_(parameters_.values(), ema_profiles(config.ema)),
+      objective_(model_, dataset_.kind() == data::DataKind::discrete),
       reducer_(parameters_.parameters(), parameters_.gradients(), parameters_.layout(),
                comms.bulk(), reducer_options(config.comm)),
-      step_(model_, {parameters_, optimizer_, ema_}, reducer_, comm_),
+      step_(model_, {parameters_, optimizer_, ema_, objective_}, reducer_, comm_),
       meter_(config.train.batch_size) {
   model_.name = outdir.string();
   if (config.data.labels) dataset_.check_labels(config.model.num_classes);
@@ -114,7 +111,8 @@ void Trainer::resume() {
     comms_.recorder->set_dump(folder_.flight_record(comm_.rank()),
                               {comm_.rank(), comm_.size(), ""});
   }
-  progress_ = restore_checkpoint(folder_, config_, {parameters_, optimizer_, ema_}, comm_);
+  progress_ =
+      restore_checkpoint(folder_, config_, {parameters_, optimizer_, ema_, objective_}, comm_);
   if (comm_.rank() == 0) {
     for (const auto& warning : progress_.warnings) std::cerr << warning << std::endl;
   }
@@ -132,8 +130,8 @@ std::string Trainer::start_block() const {
       << models::forward_flops(*model_.network, shape) * 1e-9
       << " GFLOP a forward pass of one image\n"
       << "diffusion       " << config_.diffusion.schedule << ", predicts "
-      << config_.diffusion.prediction << ", loss " << config_.diffusion.loss << ", times "
-      << config_.diffusion.time_sampling << "\n"
+      << (model_.classifier ? "the label" : config_.diffusion.prediction) << ", loss "
+      << objective_name(model_) << ", times " << config_.diffusion.time_sampling << "\n"
       << "ranks           " << comm_.size() << " (" << comm_.local_size()
       << " on this host), device " << model_.device.str() << ", " << torch::get_num_threads()
       << " threads each\n"
@@ -256,7 +254,7 @@ void Trainer::check_weights_equal() {
 void Trainer::save() {
   comm_.set_phase(comm::Phase::save);
   if (comm_.rank() == 0) {
-    save_checkpoint(folder_, config_, {parameters_, optimizer_, ema_},
+    save_checkpoint(folder_, config_, {parameters_, optimizer_, ema_, objective_},
                     {progress_.step, progress_.skipped, wall_seconds(), {}});
     for (size_t i = 0; i < ema_.profiles().size(); ++i) {
       const std::string label = "ema" + ema_name(ema_.profiles()[i]);
@@ -280,10 +278,25 @@ void Trainer::evaluate() {
   comm_.set_phase(comm::Phase::train);
 }
 
+void Trainer::evaluate_classifier(comm::Communicator& comm) {
+  const ClassifierReport report =
+      train::evaluate_classifier(model_, *held_out_, training_evaluation(config_.eval), comm);
+  if (!log_) return;
+  const auto json = to_json(report);
+  files::write_file_atomically(folder_.evaluation(progress_.step), json.dump(2) + "\n");
+  for (const char* name : {"cross_entropy", "accuracy", "accuracy_clean"})
+    log_->metric(progress_.step, name, json.at(name).get<double>());
+  log_->line("evaluation at step " + std::to_string(progress_.step) + ": " + json.dump());
+}
+
 void Trainer::evaluate_weights(const std::string& weights, bool on_all_ranks) {
   const auto alone = comm::make_single_communicator();
   comm::Communicator& comm = on_all_ranks ? comm_ : *alone;
   const torch::NoGradGuard no_grad;
+  if (model_.classifier) {
+    if (weights.empty()) evaluate_classifier(comm);
+    return;
+  }
   if (config_.eval.samples > 0 && dataset_.example_shape().size() == 3) {
     diffusion::SamplerOptions sampler;
     sampler.name = config_.eval.sampler;

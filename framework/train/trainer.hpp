@@ -42,6 +42,7 @@ class Trainer {
   void save();
   void evaluate();
   void evaluate_weights(const std::string& weights, bool on_all_ranks);
+  void evaluate_classifier(comm::Communicator& comm);
   void check_weights_equal();
   bool is_due(int64_t every) const;
   double wall_seconds() const;
@@ -57,6 +58,7 @@ class Trainer {
   FlatParameters parameters_;
   AdamW optimizer_;
   EmaSet ema_;
+  Objective objective_;
   reduce::GradientReducer reducer_;
   TrainStep step_;
   RunProgress progress_;  // total_sec: before this start
