@@ -57,6 +57,12 @@ void check_options(const SamplerOptions& options) {
   check_range("churn", options.churn, 0, INFINITY);
   check_range("corrector_steps", static_cast<double>(options.corrector_steps), 0, INFINITY);
   check_range("corrector_snr", options.corrector_snr, 0, INFINITY);
+  if (options.hbar_shape && options.name != "euler-maruyama" && options.name != "dpmpp-2m-sde") {
+    throw ConfigError(
+        "sampler " + options.name +
+        ": has no noise knob for an hbar schedule. Use euler-maruyama or dpmpp-2m-sde, "
+        "or leave the schedule out.");
+  }
   if (options.final != "state" && options.final != "denoised") {
     throw ConfigError("sampler final = \"" + options.final +
                       "\": unknown. Use state (x at t_min) or denoised (the x0 estimated there).");

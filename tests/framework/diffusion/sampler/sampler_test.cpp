@@ -220,12 +220,19 @@ TEST(EulerMaruyama, OneStepIsTheFormulaWithDriftHalfOnePlusHbarAndNoiseRootHbar)
 TEST(EulerMaruyama, HbarMayDependOnTime) {
   SamplerOptions constant{.name = "euler-maruyama", .steps = 5}, by_time = constant;
   constant.hbar = 0.3;
-  by_time.hbar_of_time = [](double) { return 0.3; };
+  // h(t) = hbar shape(t); the ODE has no shape.
+  by_time.hbar = 0.6;
+  by_time.hbar_shape = [](double) { return 0.5; };
   EXPECT_TRUE(torch::equal(run(constant, {1}), run(by_time, {1})));
+  constant.name = by_time.name = "dpmpp-2m-sde";
+  EXPECT_TRUE(torch::equal(run(constant, {1}), run(by_time, {1})));
+  by_time.name = "heun";
+  EXPECT_THAT(config_error([&] { run(by_time, {1}); }), HasSubstr("heun"));
+  by_time.name = "euler-maruyama";
 
   // Noise in the noisy half only: 4 steps start at t = 1, 0.75, 0.51, 0.26.
   by_time.steps = 4;
-  by_time.hbar_of_time = [](double t) { return t > 0.6 ? 1.0 : 0.0; };
+  by_time.hbar_shape = [](double t) { return t > 0.6 ? 1.0 : 0.0; };
   int64_t draws = 0;
   const NoiseSource counting = [&](int64_t) {
     ++draws;
@@ -234,8 +241,8 @@ TEST(EulerMaruyama, HbarMayDependOnTime) {
   sample(GaussianProblem{}.denoiser(), *vp(), by_time, torch::ones({1, 1}), counting);
   EXPECT_EQ(draws, 2);
 
-  by_time.hbar_of_time = [](double) { return -0.25; };
-  EXPECT_THAT(config_error([&] { run(by_time, {1}); }), HasSubstr("-0.25"));
+  by_time.hbar_shape = [](double) { return -0.25; };
+  EXPECT_THAT(config_error([&] { run(by_time, {1}); }), HasSubstr("-0.15"));
 }
 
 TEST(Heun, ChurnRaisesTheNoiseByAtMostTheRootOfTwoAndOnlyWithinItsRange) {
