@@ -42,8 +42,11 @@ SampleMetricReport evaluate_sample_metric(const std::string& name, const ScoreMo
                                           comm::Communicator& comm) {
   check(n);
   const auto start = comm::Clock::now();
+  diffusion::SamplerOptions sampler = options.sampler;
+  if (!options.hbar_schedule.empty())
+    sampler.hbar_shape = diffusion::parse_hbar_shape(options.hbar_schedule);
   const Generated samples = generate(model, dataset.example_shape(), sample_seeds(options.seed, n),
-                                     options.sampler, {}, options.batch, comm);
+                                     sampler, {}, options.batch, comm);
   metrics::Wasserstein distance{std::nan(""), std::nan("")};
   if (comm.rank() == 0) distance = metrics::wasserstein2(examples(dataset, n), samples.x);
   SampleMetricReport report;
