@@ -58,19 +58,22 @@ struct SamplerOptions {
   // ode: per-example tolerances of the adaptive solver.
   double rtol = 1e-5;
   double atol = 1e-5;
+  bool keep_path = false;  // of methods with one evaluation a step: return all states
 };
 
 struct SampleResult {
   torch::Tensor x;  // (B, ...), float64, on x_start's device
   double nfe;  // denoiser evaluations an example took, mean over the batch (adaptive methods differ
                // by example)
+  torch::Tensor path = {};    // (B, steps + 1, ...) where kept: x at path_t, t_max first
+  torch::Tensor path_t = {};  // (steps + 1)
 };
 
 /// x_start (B, ...): the state at t_max. The state is kept in float64 and the denoiser is called
 /// with it: casting to the network's dtype is the denoiser's affair. No gradient is recorded. noise
 /// is never called by deterministic methods. Throws ConfigError if the name (the message lists the
 /// known ones), the spacing, `final` or a number is not allowed or hbar_shape is set for a method
-/// without that knob, NotFiniteError if an adaptive solve fails.
+/// without that knob, or keep_path for one with other than one evaluation a step, NotFiniteError if an adaptive solve fails.
 SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,
                     const SamplerOptions& options, const torch::Tensor& x_start,
                     const NoiseSource& noise);

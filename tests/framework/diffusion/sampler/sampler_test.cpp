@@ -188,6 +188,32 @@ TEST(Sampler, FinalDenoisedIsTheEstimateOfX0InTheFinalState) {
   EXPECT_TRUE(torch::allclose(run(options, {1, 2}), expected, 1e-12, 1e-12));
 }
 
+TEST(Sampler, AKeptPathIsEveryStateOfTheGridAndChangesNothing) {
+  const auto schedule = vp();
+  SamplerOptions options{.name = "euler-maruyama", .steps = 5, .final = "denoised", .hbar = 0.7};
+  const auto start = draw_start(*schedule, {1, 2}, {3});
+  const auto draw = [&] {
+    return sample(GaussianProblem{}.denoiser(), *schedule, options, start,
+                  make_slot_noise({1, 2}, {3}));
+  };
+  const auto plain = draw();
+  EXPECT_FALSE(plain.path.defined());
+  options.keep_path = true;
+  const auto kept = draw();
+  EXPECT_TRUE(torch::equal(kept.x, plain.x));
+  ASSERT_EQ(kept.path.sizes(), (std::vector<int64_t>{2, 6, 3}));
+  EXPECT_TRUE(torch::equal(kept.path.select(1, 0), start));
+  EXPECT_NEAR(kept.path_t[0].item<double>(), 1, 1e-15);
+  EXPECT_NEAR(kept.path_t[5].item<double>(), 0.01, 1e-15);
+  options.final = "state";
+  EXPECT_TRUE(torch::equal(kept.path.select(1, 5), draw().x));
+  // heun asks twice a step, the adaptive solver as it likes.
+  for (const char* name : {"heun", "ode"}) {
+    options.name = name;
+    EXPECT_THAT(config_error(draw), HasSubstr(name));
+  }
+}
+
 TEST(Sampler, TheStateIsFloat64WhateverTheNetworkAnswersAndCarriesNoGradient) {
   const auto weight = torch::ones({}, torch::requires_grad());
   const Denoiser network = [&](const torch::Tensor& x, const NoiseLevel&) {
