@@ -4,7 +4,17 @@
 
 namespace scorenet::train {
 
-FlatParameters::FlatParameters(torch::nn::Module& module) {
+std::vector<int64_t> parameter_sizes(const torch::nn::Module& module) {
+  std::vector<int64_t> sizes;
+  for (const auto& parameter : module.parameters()) sizes.push_back(parameter.numel());
+  return sizes;
+}
+
+FlatParameters::FlatParameters(torch::nn::Module& module)
+    : FlatParameters(module, reduce::make_flat_layout(parameter_sizes(module))) {}
+
+FlatParameters::FlatParameters(torch::nn::Module& module, const reduce::FlatLayout& layout)
+    : layout_(layout) {
   for (const auto& item : module.named_parameters()) {
     names_.push_back(item.key());
     parameters_.push_back(item.value());
@@ -18,9 +28,11 @@ FlatParameters::FlatParameters(torch::nn::Module& module) {
                         ": all must have one dtype and device.");
     }
   }
-  std::vector<int64_t> sizes;
-  for (const auto& parameter : parameters_) sizes.push_back(parameter.numel());
-  layout_ = reduce::make_flat_layout(sizes);
+  if (layout_.sizes != parameter_sizes(module)) {
+    throw ShapeError("flat parameters: a layout of " + std::to_string(layout_.sizes.size()) +
+                     " parameters does not fit the " + std::to_string(parameters_.size()) +
+                     " of the network.");
+  }
   values_ = torch::zeros({layout_.total}, options);
   gradients_ = torch::zeros({layout_.total}, options);
   const torch::NoGradGuard no_grad;

@@ -14,7 +14,10 @@
 
 namespace scorenet::train {
 
-/// Moves the parameters of a module into one flat buffer, in the reverse of their registration order, and gives them
+/// Elements of each parameter, registration order.
+std::vector<int64_t> parameter_sizes(const torch::nn::Module& module);
+
+/// Moves the parameters of a module into one flat buffer, by default in the reverse of their registration order, and gives them
 /// gradients that are views of a second one. The module's tensors keep their identity: what was copied from
 /// module.parameters() before stays valid. Autograd accumulates into the views, so that gradients must be zeroed, never
 /// undefined: do not call module.zero_grad() or module.to().
@@ -23,6 +26,8 @@ class FlatParameters {
   /// REQUIRES a module whose parameters are all of one floating dtype and device; throws ConfigError otherwise, naming
   /// the parameter. Parameters that need no gradient are moved as well; their gradient stays zero.
   explicit FlatParameters(torch::nn::Module& module);
+  /// With a layout of its own (gradient_plan.hpp). Throws ShapeError if it is not of these parameters.
+  FlatParameters(torch::nn::Module& module, const reduce::FlatLayout& layout);
 
   /// (layout().total), the module's dtype. Padding between parameters is zero.
   const torch::Tensor& values() const { return values_; }

@@ -18,7 +18,7 @@ const std::vector<ControlField> kControlFields = {
     {"loss", ControlField::Kind::sum},         {"not_finite", ControlField::Kind::flag},
     {"stop", ControlField::Kind::flag},        {"quartile_loss", ControlField::Kind::sum, 4},
     {"data_wait", ControlField::Kind::sum},    {"quartile_count", ControlField::Kind::sum, 4},
-    {"comm_exposed", ControlField::Kind::sum},
+    {"comm_exposed", ControlField::Kind::sum}, {"reorder", ControlField::Kind::flag},
 };
 
 RandomKey key_at(const config::Config& config, RandomStream stream, int64_t step) {
@@ -46,13 +46,12 @@ struct TrainStep::Draw {
   std::vector<int64_t> indices;
 };
 
-TrainStep::TrainStep(const ScoreModel& model, TrainState state, reduce::GradientReducer& reducer,
-                     comm::Communicator& comm)
+TrainStep::TrainStep(const ScoreModel& model, Update& update, comm::Communicator& comm)
     : model_(model),
-      state_(state),
-      reducer_(reducer),
+      update_(update),
       comm_(comm),
-      control_(kControlFields, comm.rank(), comm.size()) {}
+      control_(kControlFields, comm.rank(), comm.size()),
+      clock_(model.config.run.timeline) {}
 
 TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) const {
   const config::Config& config = model_.config;
@@ -73,17 +72,14 @@ TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) c
 
 void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
   const config::Config& config = model_.config;
-  const auto local = static_cast<int64_t>(d.slots.size());
-  const int64_t micro =
-      config.train.micro_batch > 0 ? config.train.micro_batch : std::max<int64_t>(local, 1);
-  if (local == 0) reducer_.begin(true);  // nothing to add; finish() sends the zeros
-  for (int64_t first = 0; first < local; first += micro) {
-    const int64_t count = std::min(micro, local - first);
+  for (const Piece& piece : update_.start(static_cast<int64_t>(d.slots.size()))) {
     const auto part = [&](const torch::Tensor& t) {
-      return t.defined() ? t.narrow(0, first, count) : t;
+      return t.defined() ? t.narrow(0, piece.first, piece.count) : t;
     };
+    clock_.enter(StepPhase::forward);
+    const auto begin = d.slots.begin() + piece.first;
     const models::BatchSlots slots{key_at(config, RandomStream::dropout, step),
-                                   {d.slots.begin() + first, d.slots.begin() + first + count}};
+                                   {begin, begin + piece.count}};
     const auto network =
         network_for(model_, part(d.labels), config.model.dropout > 0 ? &slots : nullptr);
     const torch::Tensor loss = diffusion::loss_per_example(
@@ -91,10 +87,14 @@ void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
         diffusion::weighting_from_name(config.diffusion.loss), *model_.schedule, part(d.x0),
         {part(d.times.t), part(d.times.inverse_density)}, part(d.eps),
         config.diffusion.min_snr_gamma);
-    reducer_.begin(first + count == local);
     const auto weight = static_cast<double>(config.train.batch_size * dims_per_example(d.x0));
+    clock_.enter(StepPhase::backward);
+    update_.begin(piece);
     (loss.sum() / weight).backward();
-    record(d, loss.detach().to(torch::kCPU) / static_cast<double>(dims_per_example(d.x0)), first);
+    update_.end(piece);
+    clock_.enter(StepPhase::host);
+    record(d, loss.detach().to(torch::kCPU) / static_cast<double>(dims_per_example(d.x0)),
+           piece.first);
   }
 }
 
@@ -122,24 +122,27 @@ void TrainStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) 
 StepReport TrainStep::run(const data::LoadedBatch& loaded, int64_t step, bool stop_wanted) {
   control_.clear();
   local_trouble_.clear();
+  clock_.begin_step(loaded.wait_seconds);
   const Draw d = draw(loaded, step);
 
-  reducer_.zero_gradients();
   accumulate_gradients(d, step);
-  reducer_.finish();
+  clock_.enter(StepPhase::communication);
+  const double norm = update_.finish();
 
   control_.add("data_wait", loaded.wait_seconds);
-  control_.add("comm_exposed", reducer_.stats().exposed_seconds);
+  control_.add("comm_exposed", update_.traffic().exposed_seconds);
   if (stop_wanted) control_.raise("stop");
+  if (update_.wants_new_order()) control_.raise("reorder");
   control_.exchange(comm_).wait();
+  clock_.enter(StepPhase::host);
+  if (control_.any("reorder")) update_.observe_order_again();
 
-  const double norm = state_.optimizer.gradient_norm();
   StepReport report = report_of(step, norm);
   if (!report.skipped) {
-    state_.optimizer.step(report.learning_rate, norm);
-    state_.ema.update(state_.parameters.values(), {step, step * model_.config.train.batch_size,
-                                                   model_.config.train.batch_size});
+    const int64_t batch = model_.config.train.batch_size;
+    update_.step(report.learning_rate, norm, {step, step * batch, batch});
   }
+  clock_.end_step(update_.traffic());
   return report;
 }
 

@@ -9,11 +9,9 @@
 #include "framework/comm/communicator.hpp"
 #include "framework/comm/control_vector.hpp"
 #include "framework/data/batch_loader.hpp"
-#include "framework/reduce/gradient_reducer.hpp"
-#include "framework/train/adamw.hpp"
-#include "framework/train/ema.hpp"
-#include "framework/train/flat_parameters.hpp"
 #include "framework/train/score_model.hpp"
+#include "framework/train/step_clock.hpp"
+#include "framework/train/update.hpp"
 
 namespace scorenet::train {
 
@@ -32,21 +30,16 @@ struct StepReport {
   std::string trouble;              // skipped: which rank, samples and times
 };
 
-/// What a step changes.
-struct TrainState {
-  FlatParameters& parameters;
-  AdamW& optimizer;
-  EmaSet& ema;
-};
-
 class TrainStep {
  public:
   /// All arguments must outlive this.
-  TrainStep(const ScoreModel& model, TrainState state, reduce::GradientReducer& reducer,
-            comm::Communicator& comm);
+  TrainStep(const ScoreModel& model, Update& update, comm::Communicator& comm);
 
   /// Collective. `step` counts from 0. stop_wanted: this rank was asked to stop (by a signal).
   StepReport run(const data::LoadedBatch& loaded, int64_t step, bool stop_wanted);
+
+  /// Where this rank's time goes.
+  StepClock& clock() { return clock_; }
 
  private:
   struct Draw;
@@ -56,11 +49,11 @@ class TrainStep {
   StepReport report_of(int64_t step, double norm);
 
   const ScoreModel& model_;
-  TrainState state_;
-  reduce::GradientReducer& reducer_;
+  Update& update_;
   comm::Communicator& comm_;
   comm::ControlVector control_;
   std::string local_trouble_;
+  StepClock clock_;
 };
 
 }  // namespace scorenet::train
