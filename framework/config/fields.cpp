@@ -195,6 +195,9 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
                  {"halt", "skip"}});
   out.push_back({"train.max_skipped", &c.max_skipped,
                  "skip: stop after so many skipped steps in a row", 1, 1e9});
+  out.push_back(
+      {"train.shard_optimizer", &c.shard_optimizer,
+       "share AdamW's moments and the moving averages out over the ranks (ZeRO stage 1)"});
 }
 
 void ema_fields(EmaConfig& c, std::vector<Field>& out) {
@@ -248,7 +251,10 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  -kInfinity,
                  kInfinity,
                  {"auto", "mpi", "nccl"}});
-  out.push_back({"comm.bucket_mb", &c.comm.bucket_mb, "cap of a gradient bucket, MiB", 1e-3, 1e5});
+  out.push_back({"comm.bucket_mb", &c.comm.bucket_mb,
+                 "cap of a gradient bucket, MiB; 0: all three caps are chosen at start, from the "
+                 "measured link and backward pass",
+                 0, 1e5});
   out.push_back({"comm.first_bucket_mb", &c.comm.first_bucket_mb,
                  "cap of the first bucket: traffic begins early, MiB", 1e-3, 1e5});
   out.push_back({"comm.last_bucket_mb", &c.comm.last_bucket_mb,
@@ -267,6 +273,30 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  "debugging: compare every collective over the ranks"});
   out.push_back({"comm.check_every", &c.comm.check_every,
                  "steps between comparisons of the ranks' weights; 0: never", 0, 1e12});
+  out.push_back({"comm.canonical", &c.comm.canonical,
+                 "debugging: the same weights, bit for bit, at any rank count that divides "
+                 "comm.virtual_shards"});
+  out.push_back({"comm.virtual_shards", &c.comm.virtual_shards,
+                 "canonical: equal parts of the batch, a power of two", 1, 1 << 20});
+  out.push_back(
+      {"comm.compression",
+       &c.comm.compression,
+       "of gradients on the way: bf16 halves the traffic, powersgd sends matrices of rank "
+       "comm.powersgd_rank",
+       -kInfinity,
+       kInfinity,
+       {"none", "bf16", "powersgd"}});
+  out.push_back({"comm.powersgd_rank", &c.comm.powersgd_rank,
+                 "powersgd: rank of the matrices sent for a gradient", 1, 1 << 10});
+  out.push_back({"comm.allow_unused", &c.comm.allow_unused,
+                 "let a backward pass leave out weights; otherwise the first is an error"});
+  out.push_back({"comm.gpu_aware_mpi", &c.comm.gpu_aware_mpi,
+                 "give device memory to MPI; only for an MPI library built for it"});
+  out.push_back(
+      {"comm.straggler_excess", &c.comm.straggler_excess,
+       "name a rank whose own work in a phase takes longer than the median rank's by this "
+       "fraction of a step; 0: never",
+       0, 1e6});
   out.push_back({"run.tick", &c.run.tick, "steps between status lines", 1, 1e12});
   out.push_back({"run.progress",
                  &c.run.progress,
@@ -276,6 +306,9 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  {"auto", "bar", "lines"}});
   out.push_back({"run.threads", &c.run.threads,
                  "CPU threads a rank; 0: the host's cores shared by its ranks", 0, 4096});
+  out.push_back({"run.timeline", &c.run.timeline,
+                 "first steps of a start that are traced, one Chrome trace a rank; 0: none", 0,
+                 1e5});
 }
 
 std::string number_string(double value) {

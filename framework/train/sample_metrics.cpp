@@ -91,7 +91,6 @@ struct Clouds {
 
 bool is_sample_metric(const std::string& name) { return find(name) != nullptr; }
 
-<<<<<<< HEAD
 std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::string>& names,
                                                         const ScoreModel& model,
                                                         data::ImageDataset& dataset, int64_t n,
@@ -105,8 +104,11 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
     extractor = make_feature_extractor(options.features, dataset.example_shape(), model.device);
 
   auto start = comm::Clock::now();
+  diffusion::SamplerOptions sampler = options.sampler;
+  if (!options.hbar_schedule.empty())
+    sampler.hbar_shape = diffusion::parse_hbar_shape(options.hbar_schedule);
   const Generated samples = generate(model, dataset.example_shape(), sample_seeds(options.seed, n),
-                                     options.sampler, {}, options.batch, comm);
+                                     sampler, {}, options.batch, comm);
   Clouds points, features;
   if (comm.rank() == 0) {
     points = {in_model_range(dataset.read(slot_range(0, n)).examples).to(torch::kFloat64),
@@ -130,29 +132,6 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
     reports.push_back(report);
   }
   return reports;
-=======
-SampleMetricReport evaluate_sample_metric(const std::string& name, const ScoreModel& model,
-                                          data::ImageDataset& dataset, int64_t n,
-                                          const EvaluationOptions& options,
-                                          comm::Communicator& comm) {
-  check(n);
-  const auto start = comm::Clock::now();
-  diffusion::SamplerOptions sampler = options.sampler;
-  if (!options.hbar_schedule.empty())
-    sampler.hbar_shape = diffusion::parse_hbar_shape(options.hbar_schedule);
-  const Generated samples = generate(model, dataset.example_shape(), sample_seeds(options.seed, n),
-                                     sampler, {}, options.batch, comm);
-  metrics::Wasserstein distance{std::nan(""), std::nan("")};
-  if (comm.rank() == 0) distance = metrics::wasserstein2(examples(dataset, n), samples.x);
-  SampleMetricReport report;
-  report.name = name;
-  report.n = n;
-  report.values = {{"w2", distance.root}, {"w2_squared", distance.squared}};
-  report.sampler = options.sampler.name;
-  report.nfe = samples.nfe;
-  report.seconds = comm::seconds_since(start);
-  return report;
->>>>>>> sampling
 }
 
 }  // namespace scorenet::train

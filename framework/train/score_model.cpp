@@ -76,7 +76,7 @@ diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& lab
   };
 }
 
-std::vector<std::pair<std::string, torch::Tensor>> named_parameters(const ScoreModel& model) {
+NamedTensors named_parameters(const ScoreModel& model) {
   std::vector<std::pair<std::string, torch::Tensor>> all;
   const auto add = [&all](const std::string& prefix, const torch::nn::Module& module) {
     for (const auto& item : module.named_parameters())
