@@ -103,7 +103,6 @@ std::shared_ptr<LearnedSchedule> trained_schedule(const Denoiser& denoiser,
     const auto loss = tapped_loss_per_example(network, {Prediction::eps, 0.5}, tap, d.x0, d.eps);
     optimiser.zero_grad();
     loss.mean().backward();
-    tap.add_variance_gradient(loss / 100);  // Adam does not mind the scale; float32 moments do
     optimiser.step();
   }
   return schedule;

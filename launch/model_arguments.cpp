@@ -19,6 +19,11 @@ void add_model_options(CLI::App* verb, ModelArguments& arguments) {
 LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
   if (!arguments.network.empty()) {
     train::LoadedSnapshot snapshot = train::load_snapshot(arguments.network, device);
+    if (snapshot.model.classifier) {
+      throw ConfigError("--network " + arguments.network +
+                        ": a classifier, which has no score to evaluate or sample. Give it to "
+                        "sample with --classifier.");
+    }
     return {std::move(snapshot.model), std::move(snapshot.example_shape)};
   }
   if (arguments.config.empty()) {
@@ -36,6 +41,14 @@ LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
   model.name = arguments.config;
   const int64_t dims = model.mixture->dims();
   return {std::move(model), {dims}};
+}
+
+LoadedModel load_classifier(const std::string& path, torch::Device device) {
+  train::LoadedSnapshot snapshot = train::load_snapshot(path, device);
+  if (snapshot.model.classifier)
+    return {std::move(snapshot.model), std::move(snapshot.example_shape)};
+  throw ConfigError("--classifier " + path + ": model.type = " + snapshot.model.config.model.type +
+                    " is no classifier. Train one with model.type = classifier.");
 }
 
 }  // namespace scorenet::launch

@@ -40,16 +40,23 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
 }
 
 void add_sampler_options(CLI::App* verb, diffusion::SamplerOptions& sampler) {
-  verb->add_option("--sampler", sampler.name, "w2: how samples are drawn, as in sample")
+  verb->add_option("--sampler", sampler.name,
+                   "w2, fd, kid, pr: how samples are drawn, as in sample")
       ->check(CLI::IsMember(diffusion::sampler_names()))
       ->capture_default_str();
-  verb->add_option("--sampler-steps", sampler.steps, "w2: steps of the sampler")
+  verb->add_option("--sampler-steps", sampler.steps, "w2, fd, kid, pr: steps of the sampler")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   verb->add_option("--sampler-hbar", sampler.hbar,
-                   "w2: noise knob h of euler-maruyama and dpmpp-2m-sde")
+                   "w2, fd, kid, pr: noise knob h of euler-maruyama and dpmpp-2m-sde")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+}
+
+void add_feature_option(CLI::App* verb, std::string& features) {
+  verb->add_option("--features", features,
+                   "fd, kid, pr: whose features are compared: a classifier's snapshot "
+                   "(FILE.safetensors), a TorchScript module (FILE.pt), or pixels");
 }
 
 // What makes up a metric; the program's user finds here which metric heeds which option.
@@ -133,6 +140,7 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
       ->capture_default_str();
   add_metric_options(verb, a->options);
   add_sampler_options(verb, a->options.sampler);
+  add_feature_option(verb, a->options.features);
   verb->add_option("--json", a->json, "write the report there");
   verb->add_option("--per-example", a->per_example,
                    "HDF5 file of float64 arrays in the order of the data: one of (n) a metric, "

@@ -2,6 +2,7 @@
 //
 //   scorenet sample --network SNAPSHOT --seeds 0-63 --sampler heun --steps 18 --grid 8x8 --outdir out
 //   mpirun -n 4 scorenet sample --network SNAPSHOT --seeds 0-9999 --sampler ddim --steps 50 --save-h5 --outdir out
+//   scorenet sample --network SNAPSHOT --classifier CLASSIFIER --class 3 --guidance 2 --outdir out
 //   scorenet sample --config gaussian.toml --seeds 0-999 --sampler euler-maruyama --steps 1000 --hbar 0.5 --save-h5 --outdir out
 #include <filesystem>
 #include <iostream>
@@ -25,7 +26,7 @@ namespace fs = std::filesystem;
 
 struct SampleArguments {
   ModelArguments model;
-  std::string weak_network, seeds = "0-63", grid, outdir, final, hbar_schedule;
+  std::string weak_network, classifier, seeds = "0-63", grid, outdir, final, hbar_schedule;
   diffusion::SamplerOptions sampler;
   train::GuidanceOptions guidance;
   std::vector<double> guidance_interval;
@@ -90,6 +91,11 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
     weak = load_model({a.weak_network, ""}, device);
     a.guidance.weak = &weak->model;
   }
+  std::optional<LoadedModel> classifier;
+  if (!a.classifier.empty()) {
+    classifier = load_classifier(a.classifier, device);
+    a.guidance.classifier = &classifier->model;
+  }
   if (a.guidance_interval.size() == 2) {
     a.guidance.log_snr_min = a.guidance_interval[0];
     a.guidance.log_snr_max = a.guidance_interval[1];
@@ -149,10 +155,13 @@ void add_sample_verb(CLI::App& app, Task& task) {
   add_sampler_options(verb, *a);
   verb->add_option("--class", a->guidance.label, "label to sample");
   verb->add_option("--guidance", a->guidance.weight,
-                   "classifier-free: 0 unconditional, 1 conditional, above 1 guided")
+                   "weight: 0 unconditional, 1 conditional, above 1 guided")
       ->capture_default_str();
   verb->add_option("--weak-network", a->weak_network,
                    "autoguidance: a worse snapshot to move away from");
+  verb->add_option("--classifier", a->classifier,
+                   "classifier guidance towards --class: snapshot of a model.type = classifier, "
+                   "instead of classifier-free");
   verb->add_option("--guidance-interval", a->guidance_interval,
                    "log-SNR range that is guided: LOW HIGH")
       ->expected(2);

@@ -6,47 +6,67 @@
 namespace scorenet::models {
 namespace {
 
-const UNetOptions& checked_encoder(const ClassifierOptions& options) {
-  if (options.num_classes < 2) {
-    throw ConfigError("classifier.num_classes = " + std::to_string(options.num_classes) +
-                      ": must be at least 2.");
-  }
-  if (options.encoder.num_classes != 0) {
-    throw ConfigError(
-        "classifier: its encoder has num_classes = " + std::to_string(options.encoder.num_classes) +
-        ", must be 0. A classifier is not told the label.");
-  }
-  return options.encoder;
+template <typename Options>
+Options unlabelled(Options options) {
+  options.num_classes = 0;
+  return options;
+}
+
+void check_classes(const ClassifierOptions& options) {
+  if (options.num_classes >= 2) return;
+  throw ConfigError("classifier: model.num_classes = " + std::to_string(options.num_classes) +
+                    ", must be at least 2.");
 }
 
 }  // namespace
 
-ClassifierImpl::ClassifierImpl(const ClassifierOptions& options, int64_t image_channels)
-    : encoder_(*this, checked_encoder(options), image_channels) {
+ImageClassifierImpl::ImageClassifierImpl(const ClassifierOptions& options, int64_t image_channels)
+    : encoder_(*this, unlabelled(options.encoder), image_channels) {
   const int64_t width = options.encoder.channels.back();
   norm_out_ =
       register_module("norm_out", make_group_norm(encoder_.norm(), width, "the classifier's end"));
   head_ = register_module("head", torch::nn::Linear(width, options.num_classes));
 }
 
-torch::Tensor ClassifierImpl::forward(const NetworkInput& input) {
+torch::Tensor ImageClassifierImpl::features(const NetworkInput& input) {
   BlockContext context = encoder_.context(input);
   context.padded = false;  // guidance differentiates in x, and training is short
   std::vector<torch::Tensor> skips;
-  const torch::Tensor features = encoder_.forward(input.x, context, skips);
-  const torch::Tensor pooled = torch::silu(norm_out_(features)).mean(c10::IntArrayRef{2, 3});
-  return head_(pooled).to(input.x.scalar_type());
+  const torch::Tensor coarsest = encoder_.forward(input.x, context, skips);
+  return torch::silu(norm_out_(coarsest)).mean(c10::IntArrayRef{2, 3});
 }
 
-Classifier make_classifier(const ClassifierOptions& options, c10::IntArrayRef example_shape) {
-  if (example_shape.size() != 3) {
-    throw ShapeError("classifier: examples of shape " + shape_string(example_shape) +
-                     ", expected (C, H, W).");
+torch::Tensor ImageClassifierImpl::forward(const NetworkInput& input) {
+  return head_(features(input)).to(input.x.scalar_type());
+}
+
+PointClassifierImpl::PointClassifierImpl(const ClassifierOptions& options, int64_t dims)
+    : mlp_(register_module("mlp", MLP(unlabelled(options.mlp), dims, options.num_classes))) {}
+
+torch::Tensor PointClassifierImpl::features(const NetworkInput& input) {
+  return mlp_->hidden(input);
+}
+
+torch::Tensor PointClassifierImpl::forward(const NetworkInput& input) {
+  return mlp_->forward(input);
+}
+
+std::shared_ptr<Classifier> make_classifier(const ClassifierOptions& options,
+                                            c10::IntArrayRef example_shape) {
+  check_classes(options);
+  if (example_shape.size() == 3) {
+    auto classifier = std::make_shared<ImageClassifierImpl>(options, example_shape[0]);
+    initialise_weights(*classifier, options.seed, WeightLaw::xavier_uniform,
+                       {"conv2.weight", "to_out.0.weight", "head.weight"});
+    return classifier;
   }
-  Classifier classifier(options, example_shape[0]);
-  initialise_weights(*classifier, options.seed, WeightLaw::xavier_uniform,
-                     {"conv2.weight", "to_out.0.weight", "head.weight"});
-  return classifier;
+  if (example_shape.size() == 1) {
+    auto classifier = std::make_shared<PointClassifierImpl>(options, example_shape[0]);
+    initialise_weights(*classifier, options.seed, WeightLaw::lecun_normal, {"out.weight"});
+    return classifier;
+  }
+  throw ShapeError("classifier: examples of shape " + shape_string(example_shape) +
+                   ", expected (C, H, W) or (D).");
 }
 
 }  // namespace scorenet::models

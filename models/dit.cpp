@@ -81,7 +81,9 @@ torch::Tensor DiTBlockImpl::forward(const torch::Tensor& x, const torch::Tensor&
 }
 
 DiTImpl::DiTImpl(const DiTOptions& options, int64_t image_channels)
-    : options_(options), image_channels_(image_channels) {
+    : options_(options),
+      image_channels_(image_channels),
+      channels_out_(options.learned_variance ? 2 * image_channels : image_channels) {
   check_options(options_);
   const int64_t width = options_.width, patch = options_.patch_size;
   patch_embedding_ = register_module(
@@ -98,7 +100,7 @@ DiTImpl::DiTImpl(const DiTOptions& options, int64_t image_channels)
     list->push_back(blocks_.back());
   }
   final_modulation_ = register_module("final_modulation", torch::nn::Linear(width, 2 * width));
-  final_ = register_module("final", torch::nn::Linear(width, patch * patch * image_channels));
+  final_ = register_module("final", torch::nn::Linear(width, patch * patch * channels_out_));
 }
 
 torch::Tensor DiTImpl::embed_level(const NetworkInput& input) {
@@ -128,8 +130,8 @@ torch::Tensor DiTImpl::forward(const NetworkInput& input) {
   h = final_(modulated_norm(h, m[0], m[1]));
 
   // (B, rows, columns, p, p, C) -> (B, C, rows p, columns p)
-  h = h.view({batch, rows, columns, p, p, image_channels_}).permute({0, 5, 1, 3, 2, 4});
-  h = h.reshape({batch, image_channels_, rows * p, columns * p});
+  h = h.view({batch, rows, columns, p, p, channels_out_}).permute({0, 5, 1, 3, 2, 4});
+  h = h.reshape({batch, channels_out_, rows * p, columns * p});
   return h.narrow(2, 0, height).narrow(3, 0, width).to(x.scalar_type());
 }
 

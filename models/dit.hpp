@@ -22,9 +22,10 @@ struct DiTOptions {
   int64_t width = 192;     // channels of a token; a multiple of 4 and of heads
   int64_t depth = 6;       // blocks
   int64_t heads = 3;
-  int64_t mlp_ratio = 4;    // hidden width of a block's perceptron / width
-  double dropout = 0.0;     // in the perceptron, in [0, 1)
-  int64_t num_classes = 0;  // 0: unconditional
+  int64_t mlp_ratio = 4;          // hidden width of a block's perceptron / width
+  double dropout = 0.0;           // in the perceptron, in [0, 1)
+  int64_t num_classes = 0;        // 0: unconditional
+  bool learned_variance = false;  // a second tensor of x's shape behind the first
 };
 
 /// (height * width, dim), row-major over the grid: the first half of the channels are sines and cosines of the row, the
@@ -63,6 +64,7 @@ class DiTImpl : public ScoreNetwork {
 
   DiTOptions options_;
   int64_t image_channels_;
+  int64_t channels_out_;
   torch::nn::Conv2d patch_embedding_{nullptr};
   TimeEmbedding time_embedding_{nullptr};
   torch::nn::Embedding class_embedding_{nullptr};

@@ -50,7 +50,8 @@ torch::Tensor mlp_time_features(const torch::Tensor& log_snr, const MLPOptions& 
   return time.unsqueeze(1).to(dtype);
 }
 
-MLPImpl::MLPImpl(const MLPOptions& options, int64_t dims) : options_(options), dims_(dims) {
+MLPImpl::MLPImpl(const MLPOptions& options, int64_t dims, int64_t outputs)
+    : options_(options), dims_(dims) {
   check_options(options_);
   int64_t width = dims + feature_count(options_);
   if (options_.num_classes > 0) {
@@ -64,10 +65,11 @@ MLPImpl::MLPImpl(const MLPOptions& options, int64_t dims) : options_(options), d
     layers->push_back(hidden_.back());
     width = next;
   }
-  out_ = register_module("out", torch::nn::Linear(width, dims));
+  const int64_t own = options_.learned_variance ? 2 * dims : dims;
+  out_ = register_module("out", torch::nn::Linear(width, outputs > 0 ? outputs : own));
 }
 
-torch::Tensor MLPImpl::forward(const NetworkInput& input) {
+torch::Tensor MLPImpl::hidden(const NetworkInput& input) {
   if (input.x.dim() != 2 || input.x.size(1) != dims_) {
     throw ShapeError("mlp: input of shape " + shape_string(input.x.sizes()) + ", expected (B, " +
                      std::to_string(dims_) + ").");
@@ -85,7 +87,11 @@ torch::Tensor MLPImpl::forward(const NetworkInput& input) {
     next = slot_dropout(next, options_.dropout, static_cast<int64_t>(i), input.dropout);
     h = options_.residual && next.sizes() == h.sizes() ? h + next : next;
   }
-  return out_(h).to(input.x.scalar_type());
+  return h;
+}
+
+torch::Tensor MLPImpl::forward(const NetworkInput& input) {
+  return out_(hidden(input)).to(input.x.scalar_type());
 }
 
 }  // namespace scorenet::models

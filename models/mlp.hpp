@@ -27,6 +27,7 @@ struct MLPOptions {
   double dropout = 0.0;        // behind every hidden layer, in [0, 1)
   int64_t num_classes =
       0;  // 0: unconditional; else a learned vector of embedding_dim joins the input
+  bool learned_variance = false;  // a second point of x's shape behind the first
 };
 
 /// (B) log-SNR -> (B, features) as MLPOptions::time_embedding says, of `dtype`. Throws ConfigError listing the names.
@@ -35,10 +36,13 @@ torch::Tensor mlp_time_features(const torch::Tensor& log_snr, const MLPOptions& 
 
 class MLPImpl : public ScoreNetwork {
  public:
-  /// For points of `dims` numbers. Throws ConfigError naming the key and value that do not fit.
-  MLPImpl(const MLPOptions& options, int64_t dims);
+  /// For points of `dims` numbers. outputs: of the last layer; 0: as many as the options ask for. Throws ConfigError naming
+  /// the key and value that do not fit.
+  MLPImpl(const MLPOptions& options, int64_t dims, int64_t outputs = 0);
   /// x: (B, dims). Throws ShapeError for another shape.
   torch::Tensor forward(const NetworkInput& input) override;
+  /// What the last layer reads: (B, options.hidden.back()).
+  torch::Tensor hidden(const NetworkInput& input);
 
  private:
   MLPOptions options_;

@@ -1,4 +1,5 @@
-// The interface of a trainable network; what its output means is the parametrisation's business, not the network's.
+// The interface of a trainable network of noised data; what its output means is the parametrisation's business, not the
+// network's.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -26,7 +27,8 @@ struct NetworkInput {
 
 class ScoreNetwork : public torch::nn::Module {
  public:
-  /// Returns a tensor of input.x's shape.
+  /// Returns a tensor of input.x's shape; with learned_variance two, one behind the other along dimension 1. A classifier
+  /// (classifier.hpp): logits (B, classes).
   virtual torch::Tensor forward(const NetworkInput& input) = 0;
 };
 

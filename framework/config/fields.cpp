@@ -27,19 +27,21 @@ void data_fields(DataConfig& c, std::vector<Field>& out) {
 }
 
 void model_fields(ModelConfig& c, std::vector<Field>& out) {
-  out.push_back({"model.type",
-                 &c.type,
-                 "network",
-                 -kInfinity,
-                 kInfinity,
-                 {"unet", "dit", "mlp", "gaussian_mixture"}});
+  out.push_back(
+      {"model.type",
+       &c.type,
+       "network; classifier: of noised data, with the keys of unet for images, of mlp for "
+       "points",
+       -kInfinity,
+       kInfinity,
+       {"unet", "dit", "mlp", "classifier", "gaussian_mixture"}});
   out.push_back(
       {"model.channels", &c.channels, "unet: channels of each level, finest first", 1, 1 << 16});
   out.push_back(
       {"model.layers_per_block", &c.layers_per_block, "unet: residual blocks a level", 1, 64});
   out.push_back({"model.attention", &c.attention, "unet: self-attention at each level"});
-  out.push_back({"model.attention_head_dim", &c.attention_head_dim, "channels of an attention head",
-                 1, 1 << 16});
+  out.push_back({"model.attention_head_dim", &c.attention_head_dim,
+                 "channels of an attention head; 0: one head of all", 0, 1 << 16});
   out.push_back(
       {"model.norm_groups", &c.norm_groups, "unet: groups of each group norm", 1, 1 << 16});
   out.push_back({"model.dropout", &c.dropout, "probability of dropping an activation", 0, 0.95});
@@ -53,6 +55,24 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
                  {"auto", "aten"}});
   out.push_back({"model.fourier_features", &c.fourier_features,
                  "unet: append VDM's Fourier features to the input"});
+  out.push_back(
+      {"model.norm_eps", &c.norm_eps, "unet: added to variances in group norms", kTiny, 1});
+  out.push_back({"model.downsample_padding", &c.downsample_padding,
+                 "unet: zeros around an image before it is halved; 0: behind it alone", 0, 1});
+  out.push_back({"model.cosines_first", &c.cosines_first, "unet: order of the level's features"});
+  out.push_back({"model.freq_shift", &c.freq_shift, "unet: 1 as in the original DDPM code", 0, 1});
+  out.push_back({"model.timesteps", &c.timesteps,
+                 "unet: numbered steps that it was trained on; 0: it is told the log-SNR", 0, 1e6});
+  out.push_back({"model.timestep_law",
+                 &c.timestep_law,
+                 "model.timesteps: how beta runs over them",
+                 -kInfinity,
+                 kInfinity,
+                 {"linear", "scaled_linear", "squared_cosine"}});
+  out.push_back(
+      {"model.timestep_beta_min", &c.timestep_beta_min, "beta of the first step", kTiny, 1});
+  out.push_back(
+      {"model.timestep_beta_max", &c.timestep_beta_max, "beta of the last step", kTiny, 1});
   out.push_back({"model.hidden", &c.hidden, "mlp: widths of the hidden layers", 1, 1 << 16});
   out.push_back({"model.time_embedding",
                  &c.time_embedding,
@@ -103,20 +123,35 @@ void diffusion_fields(DiffusionConfig& c, std::vector<Field>& out) {
                  {"x0", "eps", "v", "score", "F"}});
   out.push_back({"diffusion.loss",
                  &c.loss,
-                 "weighting of the squared error",
+                 "weighting of the squared error; uncertainty: learned; hybrid: with a learned "
+                 "reverse variance",
                  -kInfinity,
                  kInfinity,
-                 {"elbo", "simple", "edm", "min_snr", "likelihood"}});
-  out.push_back({"diffusion.time_sampling",
-                 &c.time_sampling,
-                 "how training times are drawn",
-                 -kInfinity,
-                 kInfinity,
-                 {"stratified", "uniform", "log_snr", "log_normal", "v_importance"}});
+                 {"elbo", "simple", "edm", "min_snr", "likelihood", "uncertainty", "hybrid"}});
+  out.push_back(
+      {"diffusion.time_sampling",
+       &c.time_sampling,
+       "how training times are drawn",
+       -kInfinity,
+       kInfinity,
+       {"stratified", "uniform", "log_snr", "log_normal", "v_importance", "loss_second_moment"}});
   out.push_back({"diffusion.sigma_data", &c.sigma_data, "F: standard deviation of the data (EDM)",
                  kTiny, 1e6});
   out.push_back(
       {"diffusion.min_snr_gamma", &c.min_snr_gamma, "min_snr: largest SNR weight", kTiny, 1e6});
+  out.push_back(
+      {"diffusion.train_steps", &c.train_steps,
+       "T: train on the T-step bound's times, uniform between t_min and t_max; 0: continuous time",
+       0, 1e6});
+  out.push_back({"diffusion.time_bins", &c.time_bins,
+                 "loss_second_moment in continuous time: intervals of t with a history each", 1,
+                 1e5});
+  out.push_back({"diffusion.learn_ends", &c.learn_ends,
+                 "vdm_learned: gamma_min and gamma_max are learned too, by the bound's gradient"});
+  out.push_back({"diffusion.hybrid_weight", &c.hybrid_weight,
+                 "hybrid: weight of the T-step bound beside the simple loss", 0, 1e6});
+  out.push_back({"diffusion.divergence_weight", &c.divergence_weight,
+                 "v: weight of second-order flow matching (i-DODE: 0.1); 0: off", 0, 1e6});
   out.push_back(
       {"diffusion.label_drop", &c.label_drop, "probability of training without the label", 0, 1});
 }
@@ -160,6 +195,9 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
                  {"halt", "skip"}});
   out.push_back({"train.max_skipped", &c.max_skipped,
                  "skip: stop after so many skipped steps in a row", 1, 1e9});
+  out.push_back(
+      {"train.shard_optimizer", &c.shard_optimizer,
+       "share AdamW's moments and the moving averages out over the ranks (ZeRO stage 1)"});
 }
 
 void ema_fields(EmaConfig& c, std::vector<Field>& out) {
@@ -213,7 +251,10 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  -kInfinity,
                  kInfinity,
                  {"auto", "mpi", "nccl"}});
-  out.push_back({"comm.bucket_mb", &c.comm.bucket_mb, "cap of a gradient bucket, MiB", 1e-3, 1e5});
+  out.push_back({"comm.bucket_mb", &c.comm.bucket_mb,
+                 "cap of a gradient bucket, MiB; 0: all three caps are chosen at start, from the "
+                 "measured link and backward pass",
+                 0, 1e5});
   out.push_back({"comm.first_bucket_mb", &c.comm.first_bucket_mb,
                  "cap of the first bucket: traffic begins early, MiB", 1e-3, 1e5});
   out.push_back({"comm.last_bucket_mb", &c.comm.last_bucket_mb,
@@ -232,6 +273,30 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  "debugging: compare every collective over the ranks"});
   out.push_back({"comm.check_every", &c.comm.check_every,
                  "steps between comparisons of the ranks' weights; 0: never", 0, 1e12});
+  out.push_back({"comm.canonical", &c.comm.canonical,
+                 "debugging: the same weights, bit for bit, at any rank count that divides "
+                 "comm.virtual_shards"});
+  out.push_back({"comm.virtual_shards", &c.comm.virtual_shards,
+                 "canonical: equal parts of the batch, a power of two", 1, 1 << 20});
+  out.push_back(
+      {"comm.compression",
+       &c.comm.compression,
+       "of gradients on the way: bf16 halves the traffic, powersgd sends matrices of rank "
+       "comm.powersgd_rank",
+       -kInfinity,
+       kInfinity,
+       {"none", "bf16", "powersgd"}});
+  out.push_back({"comm.powersgd_rank", &c.comm.powersgd_rank,
+                 "powersgd: rank of the matrices sent for a gradient", 1, 1 << 10});
+  out.push_back({"comm.allow_unused", &c.comm.allow_unused,
+                 "let a backward pass leave out weights; otherwise the first is an error"});
+  out.push_back({"comm.gpu_aware_mpi", &c.comm.gpu_aware_mpi,
+                 "give device memory to MPI; only for an MPI library built for it"});
+  out.push_back(
+      {"comm.straggler_excess", &c.comm.straggler_excess,
+       "name a rank whose own work in a phase takes longer than the median rank's by this "
+       "fraction of a step; 0: never",
+       0, 1e6});
   out.push_back({"run.tick", &c.run.tick, "steps between status lines", 1, 1e12});
   out.push_back({"run.progress",
                  &c.run.progress,
@@ -241,6 +306,9 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  {"auto", "bar", "lines"}});
   out.push_back({"run.threads", &c.run.threads,
                  "CPU threads a rank; 0: the host's cores shared by its ranks", 0, 4096});
+  out.push_back({"run.timeline", &c.run.timeline,
+                 "first steps of a start that are traced, one Chrome trace a rank; 0: none", 0,
+                 1e5});
 }
 
 std::string number_string(double value) {

@@ -17,10 +17,14 @@ namespace scorenet::diffusion {
 struct Denoised {
   torch::Tensor x0;
   torch::Tensor eps;
+  /// Of a network that learned the reverse variance: what it says of it, x_t's shape (learned_weights.hpp). Else undefined.
+  torch::Tensor raw_variance = {};
 };
 
-/// A raw network: (x_t (B, ...), log_snr (B)) -> one tensor of x_t's shape, in the meaning that `Prediction` names.
-using Network = std::function<torch::Tensor(const torch::Tensor& x_t, const torch::Tensor& log_snr)>;
+/// A raw network: (x_t (B, ...), log_snr (B)) -> one tensor of x_t's shape, in the meaning that `Prediction` names. With a
+/// learned variance (Parametrisation) two such tensors, one behind the other along dimension 1.
+using Network =
+    std::function<torch::Tensor(const torch::Tensor& x_t, const torch::Tensor& log_snr)>;
 
 /// A network seen through its parametrisation; also guided, analytic or ensembled models.
 using Denoiser = std::function<Denoised(const torch::Tensor& x_t, const NoiseLevel& level)>;

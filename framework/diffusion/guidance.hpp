@@ -38,9 +38,13 @@ using ClassGradient =
 /// eps - weight sigma grad, x0 + weight sigma^2 / alpha grad.
 Denoiser classifier_guidance(Denoiser denoiser, ClassGradient gradient, double weight);
 
-/// A classifier of noisy data: (x_t (B, ...), log_snr (B)) -> logits (B, classes).
+/// A classifier of noisy data: (x_t (B, ...), level) -> logits (B, classes).
 using NoisyClassifier =
-    std::function<torch::Tensor(const torch::Tensor& x_t, const torch::Tensor& log_snr)>;
+    std::function<torch::Tensor(const torch::Tensor& x_t, const NoiseLevel& level)>;
+
+/// The classifier that a raw network is: network(x_t / sqrt(alpha^2 + sigma^2), log_snr). What the network sees depends on
+/// log_snr alone, so one trained under any schedule serves every other within its range of log-SNR.
+NoisyClassifier scaled_classifier(Network network);
 
 /// The gradient of log softmax(logits)[labels] by autograd, also where the caller records no
 /// gradient. labels: (B) int64, one for each row of every batch that will be asked for.

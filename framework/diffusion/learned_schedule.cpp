@@ -1,13 +1,14 @@
 #include "framework/diffusion/learned_schedule.hpp"
 
-#include <torch/autograd.h>
 #include <torch/utils.h>
 
 #include <cmath>
+#include <numbers>
 #include <sstream>
 
 #include "framework/core/check.hpp"
 #include "framework/diffusion/loss.hpp"
+#include "framework/diffusion/variational_bound.hpp"
 
 namespace scorenet::diffusion {
 namespace {
@@ -23,7 +24,7 @@ float inverse_softplus(double y) { return static_cast<float>(std::log(std::expm1
 }  // namespace
 
 // Steps of width 1/8 centred evenly over [0, 1]: together a second, gentle line.
-MonotoneGamma::MonotoneGamma(double gamma_min, double gamma_max, int64_t hidden)
+MonotoneGamma::MonotoneGamma(double gamma_min, double gamma_max, int64_t hidden, bool learn_ends)
     : gamma_min_(gamma_min), gamma_max_(gamma_max) {
   if (!(gamma_min < gamma_max) || hidden < 1) {
     std::ostringstream sentence;
@@ -37,24 +38,40 @@ MonotoneGamma::MonotoneGamma(double gamma_min, double gamma_max, int64_t hidden)
   steep_ = register_parameter("steep", torch::full({hidden}, inverse_softplus(kSteepness)));
   bias_ = register_parameter("bias", (-kSteepness * (2.0 * centres - 1.0)).to(torch::kFloat32));
   height_ = register_parameter("height", torch::full({hidden}, inverse_softplus(0.1)));
+  if (learn_ends) ends_ = register_parameter("ends", torch::zeros({2}));
 }
 
-MonotoneGamma::Value MonotoneGamma::forward(const torch::Tensor& t) {
+MonotoneGamma::Share MonotoneGamma::share(const torch::Tensor& t) {
   const auto flat = t.to(torch::kFloat64).reshape({-1});
-  // The ends go through the same arithmetic as the rest, so gamma(0) and gamma(1) are exact.
-  const auto all = torch::cat({flat, torch::tensor({0.0, 1.0}, torch::kFloat64)}).unsqueeze(1);
-  const auto a = made_positive(steep_);
-  const auto c = made_positive(height_) / static_cast<double>(height_.size(0));
-  const auto w = made_positive(line_);
-  const auto bump = torch::sigmoid(a * (2.0 * all - 1.0) + bias_.to(torch::kFloat64));
+  const auto here = [&](const torch::Tensor& w) { return w.to(flat.device()); };
+  // The ends go through the same arithmetic as the rest, so share(0) and share(1) are exact.
+  const auto all =
+      torch::cat({flat, torch::tensor({0.0, 1.0}, torch::kFloat64).to(flat.device())}).unsqueeze(1);
+  const auto a = made_positive(here(steep_));
+  const auto c = made_positive(here(height_)) / static_cast<double>(height_.size(0));
+  const auto w = made_positive(here(line_));
+  const auto bump = torch::sigmoid(a * (2.0 * all - 1.0) + here(bias_).to(torch::kFloat64));
   const auto raw = w * all.squeeze(1) + (c * bump).sum(1);
   const auto raw_slope = w + (2.0 * a * c * bump * (1.0 - bump)).sum(1);
   const auto n = flat.size(0);
-  const auto scale = (gamma_max_ - gamma_min_) / (raw[n + 1] - raw[n]);
-  const auto share = (raw.slice(0, 0, n) - raw[n]) / (raw[n + 1] - raw[n]);
-  const auto gamma =
-      torch::lerp(torch::full_like(share, gamma_min_), torch::full_like(share, gamma_max_), share);
-  return {gamma.view(t.sizes()), (scale * raw_slope.slice(0, 0, n)).view(t.sizes())};
+  const auto length = raw[n + 1] - raw[n];
+  return {((raw.slice(0, 0, n) - raw[n]) / length).view(t.sizes()),
+          (raw_slope.slice(0, 0, n) / length).view(t.sizes())};
+}
+
+MonotoneGamma::Value MonotoneGamma::between_ends(const Share& share) {
+  auto first = torch::full_like(share.share, gamma_min_);
+  auto last = torch::full_like(share.share, gamma_max_);
+  if (learns_ends()) {
+    const auto e = ends_.to(share.share.options());
+    first = first + e[0];
+    last = first + (gamma_max_ - gamma_min_) * e[1].exp();
+  }
+  return {torch::lerp(first, last, share.share), (last - first) * share.slope};
+}
+
+MonotoneGamma::Value MonotoneGamma::forward(const torch::Tensor& t) {
+  return between_ends(share(t));
 }
 
 LearnedSchedule::LearnedSchedule(std::shared_ptr<MonotoneGamma> network, double t_min, double t_max)
@@ -79,23 +96,26 @@ torch::Tensor LearnedSchedule::d_log_alpha(const torch::Tensor& t) const {
 }
 
 ScheduleTap::ScheduleTap(const LearnedSchedule& schedule, const TimeSample& times)
-    : attached_(schedule.network()->forward(times.t)),
-      gamma_(attached_.gamma.detach().requires_grad_()),
-      slope_(attached_.slope.detach().requires_grad_()),
-      inverse_density_(times.inverse_density) {}
-
-NoiseLevel ScheduleTap::level() const {
-  return {torch::sigmoid(-gamma_).sqrt(), torch::sigmoid(gamma_).sqrt(), -gamma_};
+    : inverse_density_(times.inverse_density), factor_(std::make_shared<torch::Tensor>()) {
+  const MonotoneGamma::Share share = schedule.network()->share(times.t);
+  for (const torch::Tensor& inside : {share.share, share.slope}) {
+    if (!inside.requires_grad()) continue;
+    inside.register_hook([factor = factor_](const torch::Tensor& gradient) {
+      return factor->defined() ? gradient * factor->to(gradient.options()) : gradient;
+    });
+  }
+  value_ = schedule.network()->between_ends(share);
 }
 
-torch::Tensor ScheduleTap::eps_weight() const { return 0.5 * slope_ * inverse_density_; }
+NoiseLevel ScheduleTap::level() const {
+  return {torch::sigmoid(-value_.gamma).sqrt(), torch::sigmoid(value_.gamma).sqrt(), -value_.gamma};
+}
 
-// loss.mean().backward() left dL_i / B in the gradients of the i-th gamma and slope: L_i knows no other.
-void ScheduleTap::add_variance_gradient(const torch::Tensor& loss) const {
-  check_same_shape(loss, gamma_, "variance gradient: loss and times");
-  const auto twice = 2.0 * loss.detach().to(gamma_.device());
-  torch::autograd::backward({attached_.gamma, attached_.slope},
-                            {twice * gamma_.grad(), twice * slope_.grad()});
+torch::Tensor ScheduleTap::eps_weight() const { return 0.5 * value_.slope * inverse_density_; }
+
+void ScheduleTap::scale_inside(const torch::Tensor& factor) const {
+  check_same_shape(factor, value_.gamma, "learned schedule: factors and times");
+  *factor_ = factor;
 }
 
 torch::Tensor tapped_loss_per_example(const Network& network,
@@ -104,7 +124,24 @@ torch::Tensor tapped_loss_per_example(const Network& network,
                                       const torch::Tensor& eps) {
   const NoiseLevel level = tap.level();
   const auto weight = tap.eps_weight() * eps_error_ratio(parametrisation, level);
-  return weight.to(x0.device()) * squared_error(network, parametrisation, x0, eps, level);
+  const auto loss =
+      weight.to(x0.device()) * squared_error(network, parametrisation, x0, eps, level);
+  tap.scale_inside(2.0 / static_cast<double>(dims_per_example(x0)) * loss.detach());
+  return loss;
+}
+
+torch::Tensor end_terms_nats(const LearnedSchedule& schedule, bool discrete,
+                             const torch::Tensor& x0, const torch::Tensor& eps) {
+  const auto ends = schedule.network()->forward(
+      torch::tensor({schedule.t_min(), schedule.t_max()}, torch::kFloat64));
+  const auto gamma_0 = ends.gamma[0].to(x0.device()), gamma_1 = ends.gamma[1].to(x0.device());
+  const auto dims = static_cast<double>(dims_per_example(x0));
+  const auto variance = torch::sigmoid(gamma_1);
+  const auto prior =
+      0.5 * (torch::sigmoid(-gamma_1) * sum_per_example(x0.to(torch::kFloat64).square()) +
+             dims * (variance - 1.0 - variance.log()));
+  if (discrete) return prior + discrete_reconstruction_nats(x0, eps, -gamma_0);
+  return prior + 0.5 * dims * (std::log(2.0 * std::numbers::pi * std::numbers::e) + gamma_0);
 }
 
 }  // namespace scorenet::diffusion

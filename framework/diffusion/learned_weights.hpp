@@ -14,6 +14,8 @@
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
+#include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/parametrisation.hpp"
 #include "framework/diffusion/schedule.hpp"
 
 namespace scorenet::diffusion {
@@ -41,17 +43,24 @@ struct ReverseStep {
   torch::Tensor t;
 };
 
+/// log(v / beta_tilde) of the reverse variance that `raw` (B, ...) says, raw's shape, float64. log_beta_ratio = log(beta /
+/// beta_tilde) = 2 log(sigma_t / sigma_s), broadcastable to raw.
+torch::Tensor learned_log_variance_ratio(const torch::Tensor& raw,
+                                         const torch::Tensor& log_beta_ratio);
+
 /// KL(q(x_s given x_t, x0) || N(mean from eps_hat, v)) of each example in nats, (B) float64, summed over dimensions.
 /// eps, eps_hat, raw: (B, ...). Gradients reach raw and eps_hat alike: detach eps_hat for the hybrid loss. Throws ShapeError.
 torch::Tensor learned_variance_step_nats(const Schedule& schedule, const ReverseStep& step,
                                          const torch::Tensor& eps, const torch::Tensor& eps_hat,
                                          const torch::Tensor& raw);
 
-/// |eps - eps_hat|^2 + vlb_weight T KL with eps_hat detached in the KL: (B) float64; KL at step i of T (time_grid, loss.hpp).
-/// vlb_weight = 0.001 is the paper's. step: (B) int64 in 1..T.
-torch::Tensor hybrid_loss_per_example(const Schedule& schedule, int64_t steps,
-                                      const torch::Tensor& step, const torch::Tensor& eps,
-                                      const torch::Tensor& eps_hat, const torch::Tensor& raw,
-                                      double vlb_weight = 1e-3);
+/// simple + vlb_weight T KL with the mean detached in the KL: (B) float64; KL at step i of T (time_grid, loss.hpp), simple the
+/// squared error of the prediction itself (loss.hpp). network says two tensors (Parametrisation::learned_variance); step: (B)
+/// int64 in 1..T. vlb_weight = 0.001 is the paper's.
+torch::Tensor hybrid_loss_per_example(const Network& network,
+                                      const Parametrisation& parametrisation,
+                                      const Schedule& schedule, int64_t steps,
+                                      const torch::Tensor& x0, const torch::Tensor& step,
+                                      const torch::Tensor& eps, double vlb_weight = 1e-3);
 
 }  // namespace scorenet::diffusion

@@ -44,9 +44,13 @@ torch::Tensor step_probabilities(const LossHistory& history) {
 StepSample draw_steps(const LossHistory& history, const torch::Tensor& positions) {
   const auto p = step_probabilities(history);
   const int64_t steps = p.size(0);
+  const auto upper = p.cumsum(0);
   const auto index =
-      torch::searchsorted(p.cumsum(0), positions.contiguous(), false, true).clamp_max(steps - 1);
-  return {index + 1, (static_cast<double>(steps) * p.index_select(0, index)).reciprocal()};
+      torch::searchsorted(upper, positions.contiguous(), false, true).clamp_max(steps - 1);
+  const auto share = p.index_select(0, index);
+  const auto fraction =
+      1.0 - ((upper.index_select(0, index) - positions) / share).clamp(1e-15, 1.0);
+  return {index + 1, (static_cast<double>(steps) * share).reciprocal(), fraction};
 }
 
 }  // namespace scorenet::diffusion

@@ -27,6 +27,8 @@ torch::Tensor step_probabilities(const LossHistory& history);
 struct StepSample {
   torch::Tensor step;    // (B) int64 in 1..T
   torch::Tensor weight;  // (B) float64: 1 / (T p_i)
+  torch::Tensor
+      fraction;  // (B) float64 in [0, 1): the position within its step, uniform; independent of the step
 };
 
 /// positions (B) in [0, 1) (time_sampler.hpp) through the inverse distribution function.

@@ -100,9 +100,14 @@ Made make_vdm_linear(const ScheduleOptions& o) {
 }
 Made make_vdm_learned(const ScheduleOptions& o) {
   check_gammas(o);
-  const auto r = range_or(o, {0, 1}, false, false);
+  // Elsewhere than at 0 and 1 the ends would move with the inside.
+  if (o.t_min != -1 && o.t_min != 0)
+    reject("t_min", o.t_min, "0 for schedule vdm_learned, which pins that end");
+  if (o.t_max != -1 && o.t_max != 1)
+    reject("t_max", o.t_max, "1 for schedule vdm_learned, which pins that end");
+  constexpr int64_t kHidden = 1024;  // VDM's
   return std::make_shared<LearnedSchedule>(
-      std::make_shared<MonotoneGamma>(o.gamma_min, o.gamma_max), r.t_min, r.t_max);
+      std::make_shared<MonotoneGamma>(o.gamma_min, o.gamma_max, kHidden, o.learn_ends), 0, 1);
 }
 Made make_ve(const ScheduleOptions& o) {
   check_sigmas(o);

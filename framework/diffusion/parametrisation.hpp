@@ -31,6 +31,7 @@ enum class Prediction { x0, eps, v, score, F };
 struct Parametrisation {
   Prediction prediction = Prediction::eps;
   double sigma_data = 0.5;
+  bool learned_variance = false;  // a second tensor follows: Denoised::raw_variance
 };
 
 /// "x0", "eps", "v", "score", "F". Throws ConfigError that lists them.

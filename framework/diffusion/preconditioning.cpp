@@ -19,8 +19,13 @@ torch::Tensor predict(const Network& network, const Parametrisation& parametrisa
 Denoiser make_denoiser(Network network, const Parametrisation& parametrisation) {
   return [network = std::move(network), parametrisation](const torch::Tensor& x_t,
                                                          const NoiseLevel& level) {
-    return denoised_from(parametrisation, predict(network, parametrisation, x_t, level), x_t,
-                         level);
+    const auto output = predict(network, parametrisation, x_t, level);
+    if (!parametrisation.learned_variance)
+      return denoised_from(parametrisation, output, x_t, level);
+    const auto parts = output.chunk(2, 1);
+    Denoised estimate = denoised_from(parametrisation, parts[0], x_t, level);
+    estimate.raw_variance = parts[1];
+    return estimate;
   };
 }
 

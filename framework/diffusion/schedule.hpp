@@ -71,6 +71,7 @@ struct ScheduleOptions {
   double beta = 20.0;        // vp_constant: beta(t) = beta; vp_ramp: beta(t) = beta t
   double gamma_min = -13.3;  // vdm_*: -log_snr at t = 0
   double gamma_max = 5.0;    // vdm_*: -log_snr at t = 1
+  bool learn_ends = false;   // vdm_learned: gamma_min and gamma_max are learned as well
   double sigma_min = 0.002;  // ve, edm
   double sigma_max = 80.0;   // ve, edm
 };

@@ -146,8 +146,14 @@ EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
   const bool discrete = dataset.kind() == data::DataKind::discrete;
   const MetricRequest request{model, discrete, decoder_for(options.decoder, discrete), options};
   std::vector<std::pair<std::string, Metric>> metrics;  // all first: a wrong one costs no hours
-  for (const auto& name : options.metrics)
-    if (!is_sample_metric(name)) metrics.emplace_back(name, find_metric(name, request));
+  std::vector<std::string> of_samples;
+  for (const auto& name : options.metrics) {
+    if (is_sample_metric(name)) {
+      of_samples.push_back(name);
+    } else {
+      metrics.emplace_back(name, find_metric(name, request));
+    }
+  }
   EvaluationReport report;
   report.network = model.name;
   report.data = dataset.path();
@@ -161,11 +167,9 @@ EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
   for (const auto& [name, metric] : metrics)
     report.metrics.push_back(
         evaluate_metric(name, metric, model, dataset, report.n, options, comm));
-  for (const auto& name : options.metrics) {
-    if (is_sample_metric(name))
-      report.sample_metrics.push_back(
-          evaluate_sample_metric(name, model, dataset, report.n, options, comm));
-  }
+  if (!of_samples.empty())
+    report.sample_metrics =
+        evaluate_sample_metrics(of_samples, model, dataset, report.n, options, comm);
   return report;
 }
 

@@ -43,6 +43,7 @@ struct EvaluationOptions {
   std::string dequantise = "auto";  // densities of uint8 data: uniform (auto) or truncated-normal
   int64_t dequantise_samples = 1;   // draws an example, joined by importance weights
   diffusion::SamplerOptions sampler = {};  // of metrics that compare samples
+  std::string features;                    // of fd, kid, pr: see feature_extractor.hpp
 };
 
 /// Collective over `comm`. Throws ConfigError for an unknown metric (listing the known) or one that cannot be computed

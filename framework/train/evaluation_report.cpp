@@ -136,6 +136,7 @@ Json sample_metric_json(const SampleMetricReport& metric) {
   entry["nats_stderr"] = nullptr;
   entry["bits_per_dim"] = nullptr;
   for (const auto& [name, value] : metric.values) entry[name] = value;
+  if (!metric.features.empty()) entry["features"] = metric.features;
   entry["sampler"] = metric.sampler;
   entry["nfe"] = metric.nfe;
   entry["seconds"] = metric.seconds;
@@ -145,6 +146,7 @@ Json sample_metric_json(const SampleMetricReport& metric) {
 std::string sample_metric_line(const SampleMetricReport& metric) {
   std::string text = metric.name + " (";
   for (const auto& [name, value] : metric.values) text += name + " " + number("%.5f", value) + ", ";
+  if (!metric.features.empty()) text += "features of " + metric.features + ", ";
   return text + metric.sampler + "; n " + std::to_string(metric.n) + ", nfe " +
          number("%.1f", metric.nfe) + ", " + number("%.1f", metric.seconds) + " s)";
 }

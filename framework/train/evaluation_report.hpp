@@ -53,6 +53,7 @@ struct SampleMetricReport {
   std::string name;
   int64_t n = 0;                                       // examples, and as many samples
   std::vector<std::pair<std::string, double>> values;  // in the data's units
+  std::string features;  // the extractor's name; empty: the points themselves
   std::string sampler;
   double nfe = 0;  // denoiser evaluations a sample, mean
   double seconds = 0;

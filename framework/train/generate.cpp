@@ -4,6 +4,7 @@
 #include "framework/core/pixels.hpp"
 #include "framework/diffusion/guidance.hpp"
 #include "framework/train/batches_over_ranks.hpp"
+#include "framework/train/classifier.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -12,7 +13,16 @@ torch::Tensor labels_of(int64_t label, int64_t batch) {
   return torch::full({batch}, label, torch::kInt64);
 }
 
-void check_label(const ScoreModel& model, const GuidanceOptions& guidance) {
+void check_guidance(const ScoreModel& model, const GuidanceOptions& guidance) {
+  if (guidance.classifier && guidance.weak) {
+    throw ConfigError(
+        "--classifier with --weak-network: two rules of guidance. Choose one of them.");
+  }
+  if (guidance.classifier) {
+    check_guides(*guidance.classifier, model, guidance.label, model.example_shape,
+                 {guidance.log_snr_min, guidance.log_snr_max});
+    return;
+  }
   const int64_t classes = model.is_analytic() ? 0 : model.config.model.num_classes;
   if (guidance.label >= classes) {
     throw ConfigError(
@@ -22,19 +32,36 @@ void check_label(const ScoreModel& model, const GuidanceOptions& guidance) {
   }
   if (guidance.label < 0 && guidance.weight != 1.0 && !guidance.weak) {
     throw ConfigError("--guidance " + std::to_string(guidance.weight) +
-                      ": needs --class (classifier-free) or --weak-network (autoguidance).");
+                      ": needs --class (classifier-free, or with --classifier) or --weak-network "
+                      "(autoguidance).");
   }
+}
+
+// `guided` within the interval of log-SNR, if there is one.
+diffusion::Denoiser within_interval(const diffusion::Denoiser& guided,
+                                    const diffusion::Denoiser& plain,
+                                    const GuidanceOptions& guidance) {
+  if (guidance.log_snr_min <= -1e300 && guidance.log_snr_max >= 1e300) return guided;
+  return diffusion::guidance_interval(guided, plain, guidance.log_snr_min, guidance.log_snr_max);
 }
 
 }  // namespace
 
 diffusion::Denoiser guided_denoiser(const ScoreModel& model, const GuidanceOptions& guidance,
                                     int64_t batch) {
-  check_label(model, guidance);
+  check_guidance(model, guidance);
   const bool has_classes = !model.is_analytic() && model.config.model.num_classes > 0;
   // An unconditional pass of a conditional network is asked for by the label behind the last class.
   const auto unlabelled =
       has_classes ? labels_of(model.config.model.num_classes, batch) : torch::Tensor();
+  if (guidance.classifier) {
+    const auto plain = denoiser_for(model, unlabelled);
+    return within_interval(
+        diffusion::classifier_guidance(
+            plain, class_gradient_for(*guidance.classifier, guidance.label, batch),
+            guidance.weight),
+        plain, guidance);
+  }
   const auto labels = guidance.label >= 0 ? labels_of(guidance.label, batch) : unlabelled;
   const diffusion::Denoiser plain = denoiser_for(model, labels);
   if (guidance.weight == 1.0) return plain;
@@ -43,8 +70,7 @@ diffusion::Denoiser guided_denoiser(const ScoreModel& model, const GuidanceOptio
           ? diffusion::autoguidance(plain, denoiser_for(*guidance.weak, labels), guidance.weight)
           : diffusion::classifier_free_guidance(denoiser_for(model, unlabelled), plain,
                                                 guidance.weight);
-  if (guidance.log_snr_min <= -1e300 && guidance.log_snr_max >= 1e300) return guided;
-  return diffusion::guidance_interval(guided, plain, guidance.log_snr_min, guidance.log_snr_max);
+  return within_interval(guided, plain, guidance);
 }
 
 Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape,

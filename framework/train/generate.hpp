@@ -18,9 +18,12 @@ struct GuidanceOptions {
   double log_snr_max = 1e300;
   const ScoreModel* weak =
       nullptr;  // autoguidance: a worse model to move away from, instead of the unconditional one
+  /// Classifier guidance: the score without a label plus weight grad log p(label | x_t), so that weight 1 is the class's own.
+  const ScoreModel* classifier = nullptr;
 };
 
-/// The model's denoiser for `batch` examples under guidance. Throws ConfigError for a label that the model does not know.
+/// The model's denoiser for `batch` examples under guidance. Throws ConfigError for a label that the model or the classifier
+/// does not know, a classifier that does not fit the model, and rules that do not go together.
 diffusion::Denoiser guided_denoiser(const ScoreModel& model, const GuidanceOptions& guidance,
                                     int64_t batch);
 

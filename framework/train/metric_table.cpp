@@ -255,7 +255,7 @@ int64_t steps_of(const std::string& name) {
 std::string metric_names() {
   std::string names;
   for (const Entry& entry : kEntries) names += std::string(entry.name) + ", ";
-  return names + "elbo-T (a number T of steps, such as elbo-1000), w2";
+  return names + "elbo-T (a number T of steps, such as elbo-1000), w2, fd, kid, pr";
 }
 
 Metric find_metric(const std::string& name, const MetricRequest& request) {

@@ -1,5 +1,7 @@
 #include "framework/train/score_model.hpp"
 
+#include "framework/core/error.hpp"
+#include "framework/diffusion/discrete_steps.hpp"
 #include "framework/diffusion/preconditioning.hpp"
 #include "framework/train/mixture_file.hpp"
 #include "models/autocast.hpp"
@@ -16,13 +18,14 @@ diffusion::ScheduleOptions schedule_options(const config::DiffusionConfig& c) {
   o.beta = c.beta;
   o.gamma_min = c.gamma_min;
   o.gamma_max = c.gamma_max;
+  o.learn_ends = c.learn_ends;
   o.sigma_min = c.sigma_min;
   o.sigma_max = c.sigma_max;
   return o;
 }
 
 diffusion::Parametrisation parametrisation(const config::DiffusionConfig& c) {
-  return {diffusion::prediction_from_name(c.prediction), c.sigma_data};
+  return {diffusion::prediction_from_name(c.prediction), c.sigma_data, c.loss == "hybrid"};
 }
 
 models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) {
@@ -37,6 +40,13 @@ models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) 
   o.unet.dropout = c.dropout;
   o.unet.num_classes = c.num_classes;
   o.unet.kernels = c.kernels;
+  o.unet.norm_eps = c.norm_eps;
+  o.unet.downsample_padding = c.downsample_padding;
+  o.unet.cosines_first = c.cosines_first;
+  o.unet.freq_shift = c.freq_shift;
+  if (c.timesteps > 0)
+    o.unet.log_snr_of_step = diffusion::log_snr_of_steps(
+        {c.timesteps, c.timestep_law, c.timestep_beta_min, c.timestep_beta_max});
   if (c.fourier_features) o.unet.fourier_features = {7, 8};  // VDM's, single grey levels
   o.mlp.hidden = c.hidden;
   o.mlp.time_embedding = c.time_embedding;
@@ -66,25 +76,64 @@ diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& lab
   };
 }
 
+NamedTensors named_parameters(const ScoreModel& model) {
+  std::vector<std::pair<std::string, torch::Tensor>> all;
+  const auto add = [&all](const std::string& prefix, const torch::nn::Module& module) {
+    for (const auto& item : module.named_parameters())
+      all.emplace_back(prefix + item.key(), item.value());
+  };
+  if (model.network) add("", *model.network);
+  if (model.learned_schedule) add("schedule.", *model.learned_schedule->network());
+  if (model.uncertainty) add("uncertainty.", *model.uncertainty);
+  return all;
+}
+
 diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels) {
+  if (model.classifier) {
+    throw ConfigError(model.name +
+                      ": model.type = classifier knows classes, not how to remove noise. Give it "
+                      "to sample with --classifier, beside a --network.");
+  }
   if (model.is_analytic()) return diffusion::make_mixture_denoiser(model.mixture, model.errors);
   return diffusion::make_denoiser(network_for(model, labels, nullptr),
                                   parametrisation(model.config.diffusion));
 }
 
+namespace {
+
+std::shared_ptr<models::ScoreNetwork> build_network(const config::Config& config,
+                                                    c10::IntArrayRef example_shape) {
+  models::ModelOptions o = model_options(config.model, static_cast<uint64_t>(config.train.seed));
+  const bool variance = parametrisation(config.diffusion).learned_variance;
+  o.unet.learned_variance = o.mlp.learned_variance = o.dit.learned_variance = variance;
+  if (config.model.type != "classifier") return models::make_model(o, example_shape);
+  return models::make_classifier({o.unet, o.mlp, config.model.num_classes, o.seed}, example_shape);
+}
+
+}  // namespace
+
 ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape,
                        torch::Device device) {
   ScoreModel model;
   model.config = config;
+  model.example_shape = example_shape.vec();
   model.device = device;
   model.schedule = diffusion::make_schedule(schedule_options(config.diffusion));
   if (config.model.type == "gaussian_mixture") {
     model.mixture = read_mixture(config.model.file);
     model.errors = score_errors(config.model, model.mixture->dims());
+    model.example_shape = {model.mixture->dims()};
   } else {
-    model.network = models::make_model(
-        model_options(config.model, static_cast<uint64_t>(config.train.seed)), example_shape);
+    model.network = build_network(config, example_shape);
     model.network->to(device);
+    model.classifier = std::dynamic_pointer_cast<models::Classifier>(model.network);
+    model.learned_schedule =
+        std::dynamic_pointer_cast<const diffusion::LearnedSchedule>(model.schedule);
+    if (model.learned_schedule) model.learned_schedule->network()->to(device);
+    if (config.diffusion.loss == "uncertainty") {
+      model.uncertainty = std::make_shared<diffusion::UncertaintyWeight>();
+      model.uncertainty->to(device);
+    }
   }
   return model;
 }

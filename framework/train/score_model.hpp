@@ -7,13 +7,19 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "framework/config/config.hpp"
 #include "framework/core/random.hpp"
 #include "framework/diffusion/denoiser.hpp"
 #include "framework/diffusion/gaussian_mixture.hpp"
+#include "framework/diffusion/learned_schedule.hpp"
+#include "framework/diffusion/learned_weights.hpp"
 #include "framework/diffusion/parametrisation.hpp"
 #include "framework/diffusion/schedule.hpp"
+#include "framework/train/flat_parameters.hpp"
+#include "models/classifier.hpp"
 #include "models/make_model.hpp"
 
 namespace scorenet::train {
@@ -26,10 +32,15 @@ models::ModelOptions model_options(const config::ModelConfig& config, uint64_t s
 struct ScoreModel {
   std::string name;  // the snapshot's or config's path, for reports
   config::Config config;
+  std::vector<int64_t> example_shape;
   std::shared_ptr<const diffusion::Schedule> schedule;
   std::shared_ptr<models::ScoreNetwork> network;              // null for an analytic model
+  std::shared_ptr<models::Classifier> classifier;             // the network, where it is one
   std::shared_ptr<const diffusion::GaussianMixture> mixture;  // null for a network
   diffusion::ScoreErrors errors;                              // of the mixture's score
+  // Learned beside the network, null where the config asks for none.
+  std::shared_ptr<const diffusion::LearnedSchedule> learned_schedule;  // the schedule itself
+  std::shared_ptr<diffusion::UncertaintyWeight> uncertainty;           // of the loss
   torch::Device device = torch::kCPU;
 
   bool is_analytic() const { return mixture != nullptr; }
@@ -43,7 +54,11 @@ struct ScoreModel {
 diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& labels,
                                const models::BatchSlots* dropout);
 
-/// The denoiser of a batch with these labels (undefined: unconditional).
+/// All that is trained, in order of registration: the network's parameters under their own names, then "schedule.*" and
+/// "uncertainty.*". Snapshots and checkpoints use these names.
+NamedTensors named_parameters(const ScoreModel& model);
+
+/// The denoiser of a batch with these labels (undefined: unconditional). Throws ConfigError for a classifier.
 diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels = {});
 
 /// A network with fresh weights, or the mixture of model.file. example_shape: of the data; for a mixture it may be

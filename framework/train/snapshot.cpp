@@ -2,7 +2,6 @@
 
 #include <sstream>
 
-#include "framework/checkpoint/safetensors.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/core/check.hpp"
 
@@ -31,30 +30,39 @@ std::string required(const checkpoint::Metadata& metadata, const std::string& ke
                         "run's snapshots folder, or convert foreign weights first.");
 }
 
-// Copies the file's weights into the network's own; each must be there, with its shape, and nothing else.
-void fill_weights(models::ScoreNetwork& network, const checkpoint::TensorMap& stored,
-                  const std::filesystem::path& path) {
-  const torch::NoGradGuard no_grad;
-  size_t used = 0;
-  for (auto& item : network.named_parameters()) {
-    const auto found = stored.find(item.key());
-    if (found == stored.end())
-      throw CheckpointError(path.string() + ": tensor '" + item.key() + "' is missing.");
-    if (found->second.sizes() != item.value().sizes()) {
-      throw CheckpointError(path.string() + ", tensor '" + item.key() + "': shape " +
-                            shape_string(found->second.sizes()) + ", expected " +
-                            shape_string(item.value().sizes()) + " by its own config.");
-    }
-    item.value().copy_(found->second);
-    ++used;
-  }
-  if (used != stored.size()) {
-    throw CheckpointError(path.string() + ": holds " + std::to_string(stored.size()) +
-                          " tensors, the network of its config has " + std::to_string(used) + ".");
-  }
+}  // namespace
+
+checkpoint::Metadata snapshot_metadata(const config::Config& config,
+                                       const std::vector<int64_t>& example_shape,
+                                       const SnapshotLabel& label) {
+  return {{"format", "pt"},
+          {"scorenet.config", config::to_toml(config)},
+          {"scorenet.example_shape", joined(example_shape)},
+          {"scorenet.step", std::to_string(label.step)},
+          {"scorenet.weights", label.weights}};
 }
 
-}  // namespace
+void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
+                  const std::filesystem::path& path) {
+  const torch::NoGradGuard no_grad;
+  const auto parameters = named_parameters(model);
+  for (const auto& [name, parameter] : parameters) {
+    const auto found = stored.find(name);
+    if (found == stored.end())
+      throw CheckpointError(path.string() + ": tensor '" + name + "' is missing.");
+    if (found->second.sizes() != parameter.sizes()) {
+      throw CheckpointError(path.string() + ", tensor '" + name + "': shape " +
+                            shape_string(found->second.sizes()) + ", expected " +
+                            shape_string(parameter.sizes()) + " by its own config.");
+    }
+    parameter.copy_(found->second);
+  }
+  if (parameters.size() != stored.size()) {
+    throw CheckpointError(path.string() + ": holds " + std::to_string(stored.size()) +
+                          " tensors, the model of its config has " +
+                          std::to_string(parameters.size()) + ".");
+  }
+}
 
 void save_snapshot(const std::filesystem::path& path, const config::Config& config,
                    const std::vector<int64_t>& example_shape, const FlatParameters& parameters,
@@ -63,12 +71,7 @@ void save_snapshot(const std::filesystem::path& path, const config::Config& conf
   for (size_t i = 0; i < parameters.names().size(); ++i) {
     tensors[parameters.names()[i]] = parameters.view_of(values, i).to(torch::kCPU).contiguous();
   }
-  checkpoint::write_safetensors(path, tensors,
-                                {{"format", "pt"},
-                                 {"scorenet.config", config::to_toml(config)},
-                                 {"scorenet.example_shape", joined(example_shape)},
-                                 {"scorenet.step", std::to_string(label.step)},
-                                 {"scorenet.weights", label.weights}});
+  checkpoint::write_safetensors(path, tensors, snapshot_metadata(config, example_shape, label));
 }
 
 LoadedSnapshot load_snapshot(const std::filesystem::path& path, torch::Device device) {
@@ -81,7 +84,7 @@ LoadedSnapshot load_snapshot(const std::filesystem::path& path, torch::Device de
   snapshot.label = required(file.metadata, "scorenet.weights", path);
   snapshot.model = build_model(config, snapshot.example_shape, device);
   snapshot.model.name = path.string();
-  fill_weights(*snapshot.model.network, file.tensors, path);
+  fill_weights(snapshot.model, file.tensors, path);
   snapshot.model.network->eval();
   return snapshot;
 }

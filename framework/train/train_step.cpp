@@ -4,9 +4,7 @@
 
 #include "framework/comm/fingerprint.hpp"
 #include "framework/config/validate.hpp"
-#include "framework/core/check.hpp"
 #include "framework/core/pixels.hpp"
-#include "framework/diffusion/loss.hpp"
 #include "framework/train/lr_schedule.hpp"
 
 namespace scorenet::train {
@@ -14,15 +12,16 @@ namespace {
 
 using comm::ControlField;
 
-const std::vector<ControlField> kControlFields = {
-    {"loss", ControlField::Kind::sum},         {"not_finite", ControlField::Kind::flag},
-    {"stop", ControlField::Kind::flag},        {"quartile_loss", ControlField::Kind::sum, 4},
-    {"data_wait", ControlField::Kind::sum},    {"quartile_count", ControlField::Kind::sum, 4},
-    {"comm_exposed", ControlField::Kind::sum},
-};
-
-RandomKey key_at(const config::Config& config, RandomStream stream, int64_t step) {
-  return {static_cast<uint64_t>(config.train.seed), stream, static_cast<uint64_t>(step)};
+// example_loss, where wanted: every slot's, each filled by the rank that has it.
+std::vector<ControlField> control_fields(int64_t global_batch, bool example_losses) {
+  std::vector<ControlField> fields = {
+      {"loss", ControlField::Kind::sum},         {"not_finite", ControlField::Kind::flag},
+      {"stop", ControlField::Kind::flag},        {"quartile_loss", ControlField::Kind::sum, 4},
+      {"data_wait", ControlField::Kind::sum},    {"quartile_count", ControlField::Kind::sum, 4},
+      {"comm_exposed", ControlField::Kind::sum}, {"reorder", ControlField::Kind::flag},
+  };
+  if (example_losses) fields.push_back({"example_loss", ControlField::Kind::sum, global_batch});
+  return fields;
 }
 
 // With probability label_drop an example is trained without its label: index num_classes (Ho & Salimans 2022).
@@ -38,63 +37,59 @@ torch::Tensor drop_labels(const torch::Tensor& labels, const config::Config& con
 
 // This rank's share of a step.
 struct TrainStep::Draw {
-  torch::Tensor x0;
-  torch::Tensor labels;  // undefined: unconditional
-  torch::Tensor eps;
-  diffusion::TimeSample times;
+  NoisedExamples examples;
   std::vector<int64_t> slots;
   std::vector<int64_t> indices;
 };
 
-TrainStep::TrainStep(const ScoreModel& model, TrainState state, reduce::GradientReducer& reducer,
+TrainStep::TrainStep(const ScoreModel& model, Objective& objective, Update& update,
                      comm::Communicator& comm)
     : model_(model),
-      state_(state),
-      reducer_(reducer),
+      objective_(objective),
+      update_(update),
       comm_(comm),
-      control_(kControlFields, comm.rank(), comm.size()) {}
+      control_(control_fields(model.config.train.batch_size, objective.has_history()), comm.rank(),
+               comm.size()),
+      clock_(model.config.run.timeline) {}
 
 TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) const {
   const config::Config& config = model_.config;
   Draw d;
   d.slots = slot_range(loaded.slots.begin, loaded.slots.size());
   d.indices = loaded.batch.indices;
-  d.x0 = in_model_range(loaded.batch.examples).to(model_.device, torch::kFloat32);
-  d.eps = normal_for_slots(key_at(config, RandomStream::training_noise, step), d.slots,
-                           d.x0.sizes().slice(1), torch::kFloat32)
-              .to(model_.device);
-  d.times = diffusion::draw_times(config.diffusion.time_sampling, *model_.schedule,
-                                  key_at(config, RandomStream::training_time, step), d.slots,
-                                  config.train.batch_size);
-  if (config.model.num_classes > 0)
-    d.labels = drop_labels(loaded.batch.labels, config, d.slots, step);
+  d.examples.x0 = in_model_range(loaded.batch.examples).to(model_.device, torch::kFloat32);
+  d.examples.eps = normal_for_slots(key_at(config, RandomStream::training_noise, step), d.slots,
+                                    d.examples.x0.sizes().slice(1), torch::kFloat32)
+                       .to(model_.device);
+  d.examples.levels = objective_.draw_levels(step, d.slots);
+  if (model_.classifier) {
+    d.examples.labels = loaded.batch.labels;
+  } else if (config.model.num_classes > 0) {
+    d.examples.labels = drop_labels(loaded.batch.labels, config, d.slots, step);
+  }
   return d;
 }
 
 void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
   const config::Config& config = model_.config;
-  const auto local = static_cast<int64_t>(d.slots.size());
-  const int64_t micro =
-      config.train.micro_batch > 0 ? config.train.micro_batch : std::max<int64_t>(local, 1);
-  if (local == 0) reducer_.begin(true);  // nothing to add; finish() sends the zeros
-  for (int64_t first = 0; first < local; first += micro) {
-    const int64_t count = std::min(micro, local - first);
+  for (const Piece& piece : update_.start(static_cast<int64_t>(d.slots.size()))) {
     const auto part = [&](const torch::Tensor& t) {
-      return t.defined() ? t.narrow(0, first, count) : t;
+      return t.defined() ? t.narrow(0, piece.first, piece.count) : t;
     };
+    clock_.enter(StepPhase::forward);
+    const auto begin = d.slots.begin() + piece.first;
     const models::BatchSlots slots{key_at(config, RandomStream::dropout, step),
-                                   {d.slots.begin() + first, d.slots.begin() + first + count}};
-    const auto network =
-        network_for(model_, part(d.labels), config.model.dropout > 0 ? &slots : nullptr);
-    const torch::Tensor loss = diffusion::loss_per_example(
-        network, parametrisation(config.diffusion),
-        diffusion::weighting_from_name(config.diffusion.loss), *model_.schedule, part(d.x0),
-        {part(d.times.t), part(d.times.inverse_density)}, part(d.eps),
-        config.diffusion.min_snr_gamma);
-    reducer_.begin(first + count == local);
-    const auto weight = static_cast<double>(config.train.batch_size * dims_per_example(d.x0));
-    (loss.sum() / weight).backward();
-    record(d, loss.detach().to(torch::kCPU) / static_cast<double>(dims_per_example(d.x0)), first);
+                                   {begin, begin + piece.count}};
+    const NoisedExamples& e = d.examples;
+    const torch::Tensor loss = objective_.loss_per_example(
+        {part(e.x0), part(e.eps), part(e.labels), e.levels.narrow(piece.first, piece.count)},
+        config.model.dropout > 0 ? &slots : nullptr);
+    clock_.enter(StepPhase::backward);
+    update_.begin(piece);
+    (loss.sum() / static_cast<double>(config.train.batch_size)).backward();
+    update_.end(piece);
+    clock_.enter(StepPhase::host);
+    record(d, loss.detach().to(torch::kCPU), piece.first);
   }
 }
 
@@ -102,7 +97,7 @@ void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
 // from tensors one by one, a batch of 512 costs as much as a small network's forward pass.
 void TrainStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) {
   const diffusion::LogSnrRange range = diffusion::log_snr_range(*model_.schedule);
-  const auto times = d.times.t.narrow(0, first, loss.size(0));
+  const auto times = d.examples.levels.times.t.narrow(0, first, loss.size(0));
   const auto levels = model_.schedule->log_snr(times).contiguous();
   const double* const losses = loss.const_data_ptr<double>();
   const double* const log_snr = levels.const_data_ptr<double>();
@@ -118,6 +113,8 @@ void TrainStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) 
     const auto quarter = static_cast<int64_t>(std::clamp(4 * fraction, 0.0, 3.0));
     sums[quarter] += losses[i];
     counts[quarter] += 1;
+    if (objective_.has_history())
+      control_.add("example_loss", losses[i], d.slots[static_cast<size_t>(first + i)]);
   }
   for (int64_t quarter = 0; quarter < 4; ++quarter) {
     control_.add("loss", sums[quarter]);
@@ -129,25 +126,37 @@ void TrainStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) 
 StepReport TrainStep::run(const data::LoadedBatch& loaded, int64_t step, bool stop_wanted) {
   control_.clear();
   local_trouble_.clear();
+  clock_.begin_step(loaded.wait_seconds);
   const Draw d = draw(loaded, step);
 
-  reducer_.zero_gradients();
   accumulate_gradients(d, step);
-  reducer_.finish();
+  clock_.enter(StepPhase::communication);
+  const double norm = update_.finish();
 
   control_.add("data_wait", loaded.wait_seconds);
-  control_.add("comm_exposed", reducer_.stats().exposed_seconds);
+  control_.add("comm_exposed", update_.traffic().exposed_seconds);
   if (stop_wanted) control_.raise("stop");
+  if (update_.wants_new_order()) control_.raise("reorder");
   control_.exchange(comm_).wait();
+  clock_.enter(StepPhase::host);
+  if (control_.any("reorder")) update_.observe_order_again();
 
-  const double norm = state_.optimizer.gradient_norm();
   StepReport report = report_of(step, norm);
   if (!report.skipped) {
-    state_.optimizer.step(report.learning_rate, norm);
-    state_.ema.update(state_.parameters.values(), {step, step * model_.config.train.batch_size,
-                                                   model_.config.train.batch_size});
+    const int64_t batch = model_.config.train.batch_size;
+    update_.step(report.learning_rate, norm, {step, step * batch, batch});
+    observe_losses(step);
   }
+  clock_.end_step(update_.traffic());
   return report;
+}
+
+void TrainStep::observe_losses(int64_t step) {
+  if (!objective_.has_history()) return;
+  std::vector<double> losses;
+  for (int64_t slot = 0; slot < model_.config.train.batch_size; ++slot)
+    losses.push_back(control_.sum("example_loss", slot));
+  objective_.observe(step, losses);
 }
 
 StepReport TrainStep::report_of(int64_t step, double norm) {

@@ -9,17 +9,16 @@
 #include "framework/comm/communicator.hpp"
 #include "framework/comm/control_vector.hpp"
 #include "framework/data/batch_loader.hpp"
-#include "framework/reduce/gradient_reducer.hpp"
-#include "framework/train/adamw.hpp"
-#include "framework/train/ema.hpp"
-#include "framework/train/flat_parameters.hpp"
+#include "framework/train/objective.hpp"
 #include "framework/train/score_model.hpp"
+#include "framework/train/step_clock.hpp"
+#include "framework/train/update.hpp"
 
 namespace scorenet::train {
 
 /// What all ranks know after a step; equal on all of them.
 struct StepReport {
-  double loss = 0;  // mean over the global batch, nats per dimension
+  double loss = 0;  // mean over the global batch, as Objective::loss_per_example
   double quartile_loss[4] =
       {};  // sums over the examples in each quarter of the log-SNR range, cleanest first
   double quartile_count[4] = {};
@@ -32,21 +31,17 @@ struct StepReport {
   std::string trouble;              // skipped: which rank, samples and times
 };
 
-/// What a step changes.
-struct TrainState {
-  FlatParameters& parameters;
-  AdamW& optimizer;
-  EmaSet& ema;
-};
-
 class TrainStep {
  public:
   /// All arguments must outlive this.
-  TrainStep(const ScoreModel& model, TrainState state, reduce::GradientReducer& reducer,
+  TrainStep(const ScoreModel& model, Objective& objective, Update& update,
             comm::Communicator& comm);
 
   /// Collective. `step` counts from 0. stop_wanted: this rank was asked to stop (by a signal).
   StepReport run(const data::LoadedBatch& loaded, int64_t step, bool stop_wanted);
+
+  /// Where this rank's time goes.
+  StepClock& clock() { return clock_; }
 
  private:
   struct Draw;
@@ -54,13 +49,15 @@ class TrainStep {
   void accumulate_gradients(const Draw& draw, int64_t step);
   void record(const Draw& draw, const torch::Tensor& loss, int64_t first);
   StepReport report_of(int64_t step, double norm);
+  void observe_losses(int64_t step);
 
   const ScoreModel& model_;
-  TrainState state_;
-  reduce::GradientReducer& reducer_;
+  Objective& objective_;
+  Update& update_;
   comm::Communicator& comm_;
   comm::ControlVector control_;
   std::string local_trouble_;
+  StepClock clock_;
 };
 
 }  // namespace scorenet::train

@@ -303,11 +303,50 @@ TEST(Classifier, AnOptionThatDoesNotFitIsNamed) {
     }
     return "";
   };
-  EXPECT_THAT(message({1, 8, 8}), HasSubstr("classifier.num_classes = 1"));
+  EXPECT_THAT(message({1, 8, 8}), HasSubstr("model.num_classes = 1"));
   options.num_classes = 10;
-  EXPECT_THAT(message({8}), HasSubstr("(8)"));
-  options.encoder.num_classes = 4;
-  EXPECT_THAT(message({1, 8, 8}), HasSubstr("num_classes = 4"));
+  EXPECT_THAT(message({8, 8}), HasSubstr("(8, 8)"));
+  options.mlp.hidden = {};
+  EXPECT_THAT(message({8}), HasSubstr("model.hidden"));
+}
+
+TEST(Classifier, ItsLastLayerReadsTheFeatures) {
+  // Logits are an affine function of the features: with a head of zeros (as it starts) they are its bias, zero, whatever x.
+  ClassifierOptions options;
+  options.encoder = options_of("unet").unet;
+  options.mlp.hidden = {7, 5};
+  options.num_classes = 3;
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{1, 6, 6}, {2}}) {
+    auto net = make_classifier(options, shape);
+    NetworkInput input;
+    input.x = noise(2, 0, 4, shape).to(torch::kFloat32);
+    input.log_snr = torch::zeros({4});
+    EXPECT_TRUE(torch::equal(net->forward(input), torch::zeros({4, 3})));
+    const auto features = net->features(input);
+    EXPECT_EQ(features.size(1), shape.size() == 1 ? 5 : options.encoder.channels.back());
+    const auto weight =
+        net->named_parameters()[shape.size() == 1 ? "mlp.out.weight" : "head.weight"];
+    {
+      const torch::NoGradGuard no_grad;
+      weight.fill_(0.5);
+    }
+    EXPECT_TRUE(torch::allclose(net->forward(input), torch::matmul(features, weight.t())));
+  }
+}
+
+TEST(Networks, ALearnedVarianceIsASecondTensorBehindTheFirst) {
+  for (const auto& [type, shape] : std::map<std::string, std::vector<int64_t>>{
+           {"unet", {1, 6, 6}}, {"dit", {2, 6, 6}}, {"mlp", {3}}}) {
+    ModelOptions options = options_of(type);
+    options.unet.learned_variance = options.dit.learned_variance = true;
+    options.mlp.learned_variance = true;
+    NetworkInput input;
+    input.x = noise(2, 0, 4, shape).to(torch::kFloat32);
+    input.log_snr = torch::zeros({4});
+    auto expected = input.x.sizes().vec();
+    expected[1] *= 2;
+    EXPECT_EQ(make_model(options, shape)->forward(input).sizes(), expected) << type;
+  }
 }
 
 }  // namespace

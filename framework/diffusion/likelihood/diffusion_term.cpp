@@ -2,10 +2,13 @@
 
 #include <torch/utils.h>
 
+#include <cmath>
+#include <functional>
 #include <sstream>
 
 #include "framework/core/check.hpp"
 #include "framework/core/random.hpp"
+#include "framework/diffusion/learned_weights.hpp"
 #include "framework/diffusion/loss.hpp"
 #include "framework/diffusion/parametrisation.hpp"
 #include "framework/diffusion/time_sampler.hpp"
@@ -81,9 +84,12 @@ void check_converged(const torch::Tensor& difference, double t) {
   throw ConfigError(sentence.str());
 }
 
-// E|eps - eps_hat|^2 by one rule and by its coarse half: (B, 2).
-torch::Tensor eps_error_by(const NoiseRule& rule, const Denoiser& denoiser,
-                           const Schedule& schedule, double t, const torch::Tensor& x0) {
+// A function of one noised batch, (B) float64.
+using NoisedFunction =
+    std::function<torch::Tensor(const torch::Tensor& x0, const torch::Tensor& eps)>;
+
+// Its expectation over eps by one rule and by its coarse half: (B, 2).
+torch::Tensor expected_by(const NoiseRule& rule, const NoisedFunction& f, const torch::Tensor& x0) {
   const int64_t nodes = rule.nodes.size(0);
   const int64_t at_once = std::max<int64_t>(1, kRows / nodes);
   const auto weights = torch::stack({rule.weights, rule.coarse_weights}, 1);
@@ -91,10 +97,38 @@ torch::Tensor eps_error_by(const NoiseRule& rule, const Denoiser& denoiser,
   for (const auto& x : x0.split(at_once)) {
     const auto repeated = x.repeat_interleave(nodes, 0);
     const auto eps = rule.nodes.to(x.options()).repeat({x.size(0), 1}).view_as(repeated);
-    const auto errors = eps_error(denoiser, repeated, eps, schedule.at(t, repeated.size(0)));
-    parts.push_back(torch::matmul(errors.view({x.size(0), nodes}), weights));
+    parts.push_back(torch::matmul(f(repeated, eps).view({x.size(0), nodes}), weights));
   }
   return torch::cat(parts);
+}
+
+// Each example by the first of the rules that agrees with its own coarse half. t: for the error's sentence.
+IntegratedTerm expected(const NoisedFunction& f, double t, const torch::Tensor& x0,
+                        const std::vector<NoiseRule>& rules) {
+  const double tolerance = x0.scalar_type() == torch::kFloat64 ? 1e-7 : 1e-5;
+  auto open = torch::arange(x0.size(0), torch::kInt64);
+  auto value = torch::zeros({x0.size(0)}, torch::kFloat64);
+  auto evaluations = torch::zeros({x0.size(0)}, torch::kFloat64);
+  torch::Tensor difference;
+  for (const NoiseRule& rule : rules) {
+    const auto both = expected_by(rule, f, x0.index_select(0, open.to(x0.device())));
+    value.index_copy_(0, open, both.select(1, 0));
+    evaluations.index_add_(
+        0, open,
+        torch::full({open.size(0)}, static_cast<double>(rule.nodes.size(0)), torch::kFloat64));
+    difference = disagreement(both);
+    // Written so that a NaN stays open and is reported.
+    const auto left = difference.le(tolerance).logical_not().nonzero().squeeze(1);
+    if (left.size(0) == 0) return {value, evaluations};
+    open = open.index_select(0, left);
+  }
+  check_converged(difference, t);
+  return {value, evaluations};
+}
+
+// The T-step grid as pairs (t_{i-1}, t_i).
+ReverseStep steps_at(const torch::Tensor& grid, const torch::Tensor& step) {
+  return {grid.index_select(0, step - 1), grid.index_select(0, step)};
 }
 
 }  // namespace
@@ -103,6 +137,18 @@ torch::Tensor eps_error(const Denoiser& denoiser, const torch::Tensor& x0, const
                         const NoiseLevel& level) {
   const auto eps_hat = denoiser(add_noise(x0, eps, level), level).eps;
   return sum_per_example((eps - eps_hat).to(torch::kFloat64).square()).to(torch::kCPU);
+}
+
+torch::Tensor step_nats(const Denoiser& denoiser, const Schedule& schedule, const ReverseStep& step,
+                        const torch::Tensor& x0, const torch::Tensor& eps) {
+  const NoiseLevel level = schedule.at(step.t);
+  const Denoised estimate = denoiser(add_noise(x0, eps, level), level);
+  if (estimate.raw_variance.defined()) {
+    return learned_variance_step_nats(schedule, step, eps, estimate.eps, estimate.raw_variance)
+        .to(torch::kCPU);
+  }
+  const auto error = sum_per_example((eps - estimate.eps).to(torch::kFloat64).square());
+  return 0.5 * torch::expm1(schedule.log_snr(step.s) - level.log_snr) * error.to(torch::kCPU);
 }
 
 torch::Tensor evaluation_noise(uint64_t seed, int64_t index, const std::vector<int64_t>& slots,
@@ -135,17 +181,14 @@ IntegratedTerm drawn_stepwise_term(const Denoiser& denoiser, const Schedule& sch
   torch::NoGradGuard no_grad;
   check_time_samples(options.time_samples);
   const auto grid = time_grid(schedule, steps);
-  const auto log_snr = schedule.log_snr(grid);
   const auto offsets = example_offsets(options.seed, slots);
   auto sum = torch::zeros({x0.size(0)}, torch::kFloat64);
   for (int64_t k = 0; k < options.time_samples; ++k) {
     const auto step = steps_from_positions(stratum(offsets, k, options.time_samples), steps);
-    const auto drop = log_snr.index_select(0, step - 1) - log_snr.index_select(0, step);
-    const NoiseLevel level = schedule.at(grid.index_select(0, step));
     const auto eps = evaluation_noise(options.seed, k + 1, slots, x0);
-    sum += torch::expm1(drop) * eps_error(denoiser, x0, eps, level);
+    sum += step_nats(denoiser, schedule, steps_at(grid, step), x0, eps);
   }
-  const double scale = 0.5 * static_cast<double>(steps) / static_cast<double>(options.time_samples);
+  const double scale = static_cast<double>(steps) / static_cast<double>(options.time_samples);
   return {scale * sum, torch::full_like(sum, static_cast<double>(options.time_samples))};
 }
 
@@ -176,26 +219,10 @@ std::vector<NoiseRule> noise_rules_for(const Denoiser& denoiser, const Schedule&
 IntegratedTerm expected_eps_error(const Denoiser& denoiser, const Schedule& schedule, double t,
                                   const torch::Tensor& x0, const std::vector<NoiseRule>& rules) {
   torch::NoGradGuard no_grad;
-  const double tolerance = x0.scalar_type() == torch::kFloat64 ? 1e-7 : 1e-5;
-  auto open = torch::arange(x0.size(0), torch::kInt64);
-  auto value = torch::zeros({x0.size(0)}, torch::kFloat64);
-  auto evaluations = torch::zeros({x0.size(0)}, torch::kFloat64);
-  torch::Tensor difference;
-  for (const NoiseRule& rule : rules) {
-    const auto both =
-        eps_error_by(rule, denoiser, schedule, t, x0.index_select(0, open.to(x0.device())));
-    value.index_copy_(0, open, both.select(1, 0));
-    evaluations.index_add_(
-        0, open,
-        torch::full({open.size(0)}, static_cast<double>(rule.nodes.size(0)), torch::kFloat64));
-    difference = disagreement(both);
-    // Written so that a NaN stays open and is reported.
-    const auto left = difference.le(tolerance).logical_not().nonzero().squeeze(1);
-    if (left.size(0) == 0) return {value, evaluations};
-    open = open.index_select(0, left);
-  }
-  check_converged(difference, t);
-  return {value, evaluations};
+  const auto error = [&](const torch::Tensor& x, const torch::Tensor& eps) {
+    return eps_error(denoiser, x, eps, schedule.at(t, x.size(0)));
+  };
+  return expected(error, t, x0, rules);
 }
 
 IntegratedTerm exact_diffusion_term(const Denoiser& denoiser, const Schedule& schedule,
@@ -222,9 +249,15 @@ IntegratedTerm exact_stepwise_term(const Denoiser& denoiser, const Schedule& sch
   const auto log_snr = schedule.log_snr(grid);
   IntegratedTerm sum = nothing_yet(x0);
   for (int64_t i = 1; i <= steps; ++i) {
-    const auto error = expected_eps_error(denoiser, schedule, grid[i].item<double>(), x0, rules);
-    sum.nats += 0.5 * torch::expm1(log_snr[i - 1] - log_snr[i]) * error.nats;
-    sum.nfe += error.nfe;
+    // In units of the weight on |eps - eps_hat|^2, so that the rules' tolerance means the same for every T.
+    const double unit = 0.5 * std::expm1((log_snr[i - 1] - log_snr[i]).item<double>());
+    const auto nats = [&](const torch::Tensor& x, const torch::Tensor& eps) {
+      const auto step = torch::full({x.size(0)}, i, torch::kInt64);
+      return step_nats(denoiser, schedule, steps_at(grid, step), x, eps) / unit;
+    };
+    const IntegratedTerm term = expected(nats, grid[i].item<double>(), x0, rules);
+    sum.nats += unit * term.nats;
+    sum.nfe += term.nfe;
   }
   return sum;
 }

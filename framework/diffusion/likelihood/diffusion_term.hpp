@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/learned_weights.hpp"
 #include "framework/diffusion/likelihood/quadrature.hpp"
 
 namespace scorenet::diffusion {
@@ -29,6 +30,11 @@ struct DrawOptions {
 torch::Tensor eps_error(const Denoiser& denoiser, const torch::Tensor& x0, const torch::Tensor& eps,
                         const NoiseLevel& level);
 
+/// KL of the reverse step from t down to s with the posterior's variance, 1/2 expm1(log_snr_s - log_snr_t) |eps - eps_hat|^2, or
+/// with the network's own where it learned one: (B) float64, CPU.
+torch::Tensor step_nats(const Denoiser& denoiser, const Schedule& schedule, const ReverseStep& step,
+                        const torch::Tensor& x0, const torch::Tensor& eps);
+
 /// The evaluation noise of draw `index` for x0 (B, ...), on x0's device. Index 0 is the reconstruction's.
 torch::Tensor evaluation_noise(uint64_t seed, int64_t index, const std::vector<int64_t>& slots,
                                const torch::Tensor& x0);
@@ -38,8 +44,7 @@ IntegratedTerm drawn_diffusion_term(const Denoiser& denoiser, const Schedule& sc
                                     const torch::Tensor& x0, const std::vector<int64_t>& slots,
                                     const DrawOptions& options);
 
-/// The same for T steps: sum_i 1/2 expm1(log_snr_{i-1} - log_snr_i) |eps - eps_hat_i|^2 on the grid of time_grid
-/// (loss.hpp), estimated from K steps an example.
+/// The same for T steps: the sum of step_nats over the grid of time_grid (loss.hpp), estimated from K steps an example.
 IntegratedTerm drawn_stepwise_term(const Denoiser& denoiser, const Schedule& schedule,
                                    int64_t steps, const torch::Tensor& x0,
                                    const std::vector<int64_t>& slots, const DrawOptions& options);

@@ -114,7 +114,10 @@ Denoised CountedDenoiser::operator()(const torch::Tensor& x, const GridPoint& po
 
 Denoised CountedDenoiser::at(const torch::Tensor& x, const NoiseLevel& level) const {
   const Denoised estimate = denoiser_(x, level);
-  return {estimate.x0.to(torch::kFloat64), estimate.eps.to(torch::kFloat64)};
+  Denoised result{estimate.x0.to(torch::kFloat64), estimate.eps.to(torch::kFloat64)};
+  if (estimate.raw_variance.defined())
+    result.raw_variance = estimate.raw_variance.to(torch::kFloat64);
+  return result;
 }
 
 SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,

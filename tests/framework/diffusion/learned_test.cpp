@@ -106,14 +106,12 @@ TEST(LearnedSchedule, TheScheduleFollowsTheSecondMomentAndTheNetworkTheMean) {
   const ScheduleTap tap(schedule, times);
   const auto loss = tapped_loss_per_example(scaled_exact(w), p, tap, x0, eps);
   loss.mean().backward();
-  for (const auto& parameter : net->parameters()) EXPECT_FALSE(parameter.grad().defined());
   const auto plain =
       loss_per_example(scaled_exact(w), p, Weighting::elbo, schedule, x0, times, eps);
   EXPECT_NEAR(
       w.grad().item<double>() / torch::autograd::grad({plain.mean()}, {w})[0].item<double>(), 1,
       1e-11);
-  tap.add_variance_gradient(loss);
-  EXPECT_THROW(tap.add_variance_gradient(loss.slice(0, 1)), ShapeError);
+  expect_error<ShapeError>([&] { tap.scale_inside(loss.slice(0, 1)); }, "(31)");
   for (auto& parameter : net->parameters()) {
     const double h = 1e-5;
     torch::NoGradGuard no_grad;
@@ -149,7 +147,6 @@ TEST(LearnedSchedule, TrainingItLowersTheVarianceAndLeavesTheMeanAndTheEnds) {
     const auto loss = tapped_loss_per_example(network, p, tap, x0, eps);
     optimiser.zero_grad();
     loss.mean().backward();
-    tap.add_variance_gradient(loss);
     optimiser.step();
   }
   const auto [mean_after, square_after] = moments(schedule);
@@ -158,6 +155,44 @@ TEST(LearnedSchedule, TrainingItLowersTheVarianceAndLeavesTheMeanAndTheEnds) {
   EXPECT_NEAR(mean_after / mean_before, 1, 1e-4);
   EXPECT_EQ(schedule.log_snr(doubles({0.0})).item<double>(), 13.3);
   EXPECT_EQ(schedule.log_snr(doubles({1.0})).item<double>(), -5.0);
+}
+
+// Unit data, its exact denoiser, x0 = 0 and eps = 1: eps - eps_hat = alpha^2, so with c(g) = sigmoid(-g) = alpha^2 the bound is
+//     1/2 int_{g0}^{g1} c(g)^2 dg + 1/2 (s - 1 - log s) + 1/2 (log 2 pi e + g0),  s = 1 - c(g1) (flat decoder),
+// d/dg0 = (1 - c(g0)^2) / 2,  d/dg1 = c(g1)^2 / 2 + 1/2 s' (1 - 1/s) = 0 since s' = s c(g1).
+TEST(LearnedSchedule, LearnedEndsFollowTheBoundWhileTheInsideFollowsItsVariance) {
+  const double g0 = -2, g1 = 1.5;
+  auto net = std::make_shared<MonotoneGamma>(g0, g1, 8, true);
+  net->to(torch::kFloat64);
+  const LearnedSchedule schedule(net, 0, 1);
+  // eps^2 = 1 for every example, and times on a fine midpoint grid: the mean over examples is the integral.
+  const int64_t n = 4000;
+  const auto u = (torch::arange(n, torch::kFloat64) + 0.5) / n;
+  const auto x0 = torch::zeros({n, 1}, torch::kFloat64), eps = torch::ones({n, 1}, torch::kFloat64);
+  const ScheduleTap tap(schedule, uniform_times(schedule, u));
+  const auto loss = tapped_loss_per_example(scaled_exact(doubles({1.0})), {}, tap, x0, eps);
+  (loss + end_terms_nats(schedule, false, x0, eps)).mean().backward();
+  const auto clean = [](double g) { return 1 / (1 + std::exp(g)); };  // alpha^2
+  // ends = (e_0, e_1): gamma_0 = g0 + e_0, gamma_1 = gamma_0 + (g1 - g0) exp(e_1), so e_0 moves both ends. The network sees
+  // log_snr and is right at every level, so its gradient in gamma is part of the integrand's.
+  const auto gradient = net->named_parameters()["ends"].grad();
+  const double d0 = 0.5 * (1 - std::pow(clean(g0), 2)), d1 = 0.0;
+  EXPECT_NEAR(gradient[0].item<double>(), d0 + d1, 1e-4);
+  EXPECT_NEAR(gradient[1].item<double>(), (g1 - g0) * d1, 1e-4);
+  // The inside has the gradient of mean L^2 (dims = 1), which the end terms do not enter.
+  const auto second_moment = [&] {
+    const ScheduleTap other(schedule, uniform_times(schedule, u));
+    return tapped_loss_per_example(scaled_exact(doubles({1.0})), {}, other, x0, eps)
+        .square()
+        .mean()
+        .item<double>();
+  };
+  auto steep = net->named_parameters()["steep"];
+  torch::NoGradGuard no_grad;
+  steep[0] += 1e-5;
+  const double above = second_moment();
+  steep[0] -= 2e-5;
+  EXPECT_NEAR(steep.grad()[0].item<double>(), (above - second_moment()) / 2e-5, 1e-7);
 }
 
 TEST(UncertaintyWeight, ItStartsNeutralAndIsLeastWhereItIsTheLogOfTheLoss) {
@@ -209,20 +244,29 @@ TEST(LearnedVariance, OtherwiseItIsTheKlOfTwoGaussians) {
 
 TEST(LearnedVariance, TheHybridLossTeachesTheMeanBySimpleAlone) {
   const auto schedule = schedule_named("vp_linear");
-  const auto eps = normals(3, 2, 2);
-  const auto eps_hat = normals(4, 2, 2).requires_grad_(), raw = normals(5, 2, 2).requires_grad_();
+  const auto x0 = normals(2, 2, 2), eps = normals(3, 2, 2);
+  const auto said = normals(4, 2, 2).requires_grad_(), raw = normals(5, 2, 2).requires_grad_();
+  const Network network = [&](const torch::Tensor&, const torch::Tensor&) {
+    return torch::cat({said, raw}, 1);
+  };
   const auto step = torch::tensor({1, 5}, torch::kInt64);
-  const auto loss = hybrid_loss_per_example(*schedule, 10, step, eps, eps_hat, raw);
-  const auto gradients = torch::autograd::grad({loss.sum()}, {eps_hat, raw});
-  expect_close(gradients[0], (2 * (eps_hat - eps)).detach(), 1e-14);
-  EXPECT_TRUE((gradients[1] != 0).all().item<bool>());
-  // 0.001 T KL on top.
   const auto grid = time_grid(*schedule, 10);
-  const auto kl = learned_variance_step_nats(
-      *schedule, {grid.index_select(0, step - 1), grid.index_select(0, step)}, eps, eps_hat, raw);
-  expect_close(loss.detach(), ((eps - eps_hat).square().sum(1) + 0.01 * kl).detach(), 1e-14);
+  const ReverseStep times{grid.index_select(0, step - 1), grid.index_select(0, step)};
+  for (const Prediction prediction : {Prediction::eps, Prediction::v}) {
+    const Parametrisation p{prediction, 0.5, true};
+    const auto loss = hybrid_loss_per_example(network, p, *schedule, 10, x0, step, eps);
+    const auto gradients = torch::autograd::grad({loss.sum()}, {said, raw});
+    const NoiseLevel level = schedule->at(times.t);
+    const auto target = target_from(p, x0, eps, level);
+    expect_close(gradients[0], (2 * (said - target)).detach(), 1e-14);
+    EXPECT_TRUE((gradients[1] != 0).all().item<bool>());
+    // 0.001 T KL on top.
+    const auto eps_hat = denoised_from(p, said, add_noise(x0, eps, level), level).eps;
+    const auto kl = learned_variance_step_nats(*schedule, times, eps, eps_hat, raw);
+    expect_close(loss.detach(), ((said - target).square().sum(1) + 0.01 * kl).detach(), 1e-12);
+  }
   expect_error<ShapeError>(
-      [&] { hybrid_loss_per_example(*schedule, 10, step, eps, eps_hat, raw.slice(1, 0, 1)); },
+      [&] { hybrid_loss_per_example(network, {}, *schedule, 10, x0.slice(1, 0, 1), step, eps); },
       "(2, 1)");
 }
 

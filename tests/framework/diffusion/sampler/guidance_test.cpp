@@ -60,8 +60,8 @@ TEST(Guidance, ClassifierFreeExtrapolatesFromTheMarginalThroughTheConditionalSco
 TEST(Guidance, TheExactClassifierGivesTheClassifierFreeScore) {
   // log P(c = 1 | x) = log sigmoid(2 alpha x / V): logits (0, 2 alpha x / V). By Bayes its gradient
   // is q_c - q_u.
-  const NoisyClassifier logits = [](const torch::Tensor& x, const torch::Tensor& log_snr) {
-    EXPECT_EQ(log_snr.size(0), x.size(0));
+  const NoisyClassifier logits = [](const torch::Tensor& x, const NoiseLevel& at) {
+    EXPECT_EQ(at.log_snr.size(0), x.size(0));
     return torch::cat({torch::zeros_like(x), 2 * kAlpha / kVariance * x}, 1);
   };
   const torch::NoGradGuard as_in_a_sampler;

@@ -1,0 +1,117 @@
+#include "framework/config/objective_rules.hpp"
+
+#include <algorithm>
+#include <sstream>
+
+namespace scorenet::config {
+namespace {
+
+bool is_one_of(const std::string& value, std::initializer_list<const char*> names) {
+  return std::any_of(names.begin(), names.end(), [&](const char* name) { return value == name; });
+}
+
+std::string number(double value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
+using Problems = std::vector<std::string>;
+
+// The mean of the elbo loss alone does not depend on the schedule's inside, and its times must be uniform in t.
+void check_learned_schedule(const DiffusionConfig& d, Problems& out) {
+  if (d.schedule != "vdm_learned") {
+    if (d.learn_ends) {
+      out.push_back("diffusion.learn_ends = true with diffusion.schedule = " + d.schedule +
+                    ": only vdm_learned has ends to learn. Use that schedule, or leave it out.");
+    }
+    return;
+  }
+  if (!is_one_of(d.loss, {"elbo", "likelihood"})) {
+    out.push_back("diffusion.loss = " + d.loss +
+                  " with diffusion.schedule = vdm_learned: the schedule is trained on the variance "
+                  "of the bound, whose mean does not depend on it. Use loss = elbo or likelihood, "
+                  "or schedule = vdm_linear.");
+  }
+  if (d.learn_ends && d.loss != "elbo") {
+    out.push_back("diffusion.learn_ends = true with diffusion.loss = " + d.loss +
+                  ": without the bound's end terms the ends would collapse. Use loss = elbo.");
+  }
+  if (!is_one_of(d.time_sampling, {"stratified", "uniform"})) {
+    out.push_back("diffusion.time_sampling = " + d.time_sampling +
+                  " with diffusion.schedule = vdm_learned: the schedule itself learns where times "
+                  "are drawn. Use stratified or uniform.");
+  }
+  if (d.train_steps > 0) {
+    out.push_back("diffusion.train_steps = " + std::to_string(d.train_steps) +
+                  " with diffusion.schedule = vdm_learned: the T-step bound depends on the "
+                  "schedule's inside. Use train_steps = 0 (continuous time).");
+  }
+}
+
+void check_steps(const DiffusionConfig& d, Problems& out) {
+  if (d.train_steps > 0 &&
+      !is_one_of(d.time_sampling, {"stratified", "uniform", "loss_second_moment"})) {
+    out.push_back("diffusion.time_sampling = " + d.time_sampling +
+                  " with diffusion.train_steps = " + std::to_string(d.train_steps) +
+                  ": a density of continuous time. Use stratified, uniform or loss_second_moment.");
+  }
+  if (d.loss == "hybrid" && d.train_steps == 0) {
+    out.push_back(
+        "diffusion.loss = hybrid with diffusion.train_steps = 0: the reverse variance is that of a "
+        "step. Set train_steps, for example 1000.");
+  }
+}
+
+void check_divergence(const DiffusionConfig& d, Problems& out) {
+  if (d.divergence_weight == 0) return;
+  const std::string key = "diffusion.divergence_weight = " + number(d.divergence_weight);
+  if (d.prediction != "v") {
+    out.push_back(key + " with diffusion.prediction = " + d.prediction +
+                  ": second-order flow matching is of the v-prediction. Use prediction = v.");
+  }
+  if (!is_one_of(d.schedule,
+                 {"vp_linear", "vp_cosine", "vdm_linear", "vp_constant", "vp_ramp", "vp_tan"})) {
+    out.push_back(key + " with diffusion.schedule = " + d.schedule +
+                  ": its formula holds for fixed schedules that preserve the variance. Use one of "
+                  "vp_linear vp_cosine vdm_linear vp_constant vp_ramp vp_tan.");
+  }
+  if (is_one_of(d.loss, {"uncertainty", "hybrid"}) || d.train_steps > 0) {
+    out.push_back(key + " with diffusion.loss = " + d.loss +
+                  " and diffusion.train_steps = " + std::to_string(d.train_steps) +
+                  ": it goes with the plain losses of continuous time. Leave one of them out.");
+  }
+}
+
+void check_classifier(const Config& c, Problems& out) {
+  if (c.model.type != "classifier") return;
+  if (c.model.num_classes < 2) {
+    out.push_back("model.num_classes = " + std::to_string(c.model.num_classes) +
+                  " with model.type = classifier: set it to the number of classes, at least 2, and "
+                  "data.labels = true.");
+  }
+  if (c.diffusion.loss != DiffusionConfig{}.loss || c.diffusion.divergence_weight > 0) {
+    out.push_back("diffusion.loss = " + c.diffusion.loss +
+                  ", diffusion.divergence_weight = " + number(c.diffusion.divergence_weight) +
+                  " with model.type = classifier: a classifier is trained on its cross-entropy. "
+                  "Leave both out.");
+  }
+  if (c.diffusion.schedule == "vdm_learned") {
+    out.push_back(
+        "diffusion.schedule = vdm_learned with model.type = classifier: a classifier learns no "
+        "schedule. Use vdm_linear, which has the same ends.");
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> objective_problems(const Config& config) {
+  Problems out;
+  check_learned_schedule(config.diffusion, out);
+  check_steps(config.diffusion, out);
+  check_divergence(config.diffusion, out);
+  check_classifier(config, out);
+  return out;
+}
+
+}  // namespace scorenet::config

@@ -1,0 +1,160 @@
+#include "framework/train/objective.hpp"
+
+#include "framework/core/check.hpp"
+#include "framework/diffusion/guidance.hpp"
+#include "framework/diffusion/loss.hpp"
+
+namespace scorenet::train {
+namespace {
+
+using diffusion::Weighting;
+
+// A position in [0, 1) for each slot; the rules of a history are stratified too.
+torch::Tensor positions_of(const config::Config& config, int64_t step,
+                           const std::vector<int64_t>& slots) {
+  const RandomKey key = key_at(config, RandomStream::training_time, step);
+  return config.diffusion.time_sampling == "uniform"
+             ? diffusion::independent_positions(key, slots)
+             : diffusion::stratified_positions(key, slots, config.train.batch_size);
+}
+
+bool is_bound(const config::DiffusionConfig& d) {
+  return d.loss == "elbo" || d.loss == "likelihood";
+}
+
+// ---- the losses, each (B) float64 in nats
+
+torch::Tensor weighted_loss(const ScoreModel& model, const diffusion::Network& network,
+                            const NoisedExamples& e) {
+  const auto& d = model.config.diffusion;
+  if (e.levels.step.defined() && is_bound(d)) {
+    return diffusion::stepwise_loss_per_example(network, parametrisation(d), *model.schedule,
+                                                d.train_steps, e.x0, e.levels.step, e.eps);
+  }
+  return diffusion::loss_per_example(network, parametrisation(d),
+                                     diffusion::weighting_from_name(d.loss), *model.schedule, e.x0,
+                                     e.levels.times, e.eps, d.min_snr_gamma);
+}
+
+// The ends' own terms matter where they are learned; elsewhere they have no gradient.
+torch::Tensor learned_schedule_loss(const ScoreModel& model, const diffusion::Network& network,
+                                    const NoisedExamples& e, bool discrete) {
+  const auto& d = model.config.diffusion;
+  const diffusion::ScheduleTap tap(*model.learned_schedule, e.levels.times);
+  const auto loss =
+      diffusion::tapped_loss_per_example(network, parametrisation(d), tap, e.x0, e.eps);
+  return d.learn_ends
+             ? loss + diffusion::end_terms_nats(*model.learned_schedule, discrete, e.x0, e.eps)
+             : loss;
+}
+
+// A weight that depends on log_snr alone is taken up by u, so the plain one serves every prediction.
+torch::Tensor uncertainty_loss(const ScoreModel& model, const diffusion::Network& network,
+                               const NoisedExamples& e) {
+  const auto dims = static_cast<double>(dims_per_example(e.x0));
+  const auto simple =
+      diffusion::loss_per_example(network, parametrisation(model.config.diffusion),
+                                  Weighting::simple, *model.schedule, e.x0, e.levels.times, e.eps);
+  return dims * model.uncertainty->weigh(simple / dims, model.schedule->log_snr(e.levels.times.t));
+}
+
+torch::Tensor hybrid_loss(const ScoreModel& model, const diffusion::Network& network,
+                          const NoisedExamples& e) {
+  const auto& d = model.config.diffusion;
+  return diffusion::hybrid_loss_per_example(network, parametrisation(d), *model.schedule,
+                                            d.train_steps, e.x0, e.levels.step, e.eps,
+                                            d.hybrid_weight);
+}
+
+torch::Tensor cross_entropy(const ScoreModel& model, const diffusion::Network& network,
+                            const NoisedExamples& e) {
+  const diffusion::NoiseLevel level = model.schedule->at(e.levels.times.t);
+  const auto logits =
+      diffusion::scaled_classifier(network)(diffusion::add_noise(e.x0, e.eps, level), level);
+  return torch::cross_entropy_loss(logits, e.labels.to(logits.device()), {}, at::Reduction::None)
+      .to(torch::kFloat64);
+}
+
+torch::Tensor score_loss(const ScoreModel& model, const diffusion::Network& network,
+                         const NoisedExamples& e, bool discrete) {
+  if (model.learned_schedule) return learned_schedule_loss(model, network, e, discrete);
+  const std::string& loss = model.config.diffusion.loss;
+  if (loss == "uncertainty") return uncertainty_loss(model, network, e);
+  if (loss == "hybrid") return hybrid_loss(model, network, e);
+  return weighted_loss(model, network, e);
+}
+
+}  // namespace
+
+RandomKey key_at(const config::Config& config, RandomStream stream, int64_t step) {
+  return {static_cast<uint64_t>(config.train.seed), stream, static_cast<uint64_t>(step)};
+}
+
+std::string objective_name(const ScoreModel& model) {
+  return model.classifier ? "cross-entropy" : model.config.diffusion.loss;
+}
+
+DrawnLevels DrawnLevels::narrow(int64_t first, int64_t count) const {
+  const auto part = [&](const torch::Tensor& t) {
+    return t.defined() ? t.narrow(0, first, count) : t;
+  };
+  return {{part(times.t), part(times.inverse_density)}, part(step), part(bin), part(weight)};
+}
+
+Objective::Objective(const ScoreModel& model, bool discrete) : model_(model), discrete_(discrete) {
+  const auto& d = model.config.diffusion;
+  if (d.time_sampling != "loss_second_moment") return;
+  history_ = diffusion::make_loss_history(d.train_steps > 0 ? d.train_steps : d.time_bins);
+}
+
+// Bins are the T steps, or intervals of t of equal length within which t is uniform.
+DrawnLevels Objective::draw_levels(int64_t step, const std::vector<int64_t>& slots) const {
+  const config::Config& config = model_.config;
+  const auto& schedule = *model_.schedule;
+  const int64_t steps = config.diffusion.train_steps;
+  DrawnLevels levels;
+  levels.weight = torch::ones({static_cast<int64_t>(slots.size())}, torch::kFloat64);
+  if (!history_ && steps == 0) {
+    levels.times = diffusion::draw_times(config.diffusion.time_sampling, schedule,
+                                         key_at(config, RandomStream::training_time, step), slots,
+                                         config.train.batch_size);
+    return levels;
+  }
+  torch::Tensor positions = positions_of(config, step, slots);
+  if (history_) {
+    const auto drawn = diffusion::draw_steps(*history_, positions);
+    levels.bin = drawn.step;
+    levels.weight = drawn.weight;
+    // Where in [0, 1) the bin and the place within it are.
+    positions = (drawn.step - 1 + drawn.fraction) / static_cast<double>(history_->counts.size(0));
+  }
+  levels.times = diffusion::uniform_times(schedule, positions);
+  if (steps > 0) {
+    levels.step = history_ ? levels.bin : diffusion::steps_from_positions(positions, steps);
+    levels.times.t = diffusion::time_grid(schedule, steps).index_select(0, levels.step);
+  }
+  return levels;
+}
+
+torch::Tensor Objective::loss_per_example(const NoisedExamples& e,
+                                          const models::BatchSlots* dropout) const {
+  const auto network = network_for(model_, model_.classifier ? torch::Tensor() : e.labels, dropout);
+  const auto weight = e.levels.weight.to(e.x0.device());
+  if (model_.classifier) return weight * cross_entropy(model_, network, e);
+  const auto dims = static_cast<double>(dims_per_example(e.x0));
+  return weight / dims * score_loss(model_, network, e, discrete_);
+}
+
+void Objective::observe(int64_t step, const std::vector<double>& losses) {
+  const auto slots = slot_range(0, static_cast<int64_t>(losses.size()));
+  const DrawnLevels levels = draw_levels(step, slots);
+  diffusion::record_losses(*history_, levels.bin,
+                           torch::tensor(losses, torch::kFloat64) / levels.weight);
+}
+
+std::vector<std::pair<std::string, torch::Tensor>> Objective::state() const {
+  if (!history_) return {};
+  return {{"history.losses", history_->losses}, {"history.counts", history_->counts}};
+}
+
+}  // namespace scorenet::train

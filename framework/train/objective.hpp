@@ -1,0 +1,81 @@
+// What training minimises: where the noise levels come from, the loss of each example, and what of it has a state.
+//
+//     model            diffusion.loss                        loss of an example
+//     score network    elbo likelihood simple edm min_snr    a weight on the squared error (diffusion/loss.hpp); with train_steps = T
+//                                                            that of the T-step bound
+//                      uncertainty                           L / e^u + u with a learned u(log_snr)  (learned_weights.hpp)
+//                      hybrid                                simple + weight x T-step bound with a learned variance
+//     on vdm_learned   elbo likelihood                       the bound, its schedule trained with it  (learned_schedule.hpp)
+//     classifier       -                                     cross-entropy of the label given noised data
+// With time_sampling = loss_second_moment the times depend on earlier losses of all ranks: observe() keeps their history, which
+// is a state to save. All else is a function of (seed, step, slot). The next loss is a function in objective.cpp and its case.
+#pragma once
+
+#include <torch/types.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "framework/diffusion/loss_history.hpp"
+#include "framework/diffusion/time_sampler.hpp"
+#include "framework/train/score_model.hpp"
+
+namespace scorenet::train {
+
+/// Noise levels of some slots of the global batch, all (B) on the CPU.
+struct DrawnLevels {
+  diffusion::TimeSample times;
+  torch::Tensor step;  // int64: i of t_i where train_steps = T > 0; else undefined
+  torch::Tensor bin;  // int64 in 1..bins: whose history the loss joins; undefined without a history
+  torch::Tensor weight;  // on the loss: 1, or 1 / (bins p_bin) where bins are drawn unevenly
+
+  DrawnLevels narrow(int64_t first, int64_t count) const;
+};
+
+/// Some examples of a step and what was drawn for them.
+struct NoisedExamples {
+  torch::Tensor x0;   // (B, ...) float32 on the model's device
+  torch::Tensor eps;  // as x0
+  torch::Tensor
+      labels;  // (B) int64, undefined for an unconditional network; of a classifier: the truth
+  DrawnLevels levels;
+};
+
+class Objective {
+ public:
+  /// discrete: 8-bit data (the decoder of learned ends). `model` must outlive this. Throws ConfigError for a rule of times or
+  /// a loss that it does not know.
+  Objective(const ScoreModel& model, bool discrete);
+
+  /// What the slots of the global batch get at `step`: the same whichever rank asks.
+  DrawnLevels draw_levels(int64_t step, const std::vector<int64_t>& slots) const;
+
+  /// (B) float64 on the model's device: nats per dimension (a classifier: nats), times levels.weight. Its sum's gradient is
+  /// every parameter's, the learned schedule's included. dropout: null for none.
+  torch::Tensor loss_per_example(const NoisedExamples& examples,
+                                 const models::BatchSlots* dropout) const;
+
+  /// Whether observe() wants the losses.
+  bool has_history() const { return history_.has_value(); }
+  /// losses: of the whole global batch by slot, as loss_per_example gave them. To be called on all ranks with the same.
+  void observe(int64_t step, const std::vector<double>& losses);
+
+  /// What a checkpoint saves beside the parameters, by name: CPU tensors that share memory with this, float64 or int64.
+  /// Restore by copying into them.
+  std::vector<std::pair<std::string, torch::Tensor>> state() const;
+
+ private:
+  const ScoreModel& model_;
+  bool discrete_;
+  std::optional<diffusion::LossHistory> history_;
+};
+
+/// The seed's key for a stream at a step of training.
+RandomKey key_at(const config::Config& config, RandomStream stream, int64_t step);
+
+/// "elbo", "cross-entropy": the objective's name in the log.
+std::string objective_name(const ScoreModel& model);
+
+}  // namespace scorenet::train
