@@ -46,7 +46,8 @@ constexpr char kWhole[] = " --train.weight_decay 0.1";
 
 TEST_F(GradientSum, ShardedTrainingHasTheWeightsMomentsAndAveragesOfUnshardedTraining) {
   // Small buckets, so that a rank's part has many pieces; three ranks divide nothing evenly.
-  const std::string buckets = " --comm.bucket_mb 0.01 --comm.first_bucket_mb 0.002 ";
+  const std::string buckets =
+      " --comm.bucket_mb 0.01 --comm.first_bucket_mb 0.002 --comm.last_bucket_mb 0.002 ";
   for (const int ranks : {2, 3, 4}) {
     const std::string n = std::to_string(ranks);
     train(ranks, "whole" + n, kWhole + buckets);

@@ -70,7 +70,8 @@ TEST_F(Plan, SaysWhatIsMissing) {
 TEST_F(Plan, ATracedRunLeavesATimelineARankThatMergesIntoOne) {
   const std::string start =
       mpirun(2) + " train " + tiny_.config + " --outdir " + (folder_ / "run") +
-      " --eval.every 0 --run.timeline 3 --comm.bucket_mb 0.01 --comm.first_bucket_mb 0.002";
+      " --eval.every 0 --run.timeline 3 --comm.bucket_mb 0.01 --comm.first_bucket_mb 0.002 "
+      "--comm.last_bucket_mb 0.002";
   const Outcome trained = run(start);
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
   const Outcome merged =
