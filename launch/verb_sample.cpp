@@ -13,6 +13,7 @@
 #include "framework/data/png.hpp"
 #include "framework/files/step_name.hpp"
 #include "framework/train/generate.hpp"
+#include "framework/train/generate_in_step.hpp"
 #include "launch/device.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/seed_list.hpp"
@@ -25,7 +26,8 @@ namespace fs = std::filesystem;
 
 struct SampleArguments {
   ModelArguments model;
-  std::string weak_network, classifier, seeds = "0-63", grid, outdir, final;
+  std::string weak_network, classifier, seeds = "0-63", grid, outdir, final,
+                                        corrector_norms = "example";
   diffusion::SamplerOptions sampler;
   train::GuidanceOptions guidance;
   std::vector<double> guidance_interval;
@@ -97,8 +99,11 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   }
   const bool image = loaded.example_shape.size() == 3;
   a.sampler.final = !a.final.empty() ? a.final : image ? "denoised" : "state";
-  const auto generated = train::generate(loaded.model, loaded.example_shape, seeds, a.sampler,
-                                         a.guidance, a.batch, comm);
+  const auto generated = a.corrector_norms == "batch"
+                             ? train::generate_in_step(loaded.model, loaded.example_shape, seeds,
+                                                       a.sampler, a.guidance, comm)
+                             : train::generate(loaded.model, loaded.example_shape, seeds, a.sampler,
+                                               a.guidance, a.batch, comm);
   if (comm.rank() != 0) return ExitCode::done;
   make_outdir(a.outdir);
   if (image) write_pictures(a, seeds, generated);
@@ -133,6 +138,11 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
                    "pc: Langevin steps after each predictor")
       ->capture_default_str();
   verb->add_option("--corrector-snr", s.corrector_snr, "pc: step size r")->capture_default_str();
+  verb->add_option("--corrector-norms", a.corrector_norms,
+                   "pc: norms of each example, or their mean over the batch of all seeds on all "
+                   "ranks, as score_sde; a sample then depends on the other seeds too")
+      ->check(CLI::IsMember({"example", "batch"}))
+      ->capture_default_str();
   verb->add_option("--rtol", s.rtol, "ode: relative tolerance")->capture_default_str();
   verb->add_option("--atol", s.atol, "ode: absolute tolerance")->capture_default_str();
 }

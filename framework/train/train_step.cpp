@@ -60,6 +60,7 @@ TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) c
   d.examples.eps = normal_for_slots(key_at(config, RandomStream::training_noise, step), d.slots,
                                     d.examples.x0.sizes().slice(1), torch::kFloat32)
                        .to(model_.device);
+  d.examples.probe = state_.objective.draw_probe(step, d.slots, d.examples.x0);
   d.examples.levels = state_.objective.draw_levels(step, d.slots);
   if (model_.classifier) {
     d.examples.labels = loaded.batch.labels;
@@ -84,7 +85,7 @@ void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
                                    {d.slots.begin() + first, d.slots.begin() + first + count}};
     const NoisedExamples& e = d.examples;
     const torch::Tensor loss = state_.objective.loss_per_example(
-        {part(e.x0), part(e.eps), part(e.labels), e.levels.narrow(first, count)},
+        {part(e.x0), part(e.eps), part(e.probe), part(e.labels), e.levels.narrow(first, count)},
         config.model.dropout > 0 ? &slots : nullptr);
     reducer_.begin(first + count == local);
     (loss.sum() / static_cast<double>(config.train.batch_size)).backward();
