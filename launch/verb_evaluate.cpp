@@ -11,6 +11,7 @@
 #include "framework/train/evaluation.hpp"
 #include "framework/train/metric_table.hpp"
 #include "launch/device.hpp"
+#include "launch/hbar_schedule.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/verbs.hpp"
 
@@ -39,16 +40,23 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
 }
 
 void add_sampler_options(CLI::App* verb, diffusion::SamplerOptions& sampler) {
-  verb->add_option("--sampler", sampler.name, "w2: how samples are drawn, as in sample")
+  verb->add_option("--sampler", sampler.name,
+                   "w2, fd, kid, pr: how samples are drawn, as in sample")
       ->check(CLI::IsMember(diffusion::sampler_names()))
       ->capture_default_str();
-  verb->add_option("--sampler-steps", sampler.steps, "w2: steps of the sampler")
+  verb->add_option("--sampler-steps", sampler.steps, "w2, fd, kid, pr: steps of the sampler")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   verb->add_option("--sampler-hbar", sampler.hbar,
-                   "w2: noise knob h of euler-maruyama and dpmpp-2m-sde")
+                   "w2, fd, kid, pr: noise knob h of euler-maruyama and dpmpp-2m-sde")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+}
+
+void add_feature_option(CLI::App* verb, std::string& features) {
+  verb->add_option("--features", features,
+                   "fd, kid, pr: whose features are compared: a classifier's snapshot "
+                   "(FILE.safetensors), a TorchScript module (FILE.pt), or pixels");
 }
 
 // What makes up a metric; the program's user finds here which metric heeds which option.
@@ -67,15 +75,26 @@ void add_metric_options(CLI::App* verb, train::EvaluationOptions& o) {
       ->delimiter(',')
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  verb->add_flag("--best-hbar", o.best_hbar,
-                 "hbar-*: choose the best h by paired comparison over the examples, against h = 0 "
-                 "or else the first");
+  verb->add_flag(
+      "--best-hbar", o.best_hbar,
+      "hbar-*: choose the best h by paired comparison over the examples, against h = 0 "
+      "or else the first; with the range of h that is as good within two standard errors");
+  add_hbar_schedule_option(verb, o.hbar_schedule);
+  verb->add_option("--wkb-profile", o.wkb_profile,
+                   "wkb: share nll1 among this many windows of time, equal in log-SNR: when noise "
+                   "helps. Without --exact each costs as much as wkb itself")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--wkb-spacing", o.wkb_spacing,
+                   "wkb-published: spacing of its central differences")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   verb->add_option("--paths", o.paths, "hbar-*: paths for each example and h")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   verb->add_option("--steps", o.steps,
                    "solver steps, uniform in log-SNR: ode, wkb (even), hbar-*; 0: adaptive for ode "
-                   "and for wkb --exact, else 100 (hbar-elbo --exact: 500)")
+                   "and for wkb --exact, else 100 (hbar-elbo --exact: 500, wkb-published: 40)")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   verb->add_option("--probes", o.probes,
@@ -121,10 +140,12 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
       ->capture_default_str();
   add_metric_options(verb, a->options);
   add_sampler_options(verb, a->options.sampler);
+  add_feature_option(verb, a->options.features);
   verb->add_option("--json", a->json, "write the report there");
   verb->add_option("--per-example", a->per_example,
                    "HDF5 file of float64 arrays in the order of the data: one of (n) a metric, "
-                   "wkb_nll0 and wkb_nll1 for wkb, (hbars, n) for hbar-* with the values of h in "
+                   "wkb_nll0, wkb_nll1 and wkb_profile (n, windows) for wkb, (hbars, n) for hbar-* "
+                   "with the values of h in "
                    "hbar-*_hbars; NaN where an example failed");
   verb->callback([a, &task] {
     task.action = [a](comm::Communicators& comms) { return evaluate(*a, comms); };

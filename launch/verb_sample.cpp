@@ -15,6 +15,7 @@
 #include "framework/train/generate.hpp"
 #include "framework/train/generate_in_step.hpp"
 #include "launch/device.hpp"
+#include "launch/hbar_schedule.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/seed_list.hpp"
 #include "launch/verbs.hpp"
@@ -26,7 +27,7 @@ namespace fs = std::filesystem;
 
 struct SampleArguments {
   ModelArguments model;
-  std::string weak_network, classifier, seeds = "0-63", grid, outdir, final,
+  std::string weak_network, classifier, seeds = "0-63", grid, outdir, final, hbar_schedule,
                                         corrector_norms = "example";
   diffusion::SamplerOptions sampler;
   train::GuidanceOptions guidance;
@@ -61,9 +62,13 @@ void write_pictures(const SampleArguments& a, const std::vector<int64_t>& seeds,
   }
 }
 
-void write_h5(const SampleArguments& a, const torch::Tensor& samples) {
+void write_h5(const SampleArguments& a, const train::Generated& generated) {
   data::Hdf5File file = data::Hdf5File::create((fs::path(a.outdir) / "samples.h5").string());
-  file.write_array("/samples", samples);
+  file.write_array("/samples", generated.x);
+  if (generated.path.defined()) {
+    file.write_array("/path", generated.path);
+    file.write_array("/path_t", generated.path_t);
+  }
   file.close();
 }
 
@@ -99,6 +104,7 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   }
   const bool image = loaded.example_shape.size() == 3;
   a.sampler.final = !a.final.empty() ? a.final : image ? "denoised" : "state";
+  if (!a.hbar_schedule.empty()) a.sampler.hbar_shape = diffusion::parse_hbar_shape(a.hbar_schedule);
   const auto generated = a.corrector_norms == "batch"
                              ? train::generate_in_step(loaded.model, loaded.example_shape, seeds,
                                                        a.sampler, a.guidance, comm)
@@ -107,7 +113,7 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   if (comm.rank() != 0) return ExitCode::done;
   make_outdir(a.outdir);
   if (image) write_pictures(a, seeds, generated);
-  if (a.save_h5 || !image) write_h5(a, generated.x);
+  if (a.save_h5 || a.sampler.keep_path || !image) write_h5(a, generated);
   std::cout << seeds.size() << " samples, " << a.sampler.name << ", nfe " << generated.nfe
             << ", in " << a.outdir << std::endl;
   return ExitCode::done;
@@ -130,6 +136,7 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
   verb->add_option("--hbar", s.hbar,
                    "euler-maruyama, dpmpp-2m-sde: noise knob h, 0 the ODE, 1 the reverse SDE")
       ->capture_default_str();
+  add_hbar_schedule_option(verb, a.hbar_schedule);
   verb->add_option("--churn", s.churn, "heun: S_churn")->capture_default_str();
   verb->add_option("--churn-min", s.churn_min, "heun: S_min")->capture_default_str();
   verb->add_option("--churn-max", s.churn_max, "heun: S_max")->capture_default_str();
@@ -175,6 +182,9 @@ void add_sample_verb(CLI::App& app, Task& task) {
   verb->add_option("--outdir", a->outdir, "folder for what is made")->required();
   verb->add_flag("--save-h5", a->save_h5,
                  "write samples.h5: samples (N, ...) float64 in seed order");
+  verb->add_flag("--trajectory", a->sampler.keep_path,
+                 "methods of one evaluation a step: also the states, path (N, steps + 1, ...), and "
+                 "their times, path_t, from t_max, in samples.h5");
   verb->callback(
       [a, &task] { task.action = [a](comm::Communicators& comms) { return sample(*a, comms); }; });
 }

@@ -9,6 +9,7 @@
 #include <iostream>
 #include <memory>
 
+#include "framework/comm/gpu_aware_mpi.hpp"
 #include "framework/comm/nccl_communicator.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
@@ -44,6 +45,21 @@ comm::CommOptions comm_options(const config::Config& c) {
   return o;
 }
 
+// Gradients on GPUs without NCCL: over MPI, if the user says that it can.
+void carry_device_memory(const config::Config& config, comm::Communicators& comms,
+                         torch::Device device) {
+  comm::check_device_memory_has_a_carrier(device.is_cuda(), comms.device != nullptr,
+                                          comms.host->size(), config.comm.gpu_aware_mpi);
+  if (!device.is_cuda() || comms.device || comms.host->size() == 1) return;
+  comm::MpiOptions options;
+  options.limits = comm_options(config).limits;
+  options.vitals = comms.vitals;
+  options.recorder = comms.recorder;
+  comms.device =
+      comm::make_settling_communicator(comm::make_mpi_communicator(*comms.environment, options),
+                                       [device] { torch::cuda::synchronize(device.index()); });
+}
+
 void check_duration(const config::Config& c) {
   if (config::total_steps(c.train) > 0) return;
   throw ConfigError(
@@ -56,7 +72,9 @@ ExitCode train(const config::Config& config, const TrainArguments& arguments,
   config::validate(config, comms.host->size());
   check_duration(config);
   use_threads(config.run.threads, *comms.host);
-  train::Trainer trainer(config, arguments.outdir, comms, device_for_rank(*comms.host));
+  const torch::Device device = device_for_rank(*comms.host);
+  carry_device_memory(config, comms, device);
+  train::Trainer trainer(config, arguments.outdir, comms, device);
   if (!arguments.dry_run) return trainer.run();
   if (comms.host->rank() == 0)
     std::cout << config::to_toml(config) << "\n" << trainer.start_block() << std::endl;

@@ -11,7 +11,10 @@ void add_train_verb(CLI::App& app, Task& task);
 void add_evaluate_verb(CLI::App& app, Task& task);
 void add_sample_verb(CLI::App& app, Task& task);
 void add_data_verb(CLI::App& app, Task& task);
+void add_convert_verb(CLI::App& app, Task& task);
 void add_info_verb(CLI::App& app, Task& task);
+void add_plan_verb(CLI::App& app, Task& task);
+void add_timeline_verb(CLI::App& app, Task& task);
 void add_doctor_verb(CLI::App& app, Task& task);
 
 }  // namespace scorenet::launch

@@ -76,6 +76,8 @@ class Communicator {
   virtual Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) = 0;
   /// in.count * size() == out.count; parts in rank order.
   virtual Work all_gather(Buffer in, Buffer out, std::string_view tag) = 0;
+  /// in.count == out.count == size() parts: part r of `in` goes to rank r, part s of `out` comes from rank s.
+  virtual Work all_to_all(Buffer in, Buffer out, std::string_view tag) = 0;
   virtual Work barrier(std::string_view tag) = 0;
 
   /// Sets the time limit of every wait from here on. `start` until told otherwise.

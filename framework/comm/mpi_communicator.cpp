@@ -305,6 +305,33 @@ class MpiCommunicator final : public Communicator {
     });
   }
 
+  Work all_to_all(Buffer in, Buffer out, std::string_view tag) override {
+    const Operation operation{"all_to_all", sequence_++, std::string(tag), in.type, {}, in.count};
+    check_exchange(operation, shared_->place, in, out);
+    const int64_t share = in.count / size();
+    return start(operation, [&](std::vector<MPI_Request>& requests) {
+      if (share <= chunk()) {
+        check(MPI_Ialltoall(in.data, int(share), mpi_type(in.type), out.data, int(share),
+                            mpi_type(in.type), comm_, &requests.emplace_back()),
+              operation);
+        return;
+      }
+      // Messages between two ranks arrive in the order they were sent, so the chunks need no numbers.
+      for (int peer = 0; peer < size(); ++peer) {
+        for_chunks(part(out, peer, share), [&](void* data, int count) {
+          check(MPI_Irecv(data, count, mpi_type(in.type), peer, 0, comm_, &requests.emplace_back()),
+                operation);
+        });
+      }
+      for (int peer = 0; peer < size(); ++peer) {
+        for_chunks(part(in, peer, share), [&](void* data, int count) {
+          check(MPI_Isend(data, count, mpi_type(in.type), peer, 0, comm_, &requests.emplace_back()),
+                operation);
+        });
+      }
+    });
+  }
+
   Work barrier(std::string_view tag) override {
     const Operation operation{"barrier", sequence_++, std::string(tag)};
     return start(operation, [&](std::vector<MPI_Request>& requests) {

@@ -282,6 +282,13 @@ class NcclCommunicator final : public Communicator {
     });
   }
 
+  /// NCCL has no all-to-all of its own: sends and receives in one group, which start together or would wait for one another.
+  Work all_to_all(Buffer in, Buffer out, std::string_view tag) override {
+    const Operation operation{"all_to_all", 0, std::string(tag), in.type, {}, in.count};
+    check_exchange(operation, shared_->place, in, out);
+    return start(operation, [&] { return exchange(in, out); });
+  }
+
   Work barrier(std::string_view tag) override {
     return start({"barrier", 0, std::string(tag)}, [&] {
       return ncclAllReduce(scratch_, scratch_, 1, ncclFloat32, ncclSum, shared_->comm,
@@ -324,6 +331,27 @@ class NcclCommunicator final : public Communicator {
       cudaFree(scratch_);
       throw;
     }
+  }
+
+  ncclResult_t exchange(const Buffer& in, const Buffer& out) {
+    const int64_t part = in.count / size();
+    const auto at = [part](const Buffer& buffer, int peer) {
+      return static_cast<char*>(buffer.data) + peer * part * size_in_bytes(buffer.type);
+    };
+    ncclResult_t first_error = ncclGroupStart();
+    const auto note = [&](ncclResult_t code) {
+      const bool good = code == ncclSuccess || code == ncclInProgress;
+      if (!good && first_error == ncclSuccess) first_error = code;
+    };
+    for (int peer = 0; peer < size(); ++peer) {
+      note(ncclSend(at(in, peer), size_t(part), nccl_type(in.type), peer, shared_->comm,
+                    stream_.get()));
+      note(ncclRecv(at(out, peer), size_t(part), nccl_type(in.type), peer, shared_->comm,
+                    stream_.get()));
+    }
+    const ncclResult_t end =
+        ncclGroupEnd();  // also after an error: a group left open takes in all that follows
+    return first_error == ncclSuccess ? end : first_error;
   }
 
   template <typename Launch>

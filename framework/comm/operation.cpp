@@ -53,6 +53,15 @@ void check_parts(const Operation& operation, const Place& place, const Buffer& s
                   "; the whole must be the part times the number of ranks, of one type.");
 }
 
+void check_exchange(const Operation& operation, const Place& place, const Buffer& in,
+                    const Buffer& out) {
+  if (in.type == out.type && in.count == out.count && in.count % place.size == 0) return;
+  throw CommError(describe(operation) + " on " + describe(place) + ": sends " +
+                  std::to_string(in.count) + " " + name(in.type) + " and receives " +
+                  std::to_string(out.count) + " " + name(out.type) +
+                  "; both must be equal parts for each rank, of one type.");
+}
+
 void check_root(const Operation& operation, const Place& place) {
   if (operation.root >= 0 && operation.root < place.size) return;
   throw CommError(operation.kind + " (" + operation.tag + ") on " + describe(place) + ": root " +

@@ -46,6 +46,10 @@ bool fits(const Operation& a, const Operation& b);
 void check_parts(const Operation& operation, const Place& place, const Buffer& small,
                  const Buffer& large);
 
+/// Throws CommError naming both counts unless they and the types agree and the ranks divide them.
+void check_exchange(const Operation& operation, const Place& place, const Buffer& in,
+                    const Buffer& out);
+
 /// Throws CommError naming the root unless it is one of the ranks.
 void check_root(const Operation& operation, const Place& place);
 

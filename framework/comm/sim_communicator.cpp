@@ -69,6 +69,14 @@ Bytes form_result(const Meeting& meeting) {
       const char* data = static_cast<char*>(part.data);
       result.insert(result.end(), data, data + part.bytes());
     }
+  } else if (kind == "all_to_all") {
+    const int64_t part = meeting.in[0].bytes() / int64_t(meeting.in.size());
+    for (size_t to = 0; to < meeting.in.size(); ++to) {
+      for (const Buffer& from : meeting.in) {
+        const char* data = static_cast<char*>(from.data) + int64_t(to) * part;
+        result.insert(result.end(), data, data + part);
+      }
+    }
   }
   return result;
 }
@@ -124,7 +132,7 @@ class SimWork final : public Work::State {
 
   void take_result() {
     const char* from = meeting_->result.data();
-    const bool scatter = operation_.kind == "reduce_scatter";
+    const bool scatter = operation_.kind == "reduce_scatter" || operation_.kind == "all_to_all";
     if (world_.options.move_data && out_.bytes() > 0) {
       std::memcpy(out_.data, scatter ? from + place_.rank * out_.bytes() : from,
                   size_t(out_.bytes()));
@@ -171,6 +179,11 @@ class SimCommunicator final : public Communicator {
   Work all_gather(Buffer in, Buffer out, std::string_view tag) override {
     const Operation operation{"all_gather", 0, std::string(tag), in.type, {}, in.count};
     check_parts(operation, place_, in, out);
+    return start(operation, in, out);
+  }
+  Work all_to_all(Buffer in, Buffer out, std::string_view tag) override {
+    const Operation operation{"all_to_all", 0, std::string(tag), in.type, {}, in.count};
+    check_exchange(operation, place_, in, out);
     return start(operation, in, out);
   }
   Work barrier(std::string_view tag) override {

@@ -2,7 +2,7 @@
 // demand.
 //
 // An all-reduce of S bytes over n ranks takes 2 (n-1) a + 2 (n-1)/n S / B seconds (ring: Thakur,
-// Rabenseifner, Gropp 2005), reduce-scatter and all-gather half of it, a broadcast ceil(log2 n) a +
+// Rabenseifner, Gropp 2005), reduce-scatter, all-gather and all-to-all half of it, a broadcast ceil(log2 n) a +
 // S / B, a barrier 2 ceil(log2 n) a; a is the latency in seconds, B the bandwidth of a rank's link
 // in bytes per second. The link serves one operation at a time, in order, from the moment the last
 // rank has started it; sleeping costs no core, so that schedules can be measured on a small

@@ -31,6 +31,15 @@ struct ModelConfig {
   int64_t num_classes = 0;
   std::string kernels = "auto";
   bool fourier_features = false;
+  // unet: choices of foreign weights, such as diffusers'
+  double norm_eps = 1e-5;
+  int64_t downsample_padding = 1;
+  bool cosines_first = true;
+  double freq_shift = 0.0;
+  int64_t timesteps = 0;  // 0: told the log-SNR; else numbered steps
+  std::string timestep_law = "linear";
+  double timestep_beta_min = 1e-4;
+  double timestep_beta_max = 0.02;
   // mlp
   std::vector<int64_t> hidden = {128, 128, 128};
   std::string time_embedding = "sinusoidal";
@@ -89,6 +98,7 @@ struct TrainConfig {
   std::string precision = "fp32";
   std::string on_nonfinite = "halt";
   int64_t max_skipped = 10;
+  bool shard_optimizer = false;
 };
 
 struct EmaConfig {
@@ -118,7 +128,7 @@ struct EvalConfig {
 
 struct CommConfig {
   std::string backend = "auto";
-  double bucket_mb = 4.0;
+  double bucket_mb = 4.0;  // 0: chosen at start
   double first_bucket_mb = 0.5;
   double last_bucket_mb = 0.5;
   double start_timeout_s = 300;
@@ -127,12 +137,20 @@ struct CommConfig {
   double heartbeat_limit_s = 60;
   int64_t check_every = 500;
   bool check_collectives = false;
+  bool canonical = false;
+  int64_t virtual_shards = 8;
+  std::string compression = "none";
+  int64_t powersgd_rank = 4;
+  bool allow_unused = false;
+  bool gpu_aware_mpi = false;
+  double straggler_excess = 0.25;  // of a step; 0: no report
 };
 
 struct RunConfig {
   int64_t tick = 50;
   std::string progress = "auto";
-  int64_t threads = 0;  // a rank; 0: cores of the host / ranks on it
+  int64_t threads = 0;   // a rank; 0: cores of the host / ranks on it
+  int64_t timeline = 0;  // steps
 };
 
 struct Config {

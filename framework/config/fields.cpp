@@ -40,8 +40,8 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back(
       {"model.layers_per_block", &c.layers_per_block, "unet: residual blocks a level", 1, 64});
   out.push_back({"model.attention", &c.attention, "unet: self-attention at each level"});
-  out.push_back({"model.attention_head_dim", &c.attention_head_dim, "channels of an attention head",
-                 1, 1 << 16});
+  out.push_back({"model.attention_head_dim", &c.attention_head_dim,
+                 "channels of an attention head; 0: one head of all", 0, 1 << 16});
   out.push_back(
       {"model.norm_groups", &c.norm_groups, "unet: groups of each group norm", 1, 1 << 16});
   out.push_back({"model.dropout", &c.dropout, "probability of dropping an activation", 0, 0.95});
@@ -55,6 +55,24 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
                  {"auto", "aten"}});
   out.push_back({"model.fourier_features", &c.fourier_features,
                  "unet: append VDM's Fourier features to the input"});
+  out.push_back(
+      {"model.norm_eps", &c.norm_eps, "unet: added to variances in group norms", kTiny, 1});
+  out.push_back({"model.downsample_padding", &c.downsample_padding,
+                 "unet: zeros around an image before it is halved; 0: behind it alone", 0, 1});
+  out.push_back({"model.cosines_first", &c.cosines_first, "unet: order of the level's features"});
+  out.push_back({"model.freq_shift", &c.freq_shift, "unet: 1 as in the original DDPM code", 0, 1});
+  out.push_back({"model.timesteps", &c.timesteps,
+                 "unet: numbered steps that it was trained on; 0: it is told the log-SNR", 0, 1e6});
+  out.push_back({"model.timestep_law",
+                 &c.timestep_law,
+                 "model.timesteps: how beta runs over them",
+                 -kInfinity,
+                 kInfinity,
+                 {"linear", "scaled_linear", "squared_cosine"}});
+  out.push_back(
+      {"model.timestep_beta_min", &c.timestep_beta_min, "beta of the first step", kTiny, 1});
+  out.push_back(
+      {"model.timestep_beta_max", &c.timestep_beta_max, "beta of the last step", kTiny, 1});
   out.push_back({"model.hidden", &c.hidden, "mlp: widths of the hidden layers", 1, 1 << 16});
   out.push_back({"model.time_embedding",
                  &c.time_embedding,
@@ -177,6 +195,9 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
                  {"halt", "skip"}});
   out.push_back({"train.max_skipped", &c.max_skipped,
                  "skip: stop after so many skipped steps in a row", 1, 1e9});
+  out.push_back(
+      {"train.shard_optimizer", &c.shard_optimizer,
+       "share AdamW's moments and the moving averages out over the ranks (ZeRO stage 1)"});
 }
 
 void ema_fields(EmaConfig& c, std::vector<Field>& out) {
@@ -230,7 +251,10 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  -kInfinity,
                  kInfinity,
                  {"auto", "mpi", "nccl"}});
-  out.push_back({"comm.bucket_mb", &c.comm.bucket_mb, "cap of a gradient bucket, MiB", 1e-3, 1e5});
+  out.push_back({"comm.bucket_mb", &c.comm.bucket_mb,
+                 "cap of a gradient bucket, MiB; 0: all three caps are chosen at start, from the "
+                 "measured link and backward pass",
+                 0, 1e5});
   out.push_back({"comm.first_bucket_mb", &c.comm.first_bucket_mb,
                  "cap of the first bucket: traffic begins early, MiB", 1e-3, 1e5});
   out.push_back({"comm.last_bucket_mb", &c.comm.last_bucket_mb,
@@ -249,6 +273,30 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  "debugging: compare every collective over the ranks"});
   out.push_back({"comm.check_every", &c.comm.check_every,
                  "steps between comparisons of the ranks' weights; 0: never", 0, 1e12});
+  out.push_back({"comm.canonical", &c.comm.canonical,
+                 "debugging: the same weights, bit for bit, at any rank count that divides "
+                 "comm.virtual_shards"});
+  out.push_back({"comm.virtual_shards", &c.comm.virtual_shards,
+                 "canonical: equal parts of the batch, a power of two", 1, 1 << 20});
+  out.push_back(
+      {"comm.compression",
+       &c.comm.compression,
+       "of gradients on the way: bf16 halves the traffic, powersgd sends matrices of rank "
+       "comm.powersgd_rank",
+       -kInfinity,
+       kInfinity,
+       {"none", "bf16", "powersgd"}});
+  out.push_back({"comm.powersgd_rank", &c.comm.powersgd_rank,
+                 "powersgd: rank of the matrices sent for a gradient", 1, 1 << 10});
+  out.push_back({"comm.allow_unused", &c.comm.allow_unused,
+                 "let a backward pass leave out weights; otherwise the first is an error"});
+  out.push_back({"comm.gpu_aware_mpi", &c.comm.gpu_aware_mpi,
+                 "give device memory to MPI; only for an MPI library built for it"});
+  out.push_back(
+      {"comm.straggler_excess", &c.comm.straggler_excess,
+       "name a rank whose own work in a phase takes longer than the median rank's by this "
+       "fraction of a step; 0: never",
+       0, 1e6});
   out.push_back({"run.tick", &c.run.tick, "steps between status lines", 1, 1e12});
   out.push_back({"run.progress",
                  &c.run.progress,
@@ -258,6 +306,9 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  {"auto", "bar", "lines"}});
   out.push_back({"run.threads", &c.run.threads,
                  "CPU threads a rank; 0: the host's cores shared by its ranks", 0, 4096});
+  out.push_back({"run.timeline", &c.run.timeline,
+                 "first steps of a start that are traced, one Chrome trace a rank; 0: none", 0,
+                 1e5});
 }
 
 std::string number_string(double value) {

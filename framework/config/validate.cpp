@@ -1,6 +1,7 @@
 #include "framework/config/validate.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "framework/config/fields.hpp"
@@ -82,6 +83,40 @@ void check_batch(const TrainConfig& train, int world_size, std::vector<std::stri
                 "true counts.");
 }
 
+// Ways of summing gradients that exclude one another.
+void check_gradient_sum(const Config& config, std::vector<std::string>& out) {
+  const bool compressed = config.comm.compression != "none";
+  if (config.comm.canonical && config.train.shard_optimizer) {
+    out.push_back(
+        "comm.canonical = true with train.shard_optimizer = true: the parts of sharded sums follow "
+        "the rank count. Set one of them to false.");
+  }
+  if (compressed && (config.comm.canonical || config.train.shard_optimizer)) {
+    out.push_back("comm.compression = " + config.comm.compression + " with " +
+                  (config.comm.canonical ? "comm.canonical" : "train.shard_optimizer") +
+                  " = true: only whole all-reduces are compressed. Set comm.compression = none.");
+  }
+}
+
+void check_canonical(const Config& config, int world_size, std::vector<std::string>& out) {
+  if (!config.comm.canonical) return;
+  const int64_t shards = config.comm.virtual_shards;
+  const std::string key = "comm.virtual_shards = " + std::to_string(shards);
+  if (shards < 1 || !std::has_single_bit(static_cast<uint64_t>(shards)) ||
+      shards % world_size != 0) {
+    out.push_back(key + " with " + std::to_string(world_size) +
+                  " ranks: must be a power of two that the rank count divides.");
+  } else if (config.train.batch_size % shards != 0) {
+    out.push_back("train.batch_size = " + std::to_string(config.train.batch_size) + " with " + key +
+                  ": comm.canonical cuts the batch into equal shards. Choose a multiple.");
+  }
+  if (config.run.threads == 0) {
+    out.push_back(
+        "comm.canonical = true with run.threads = 0: the thread count, and with it the order of "
+        "sums, would follow the rank count. Set run.threads, for example to 1.");
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> problems(const Config& config, int world_size) {
@@ -98,6 +133,8 @@ std::vector<std::string> problems(const Config& config, int world_size) {
   check_batch(config.train, world_size, out);
   check_duration(config.train, out);
   for (auto& sentence : objective_problems(config)) out.push_back(std::move(sentence));
+  check_gradient_sum(config, out);
+  check_canonical(config, world_size, out);
   if (config.data.labels && config.model.num_classes == 0) {
     out.push_back(
         "data.labels = true with model.num_classes = 0: set model.num_classes to the number of "

@@ -64,20 +64,19 @@ LinkModel fit_link(const std::vector<Timing>& timings, int ranks) {
   return {a, 1 / b};
 }
 
-std::vector<Timing> measure_all_reduce(comm::Communicator& communicator,
-                                       const std::vector<int64_t>& sizes_bytes, int repetitions) {
+std::vector<Timing> measure_all_reduce(comm::Communicator& carrier, comm::Communicator& control,
+                                       void* memory, const std::vector<int64_t>& sizes_bytes,
+                                       int repetitions) {
   std::vector<Timing> result;
   for (const int64_t bytes : sizes_bytes) {
-    std::vector<float> values(size_t(bytes / 4), 1.0f);
-    const comm::Buffer buffer{values.data(), bytes / 4, comm::DataType::float32};
+    const comm::Buffer buffer{memory, bytes / 4, comm::DataType::float32};
     std::vector<double> seconds;
     for (int i = 0; i <= repetitions; ++i) {
-      communicator.barrier("calibration").wait();
+      control.barrier("calibration").wait();
       const auto start = comm::Clock::now();
-      communicator.all_reduce(buffer, comm::ReduceOp::sum, "calibration").wait();
+      carrier.all_reduce(buffer, comm::ReduceOp::sum, "calibration").wait();
       double mine = comm::seconds_since(start);
-      communicator
-          .all_reduce({&mine, 1, comm::DataType::float64}, comm::ReduceOp::max, "calibration")
+      control.all_reduce({&mine, 1, comm::DataType::float64}, comm::ReduceOp::max, "calibration")
           .wait();
       if (i > 0) seconds.push_back(mine);
     }

@@ -39,7 +39,10 @@ LinkModel fit_link(const std::vector<Timing>& timings, int ranks);
 
 /// All-reduces float32 sums of each size `repetitions` times after one for warming up; per size the median over the
 /// repetitions of the slowest rank's time, the same on all ranks. Collective.
-std::vector<Timing> measure_all_reduce(comm::Communicator& communicator,
-                                       const std::vector<int64_t>& sizes_bytes, int repetitions);
+/// carrier: what is measured; `memory` is its kind of memory, at least the largest size, and holds zeros afterwards if it
+/// did before. control: carries host memory, for the times themselves.
+std::vector<Timing> measure_all_reduce(comm::Communicator& carrier, comm::Communicator& control,
+                                       void* memory, const std::vector<int64_t>& sizes_bytes,
+                                       int repetitions);
 
 }  // namespace scorenet::perf

@@ -29,18 +29,24 @@ double total_backward(const StepCosts& costs) {
 Prediction predict_step(const StepCosts& costs, const Cluster& cluster, int ranks,
                         const reduce::BucketCaps& caps) {
   const double backward_s = total_backward(costs);
+  const bool sharded = costs.sharded && ranks > 1;
+  const double traffic = sharded ? 0.5 : 1.0;  // of an all-reduce, while backward runs
   Prediction prediction;
   prediction.alone_s = costs.forward_s + backward_s + costs.optimizer_s;
   double ready_s = 0;
   double link_free_s = 0;
+  double after_s = 0;
   for (const reduce::Bucket& bucket : buckets_of(costs, caps)) {
     for (const int64_t p : bucket.parameters) ready_s += costs.parameters[size_t(p)].backward_s;
     const double start_s = std::max(ready_s, link_free_s);
-    link_free_s = start_s + all_reduce_seconds(cluster, ranks, bucket.count * kElementBytes);
+    const double all_reduce_s = all_reduce_seconds(cluster, ranks, bucket.count * kElementBytes);
+    link_free_s = start_s + traffic * all_reduce_s;
+    after_s += (1 - traffic) * all_reduce_s;
   }
-  prediction.exposed_s = ranks > 1 ? std::max(0.0, link_free_s - backward_s) : 0;
+  prediction.exposed_s = ranks > 1 ? std::max(0.0, link_free_s - backward_s) + after_s : 0;
   const double slowest_s = ranks > 1 ? costs.jitter_s * std::sqrt(2 * std::log(double(ranks))) : 0;
-  prediction.step_s = prediction.alone_s + prediction.exposed_s + slowest_s;
+  const double saved_s = sharded ? costs.optimizer_s * (ranks - 1) / ranks : 0;
+  prediction.step_s = prediction.alone_s - saved_s + prediction.exposed_s + slowest_s;
   prediction.efficiency = prediction.alone_s / prediction.step_s;
   return prediction;
 }
@@ -67,17 +73,29 @@ int64_t state_bytes(int64_t elements, int ema_copies, int ranks, bool sharded) {
   return kElementBytes * (whole + (sharded ? (shared + ranks - 1) / ranks : shared));
 }
 
-std::string scaling_table(const StepCosts& costs, const Cluster& cluster,
-                          const std::vector<int>& rank_counts) {
-  std::string text =
-      "predicted (not measured)\n   ranks   cap MiB   step ms   exposed ms   efficiency\n";
+std::vector<ScalingRow> predict_scaling(const StepCosts& costs, const Cluster& cluster,
+                                        const std::vector<int>& rank_counts, int ema_copies) {
+  int64_t elements = 0;
+  for (const ParameterCost& p : costs.parameters) elements += p.elements;
+  std::vector<ScalingRow> rows;
   for (const int ranks : rank_counts) {
     const reduce::BucketCaps caps = choose_caps(costs, cluster, ranks);
-    const Prediction p = predict_step(costs, cluster, ranks, caps);
+    rows.push_back({ranks, caps, predict_step(costs, cluster, ranks, caps),
+                    state_bytes(elements, ema_copies, ranks, costs.sharded)});
+  }
+  return rows;
+}
+
+std::string scaling_table(const std::vector<ScalingRow>& rows) {
+  std::string text =
+      "predicted (not measured)\n"
+      "   ranks   cap MiB   step ms   exposed ms   efficiency   state GB a rank\n";
+  for (const ScalingRow& row : rows) {
     std::array<char, 128> line{};
-    std::snprintf(line.data(), line.size(), "%8d  %8.2f  %8.2f  %11.3f  %9.1f %%\n", ranks,
-                  double(caps.cap_bytes) / (1 << 20), p.step_s * 1e3, p.exposed_s * 1e3,
-                  p.efficiency * 100);
+    std::snprintf(line.data(), line.size(), "%8d  %8.2f  %8.2f  %11.3f  %9.1f %%  %16.3f\n",
+                  row.ranks, double(row.caps.cap_bytes) / (1 << 20), row.prediction.step_s * 1e3,
+                  row.prediction.exposed_s * 1e3, row.prediction.efficiency * 100,
+                  double(row.state_bytes) * 1e-9);
     text += line.data();
   }
   return text;

@@ -27,6 +27,9 @@ struct StepCosts {
   std::vector<ParameterCost> parameters;
   double optimizer_s = 0;
   double jitter_s = 0;  // standard deviation of a rank's compute
+  /// ZeRO stage 1: half an all-reduce (reduce-scatter) for each bucket while backward runs, the other half (all-gather of
+  /// the weights) after the optimizer, which takes 1 / ranks of its time.
+  bool sharded = false;
 };
 
 struct Prediction {
@@ -48,8 +51,18 @@ reduce::BucketCaps choose_caps(const StepCosts& costs, const Cluster& cluster, i
 /// copies over the ranks (ZeRO stage 1).
 int64_t state_bytes(int64_t elements, int ema_copies, int ranks, bool sharded);
 
-/// A text table, "predicted" in its heading: ranks, cap, step, exposed, efficiency.
-std::string scaling_table(const StepCosts& costs, const Cluster& cluster,
-                          const std::vector<int>& rank_counts);
+struct ScalingRow {
+  int ranks = 1;
+  reduce::BucketCaps caps;
+  Prediction prediction;
+  int64_t state_bytes = 0;  // a rank
+};
+
+/// For each rank count the caps that choose_caps finds best and what they give.
+std::vector<ScalingRow> predict_scaling(const StepCosts& costs, const Cluster& cluster,
+                                        const std::vector<int>& rank_counts, int ema_copies);
+
+/// A text table, "predicted" in its heading: ranks, cap, step, exposed, efficiency, memory.
+std::string scaling_table(const std::vector<ScalingRow>& rows);
 
 }  // namespace scorenet::perf

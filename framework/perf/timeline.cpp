@@ -9,8 +9,6 @@
 namespace scorenet::perf {
 namespace {
 
-enum class Track { step = 0, communication = 1 };
-
 std::string event(const std::string& name, int rank, Track track, double start_s, double end_s,
                   const std::string& arguments) {
   std::array<char, 160> numbers{};
@@ -45,9 +43,10 @@ void write_timeline(const std::string& path, const comm::Place& place,
   std::vector<std::string> events{
       label("process_name", place.rank, Track::step, comm::describe(place)),
       label("thread_name", place.rank, Track::step, "step"),
-      label("thread_name", place.rank, Track::communication, "communication")};
+      label("thread_name", place.rank, Track::communication, "communication"),
+      label("thread_name", place.rank, Track::buckets, "buckets")};
   for (const Span& span : spans) {
-    events.push_back(event(span.name, place.rank, Track::step, span.start_s, span.end_s, ""));
+    events.push_back(event(span.name, place.rank, span.track, span.start_s, span.end_s, ""));
   }
   for (const comm::FlightEntry& entry : operations) {
     if (entry.end_s < 0) continue;

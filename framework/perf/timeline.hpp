@@ -8,14 +8,17 @@
 
 namespace scorenet::perf {
 
-/// A named stretch of the rank's own work, in wall_seconds().
+enum class Track { step = 0, communication = 1, buckets = 2 };
+
+/// A named stretch of time, in wall_seconds().
 struct Span {
   std::string name;
   double start_s = 0;
   double end_s = 0;
+  Track track = Track::step;
 };
 
-/// Writes spans (track "step") and recorded operations (track "communication") as a JSON array, one event a line; ranks
+/// Writes spans and recorded operations (track "communication") as a JSON array, one event a line; ranks
 /// are processes of the trace. Operations still under way are left out. Throws DataError naming the file if it cannot
 /// be written.
 void write_timeline(const std::string& path, const comm::Place& place,

@@ -53,4 +53,22 @@ std::vector<Bucket> plan_buckets(const FlatLayout& layout, int64_t element_bytes
   return buckets;
 }
 
+BucketedLayout spread_buckets(const FlatLayout& layout, const std::vector<Bucket>& buckets,
+                              int64_t multiple) {
+  if (multiple < 1) {
+    throw ShapeError("buckets in multiples of " + std::to_string(multiple) +
+                     " elements: must be >= 1.");
+  }
+  BucketedLayout spread{layout, buckets};
+  spread.layout.total = 0;
+  for (Bucket& bucket : spread.buckets) {
+    const int64_t moved = spread.layout.total - bucket.offset;
+    for (const int64_t p : bucket.parameters) spread.layout.offsets[size_t(p)] += moved;
+    bucket.offset += moved;
+    bucket.count = (bucket.count + multiple - 1) / multiple * multiple;
+    spread.layout.total += bucket.count;
+  }
+  return spread;
+}
+
 }  // namespace scorenet::reduce

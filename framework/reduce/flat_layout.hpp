@@ -20,11 +20,13 @@ struct FlatLayout {
   std::vector<int64_t> order() const;
 };
 
+constexpr int64_t kFlatAlignment = 16;  // floats: one cache line
+
 /// Layout of parameters of `sizes` elements (registration order). Every parameter starts at a
-/// multiple of `alignment` elements (16 floats: one cache line); padding holds zeros and stays zero
+/// multiple of `alignment` elements; padding holds zeros and stays zero
 /// under any optimizer whose update of a zero gradient and a zero weight is zero. `total` is a
 /// multiple of the alignment. Throws ShapeError for a negative size or an alignment below 1.
-FlatLayout make_flat_layout(const std::vector<int64_t>& sizes, int64_t alignment = 16);
+FlatLayout make_flat_layout(const std::vector<int64_t>& sizes, int64_t alignment = kFlatAlignment);
 
 /// The same with a given order of parameters: order[k] is the parameter that lies k-th (for example
 /// the order that GradientReducer::observed_order() saw). Throws ShapeError unless `order` is a

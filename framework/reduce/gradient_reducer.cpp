@@ -8,41 +8,28 @@
 #include <string>
 
 #include "framework/comm/deadline.hpp"
+#include "framework/comm/flight_recorder.hpp"
 #include "framework/core/check.hpp"
 #include "framework/core/error.hpp"
 
 namespace scorenet::reduce {
-namespace {
-
-comm::DataType comm_type(torch::Dtype dtype) {
-  switch (dtype) {
-    case torch::kFloat32:
-      return comm::DataType::float32;
-    case torch::kFloat64:
-      return comm::DataType::float64;
-    case torch::kBFloat16:
-      return comm::DataType::bfloat16;
-    case torch::kFloat16:
-      return comm::DataType::float16;
-    default:
-      throw ShapeError(std::string("gradient reducer: gradients of type ") + c10::toString(dtype) +
-                       "; expected float32, float64, bfloat16 or float16.");
-  }
-}
-
-}  // namespace
-
 class GradientReducer::Impl {
  public:
   Impl(std::vector<torch::Tensor> parameters, torch::Tensor flat, const FlatLayout& layout,
        comm::Communicator& communicator, const ReducerOptions& options)
       : parameters_(std::move(parameters)),
         flat_(std::move(flat)),
+        layout_(layout),
         communicator_(communicator),
-        type_(comm_type(flat_.scalar_type())) {
-    check_flat(layout);
-    for (size_t i = 0; i < parameters_.size(); ++i) attach(i, layout);
-    buckets_ = plan_buckets(layout, flat_.element_size(), options.caps);
+        names_(options.names),
+        allow_unused_(options.allow_unused) {
+    check_flat();
+    for (size_t i = names_.size(); i < parameters_.size(); ++i) names_.push_back(std::to_string(i));
+    for (size_t i = 0; i < parameters_.size(); ++i) attach(i);
+    buckets_ = options.buckets.empty() ? plan_buckets(layout, flat_.element_size(), options.caps)
+                                       : options.buckets;
+    traffic_ = (options.traffic ? options.traffic : all_reduce_traffic())(
+        {flat_, parameters_, layout_, buckets_, communicator_, names_});
     bucket_of_.resize(parameters_.size());
     for (size_t b = 0; b < buckets_.size(); ++b) {
       for (const int64_t p : buckets_[b].parameters) bucket_of_[size_t(p)] = b;
@@ -65,17 +52,18 @@ class GradientReducer::Impl {
     missing_.assign(buckets_.size(), 0);
     for (size_t i = 0; i < parameters_.size(); ++i) missing_[bucket_of_[i]] += trains(i) ? 1 : 0;
     stats_.buckets.resize(buckets_.size());
+    calls_before_ = traffic_->calls();
+    bytes_before_ = traffic_->bytes();
     launched_ = 0;
-    work_.clear();
     begin_ = comm::Clock::now();
+    stats_.begin_wall_s = comm::wall_seconds();
   }
 
   /// Called by autograd when parameter i's gradient has been added to its view.
   void on_gradient(size_t i) {
     if (!synchronising_) return;
     if (ready_[i]) {
-      throw ShapeError("gradient reducer: parameter " + std::to_string(i) + " of shape " +
-                       shape_string(parameters_[i].sizes()) +
+      throw ShapeError("gradient reducer: " + describe(i) +
                        " got a second gradient in the synchronised backward. Run earlier "
                        "micro-batches after begin(false).");
     }
@@ -83,10 +71,10 @@ class GradientReducer::Impl {
     ready_order_.push_back(int64_t(i));
     if (--missing_[bucket_of_[i]] == 0) {
       stats_.buckets[bucket_of_[i]].ready_s = comm::seconds_since(begin_);
+      if (launch_order_[launched_] != int64_t(bucket_of_[i])) ++stats_.overtaken;
     }
     launch_complete();
-    // Non-blocking collectives of MPI advance only inside calls to it.
-    if (!work_.empty()) work_.front().is_done();
+    traffic_->poll();
   }
 
   void finish() {
@@ -94,15 +82,14 @@ class GradientReducer::Impl {
     synchronising_ = false;
     const auto start = comm::Clock::now();
     check_views();
-    for (size_t i = 0; i < parameters_.size(); ++i) {
-      stats_.unused_parameters += trains(i) && !ready_[i] ? 1 : 0;
-    }
+    check_unused();
     while (launched_ < buckets_.size()) launch_next();
-    for (size_t k = 0; k < work_.size(); ++k) {
-      work_[k].wait();
-      stats_.buckets[size_t(launch_order_[k])].done_s = comm::seconds_since(begin_);
+    for (const int64_t b : launch_order_) traffic_->advance(b);
+    for (const int64_t b : launch_order_) {
+      traffic_->complete(b);
+      stats_.buckets[size_t(b)].done_s = comm::seconds_since(begin_);
     }
-    work_.clear();
+    count_traffic();
     stats_.exposed_seconds = comm::seconds_since(start);
     if (observed_.empty()) agree_on_order();
   }
@@ -117,32 +104,33 @@ class GradientReducer::Impl {
   const std::vector<int64_t>& launch_order() const { return launch_order_; }
   const std::vector<int64_t>& observed_order() const { return observed_; }
   const ReducerStats& stats() const { return stats_; }
+  std::vector<TrafficState> traffic_state() const { return traffic_->state(); }
 
  private:
   /// Frozen parameters lie in the flat buffers too; their gradient stays zero and nobody waits for it.
   bool trains(size_t i) const { return parameters_[i].requires_grad(); }
 
-  void check_flat(const FlatLayout& layout) const {
-    if (layout.offsets.size() != parameters_.size() || flat_.dim() != 1 ||
-        flat_.numel() != layout.total || !flat_.is_contiguous()) {
+  void check_flat() const {
+    if (layout_.offsets.size() != parameters_.size() || flat_.dim() != 1 ||
+        flat_.numel() != layout_.total || !flat_.is_contiguous()) {
       throw ShapeError("gradient reducer: flat gradient of shape " + shape_string(flat_.sizes()) +
                        " for " + std::to_string(parameters_.size()) +
-                       " parameters; the layout has (" + std::to_string(layout.total) + ") for " +
-                       std::to_string(layout.offsets.size()) + ".");
+                       " parameters; the layout has (" + std::to_string(layout_.total) + ") for " +
+                       std::to_string(layout_.offsets.size()) + ".");
     }
   }
 
-  void attach(size_t i, const FlatLayout& layout) {
+  void attach(size_t i) {
     torch::Tensor& p = parameters_[i];
-    if (p.numel() != layout.sizes[i] || p.scalar_type() != flat_.scalar_type() ||
+    if (p.numel() != layout_.sizes[i] || p.scalar_type() != flat_.scalar_type() ||
         p.device() != flat_.device() || !p.is_non_overlapping_and_dense() || !p.is_leaf()) {
       throw ShapeError("gradient reducer: parameter " + std::to_string(i) + " of shape " +
                        shape_string(p.sizes()) + " must be a dense leaf of " +
-                       std::to_string(layout.sizes[i]) +
+                       std::to_string(layout_.sizes[i]) +
                        " elements and of the flat gradient's type and device.");
     }
     p.mutable_grad() =
-        flat_.as_strided(p.sizes(), p.strides(), flat_.storage_offset() + layout.offsets[i]);
+        flat_.as_strided(p.sizes(), p.strides(), flat_.storage_offset() + layout_.offsets[i]);
     addresses_.push_back(p.grad().data_ptr());
   }
 
@@ -150,8 +138,7 @@ class GradientReducer::Impl {
     for (size_t i = 0; i < parameters_.size(); ++i) {
       const torch::Tensor& grad = parameters_[i].grad();
       if (grad.defined() && grad.data_ptr() == addresses_[i]) continue;
-      throw ShapeError("gradient reducer: .grad of parameter " + std::to_string(i) + " of shape " +
-                       shape_string(parameters_[i].sizes()) +
+      throw ShapeError("gradient reducer: .grad of " + describe(i) +
                        " is no longer its view of the bucket. Use zero_gradients(), never "
                        "zero_grad() or an assignment.");
     }
@@ -167,14 +154,32 @@ class GradientReducer::Impl {
     if (launched_ == 0) stats_.before_first_seconds = comm::seconds_since(begin_);
     const int64_t b = launch_order_[launched_++];
     stats_.buckets[size_t(b)].start_s = comm::seconds_since(begin_);
-    const Bucket& bucket = buckets_[size_t(b)];
-    const comm::Buffer buffer{
-        static_cast<char*>(flat_.data_ptr()) + bucket.offset * flat_.element_size(), bucket.count,
-        type_};
-    work_.push_back(communicator_.all_reduce(buffer, comm::ReduceOp::sum,
-                                             "gradient bucket " + std::to_string(b)));
-    stats_.calls += 1;
-    stats_.bytes += buffer.bytes();
+    traffic_->start(b);
+    count_traffic();
+  }
+
+  void count_traffic() {
+    stats_.calls = traffic_->calls() - calls_before_;
+    stats_.bytes = traffic_->bytes() - bytes_before_;
+  }
+
+  /// A rank with an empty share has run no backward: its zeros are right.
+  void check_unused() {
+    std::string first;
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      if (!trains(i) || ready_[i]) continue;
+      if (stats_.unused_parameters++ == 0) first = describe(i);
+    }
+    if (allow_unused_ || first.empty() || ready_order_.empty()) return;
+    throw ConfigError("gradient reducer: " + first +
+                      " got no gradient in this backward pass, and " +
+                      std::to_string(stats_.unused_parameters - 1) +
+                      " more. The network does not use them: take them out, or set "
+                      "comm.allow_unused = true.");
+  }
+
+  std::string describe(size_t i) const {
+    return "parameter " + names_[i] + " of shape " + shape_string(parameters_[i].sizes());
   }
 
   /// Rank zero's order of readiness becomes everybody's; parameters it did not see come last.
@@ -200,10 +205,13 @@ class GradientReducer::Impl {
 
   std::vector<torch::Tensor> parameters_;
   torch::Tensor flat_;
+  FlatLayout layout_;
   comm::Communicator& communicator_;
-  comm::DataType type_;
+  std::vector<std::string> names_;
+  bool allow_unused_;
   std::vector<const void*> addresses_;  // of each gradient, by parameter
   std::vector<Bucket> buckets_;
+  std::unique_ptr<BucketTraffic> traffic_;
   std::vector<size_t> bucket_of_;  // by parameter
   std::vector<int64_t> launch_order_;
   std::vector<int64_t> observed_;
@@ -214,7 +222,7 @@ class GradientReducer::Impl {
   std::vector<int64_t> ready_order_;
   std::vector<size_t> missing_;  // gradients still to come, by bucket
   size_t launched_ = 0;          // how many of launch_order_
-  std::vector<comm::Work> work_;
+  int64_t calls_before_ = 0, bytes_before_ = 0;
   comm::Clock::time_point begin_;
   ReducerStats stats_;
 };
@@ -266,5 +274,6 @@ const std::vector<int64_t>& GradientReducer::observed_order() const {
   return impl_->observed_order();
 }
 const ReducerStats& GradientReducer::stats() const { return impl_->stats(); }
+std::vector<TrafficState> GradientReducer::traffic_state() const { return impl_->traffic_state(); }
 
 }  // namespace scorenet::reduce

@@ -1,8 +1,8 @@
 // Sums gradients over the ranks while backward is still running.
 //
 // Every parameter's .grad is a view of one flat buffer that the caller owns; a bucket
-// (bucket_plan.hpp) is a contiguous span of it and is all-reduced in place as soon as all its
-// gradients are there. Buckets are launched in one order on all ranks: at first by offset, and from
+// (bucket_plan.hpp) is a contiguous span of it and starts to travel (bucket_traffic.hpp; all-reduced in place
+// unless told otherwise) as soon as all its gradients are there. Buckets are launched in one order on all ranks: at first by offset, and from
 // the second synchronised backward on in the order that rank zero observed in the first one. The
 // sum is a plain sum: weight each example by 1 / (global count) before backward, so that partial
 // batches carry their true weight.
@@ -19,16 +19,26 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "framework/comm/communicator.hpp"
 #include "framework/reduce/bucket_plan.hpp"
+#include "framework/reduce/bucket_traffic.hpp"
 #include "framework/reduce/flat_layout.hpp"
 
 namespace scorenet::reduce {
 
 struct ReducerOptions {
-  BucketCaps caps;
+  BucketCaps caps{};
+  /// Instead of planning with the caps: spans that cover the layout.
+  std::vector<Bucket> buckets{};
+  /// How a bucket travels; empty: all_reduce_traffic().
+  MakeTraffic traffic{};
+  /// Whether a backward pass may leave out parameters; otherwise finish() throws ConfigError naming the first.
+  bool allow_unused = true;
+  /// Of the parameters, for errors; may be empty.
+  std::vector<std::string> names{};
 };
 
 /// When a bucket's gradients were there, when its all-reduce was started and when finish() saw it done; seconds since
@@ -41,11 +51,15 @@ struct BucketTimes {
 
 /// Of the last synchronised step.
 struct ReducerStats {
-  int64_t calls = 0;           // all-reduces of gradients
-  int64_t bytes = 0;           // of gradients, once per all-reduce
+  int64_t calls = 0;           // collectives that carry gradients
+  int64_t bytes = 0;           // that they carry, once each
+  double begin_wall_s = 0;     // begin(), in comm::wall_seconds()
   double exposed_seconds = 0;  // spent in finish(): traffic that backward did not hide
   double before_first_seconds =
       0;  // from begin() to the first launch: this rank's own speed, peers not involved
+  /// Buckets that were complete while an earlier one of launch_order() was not, and so had to wait: the order does not
+  /// fit the graph any more; see reobserve().
+  int64_t overtaken = 0;
   int64_t unused_parameters = 0;  // that got no gradient in the synchronised backward
   std::vector<BucketTimes> buckets{};
 };
@@ -73,8 +87,8 @@ class GradientReducer {
   void begin(bool synchronise);
 
   /// After the synchronised backward: launches the buckets whose parameters got no gradient, waits
-  /// for all. Throws CommError as the communicator does, and ShapeError if some .grad no longer is
-  /// its view of the bucket.
+  /// for all. Throws CommError as the communicator does, ShapeError if some .grad no longer is
+  /// its view of the bucket, and ConfigError for an unused parameter that is not allowed.
   void finish();
 
   /// Forget the observed order and observe again in the next synchronised step: after the graph has
@@ -88,6 +102,8 @@ class GradientReducer {
   /// the first synchronised step. A layout made from it (make_flat_layout) fits this graph exactly.
   const std::vector<int64_t>& observed_order() const;
   const ReducerStats& stats() const;
+  /// See BucketTraffic::state.
+  std::vector<TrafficState> traffic_state() const;
 
  private:
   class Impl;

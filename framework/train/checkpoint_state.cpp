@@ -1,6 +1,7 @@
 #include "framework/train/checkpoint_state.hpp"
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "framework/checkpoint/checkpoint_store.hpp"
 #include "framework/config/fields.hpp"
@@ -10,49 +11,38 @@
 namespace scorenet::train {
 namespace {
 
-constexpr const char* kObjectiveFile = "objective.safetensors";
-
-// Every buffer that has the parameters' layout, with the file and prefix it is stored under.
-struct FlatBuffer {
-  std::string file;
-  std::string prefix;
-  torch::Tensor values;
-};
-
-std::vector<FlatBuffer> flat_buffers(const TrainState& state) {
-  std::vector<FlatBuffer> all = {{"model.safetensors", "", state.parameters.values()}};
-  for (const auto& [name, tensor] : state.optimizer.state()) {
-    if (tensor.dim() == 1) all.push_back({"optimizer.safetensors", name + ".", tensor});
-  }
-  for (size_t i = 0; i < state.ema.profiles().size(); ++i) {
-    all.push_back(
-        {"ema.safetensors", ema_name(state.ema.profiles()[i]) + ".", state.ema.averages()[i]});
-  }
+// The weights, and every buffer of the update that has their layout.
+std::vector<StateBuffer> buffers_of(const TrainState& state) {
+  std::vector<StateBuffer> all = state.update.buffers();
+  all.insert(all.begin(), {"model.safetensors", "", state.parameters.values()});
   return all;
 }
 
-// What is left of the optimizer: its counters, scalars.
-std::vector<std::pair<std::string, torch::Tensor>> scalars(const TrainState& state) {
-  std::vector<std::pair<std::string, torch::Tensor>> all;
-  for (const auto& [name, tensor] : state.optimizer.state()) {
-    if (tensor.dim() == 0) all.emplace_back(name, tensor);
-  }
+// What has another shape: of the update, and the objective's history.
+std::vector<StateTensor> tensors_of(const TrainState& state) {
+  std::vector<StateTensor> all = state.update.tensors();
+  for (const auto& [name, values] : state.objective.state())
+    all.push_back({"objective.safetensors", name, values});
   return all;
 }
 
-std::map<std::string, checkpoint::TensorMap> tensors_by_file(const TrainState& state) {
-  std::map<std::string, checkpoint::TensorMap> files;
+// The tensors of one file. Collective; filled on rank zero alone.
+checkpoint::TensorMap gather_tensors(const std::string& file, const TrainState& state, bool mine) {
+  checkpoint::TensorMap tensors;
   const FlatParameters& parameters = state.parameters;
-  for (const FlatBuffer& buffer : flat_buffers(state)) {
-    for (size_t i = 0; i < parameters.names().size(); ++i) {
-      files[buffer.file][buffer.prefix + parameters.names()[i]] =
-          parameters.view_of(buffer.values, i).detach().to(torch::kCPU).contiguous();
+  for (const StateBuffer& buffer : buffers_of(state)) {
+    if (buffer.file != file) continue;
+    const torch::Tensor whole = state.update.whole(buffer);
+    for (size_t i = 0; mine && i < parameters.names().size(); ++i) {
+      tensors[buffer.prefix + parameters.names()[i]] =
+          parameters.view_of(whole, i).detach().to(torch::kCPU).contiguous();
     }
   }
-  for (const auto& [name, tensor] : scalars(state))
-    files["optimizer.safetensors"][name] = tensor.detach().to(torch::kCPU);
-  for (const auto& [name, tensor] : state.objective.state()) files[kObjectiveFile][name] = tensor;
-  return files;
+  for (const StateTensor& tensor : tensors_of(state)) {
+    if (mine && tensor.file == file)
+      tensors[tensor.name] = tensor.values.detach().to(torch::kCPU).contiguous();
+  }
+  return tensors;
 }
 
 void copy_tensor(const checkpoint::CheckpointReader& reader, const checkpoint::Safetensors& file,
@@ -69,23 +59,9 @@ void copy_tensor(const checkpoint::CheckpointReader& reader, const checkpoint::S
   target.copy_(found->second);
 }
 
-void read_tensors(const checkpoint::CheckpointReader& reader, const TrainState& state) {
-  const torch::NoGradGuard no_grad;
-  std::map<std::string, checkpoint::Safetensors> files;
-  for (const char* file :
-       {"model.safetensors", "optimizer.safetensors", "ema.safetensors", kObjectiveFile}) {
-    if (reader.has(file)) files[file] = reader.tensors(file);
-  }
-  for (const FlatBuffer& buffer : flat_buffers(state)) {
-    for (size_t i = 0; i < state.parameters.names().size(); ++i) {
-      copy_tensor(reader, files[buffer.file], buffer.prefix + state.parameters.names()[i],
-                  state.parameters.view_of(buffer.values, i));
-    }
-  }
-  for (const auto& [name, tensor] : scalars(state))
-    copy_tensor(reader, files["optimizer.safetensors"], name, tensor);
-  for (const auto& [name, tensor] : state.objective.state())
-    copy_tensor(reader, files[kObjectiveFile], name, tensor);
+bool missing_but_optional(const checkpoint::Safetensors& file, const std::string& name,
+                          bool optional) {
+  return optional && file.tensors.count(name) == 0;
 }
 
 // Keys that may change between starts: how long, how often, how it is shown or carried; not what is trained.
@@ -93,9 +69,10 @@ bool may_change(const config::Field& field) {
   for (const char* section : {"eval", "checkpoint", "comm", "run"}) {
     if (field.section() == section) return true;
   }
-  for (const char* name : {"train.steps", "train.duration_kimg", "train.micro_batch",
-                           "train.uneven", "train.on_nonfinite", "train.max_skipped",
-                           "train.learning_rate", "model.kernels", "data.path", "data.prefetch"}) {
+  for (const char* name :
+       {"train.steps", "train.duration_kimg", "train.micro_batch", "train.uneven",
+        "train.on_nonfinite", "train.max_skipped", "train.learning_rate", "train.shard_optimizer",
+        "model.kernels", "data.path", "data.prefetch"}) {
     if (field.name == name) return true;
   }
   return false;
@@ -117,14 +94,20 @@ void check_config_unchanged(const checkpoint::CheckpointReader& reader,
   }
 }
 
-RunProgress read_on_rank_zero(const RunFolder& folder, const config::Config& config,
-                              const TrainState& state) {
-  const auto reader = checkpoint::open_latest(folder.checkpoints());
-  if (!reader) return {};
-  check_config_unchanged(*reader, config);
-  read_tensors(*reader, state);
-  const auto json = nlohmann::json::parse(reader->text("state.json"));
-  return {json.at("step"), json.at("skipped"), json.at("total_sec"), reader->warnings()};
+// What rank zero restores from; empty on the others and where there is no checkpoint.
+struct Source {
+  std::optional<checkpoint::CheckpointReader> reader;
+  std::map<std::string, checkpoint::Safetensors> files{};
+
+  const checkpoint::Safetensors& file(const std::string& name) {
+    if (!files.count(name) && reader->has(name)) files[name] = reader->tensors(name);
+    return files[name];
+  }
+};
+
+RunProgress progress_of(const checkpoint::CheckpointReader& reader) {
+  const auto json = nlohmann::json::parse(reader.text("state.json"));
+  return {json.at("step"), json.at("skipped"), json.at("total_sec"), reader.warnings()};
 }
 
 comm::DataType type_of(const torch::Tensor& tensor) {
@@ -133,45 +116,80 @@ comm::DataType type_of(const torch::Tensor& tensor) {
   return comm::DataType::float32;
 }
 
-void broadcast_state(const TrainState& state, RunProgress& progress, comm::Communicator& comm) {
+void broadcast_progress(RunProgress& progress, comm::Communicator& comm) {
   double counters[3] = {static_cast<double>(progress.step), static_cast<double>(progress.skipped),
                         progress.total_sec};
   comm.broadcast({counters, 3, comm::DataType::float64}, 0, "progress of the run").wait();
   progress.step = static_cast<int64_t>(counters[0]);
   progress.skipped = static_cast<int64_t>(counters[1]);
   progress.total_sec = counters[2];
-  const torch::NoGradGuard no_grad;
-  const auto send = [&](torch::Tensor tensor, const std::string& tag) {
-    torch::Tensor host = tensor.to(torch::kCPU).contiguous();
-    comm.broadcast({host.data_ptr(), host.numel(), type_of(host)}, 0, tag).wait();
-    if (!host.is_same(tensor)) tensor.copy_(host);
-  };
-  for (const FlatBuffer& buffer : flat_buffers(state))
-    send(buffer.values, "initial " + buffer.file);
-  for (const auto& [name, tensor] : scalars(state)) send(tensor, "initial " + name);
-  for (const auto& [name, tensor] : state.objective.state()) send(tensor, "initial " + name);
+}
+
+// Rank zero's values on all ranks, over host memory.
+void broadcast_tensor(torch::Tensor tensor, comm::Communicator& comm, const std::string& tag) {
+  torch::Tensor host = tensor.to(torch::kCPU).contiguous();
+  comm.broadcast({host.data_ptr(), host.numel(), type_of(host)}, 0, tag).wait();
+  if (!host.is_same(tensor)) tensor.copy_(host);
+}
+
+void restore_buffer(const StateBuffer& buffer, const TrainState& state, Source& source,
+                    comm::Communicator& comm) {
+  const torch::Tensor whole = state.update.whole(buffer);
+  for (size_t i = 0; source.reader && i < state.parameters.names().size(); ++i) {
+    const std::string name = buffer.prefix + state.parameters.names()[i];
+    const checkpoint::Safetensors& file = source.file(buffer.file);
+    if (missing_but_optional(file, name, buffer.optional)) continue;
+    copy_tensor(*source.reader, file, name, state.parameters.view_of(whole, i));
+  }
+  broadcast_tensor(whole, comm, "initial " + buffer.file);
+  state.update.keep(buffer, whole);
+}
+
+void restore_tensor(const StateTensor& tensor, Source& source, comm::Communicator& comm) {
+  if (source.reader) {
+    const checkpoint::Safetensors& file = source.file(tensor.file);
+    if (!missing_but_optional(file, tensor.name, tensor.optional))
+      copy_tensor(*source.reader, file, tensor.name, tensor.values);
+  }
+  broadcast_tensor(tensor.values, comm, "initial " + tensor.name);
 }
 
 }  // namespace
 
 void save_checkpoint(const RunFolder& folder, const config::Config& config, const TrainState& state,
-                     const RunProgress& progress) {
-  checkpoint::CheckpointWriter writer(folder.checkpoints(), progress.step);
-  for (const auto& [file, tensors] : tensors_by_file(state)) writer.write_tensors(file, tensors);
-  writer.write_text("config.toml", config::to_toml(config));
+                     const RunProgress& progress, comm::Communicator& comm) {
+  const bool mine = comm.rank() == 0;
+  std::optional<checkpoint::CheckpointWriter> writer;
+  if (mine) writer.emplace(folder.checkpoints(), progress.step);
+  // One file after the other, so that rank zero never holds more than one of them whole.
+  for (const char* file : {"model.safetensors", "optimizer.safetensors", "ema.safetensors",
+                           "compression.safetensors", "objective.safetensors"}) {
+    const auto tensors = gather_tensors(file, state, mine);
+    if (!tensors.empty()) writer->write_tensors(file, tensors);
+  }
+  if (!mine) return;
+  writer->write_text("config.toml", config::to_toml(config));
   const nlohmann::ordered_json counters = {{"format", 1},
                                            {"step", progress.step},
                                            {"skipped", progress.skipped},
                                            {"total_sec", progress.total_sec}};
-  writer.write_text("state.json", counters.dump(2) + "\n");
-  writer.commit(static_cast<int>(config.checkpoint.keep));
+  writer->write_text("state.json", counters.dump(2) + "\n");
+  writer->commit(static_cast<int>(config.checkpoint.keep));
 }
 
 RunProgress restore_checkpoint(const RunFolder& folder, const config::Config& config,
                                const TrainState& state, comm::Communicator& comm) {
+  const torch::NoGradGuard no_grad;
   RunProgress progress;
-  if (comm.rank() == 0) progress = read_on_rank_zero(folder, config, state);
-  broadcast_state(state, progress, comm);
+  Source source;
+  if (comm.rank() == 0) source.reader = checkpoint::open_latest(folder.checkpoints());
+  if (source.reader) {
+    check_config_unchanged(*source.reader, config);
+    progress = progress_of(*source.reader);
+  }
+  broadcast_progress(progress, comm);
+  for (const StateBuffer& buffer : buffers_of(state)) restore_buffer(buffer, state, source, comm);
+  for (const StateTensor& tensor : tensors_of(state)) restore_tensor(tensor, source, comm);
   return progress;
 }
 

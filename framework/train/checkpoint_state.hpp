@@ -1,9 +1,10 @@
 // The state of a run in a checkpoint: everything a later start needs to go on bit for bit, and nothing of the ranks.
 //
 // model.safetensors, optimizer.safetensors and ema.safetensors hold tensors by parameter name; state.json holds the
-// counters; config.toml the resolved config; objective.safetensors, where there is one, the history that times are drawn by.
-// Order of data, noise, other times and dropout are functions of (seed, step), so the step is all that they need: a run goes
-// on at any rank count.
+// counters; config.toml the resolved config; compression.safetensors, where gradients are compressed, what the way has
+// left out so far, summed over the ranks; objective.safetensors, where there is one, the history that times are drawn by.
+// Order of data, noise, other times and dropout are functions of (seed, step), so the step is all that they need: a run
+// goes on at any rank count.
 #pragma once
 
 #include <string>
@@ -11,8 +12,10 @@
 
 #include "framework/comm/communicator.hpp"
 #include "framework/config/config.hpp"
+#include "framework/train/flat_parameters.hpp"
+#include "framework/train/objective.hpp"
 #include "framework/train/run_folder.hpp"
-#include "framework/train/train_step.hpp"
+#include "framework/train/update.hpp"
 
 namespace scorenet::train {
 
@@ -23,9 +26,17 @@ struct RunProgress {
   std::vector<std::string> warnings;  // newer checkpoints that were damaged and passed over
 };
 
-/// Rank zero alone. Keeps the config.checkpoint.keep newest. Throws CheckpointError; older ones are then untouched.
+/// What is being trained.
+struct TrainState {
+  FlatParameters& parameters;
+  Update& update;
+  Objective& objective;
+};
+
+/// Rank zero writes, the others give it what they alone hold. Collective. Keeps the config.checkpoint.keep newest.
+/// Throws CheckpointError on rank zero; older ones are then untouched.
 void save_checkpoint(const RunFolder& folder, const config::Config& config, const TrainState& state,
-                     const RunProgress& progress);
+                     const RunProgress& progress, comm::Communicator& comm);
 
 /// Fills `state` on all ranks from what rank zero finds, and returns where the run stands; step 0 and untouched weights
 /// (rank zero's, on all ranks) if there is no checkpoint. Collective.

@@ -47,9 +47,16 @@ MetricResult result_of(const Metric& metric, size_t index, const torch::Tensor& 
   MetricResult r;
   if (!metric.hbars.empty()) r.hbar = metric.hbars[index];
   r.nats = rows.select(1, 0).clone();
+  std::vector<torch::Tensor> shares;
   for (size_t i = 0; i < metric.terms.size(); ++i) {
-    r.terms.emplace_back(metric.terms[i], rows.select(1, static_cast<int64_t>(i) + 1).clone());
+    const auto values = rows.select(1, static_cast<int64_t>(i) + 1).clone();
+    const auto& windows = metric.windows.terms;
+    if (std::find(windows.begin(), windows.end(), metric.terms[i]) != windows.end())
+      shares.push_back(values);
+    else
+      r.terms.emplace_back(metric.terms[i], values);
   }
+  if (!shares.empty()) r.shares = torch::stack(shares, 1);
   if (rows.size(0) == 0) return r;
   r.nfe = rows.select(1, width - 3).mean().item<double>();
   r.kind = static_cast<diffusion::ResultKind>(static_cast<int>(rows[0][width - 2].item<double>()));
@@ -90,6 +97,7 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric, cons
   MetricReport report;
   report.name = name;
   report.separate_terms = metric.separate_terms;
+  report.windows = metric.windows;
   report.seconds = comm::seconds_since(start);
   for (int64_t i = 0; i < metric.results(); ++i)
     report.results.push_back(result_of(metric, static_cast<size_t>(i), rows.select(1, i)));
@@ -98,9 +106,22 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric, cons
 }
 
 void check_options(const EvaluationOptions& options) {
-  const auto over_hbar = [](const std::string& name) { return name.rfind("hbar-", 0) == 0; };
-  if (options.best_hbar &&
-      std::none_of(options.metrics.begin(), options.metrics.end(), over_hbar)) {
+  const auto none_starts_with = [&](const std::vector<std::string>& beginnings) {
+    for (const auto& name : options.metrics) {
+      for (const auto& beginning : beginnings)
+        if (name.rfind(beginning, 0) == 0) return false;
+    }
+    return true;
+  };
+  if (options.wkb_profile > 0 && none_starts_with({"wkb"})) {
+    throw ConfigError("--wkb-profile: wkb is not asked for. Add it to --metrics.");
+  }
+  if (!options.hbar_schedule.empty() && none_starts_with({"hbar-", "wkb", "w2"})) {
+    throw ConfigError(
+        "--hbar-schedule: no metric asked for has a noise knob. Add hbar-elbo, hbar-iw, wkb or w2 "
+        "to --metrics.");
+  }
+  if (options.best_hbar && none_starts_with({"hbar-"})) {
     throw ConfigError(
         "--best-hbar: no metric over --hbar is asked for. Add hbar-elbo or hbar-iw to --metrics.");
   }
@@ -125,8 +146,14 @@ EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
   const bool discrete = dataset.kind() == data::DataKind::discrete;
   const MetricRequest request{model, discrete, decoder_for(options.decoder, discrete), options};
   std::vector<std::pair<std::string, Metric>> metrics;  // all first: a wrong one costs no hours
-  for (const auto& name : options.metrics)
-    if (!is_sample_metric(name)) metrics.emplace_back(name, find_metric(name, request));
+  std::vector<std::string> of_samples;
+  for (const auto& name : options.metrics) {
+    if (is_sample_metric(name)) {
+      of_samples.push_back(name);
+    } else {
+      metrics.emplace_back(name, find_metric(name, request));
+    }
+  }
   EvaluationReport report;
   report.network = model.name;
   report.data = dataset.path();
@@ -135,15 +162,14 @@ EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
   report.seed = options.seed;
   report.world_size = comm.size();
   report.discrete = discrete;
+  report.hbar_schedule = options.hbar_schedule;
   report.n = options.n > 0 ? std::min(options.n, dataset.size()) : dataset.size();
   for (const auto& [name, metric] : metrics)
     report.metrics.push_back(
         evaluate_metric(name, metric, model, dataset, report.n, options, comm));
-  for (const auto& name : options.metrics) {
-    if (is_sample_metric(name))
-      report.sample_metrics.push_back(
-          evaluate_sample_metric(name, model, dataset, report.n, options, comm));
-  }
+  if (!of_samples.empty())
+    report.sample_metrics =
+        evaluate_sample_metrics(of_samples, model, dataset, report.n, options, comm);
   return report;
 }
 

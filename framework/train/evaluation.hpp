@@ -30,16 +30,20 @@ struct EvaluationOptions {
       std::numeric_limits<double>::infinity();  // then what is done by then is reported
 
   std::vector<double> hbars = {1.0};  // hbar-*: values of the noise knob h
+  std::string hbar_schedule;          // "t:value,...": h(t) = h shape(t) for all that has an h
   bool best_hbar = false;             // hbar-*: also choose among them, by paired comparison
+  int64_t wkb_profile = 0;            // wkb: windows of time among which nll1 is shared
+  double wkb_spacing = 0.01;          // wkb-published: of its central differences, data units
   int64_t paths = 8;                  // hbar-*: paths an example and h
   int64_t steps = 0;         // solver steps; 0: ode (and wkb with exact) adaptive, others their own
   int64_t probes = 1;        // ode: trace probes an example; wkb: independent estimates
   bool exact_trace = false;  // ode, hbar-*: D backward passes instead of probes
   double rtol = 0;           // of adaptive solvers; 0: 1e-5, with exact 1e-9
   double atol = 0;
-  std::string dequantise = "auto";  // densities of uint8 data: uniform (auto) or truncated-normal
+  std::string dequantise = "auto";  // of uint8 data: uniform (auto), truncated-normal, variational
   int64_t dequantise_samples = 1;   // draws an example, joined by importance weights
   diffusion::SamplerOptions sampler = {};  // of metrics that compare samples
+  std::string features;                    // of fd, kid, pr: see feature_extractor.hpp
 };
 
 /// Collective over `comm`. Throws ConfigError for an unknown metric (listing the known) or one that cannot be computed

@@ -31,6 +31,7 @@ double quantile_of(const torch::Tensor& values, double q) {
 torch::Tensor finite_mask(const MetricResult& result) {
   auto mask = torch::isfinite(result.nats);
   for (const auto& term : result.terms) mask = mask & torch::isfinite(term.second);
+  if (result.shares.defined()) mask = mask & torch::isfinite(result.shares).all(1);
   return mask;
 }
 
@@ -65,6 +66,27 @@ Json distributions(const MetricReport& metric) {
   return out;
 }
 
+// When noise helps: mean, standard error, median and 5 and 95 % quantiles of nll1's share in each window of time.
+Json profile(const MetricReport& metric) {
+  const auto finite = metric.results.front().finite(metric.results.front().shares);
+  const auto list = [](const torch::Tensor& values) {
+    const auto plain = values.contiguous();
+    return std::vector<double>(plain.const_data_ptr<double>(),
+                               plain.const_data_ptr<double>() + plain.numel());
+  };
+  Json out;
+  out["t"] = list(metric.windows.t);
+  out["log_snr"] = list(metric.windows.log_snr);
+  if (finite.size(0) == 0) return out;
+  const double root = std::sqrt(static_cast<double>(finite.size(0)));
+  out["nll1_mean"] = list(finite.mean(0));
+  out["nll1_stderr"] = list(finite.std(0, /*unbiased=*/finite.size(0) > 1) / root);
+  out["nll1_median"] = list(finite.quantile(0.5, 0));
+  out["nll1_q05"] = list(finite.quantile(0.05, 0));
+  out["nll1_q95"] = list(finite.quantile(0.95, 0));
+  return out;
+}
+
 Json over_hbar(const MetricReport& metric, const EvaluationReport& report) {
   Json list = Json::array();
   for (const MetricResult& result : metric.results) {
@@ -76,7 +98,7 @@ Json over_hbar(const MetricReport& metric, const EvaluationReport& report) {
   return list;
 }
 
-Json best_of(const diffusion::BestHbar& best, double reference) {
+Json best_of(const diffusion::BestHbar& best, double reference, int64_t n) {
   Json entry;
   entry["hbar"] = best.hbar;
   entry["nats_mean"] = best.nats_mean;
@@ -84,6 +106,10 @@ Json best_of(const diffusion::BestHbar& best, double reference) {
   entry["reference_hbar"] = reference;
   entry["gain"] = best.gain;
   entry["gain_stderr"] = best.gain_stderr;
+  entry["hbar_low"] = best.hbar_low;
+  entry["hbar_high"] = best.hbar_high;
+  entry["compared"] = best.compared;
+  entry["failed"] = n - best.compared;
   return entry;
 }
 
@@ -94,8 +120,10 @@ Json metric_json(const MetricReport& metric, const EvaluationReport& report) {
   entry["n"] = first.nats.numel();
   entry.update(mean_and_error(first, report));
   entry.update(distributions(metric));
+  if (first.shares.defined()) entry["profile"] = profile(metric);
   if (first.hbar) entry["per_hbar"] = over_hbar(metric, report);
-  if (metric.best) entry["best_hbar"] = best_of(*metric.best, metric.best_reference);
+  if (metric.best)
+    entry["best_hbar"] = best_of(*metric.best, metric.best_reference, first.nats.numel());
   entry["seconds"] = metric.seconds;
   return entry;
 }
@@ -108,6 +136,7 @@ Json sample_metric_json(const SampleMetricReport& metric) {
   entry["nats_stderr"] = nullptr;
   entry["bits_per_dim"] = nullptr;
   for (const auto& [name, value] : metric.values) entry[name] = value;
+  if (!metric.features.empty()) entry["features"] = metric.features;
   entry["sampler"] = metric.sampler;
   entry["nfe"] = metric.nfe;
   entry["seconds"] = metric.seconds;
@@ -117,6 +146,7 @@ Json sample_metric_json(const SampleMetricReport& metric) {
 std::string sample_metric_line(const SampleMetricReport& metric) {
   std::string text = metric.name + " (";
   for (const auto& [name, value] : metric.values) text += name + " " + number("%.5f", value) + ", ";
+  if (!metric.features.empty()) text += "features of " + metric.features + ", ";
   return text + metric.sampler + "; n " + std::to_string(metric.n) + ", nfe " +
          number("%.1f", metric.nfe) + ", " + number("%.1f", metric.seconds) + " s)";
 }
@@ -140,7 +170,10 @@ std::string line_of(const MetricReport& metric, const MetricResult& result,
 std::string best_line(const MetricReport& metric) {
   return metric.name + ": best at h = " + number("%g", metric.best->hbar) + ", " +
          number("%.4f", metric.best->gain) + " +- " + number("%.4f", metric.best->gain_stderr) +
-         " nats below h = " + number("%g", metric.best_reference) + " (paired)";
+         " nats below h = " + number("%g", metric.best_reference) + " (paired); h from " +
+         number("%g", metric.best->hbar_low) + " to " + number("%g", metric.best->hbar_high) +
+         " is within two standard errors; " + std::to_string(metric.best->compared) + " of " +
+         std::to_string(metric.results.front().nats.numel()) + " examples finite at every h";
 }
 
 }  // namespace
@@ -173,6 +206,7 @@ nlohmann::ordered_json to_json(const EvaluationReport& report) {
   out["dims"] = report.dims;
   out["seed"] = report.seed;
   out["world_size"] = report.world_size;
+  if (!report.hbar_schedule.empty()) out["hbar_schedule"] = report.hbar_schedule;
   out["metrics"] = metrics;
   return out;
 }
@@ -221,6 +255,7 @@ void write_per_example(const std::string& path, const EvaluationReport& report) 
       for (const auto& separate : metric.separate_terms)
         if (name == separate) file.write_array("/" + metric.name + "_" + name, values);
     }
+    if (first.shares.defined()) file.write_array("/" + metric.name + "_profile", first.shares);
   }
   file.close();
 }

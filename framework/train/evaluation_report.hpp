@@ -15,6 +15,7 @@
 
 #include "framework/diffusion/likelihood/hbar_elbo.hpp"
 #include "framework/diffusion/likelihood/result.hpp"
+#include "framework/diffusion/likelihood/wkb.hpp"
 
 namespace scorenet::train {
 
@@ -24,7 +25,8 @@ struct MetricResult {
   diffusion::ResultKind kind = diffusion::ResultKind::bound;
   torch::Tensor nats;                                        // (n) float64
   std::vector<std::pair<std::string, torch::Tensor>> terms;  // each (n) float64
-  double nfe = 0;  // denoiser evaluations an example, mean
+  torch::Tensor shares = {};  // (n, windows) of a metric with a profile; else undefined
+  double nfe = 0;             // denoiser evaluations an example, mean
 
   /// Examples whose nats or any term is not finite.
   int64_t failed() const;
@@ -40,6 +42,7 @@ struct MetricReport {
   std::string name;
   std::vector<MetricResult> results;        // one, or one for each h; never empty
   std::vector<std::string> separate_terms;  // terms that are results in their own right: see Metric
+  diffusion::WkbWindows windows;            // of the results' shares
   std::optional<diffusion::BestHbar> best;  // where it was asked for
   double best_reference = 0;                // the h that its gain is measured against
   double seconds = 0;                       // wall clock
@@ -50,6 +53,7 @@ struct SampleMetricReport {
   std::string name;
   int64_t n = 0;                                       // examples, and as many samples
   std::vector<std::pair<std::string, double>> values;  // in the data's units
+  std::string features;  // the extractor's name; empty: the points themselves
   std::string sampler;
   double nfe = 0;  // denoiser evaluations a sample, mean
   double seconds = 0;
@@ -60,8 +64,9 @@ struct EvaluationReport {
   int64_t dims = 0;
   uint64_t seed = 0;
   int world_size = 1;
-  int64_t n = 0;          // examples asked for
-  bool discrete = false;  // bits per dimension have a meaning
+  int64_t n = 0;              // examples asked for
+  bool discrete = false;      // bits per dimension have a meaning
+  std::string hbar_schedule;  // of h(t); empty: constant
   std::vector<MetricReport> metrics;
   std::vector<SampleMetricReport> sample_metrics;
 };
@@ -77,7 +82,7 @@ std::string summary(const EvaluationReport& report);
 std::vector<std::pair<std::string, double>> headline(const EvaluationReport& report);
 
 /// HDF5, float64, in the order of the data set: /NAME (n); with separate terms /NAME_TERM (n) each instead; over h /NAME
-/// (h, n) and its values /NAME_hbars (h). Comparisons of samples have no such values. Throws DataError.
+/// (h, n) and its values /NAME_hbars (h); a profile's shares /NAME_profile (n, windows). Comparisons of samples have no such values. Throws DataError.
 void write_per_example(const std::string& path, const EvaluationReport& report);
 
 }  // namespace scorenet::train

@@ -4,20 +4,26 @@
 
 namespace scorenet::train {
 
-namespace {
-
-std::vector<std::pair<std::string, torch::Tensor>> named_parameters(torch::nn::Module& module) {
-  std::vector<std::pair<std::string, torch::Tensor>> all;
+NamedTensors named_parameters(const torch::nn::Module& module) {
+  NamedTensors all;
   for (const auto& item : module.named_parameters()) all.emplace_back(item.key(), item.value());
   return all;
 }
 
-}  // namespace
+std::vector<int64_t> parameter_sizes(const NamedTensors& parameters) {
+  std::vector<int64_t> sizes;
+  for (const auto& [name, parameter] : parameters) sizes.push_back(parameter.numel());
+  return sizes;
+}
 
-FlatParameters::FlatParameters(torch::nn::Module& module)
+FlatParameters::FlatParameters(const torch::nn::Module& module)
     : FlatParameters(named_parameters(module)) {}
 
-FlatParameters::FlatParameters(const std::vector<std::pair<std::string, torch::Tensor>>& named) {
+FlatParameters::FlatParameters(const NamedTensors& named)
+    : FlatParameters(named, reduce::make_flat_layout(parameter_sizes(named))) {}
+
+FlatParameters::FlatParameters(const NamedTensors& named, const reduce::FlatLayout& layout)
+    : layout_(layout) {
   for (const auto& [name, parameter] : named) {
     names_.push_back(name);
     parameters_.push_back(parameter);
@@ -31,9 +37,11 @@ FlatParameters::FlatParameters(const std::vector<std::pair<std::string, torch::T
                         ": all must have one dtype and device.");
     }
   }
-  std::vector<int64_t> sizes;
-  for (const auto& parameter : parameters_) sizes.push_back(parameter.numel());
-  layout_ = reduce::make_flat_layout(sizes);
+  if (layout_.sizes != parameter_sizes(named)) {
+    throw ShapeError("flat parameters: a layout of " + std::to_string(layout_.sizes.size()) +
+                     " parameters does not fit the " + std::to_string(parameters_.size()) +
+                     " of the network.");
+  }
   values_ = torch::zeros({layout_.total}, options);
   gradients_ = torch::zeros({layout_.total}, options);
   const torch::NoGradGuard no_grad;

@@ -15,7 +15,15 @@
 
 namespace scorenet::train {
 
-/// Moves the parameters of a module into one flat buffer, in the reverse of their registration order, and gives them
+using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
+
+/// A module's parameters under their own names, registration order.
+NamedTensors named_parameters(const torch::nn::Module& module);
+
+/// Elements of each parameter, in their order.
+std::vector<int64_t> parameter_sizes(const NamedTensors& parameters);
+
+/// Moves the parameters of a module into one flat buffer, by default in the reverse of their registration order, and gives them
 /// gradients that are views of a second one. The module's tensors keep their identity: what was copied from
 /// module.parameters() before stays valid. Autograd accumulates into the views, so that gradients must be zeroed, never
 /// undefined: do not call module.zero_grad() or module.to().
@@ -23,9 +31,11 @@ class FlatParameters {
  public:
   /// REQUIRES a module whose parameters are all of one floating dtype and device; throws ConfigError otherwise, naming
   /// the parameter. Parameters that need no gradient are moved as well; their gradient stays zero.
-  explicit FlatParameters(torch::nn::Module& module);
-  /// The same for parameters of several modules, named and in order.
-  explicit FlatParameters(const std::vector<std::pair<std::string, torch::Tensor>>& named);
+  explicit FlatParameters(const torch::nn::Module& module);
+  /// The same for parameters of several modules, in the given order.
+  explicit FlatParameters(const NamedTensors& named);
+  /// With a layout of its own (gradient_plan.hpp). Throws ShapeError if it is not of these parameters.
+  FlatParameters(const NamedTensors& named, const reduce::FlatLayout& layout);
 
   /// (layout().total), the module's dtype. Padding between parameters is zero.
   const torch::Tensor& values() const { return values_; }

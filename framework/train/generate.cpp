@@ -80,20 +80,32 @@ Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape,
   const std::vector<int64_t> shape(example_shape.begin(), example_shape.end());
   const auto dims = static_cast<int64_t>(c10::multiply_integers(shape));
   const auto n = static_cast<int64_t>(seeds.size());
-  // A row is a sample with its evaluation count behind it.
-  const auto rows = rows_over_ranks(comm, n, {dims + 1}, batch, [&](int64_t first, int64_t count) {
+  // A row is a sample, its evaluation count and the path's times and states, if they are wanted.
+  const int64_t points = sampler.keep_path ? sampler.steps + 1 : 0;
+  const int64_t width = dims + 1 + points * (dims + 1);
+  const auto rows = rows_over_ranks(comm, n, {width}, batch, [&](int64_t first, int64_t count) {
     const std::vector<int64_t> part(seeds.begin() + first, seeds.begin() + first + count);
     const auto result =
         diffusion::sample(guided_denoiser(model, guidance, count), *model.schedule, sampler,
                           diffusion::draw_start(*model.schedule, part, shape),
                           diffusion::make_slot_noise(part, shape));
-    return torch::cat(
-        {result.x.reshape({count, dims}), torch::full({count, 1}, result.nfe, torch::kFloat64)}, 1);
+    std::vector<torch::Tensor> columns = {result.x.reshape({count, dims}),
+                                          torch::full({count, 1}, result.nfe, torch::kFloat64)};
+    if (points > 0) {
+      columns.push_back(result.path_t.expand({count, points}));
+      columns.push_back(result.path.reshape({count, points * dims}));
+    }
+    return torch::cat(columns, 1);
   });
   std::vector<int64_t> full{n};
   full.insert(full.end(), shape.begin(), shape.end());
-  return {rows.narrow(1, 0, dims).reshape(full),
-          n ? rows.select(1, dims).mean().item<double>() : 0};
+  Generated generated{rows.narrow(1, 0, dims).reshape(full),
+                      n ? rows.select(1, dims).mean().item<double>() : 0};
+  if (points == 0 || n == 0) return generated;
+  full.insert(full.begin() + 1, points);
+  generated.path_t = rows[0].narrow(0, dims + 1, points).clone();
+  generated.path = rows.narrow(1, dims + 1 + points, points * dims).reshape(full);
+  return generated;
 }
 
 torch::Tensor to_pixels(const torch::Tensor& x) {

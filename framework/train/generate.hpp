@@ -30,7 +30,9 @@ diffusion::Denoiser guided_denoiser(const ScoreModel& model, const GuidanceOptio
 struct Generated {
   torch::Tensor
       x;  // (seeds, example_shape...) float64, in the data's [-1, 1] or continuous units; on all ranks
-  double nfe = 0;  // denoiser evaluations, mean over samples
+  double nfe = 0;             // denoiser evaluations, mean over samples
+  torch::Tensor path = {};    // (seeds, steps + 1, example_shape...) where sampler.keep_path
+  torch::Tensor path_t = {};  // (steps + 1), from t_max
 };
 
 /// One sample a seed; each depends on its seed alone, whatever the batch or the rank count. Collective.

@@ -8,7 +8,6 @@
 #include "framework/diffusion/likelihood/immse.hpp"
 #include "framework/diffusion/likelihood/mcallester.hpp"
 #include "framework/diffusion/likelihood/ode.hpp"
-#include "framework/diffusion/likelihood/wkb.hpp"
 #include "framework/train/dequantised_metric.hpp"
 
 namespace scorenet::train {
@@ -21,6 +20,8 @@ using Compute = std::function<LikelihoodResult(const MetricBatch&)>;
 constexpr int64_t kHbarSteps = 100;
 constexpr int64_t kHbarExactSteps = 500;
 constexpr int64_t kWkbSteps = 100;
+constexpr int64_t kPublishedSteps = 40;
+constexpr int64_t kPublishedDims = 16;  // 4 steps^2 (2 D + 1) network evaluations an example
 constexpr double kTolerance = 1e-5;
 constexpr double kExactTolerance = 1e-9;
 
@@ -38,6 +39,11 @@ diffusion::DrawOptions draws(const EvaluationOptions& options) {
 
 int64_t steps_or(const EvaluationOptions& options, int64_t own) {
   return options.steps > 0 ? options.steps : own;
+}
+
+diffusion::HbarShape hbar_shape(const EvaluationOptions& options) {
+  return options.hbar_schedule.empty() ? diffusion::HbarShape()
+                                       : diffusion::parse_hbar_shape(options.hbar_schedule);
 }
 
 double tolerance(double asked, const EvaluationOptions& options) {
@@ -116,28 +122,54 @@ Metric ode(const std::string& name, const MetricRequest& r) {
                              name, r);
 }
 
-LikelihoodResult wkb_of_state(const MetricRequest& r, const MetricBatch& in) {
-  if (r.options.exact) {
-    diffusion::WkbOptions options;
-    options.steps = r.options.steps;
-    options.rtol = tolerance(r.options.rtol, r.options);
-    options.atol = tolerance(r.options.atol, r.options);
+Compute wkb_exact(const MetricRequest& r) {
+  diffusion::WkbOptions options;
+  options.steps = r.options.steps;
+  options.rtol = tolerance(r.options.rtol, r.options);
+  options.atol = tolerance(r.options.atol, r.options);
+  options.windows = r.options.wkb_profile;
+  options.hbar_shape = hbar_shape(r.options);
+  return [r, options](const MetricBatch& in) {
     return diffusion::wkb_exact(in.denoiser, *r.model.schedule, in.x, options);
-  }
+  };
+}
+
+Compute wkb_probed(const MetricRequest& r) {
   diffusion::WkbProbeOptions options;
   options.steps = steps_or(r.options, kWkbSteps);
   options.repeats = r.options.probes;
+  options.windows = r.options.wkb_profile;
+  options.hbar_shape = hbar_shape(r.options);
   options.seed = r.options.seed;
-  auto result = diffusion::wkb_probed(in.denoiser, *r.model.schedule, in.x, in.slots, options);
-  result.terms.resize(2);  // without the standard errors of repeats
-  return result;
+  return [r, options](const MetricBatch& in) {
+    auto result = diffusion::wkb_probed(in.denoiser, *r.model.schedule, in.x, in.slots, options);
+    // Without the standard errors of repeats.
+    result.terms.resize(static_cast<size_t>(2 + options.windows));
+    return result;
+  };
+}
+
+Compute wkb_published(const MetricRequest& r) {
+  return [r, steps = steps_or(r.options, kPublishedSteps),
+          shape = hbar_shape(r.options)](const MetricBatch& in) {
+    if (const int64_t dims = in.x.numel() / in.x.size(0); dims > kPublishedDims) {
+      throw ConfigError("--metrics wkb-published: examples have " + std::to_string(dims) +
+                        " dimensions, and its cost of steps^2 dimensions allows at most " +
+                        std::to_string(kPublishedDims) + ". Use wkb.");
+    }
+    return diffusion::wkb_published(in.denoiser, *r.model.schedule, in.x, steps,
+                                    r.options.wkb_spacing, shape);
+  };
 }
 
 // nll0 is the whole -log p, whatever dequantisation there was: it and the slope nll1 are read together.
-Metric wkb(const std::string& name, const MetricRequest& r) {
-  Metric metric = with_dequantisation(
-      {{"nll0", "nll1"}, single([r](const MetricBatch& in) { return wkb_of_state(r, in); })},
-      DensityPoint::clean_state, name, r);
+Metric first_order(Compute compute, int64_t windows, const std::string& name,
+                   const MetricRequest& r) {
+  Metric density{{"nll0", "nll1"}, single(std::move(compute))};
+  density.windows = diffusion::wkb_windows(*r.model.schedule, windows);
+  const auto& shares = density.windows.terms;
+  density.terms.insert(density.terms.end(), shares.begin(), shares.end());
+  Metric metric = with_dequantisation(std::move(density), DensityPoint::clean_state, name, r);
   metric.separate_terms = {"nll0", "nll1"};
   metric.compute = [of_state = metric.compute](const MetricBatch& in) {
     auto results = of_state(in);
@@ -147,11 +179,21 @@ Metric wkb(const std::string& name, const MetricRequest& r) {
   return metric;
 }
 
+Metric wkb(const std::string& name, const MetricRequest& r) {
+  return first_order(r.options.exact ? wkb_exact(r) : wkb_probed(r), r.options.wkb_profile, name,
+                     r);
+}
+
+Metric wkb_published(const std::string& name, const MetricRequest& r) {
+  return first_order(wkb_published(r), 0, name, r);
+}
+
 std::vector<diffusion::HbarLikelihood> hbar_drawn(const MetricRequest& r, const MetricBatch& in) {
   diffusion::HbarOptions options;
   options.hbars = r.options.hbars;
   options.paths = r.options.paths;
   options.steps = steps_or(r.options, kHbarSteps);
+  options.hbar_shape = hbar_shape(r.options);
   options.exact_trace = r.options.exact_trace;
   options.seed = r.options.seed;
   return diffusion::hbar_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, options);
@@ -163,8 +205,8 @@ Metric hbar_elbo(const std::string& name, const MetricRequest& r) {
     if (r.options.exact) {
       const int64_t steps = steps_or(r.options, kHbarExactSteps);
       for (const double hbar : r.options.hbars)
-        results.push_back(
-            diffusion::hbar_elbo_exact(in.denoiser, *r.model.schedule, in.x, hbar, steps));
+        results.push_back(diffusion::hbar_elbo_exact(in.denoiser, *r.model.schedule, in.x, hbar,
+                                                     steps, hbar_shape(r.options)));
     } else {
       for (auto& at : hbar_drawn(r, in)) results.push_back(std::move(at.elbo));
     }
@@ -194,9 +236,10 @@ struct Entry {
   const char* name;
   MakeMetric make;
 };
-constexpr Entry kEntries[] = {{"elbo", elbo},      {"ode", ode}, {"mcallester", mcallester},
-                              {"immse", immse},    {"wkb", wkb}, {"hbar-elbo", hbar_elbo},
-                              {"hbar-iw", hbar_iw}};
+constexpr Entry kEntries[] = {
+    {"elbo", elbo},           {"ode", ode},        {"mcallester", mcallester},
+    {"immse", immse},         {"wkb", wkb},        {"wkb-published", wkb_published},
+    {"hbar-elbo", hbar_elbo}, {"hbar-iw", hbar_iw}};
 
 // The T of "elbo-T", 0 if the name is no such.
 int64_t steps_of(const std::string& name) {
@@ -212,7 +255,7 @@ int64_t steps_of(const std::string& name) {
 std::string metric_names() {
   std::string names;
   for (const Entry& entry : kEntries) names += std::string(entry.name) + ", ";
-  return names + "elbo-T (a number T of steps, such as elbo-1000), w2";
+  return names + "elbo-T (a number T of steps, such as elbo-1000), w2, fd, kid, pr";
 }
 
 Metric find_metric(const std::string& name, const MetricRequest& request) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "framework/diffusion/likelihood/result.hpp"
+#include "framework/diffusion/likelihood/wkb.hpp"
 #include "framework/diffusion/variational_bound.hpp"
 #include "framework/train/evaluation.hpp"
 
@@ -35,6 +36,8 @@ struct Metric {
   std::vector<double> hbars = {};  // where the metric runs over h
   /// Terms that are results in their own right: reports give their mean, median and quantiles, and files an array each.
   std::vector<std::string> separate_terms = {};
+  /// Terms that share another among windows of time, from the clean end. Reports keep them apart from the rest.
+  diffusion::WkbWindows windows = {};
 
   int64_t results() const { return hbars.empty() ? 1 : static_cast<int64_t>(hbars.size()); }
 };

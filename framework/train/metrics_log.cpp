@@ -113,6 +113,15 @@ nlohmann::ordered_json to_json(const Tick& t) {
     out["loss_q" + std::to_string(i)] =
         std::isfinite(q) ? nlohmann::ordered_json(q) : nlohmann::ordered_json();
   }
+  out["phase_sec"] = nlohmann::ordered_json::object();
+  for (const auto& [phase, seconds] : t.phase_sec) out["phase_sec"][phase] = seconds;
+  out["straggler"] = nullptr;
+  if (t.straggler_rank >= 0) {
+    out["straggler"] = {{"rank", t.straggler_rank},
+                        {"phase", t.straggler_phase},
+                        {"sec", t.straggler_sec},
+                        {"median_sec", t.straggler_median_sec}};
+  }
   out["timestamp"] = timestamp_utc();
   return out;
 }
@@ -135,6 +144,12 @@ std::string log_field_legend() {
          "data_wait_frac     share of the step time spent waiting for images (data%)\n"
          "comm_exposed_frac  share of the step time spent waiting for other ranks and traffic "
          "(comm%)\n"
+         "phase_sec          rank zero's mean seconds a step waiting for data, in forward, "
+         "backward, on "
+         "the host (draws, optimizer) and in communication\n"
+         "straggler          rank and phase that hold the others up (comm.straggler_excess), with "
+         "its "
+         "and the median rank's seconds a step; null: none\n"
          "skipped            steps left out so far because a loss or gradient was not finite\n"
          "cpu_mem_gb         resident memory of rank zero, 10^9 bytes (cpumem)\n"
          "gpu_mem_gb         peak GPU memory of rank zero, 10^9 bytes (gpumem)\n"

@@ -28,10 +28,16 @@ struct Tick {
   double maintenance_sec = 0;    // checkpoints, evaluation and logging since the last tick
   double data_wait_frac = 0;     // of the step time, mean over ranks
   double comm_exposed_frac = 0;  // of the step time, mean over ranks
-  int64_t skipped = 0;           // steps skipped so far because something was not finite
-  double cpu_mem_gb = 0;         // rank zero, resident
-  double gpu_mem_gb = 0;         // rank zero, peak
-  double total_sec = 0;          // wall clock of the whole run, over restarts
+  std::vector<std::pair<std::string, double>>
+      phase_sec;            // rank zero's mean seconds a step in each phase
+  int straggler_rank = -1;  // -1: the ranks are balanced
+  std::string straggler_phase;
+  double straggler_sec = 0;         // that rank's, a step
+  double straggler_median_sec = 0;  // of all ranks
+  int64_t skipped = 0;              // steps skipped so far because something was not finite
+  double cpu_mem_gb = 0;            // rank zero, resident
+  double gpu_mem_gb = 0;            // rank zero, peak
+  double total_sec = 0;             // wall clock of the whole run, over restarts
   double eta_sec = 0;
 };
 

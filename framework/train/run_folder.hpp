@@ -26,6 +26,10 @@ class RunFolder {
   std::filesystem::path flight_record(int rank) const {
     return root_ / ("flight-rank" + std::to_string(rank) + ".jsonl");
   }
+  /// What a rank did when in the first steps of a start (run.timeline): a Chrome trace.
+  std::filesystem::path timeline(int rank) const {
+    return root_ / "timeline" / ("rank" + std::to_string(rank) + ".json");
+  }
   std::filesystem::path reals() const { return root_ / "samples" / "reals.png"; }
   /// weights: "" for the moving average, "raw-" for the weights being trained.
   std::filesystem::path grid(int64_t step, const std::string& weights) const;

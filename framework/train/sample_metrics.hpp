@@ -1,21 +1,28 @@
 // Metrics that compare samples of a model with data, as clouds of points.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "framework/comm/communicator.hpp"
 #include "framework/data/image_dataset.hpp"
 #include "framework/train/evaluation.hpp"
 
 namespace scorenet::train {
 
-/// "w2" is one.
+/// "w2", "fd", "kid" and "pr" are.
 bool is_sample_metric(const std::string& name);
 
-/// `w2`: the exact 2-Wasserstein distance between the first n examples and as many samples of the model, drawn as
-/// options.sampler says; values "w2" and "w2_squared", on rank zero (elsewhere NaN). 8-bit data is compared in [-1, 1].
-/// Collective. Throws ConfigError where n is so large that the n^2 costs would not fit into memory.
-SampleMetricReport evaluate_sample_metric(const std::string& name, const ScoreModel& model,
-                                          data::ImageDataset& dataset, int64_t n,
-                                          const EvaluationOptions& options,
-                                          comm::Communicator& comm);
+/// Compares the first n examples with as many samples of the model, drawn once for all `names` as options.sampler says,
+/// in float64 on rank zero (elsewhere there are no values). 8-bit data is compared in [-1, 1].
+/// `w2`: the exact 2-Wasserstein distance, values "w2" and "w2_squared"; the others in the features of
+/// options.features. `fd`: Frechet distance; `kid`: kernel distance and "kid_stderr"; `pr`: "precision", "recall" (k = 3).
+/// Collective. Throws ConfigError where the n^2 distances would not fit into memory or features are missing, and as
+/// make_feature_extractor, before any sample is drawn.
+std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::string>& names,
+                                                        const ScoreModel& model,
+                                                        data::ImageDataset& dataset, int64_t n,
+                                                        const EvaluationOptions& options,
+                                                        comm::Communicator& comm);
 
 }  // namespace scorenet::train

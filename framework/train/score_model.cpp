@@ -1,6 +1,7 @@
 #include "framework/train/score_model.hpp"
 
 #include "framework/core/error.hpp"
+#include "framework/diffusion/discrete_steps.hpp"
 #include "framework/diffusion/preconditioning.hpp"
 #include "framework/train/mixture_file.hpp"
 #include "models/autocast.hpp"
@@ -39,6 +40,13 @@ models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) 
   o.unet.dropout = c.dropout;
   o.unet.num_classes = c.num_classes;
   o.unet.kernels = c.kernels;
+  o.unet.norm_eps = c.norm_eps;
+  o.unet.downsample_padding = c.downsample_padding;
+  o.unet.cosines_first = c.cosines_first;
+  o.unet.freq_shift = c.freq_shift;
+  if (c.timesteps > 0)
+    o.unet.log_snr_of_step = diffusion::log_snr_of_steps(
+        {c.timesteps, c.timestep_law, c.timestep_beta_min, c.timestep_beta_max});
   if (c.fourier_features) o.unet.fourier_features = {7, 8};  // VDM's, single grey levels
   o.mlp.hidden = c.hidden;
   o.mlp.time_embedding = c.time_embedding;
@@ -68,7 +76,7 @@ diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& lab
   };
 }
 
-std::vector<std::pair<std::string, torch::Tensor>> named_parameters(const ScoreModel& model) {
+NamedTensors named_parameters(const ScoreModel& model) {
   std::vector<std::pair<std::string, torch::Tensor>> all;
   const auto add = [&all](const std::string& prefix, const torch::nn::Module& module) {
     for (const auto& item : module.named_parameters())

@@ -18,6 +18,7 @@
 #include "framework/diffusion/learned_weights.hpp"
 #include "framework/diffusion/parametrisation.hpp"
 #include "framework/diffusion/schedule.hpp"
+#include "framework/train/flat_parameters.hpp"
 #include "models/classifier.hpp"
 #include "models/make_model.hpp"
 
@@ -55,7 +56,7 @@ diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& lab
 
 /// All that is trained, in order of registration: the network's parameters under their own names, then "schedule.*" and
 /// "uncertainty.*". Snapshots and checkpoints use these names.
-std::vector<std::pair<std::string, torch::Tensor>> named_parameters(const ScoreModel& model);
+NamedTensors named_parameters(const ScoreModel& model);
 
 /// The denoiser of a batch with these labels (undefined: unconditional). Throws ConfigError for a classifier.
 diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels = {});

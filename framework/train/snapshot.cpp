@@ -2,7 +2,6 @@
 
 #include <sstream>
 
-#include "framework/checkpoint/safetensors.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/core/check.hpp"
 
@@ -31,7 +30,18 @@ std::string required(const checkpoint::Metadata& metadata, const std::string& ke
                         "run's snapshots folder, or convert foreign weights first.");
 }
 
-// Copies the file's weights into the model's own; each must be there, with its shape, and nothing else.
+}  // namespace
+
+checkpoint::Metadata snapshot_metadata(const config::Config& config,
+                                       const std::vector<int64_t>& example_shape,
+                                       const SnapshotLabel& label) {
+  return {{"format", "pt"},
+          {"scorenet.config", config::to_toml(config)},
+          {"scorenet.example_shape", joined(example_shape)},
+          {"scorenet.step", std::to_string(label.step)},
+          {"scorenet.weights", label.weights}};
+}
+
 void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
                   const std::filesystem::path& path) {
   const torch::NoGradGuard no_grad;
@@ -54,8 +64,6 @@ void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
   }
 }
 
-}  // namespace
-
 void save_snapshot(const std::filesystem::path& path, const config::Config& config,
                    const std::vector<int64_t>& example_shape, const FlatParameters& parameters,
                    const torch::Tensor& values, const SnapshotLabel& label) {
@@ -63,12 +71,7 @@ void save_snapshot(const std::filesystem::path& path, const config::Config& conf
   for (size_t i = 0; i < parameters.names().size(); ++i) {
     tensors[parameters.names()[i]] = parameters.view_of(values, i).to(torch::kCPU).contiguous();
   }
-  checkpoint::write_safetensors(path, tensors,
-                                {{"format", "pt"},
-                                 {"scorenet.config", config::to_toml(config)},
-                                 {"scorenet.example_shape", joined(example_shape)},
-                                 {"scorenet.step", std::to_string(label.step)},
-                                 {"scorenet.weights", label.weights}});
+  checkpoint::write_safetensors(path, tensors, snapshot_metadata(config, example_shape, label));
 }
 
 LoadedSnapshot load_snapshot(const std::filesystem::path& path, torch::Device device) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/checkpoint/safetensors.hpp"
 #include "framework/train/flat_parameters.hpp"
 #include "framework/train/score_model.hpp"
 
@@ -23,6 +24,16 @@ struct SnapshotLabel {
 void save_snapshot(const std::filesystem::path& path, const config::Config& config,
                    const std::vector<int64_t>& example_shape, const FlatParameters& parameters,
                    const torch::Tensor& values, const SnapshotLabel& label);
+
+/// What a snapshot of this network says of itself beside its tensors.
+checkpoint::Metadata snapshot_metadata(const config::Config& config,
+                                       const std::vector<int64_t>& example_shape,
+                                       const SnapshotLabel& label);
+
+/// Copies stored weights into the model's own. Throws CheckpointError naming `path` and the tensor that is missing, of
+/// another shape, or too much.
+void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
+                  const std::filesystem::path& path);
 
 struct LoadedSnapshot {
   ScoreModel model;

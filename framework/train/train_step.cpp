@@ -18,7 +18,7 @@ std::vector<ControlField> control_fields(int64_t global_batch, bool example_loss
       {"loss", ControlField::Kind::sum},         {"not_finite", ControlField::Kind::flag},
       {"stop", ControlField::Kind::flag},        {"quartile_loss", ControlField::Kind::sum, 4},
       {"data_wait", ControlField::Kind::sum},    {"quartile_count", ControlField::Kind::sum, 4},
-      {"comm_exposed", ControlField::Kind::sum},
+      {"comm_exposed", ControlField::Kind::sum}, {"reorder", ControlField::Kind::flag},
   };
   if (example_losses) fields.push_back({"example_loss", ControlField::Kind::sum, global_batch});
   return fields;
@@ -42,14 +42,15 @@ struct TrainStep::Draw {
   std::vector<int64_t> indices;
 };
 
-TrainStep::TrainStep(const ScoreModel& model, TrainState state, reduce::GradientReducer& reducer,
+TrainStep::TrainStep(const ScoreModel& model, Objective& objective, Update& update,
                      comm::Communicator& comm)
     : model_(model),
-      state_(state),
-      reducer_(reducer),
+      objective_(objective),
+      update_(update),
       comm_(comm),
-      control_(control_fields(model.config.train.batch_size, state.objective.has_history()),
-               comm.rank(), comm.size()) {}
+      control_(control_fields(model.config.train.batch_size, objective.has_history()), comm.rank(),
+               comm.size()),
+      clock_(model.config.run.timeline) {}
 
 TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) const {
   const config::Config& config = model_.config;
@@ -60,8 +61,8 @@ TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) c
   d.examples.eps = normal_for_slots(key_at(config, RandomStream::training_noise, step), d.slots,
                                     d.examples.x0.sizes().slice(1), torch::kFloat32)
                        .to(model_.device);
-  d.examples.probe = state_.objective.draw_probe(step, d.slots, d.examples.x0);
-  d.examples.levels = state_.objective.draw_levels(step, d.slots);
+  d.examples.probe = objective_.draw_probe(step, d.slots, d.examples.x0);
+  d.examples.levels = objective_.draw_levels(step, d.slots);
   if (model_.classifier) {
     d.examples.labels = loaded.batch.labels;
   } else if (config.model.num_classes > 0) {
@@ -72,81 +73,92 @@ TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) c
 
 void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
   const config::Config& config = model_.config;
-  const auto local = static_cast<int64_t>(d.slots.size());
-  const int64_t micro =
-      config.train.micro_batch > 0 ? config.train.micro_batch : std::max<int64_t>(local, 1);
-  if (local == 0) reducer_.begin(true);  // nothing to add; finish() sends the zeros
-  for (int64_t first = 0; first < local; first += micro) {
-    const int64_t count = std::min(micro, local - first);
+  for (const Piece& piece : update_.start(static_cast<int64_t>(d.slots.size()))) {
     const auto part = [&](const torch::Tensor& t) {
-      return t.defined() ? t.narrow(0, first, count) : t;
+      return t.defined() ? t.narrow(0, piece.first, piece.count) : t;
     };
+    clock_.enter(StepPhase::forward);
+    const auto begin = d.slots.begin() + piece.first;
     const models::BatchSlots slots{key_at(config, RandomStream::dropout, step),
-                                   {d.slots.begin() + first, d.slots.begin() + first + count}};
+                                   {begin, begin + piece.count}};
     const NoisedExamples& e = d.examples;
-    const torch::Tensor loss = state_.objective.loss_per_example(
-        {part(e.x0), part(e.eps), part(e.probe), part(e.labels), e.levels.narrow(first, count)},
-        config.model.dropout > 0 ? &slots : nullptr);
-    reducer_.begin(first + count == local);
+    const torch::Tensor loss =
+        objective_.loss_per_example({part(e.x0), part(e.eps), part(e.probe), part(e.labels),
+                                     e.levels.narrow(piece.first, piece.count)},
+                                    config.model.dropout > 0 ? &slots : nullptr);
+    clock_.enter(StepPhase::backward);
+    update_.begin(piece);
     (loss.sum() / static_cast<double>(config.train.batch_size)).backward();
-    record(d, loss.detach().to(torch::kCPU), first);
+    update_.end(piece);
+    clock_.enter(StepPhase::host);
+    record(d, loss.detach().to(torch::kCPU), piece.first);
   }
 }
 
-// Adds the losses (nats per dimension) of the examples from `first` on to the control vector.
+// Adds the losses (nats per dimension) of the examples from `first` on to the control vector. Through plain arrays: taken
+// from tensors one by one, a batch of 512 costs as much as a small network's forward pass.
 void TrainStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) {
   const diffusion::LogSnrRange range = diffusion::log_snr_range(*model_.schedule);
   const auto times = d.examples.levels.times.t.narrow(0, first, loss.size(0));
-  const auto log_snr = model_.schedule->log_snr(times);
+  const auto levels = model_.schedule->log_snr(times).contiguous();
+  const double* const losses = loss.const_data_ptr<double>();
+  const double* const log_snr = levels.const_data_ptr<double>();
+  double sums[4] = {}, counts[4] = {};
   for (int64_t i = 0; i < loss.size(0); ++i) {
-    const double value = loss[i].item<double>();
-    const double fraction = (range.clean - log_snr[i].item<double>()) / (range.clean - range.noisy);
-    const auto quarter = static_cast<int64_t>(std::clamp(4 * fraction, 0.0, 3.0));
-    if (!std::isfinite(value)) {
+    if (!std::isfinite(losses[i])) {
       control_.raise("not_finite");
       local_trouble_ += " sample " + std::to_string(d.indices[static_cast<size_t>(first + i)]) +
                         " at t = " + std::to_string(times[i].item<double>()) + ";";
       continue;
     }
-    control_.add("loss", value);
-    control_.add("quartile_loss", value, quarter);
-    control_.add("quartile_count", 1, quarter);
-    if (state_.objective.has_history())
-      control_.add("example_loss", value, d.slots[static_cast<size_t>(first + i)]);
+    const double fraction = (range.clean - log_snr[i]) / (range.clean - range.noisy);
+    const auto quarter = static_cast<int64_t>(std::clamp(4 * fraction, 0.0, 3.0));
+    sums[quarter] += losses[i];
+    counts[quarter] += 1;
+    if (objective_.has_history())
+      control_.add("example_loss", losses[i], d.slots[static_cast<size_t>(first + i)]);
+  }
+  for (int64_t quarter = 0; quarter < 4; ++quarter) {
+    control_.add("loss", sums[quarter]);
+    control_.add("quartile_loss", sums[quarter], quarter);
+    control_.add("quartile_count", counts[quarter], quarter);
   }
 }
 
 StepReport TrainStep::run(const data::LoadedBatch& loaded, int64_t step, bool stop_wanted) {
   control_.clear();
   local_trouble_.clear();
+  clock_.begin_step(loaded.wait_seconds);
   const Draw d = draw(loaded, step);
 
-  reducer_.zero_gradients();
   accumulate_gradients(d, step);
-  reducer_.finish();
+  clock_.enter(StepPhase::communication);
+  const double norm = update_.finish();
 
   control_.add("data_wait", loaded.wait_seconds);
-  control_.add("comm_exposed", reducer_.stats().exposed_seconds);
+  control_.add("comm_exposed", update_.traffic().exposed_seconds);
   if (stop_wanted) control_.raise("stop");
+  if (update_.wants_new_order()) control_.raise("reorder");
   control_.exchange(comm_).wait();
+  clock_.enter(StepPhase::host);
+  if (control_.any("reorder")) update_.observe_order_again();
 
-  const double norm = state_.optimizer.gradient_norm();
   StepReport report = report_of(step, norm);
   if (!report.skipped) {
-    state_.optimizer.step(report.learning_rate, norm);
-    state_.ema.update(state_.parameters.values(), {step, step * model_.config.train.batch_size,
-                                                   model_.config.train.batch_size});
+    const int64_t batch = model_.config.train.batch_size;
+    update_.step(report.learning_rate, norm, {step, step * batch, batch});
     observe_losses(step);
   }
+  clock_.end_step(update_.traffic());
   return report;
 }
 
 void TrainStep::observe_losses(int64_t step) {
-  if (!state_.objective.has_history()) return;
+  if (!objective_.has_history()) return;
   std::vector<double> losses;
   for (int64_t slot = 0; slot < model_.config.train.batch_size; ++slot)
     losses.push_back(control_.sum("example_loss", slot));
-  state_.objective.observe(step, losses);
+  objective_.observe(step, losses);
 }
 
 StepReport TrainStep::report_of(int64_t step, double norm) {

@@ -9,12 +9,10 @@
 #include "framework/comm/communicator.hpp"
 #include "framework/comm/control_vector.hpp"
 #include "framework/data/batch_loader.hpp"
-#include "framework/reduce/gradient_reducer.hpp"
-#include "framework/train/adamw.hpp"
-#include "framework/train/ema.hpp"
-#include "framework/train/flat_parameters.hpp"
 #include "framework/train/objective.hpp"
 #include "framework/train/score_model.hpp"
+#include "framework/train/step_clock.hpp"
+#include "framework/train/update.hpp"
 
 namespace scorenet::train {
 
@@ -33,22 +31,17 @@ struct StepReport {
   std::string trouble;              // skipped: which rank, samples and times
 };
 
-/// What a step changes.
-struct TrainState {
-  FlatParameters& parameters;
-  AdamW& optimizer;
-  EmaSet& ema;
-  Objective& objective;
-};
-
 class TrainStep {
  public:
   /// All arguments must outlive this.
-  TrainStep(const ScoreModel& model, TrainState state, reduce::GradientReducer& reducer,
+  TrainStep(const ScoreModel& model, Objective& objective, Update& update,
             comm::Communicator& comm);
 
   /// Collective. `step` counts from 0. stop_wanted: this rank was asked to stop (by a signal).
   StepReport run(const data::LoadedBatch& loaded, int64_t step, bool stop_wanted);
+
+  /// Where this rank's time goes.
+  StepClock& clock() { return clock_; }
 
  private:
   struct Draw;
@@ -59,11 +52,12 @@ class TrainStep {
   void observe_losses(int64_t step);
 
   const ScoreModel& model_;
-  TrainState state_;
-  reduce::GradientReducer& reducer_;
+  Objective& objective_;
+  Update& update_;
   comm::Communicator& comm_;
   comm::ControlVector control_;
   std::string local_trouble_;
+  StepClock clock_;
 };
 
 }  // namespace scorenet::train

@@ -8,36 +8,21 @@
 
 #include "framework/comm/fingerprint.hpp"
 #include "framework/comm/single_communicator.hpp"
-#include "framework/config/fields.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/core/check.hpp"
+#include "framework/core/host_name.hpp"
 #include "framework/data/png.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/train/classifier.hpp"
 #include "framework/train/evaluation.hpp"
 #include "framework/train/generate.hpp"
+#include "framework/train/same_run.hpp"
 #include "framework/train/snapshot.hpp"
 #include "models/flops.hpp"
 
 namespace scorenet::train {
 namespace {
-
-AdamWOptions adamw_options(const config::TrainConfig& c) {
-  return {c.beta1, c.beta2, c.adam_eps, c.weight_decay, c.clip_norm};
-}
-
-std::vector<EmaProfile> ema_profiles(const config::EmaConfig& c) {
-  std::vector<EmaProfile> profiles;
-  for (const double decay : c.decays)
-    profiles.push_back({EmaProfile::Kind::constant, decay, c.ramp_up});
-  return profiles;
-}
-
-reduce::ReducerOptions reducer_options(const config::CommConfig& c) {
-  const auto bytes = [](double mib) { return static_cast<int64_t>(mib * 1048576.0); };
-  return {{bytes(c.bucket_mb), bytes(c.first_bucket_mb), bytes(c.last_bucket_mb)}};
-}
 
 data::DatasetOptions dataset_options(const config::Config& c) {
   data::DatasetOptions o;
@@ -63,11 +48,6 @@ double seconds_of(const std::function<void()>& work) {
   return comm::seconds_since(start);
 }
 
-std::string tensor_digest(const torch::Tensor& t) {
-  const auto host = t.to(torch::kCPU).contiguous();
-  return comm::digest(host.data_ptr(), host.nbytes());
-}
-
 }  // namespace
 
 Trainer::Trainer(const config::Config& config, const std::filesystem::path& outdir,
@@ -78,14 +58,13 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       comm_(*comms.host),
       total_steps_(config::total_steps(config.train)),
       dataset_(config.data.path, config.data.split, dataset_options(config)),
-      model_(trainable_model(config, dataset_.example_shape(), device)),
-      parameters_(named_parameters(model_)),
-      optimizer_(parameters_, adamw_options(config.train)),
-      ema_(parameters_.values(), ema_profiles(config.ema)),
+      model_(same_on_all_ranks(trainable_model(config, dataset_.example_shape(), device), dataset_,
+                               comm_)),
+      plan_(plan_gradients(model_, dataset_.example_shape(), comms)),
+      parameters_(named_parameters(model_), plan_.layout),
       objective_(model_, dataset_.kind() == data::DataKind::discrete),
-      reducer_(parameters_.parameters(), parameters_.gradients(), parameters_.layout(),
-               comms.bulk(), reducer_options(config.comm)),
-      step_(model_, {parameters_, optimizer_, ema_, objective_}, reducer_, comm_),
+      update_(config, parameters_, plan_, comms),
+      step_(model_, objective_, update_, comm_),
       meter_(config.train.batch_size) {
   model_.name = outdir.string();
   if (config.data.labels) dataset_.check_labels(config.model.num_classes);
@@ -93,17 +72,7 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
     held_out_ = std::make_unique<data::ImageDataset>(config.data.path, config.eval.split,
                                                      dataset_options(config));
   }
-  check_same_on_all_ranks();
   resume();
-}
-
-void Trainer::check_same_on_all_ranks() {
-  comm::Fingerprint mine = {{"program", SCORENET_VERSION}};
-  for (const config::Field& field : config::fields(config_))
-    mine.push_back({field.name, config::value_string(field)});
-  mine.push_back({"data set's fingerprint", dataset_.fingerprint()});
-  mine.push_back({"initial weights' digest", tensor_digest(parameters_.values())});
-  comm::check_same_on_all_ranks(comm_, mine);
 }
 
 void Trainer::resume() {
@@ -111,8 +80,7 @@ void Trainer::resume() {
     comms_.recorder->set_dump(folder_.flight_record(comm_.rank()),
                               {comm_.rank(), comm_.size(), ""});
   }
-  progress_ =
-      restore_checkpoint(folder_, config_, {parameters_, optimizer_, ema_, objective_}, comm_);
+  progress_ = restore_checkpoint(folder_, config_, {parameters_, update_, objective_}, comm_);
   if (comm_.rank() == 0) {
     for (const auto& warning : progress_.warnings) std::cerr << warning << std::endl;
   }
@@ -138,7 +106,7 @@ std::string Trainer::start_block() const {
       << "batch           " << config_.train.batch_size << " = " << comm_.size() << " ranks x "
       << (config_.train.batch_size + comm_.size() - 1) / comm_.size() << ", precision "
       << config_.train.precision << "\n"
-      << "gradients       " << reducer_.buckets().size() << " buckets\n"
+      << "gradients       " << describe(plan_, config_) << "\n"
       << "time limits     start " << config_.comm.start_timeout_s << " s, step "
       << config_.comm.train_timeout_s << " s, evaluation " << config_.eval.time_budget_s
       << " s, save " << config_.comm.save_timeout_s << " s\n"
@@ -175,7 +143,7 @@ ExitCode Trainer::run() {
                           config_.data.prefetch, config_.data.flip,
                           static_cast<uint64_t>(config_.train.seed)},
       progress_.step);
-  comm_.set_phase(comm::Phase::train);
+  set_phase(comm::Phase::train);
   while (progress_.step < total_steps_ && !stop_asked_) take_step(stop);
   if (log_) {
     log_->line(stop_asked_ ? "stopped by a signal at step " + std::to_string(progress_.step) +
@@ -185,13 +153,20 @@ ExitCode Trainer::run() {
   return stop_asked_ ? ExitCode::requeue : ExitCode::done;
 }
 
+void Trainer::set_phase(comm::Phase phase) {
+  comm_.set_phase(phase);
+  if (comms_.device) comms_.device->set_phase(phase);
+}
+
 bool Trainer::is_due(int64_t every) const { return every > 0 && progress_.step % every == 0; }
 
 void Trainer::take_step(const StopSignal& stop) {
+  const bool was_tracing = step_.clock().tracing();
   const StepReport report = step_.run(loader_->next(), progress_.step, stop.received() != 0);
   ++progress_.step;
   comms_.vitals->step = progress_.step;
   meter_.add(report);
+  if (was_tracing && !step_.clock().tracing()) write_timeline();
   handle_trouble(report);
   stop_asked_ = report.stop && progress_.step < total_steps_;
   const bool last = progress_.step == total_steps_;
@@ -235,6 +210,7 @@ double Trainer::wall_seconds() const { return progress_.total_sec + comm::second
 
 void Trainer::report_tick() {
   Tick tick = meter_.take();
+  report_straggler(tick);
   if (!log_) return;
   tick.step = progress_.step;
   tick.kimg = static_cast<double>(progress_.step * config_.train.batch_size) / 1000.0;
@@ -246,36 +222,61 @@ void Trainer::report_tick() {
   log_->tick(tick);
 }
 
+// Collective.
+void Trainer::report_straggler(Tick& tick) {
+  const PhaseSeconds phases = step_.clock().take();
+  for (size_t p = 0; p < kStepPhases; ++p)
+    tick.phase_sec.emplace_back(name(static_cast<StepPhase>(p)), phases[p]);
+  const auto slow = find_straggler(phases, config_.comm.straggler_excess, comm_);
+  if (!slow) return;
+  tick.straggler_rank = slow->rank;
+  tick.straggler_phase = slow->phase;
+  tick.straggler_sec = slow->seconds;
+  tick.straggler_median_sec = slow->median_seconds;
+  if (log_) log_->line("step " + std::to_string(progress_.step) + ": " + perf::describe(*slow));
+}
+
+void Trainer::write_timeline() {
+  const auto path = folder_.timeline(comm_.rank());
+  std::error_code existing;
+  std::filesystem::create_directories(path.parent_path(), existing);
+  const auto& spans = step_.clock().spans();
+  perf::write_timeline(
+      path, {comm_.rank(), comm_.size(), host_name()}, spans,
+      comms_.recorder ? comms_.recorder->entries() : std::vector<comm::FlightEntry>());
+}
+
 void Trainer::check_weights_equal() {
   comm::check_same_on_all_ranks(comm_, {{"weights after step " + std::to_string(progress_.step),
-                                         tensor_digest(parameters_.values())}});
+                                         digest_of({parameters_.values()})}});
 }
 
 void Trainer::save() {
-  comm_.set_phase(comm::Phase::save);
-  if (comm_.rank() == 0) {
-    save_checkpoint(folder_, config_, {parameters_, optimizer_, ema_, objective_},
-                    {progress_.step, progress_.skipped, wall_seconds(), {}});
-    for (size_t i = 0; i < ema_.profiles().size(); ++i) {
-      const std::string label = "ema" + ema_name(ema_.profiles()[i]);
+  set_phase(comm::Phase::save);
+  save_checkpoint(folder_, config_, {parameters_, update_, objective_},
+                  {progress_.step, progress_.skipped, wall_seconds(), {}}, comm_);
+  for (size_t i = 0; i < update_.ema_profiles().size(); ++i) {
+    const torch::Tensor average = update_.average(i);
+    const std::string label = "ema" + ema_name(update_.ema_profiles()[i]);
+    if (comm_.rank() == 0)
       save_snapshot(folder_.snapshot(progress_.step, label), config_, dataset_.example_shape(),
-                    parameters_, ema_.averages()[i], {progress_.step, label});
-    }
+                    parameters_, average, {progress_.step, label});
   }
   comm_.barrier("checkpoint saved").wait();
-  comm_.set_phase(comm::Phase::train);
+  set_phase(comm::Phase::train);
 }
 
 void Trainer::evaluate() {
-  comm_.set_phase(comm::Phase::evaluate);
+  set_phase(comm::Phase::evaluate);
   const bool on_all_ranks = config_.eval.ranks == "all";
+  const torch::Tensor average = update_.average(0);
   if (on_all_ranks || comm_.rank() == 0) {
     evaluate_weights("raw-", on_all_ranks);
-    const EmaScope averaged(parameters_.values(), ema_.averages()[0]);
+    const EmaScope averaged(parameters_.values(), average);
     evaluate_weights("", on_all_ranks);
   }
   comm_.barrier("evaluation").wait();
-  comm_.set_phase(comm::Phase::train);
+  set_phase(comm::Phase::train);
 }
 
 void Trainer::evaluate_classifier(comm::Communicator& comm) {

@@ -33,17 +33,19 @@ class Trainer {
   ExitCode run();
 
  private:
-  void check_same_on_all_ranks();
   void resume();
   void start_logs();
   void take_step(const StopSignal& stop);
   void handle_trouble(const StepReport& report);
   void report_tick();
+  void report_straggler(Tick& tick);
+  void write_timeline();
   void save();
   void evaluate();
   void evaluate_weights(const std::string& weights, bool on_all_ranks);
   void evaluate_classifier(comm::Communicator& comm);
   void check_weights_equal();
+  void set_phase(comm::Phase phase);  // of all communicators: the time limits follow it
   bool is_due(int64_t every) const;
   double wall_seconds() const;
 
@@ -55,11 +57,10 @@ class Trainer {
   data::ImageDataset dataset_;
   std::unique_ptr<data::ImageDataset> held_out_;  // null: no evaluation
   ScoreModel model_;
+  GradientPlan plan_;
   FlatParameters parameters_;
-  AdamW optimizer_;
-  EmaSet ema_;
   Objective objective_;
-  reduce::GradientReducer reducer_;
+  Update update_;
   TrainStep step_;
   RunProgress progress_;  // total_sec: before this start
   int64_t skipped_in_a_row_ = 0;

@@ -108,6 +108,22 @@ TEST_F(GuidedByClassifier, FeaturesAreOfItsPenultimateLayer) {
   EXPECT_THROW(train::classifier_features(model, torch::zeros({4, 3})), ShapeError);
 }
 
+// fd of two draws of one law is small; with every sample moved by half a grid step the classifier sees other classes' ground.
+TEST_F(GuidedByClassifier, ItsFeaturesTellTheLawFromAnother) {
+  write_config(file("moved.toml"), file("law.h5"), "vp_linear", "score_offset = [3.0, 0.0]");
+  const auto fd = [](const std::string& config) {
+    const Outcome outcome =
+        run("SCORENET evaluate --config " + file(config) + " --data " + file("points.h5") +
+            " --split validation --n 400 --metrics fd --features " + snapshot() +
+            " --sampler ddim --sampler-steps 60 --json " + file("fd.json"));
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    const auto json = nlohmann::json::parse(text_of(file("fd.json")))["metrics"]["fd"];
+    EXPECT_EQ(json["features"], snapshot());
+    return json["fd"].get<double>();
+  };
+  EXPECT_GT(fd("moved.toml"), 4 * fd("law.toml"));
+}
+
 TEST_F(GuidedByClassifier, TrainsTheSameOnTwoRanks) {
   const auto losses = [](const std::string& name) {
     std::vector<double> all;

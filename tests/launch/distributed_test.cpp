@@ -130,6 +130,31 @@ TEST_F(Distributed, AKilledRankEndsTheJobAndTheSameCommandResumes) {
   EXPECT_THAT(resumed.out, HasSubstr("resumed at step"));
 }
 
+TEST_F(Distributed, ARankKilledInAnyPhaseEndsTheJob) {
+  // Runs that spend nearly all their time in one phase; the first is hit before it has taken a step.
+  const std::pair<const char*, std::string> phases[] = {
+      {"start", "--train.steps 100000"},
+      {"save", "--train.steps 100000 --checkpoint.every 1 --checkpoint.keep 1"},
+      {"evaluate", "--train.steps 100000 --eval.every 1 --eval.time_samples 2000"}};
+  for (const auto& [phase, keys] : phases) {
+    Background job(train(2, phase, keys));
+    std::vector<pid_t> ranks;
+    for (int i = 0; i < 600 && ranks.size() < 2; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      ranks = rank_processes(folder_ / phase);
+    }
+    ASSERT_EQ(ranks.size(), 2u) << phase;
+    if (std::string(phase) != "start")
+      ASSERT_TRUE(wait_for_lines(folder_ / (std::string(phase) + "/stats.jsonl"), 1, 60)) << phase;
+    kill(ranks[1], SIGKILL);
+    const Outcome dead = job.finish(30);
+    EXPECT_NE(dead.exit_code, 0) << phase;
+    EXPECT_NE(dead.exit_code, 124) << phase << ": the job outlived its rank by 30 s";
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    EXPECT_TRUE(rank_processes(folder_ / phase).empty()) << phase;
+  }
+}
+
 TEST_F(Distributed, AFrozenRankIsNamedWithinTheLimit) {
   Background job(train(2, "frozen", "--train.steps 100000 --comm.heartbeat_limit_s 4"));
   ASSERT_TRUE(wait_for_lines(folder_ / "frozen/stats.jsonl", 3, 60));

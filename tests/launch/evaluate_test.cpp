@@ -459,6 +459,46 @@ TEST(Sample, PcTakesItsNormsOverTheGlobalBatchWhereAsked) {
   EXPECT_THAT(few.err, AllOf(HasSubstr("1 seeds"), HasSubstr("2 ranks")));
 }
 
+// The features "pixels" of one-dimensional points are the points. Data all at one place has covariance 0, so
+// fd = d^2 + s^2 / (n - 1) sums against w2_squared = d^2 + s^2 / n sums: they differ by s^2 / n. No sample lies within a ball of
+// radius 0. The kernel distance of two clouds that do not overlap is many errors above 0.
+TEST(Evaluate, FeatureMetricsOfOneDrawOfSamples) {
+  const int64_t n = 200;
+  const Case c("vp_linear", torch::full({n, 1}, 0.4 + 2.0, torch::kFloat64), {{0.4, 0.3}});
+  c.evaluate("--metrics fd,w2,kid,pr --features pixels --sampler heun --sampler-steps 20");
+  const double squared = c.metric("w2")["w2_squared"].get<double>();
+  EXPECT_NEAR(c.metric("fd")["fd"].get<double>() - squared, 0.3 / n, 0.1 / n);
+  EXPECT_GT(c.metric("kid")["kid"].get<double>(), 10 * c.metric("kid")["kid_stderr"].get<double>());
+  EXPECT_EQ(c.metric("pr")["precision"], 0);
+  EXPECT_EQ(c.metric("fd")["features"], "pixels");
+  EXPECT_EQ(c.metric("kid")["n"], n);
+}
+
+TEST(Evaluate, FeatureMetricsAreTheSameOnTwoRanks) {
+  const Case c("vp_linear", torch::linspace(-1, 1, 50, torch::kFloat64).unsqueeze(1), {{0.0, 0.3}});
+  const std::string options =
+      "--metrics fd,pr --features pixels --sampler ddim --sampler-steps 10 --batch 16";
+  c.evaluate(options);
+  const auto fd = c.metric("fd")["fd"].get<double>();
+  c.evaluate(options, "mpirun -n 2 --oversubscribe SCORENET");
+  EXPECT_NEAR(c.metric("fd")["fd"].get<double>(), fd, 1e-12);
+}
+
+TEST(Evaluate, FeatureMetricsSayWhichFeaturesTheyNeed) {
+  const Case c("vp_linear", torch::zeros({8, 1}, torch::kFloat64), {{0.0, 0.3}});
+  const auto refused = [&c](const std::string& options) {
+    return run("SCORENET " + c.command("--metrics fd " + options));
+  };
+  const Outcome none = refused(""), unknown = refused("--features inception"),
+                missing = refused("--features no.pt");
+  EXPECT_EQ(none.exit_code, 2);
+  EXPECT_THAT(none.err, AllOf(HasSubstr("--metrics fd"), HasSubstr("--features")));
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.err, AllOf(HasSubstr("--features inception"), HasSubstr("pixels")));
+  EXPECT_EQ(missing.exit_code, 6);
+  EXPECT_THAT(missing.err, AllOf(HasSubstr("no.pt"), HasSubstr("TorchScript")));
+}
+
 // Euler-Maruyama on an affine score is an affine recursion: from N(0, P), with k = score_scale, at each t -> t - dt
 //     mean <- (1 - dt (f + c)) mean + dt c alpha m,   c = (1 + h)/2 g^2 k / v,   var <- (1 - dt (f + c))^2 var + h g^2 dt.
 TEST(Sample, EulerMaruyamaHasTheMomentsOfItsRecursion) {

@@ -66,6 +66,8 @@ check "the cancelled job stays cancelled, not requeued" [ "$(field "$cancelled" 
 
 # Task 1 of an array: the second of the snapshots, one saved at the stop and one at the end.
 snapshots=(stopped/snapshots/network-*.safetensors)
+check "two snapshots stand there" [ ${#snapshots[@]} = 2 ]
+[ "$failures" = 0 ] || { logs; exit 1; }
 evaluation=$(submit --array=1-1 --output=evaluation.log "$root/launch/evaluate.sbatch" data.h5 elbo "${snapshots[@]}")
 check "an evaluation ends" wait_until 60 ended "$evaluation"
 check "completed" in_state "$evaluation" COMPLETED

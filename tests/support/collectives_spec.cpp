@@ -65,6 +65,15 @@ void check_data_movement(Communicator& c) {
     EXPECT_EQ(all[size_t(3 * k + 1)], float(-k));
     EXPECT_EQ(all[size_t(3 * k + 2)], 0.5f);
   }
+  // Rank r sends 10 r + s to rank s, twice: rank s holds 10 r + s at 2 r and 2 r + 1.
+  std::vector<int64_t> out(size_t(2 * n));
+  std::vector<int64_t> in(size_t(2 * n));
+  for (int s = 0; s < n; ++s) out[size_t(2 * s)] = out[size_t(2 * s + 1)] = 10 * r + s;
+  c.all_to_all(buffer_of(out, DataType::int64), buffer_of(in, DataType::int64), "test").wait();
+  for (int s = 0; s < n; ++s) {
+    EXPECT_EQ(in[size_t(2 * s)], 10 * s + r);
+    EXPECT_EQ(in[size_t(2 * s + 1)], 10 * s + r);
+  }
   // Element j of every rank is j + rank: the sum is n j + n (n - 1) / 2, and rank r keeps j = 2 r and 2 r + 1.
   std::vector<double> whole(size_t(2 * n));
   std::iota(whole.begin(), whole.end(), double(r));
@@ -116,6 +125,9 @@ void check_errors(Communicator& c) {
   expect_names_count([&] {
     c.reduce_scatter(buffer_of(whole, DataType::float32), buffer_of(part, DataType::float32),
                      ReduceOp::sum, "test");
+  });
+  expect_names_count([&] {
+    c.all_to_all(buffer_of(part, DataType::float32), buffer_of(whole, DataType::float32), "test");
   });
   try {
     c.broadcast(buffer_of(part, DataType::float32), c.size(), "weights");

@@ -2,6 +2,7 @@
 
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -70,7 +71,7 @@ class Path {
     return {log_prior(schedule_, y.slice(1, 0, dims_)), y.select(1, dims_)};
   }
 
-  // Denoiser evaluations of one path: four a step and three a kick.
+  // Denoiser evaluations of one path: four a step and three a kick, wherever h(t) > 0 could be.
   double evaluations() const {
     const auto steps = static_cast<double>(options_.steps);
     return 4 * steps + (hbar_ > 0 ? 3 * (steps + 1) : 0);
@@ -78,6 +79,10 @@ class Path {
 
  private:
   double log_snr_at(int64_t k) const { return range_.clean + static_cast<double>(k) * step_; }
+
+  double hbar_at(const FlowLevel& at) const {
+    return diffusion::hbar_at(options_.hbar_shape, hbar_, at.t[0].item<double>());
+  }
 
   FlowLevel level_at(double log_snr) const {
     return flow_level(schedule_, torch::full({x_start_.size(0)}, log_snr, x_start_.options()));
@@ -91,8 +96,9 @@ class Path {
                                   ? eps_divergence_exact(denoiser_, x, at.level)
                                   : eps_divergence_probed(denoiser_, x, at.level, probe_);
     const auto volume = static_cast<double>(dims_) * at.linear - at.half_sigma * eps.divergence;
-    const auto weight = volume + hbar_ / 2 * sum_per_example(eps.eps.square());
-    return torch::cat({flow_velocity(at, x, (1 - hbar_) * eps.eps).flatten(1), weight.unsqueeze(1)},
+    const double hbar = hbar_at(at);
+    const auto weight = volume + hbar / 2 * sum_per_example(eps.eps.square());
+    return torch::cat({flow_velocity(at, x, (1 - hbar) * eps.eps).flatten(1), weight.unsqueeze(1)},
                       1);
   }
 
@@ -101,9 +107,11 @@ class Path {
     if (hbar_ == 0) return y;
     const double share = (k == 0 || k == options_.steps) ? 0.5 : 1.0;
     const FlowLevel at = level_at(log_snr_at(k));
+    const double hbar = hbar_at(at);
+    if (hbar == 0) return y;
     const auto x = y.slice(1, 0, dims_).reshape(shape_);
     const auto sigma = broadcast_to_batch(2 * at.half_sigma, x);
-    const auto kick = std::sqrt(hbar_ * share * std::abs(step_)) * sigma * noise(k);
+    const auto kick = std::sqrt(hbar * share * std::abs(step_)) * sigma * noise(k);
     const auto eps = [&](double along) {
       return denoiser_(x + along * kick, at.level).eps.to(torch::kFloat64);
     };
@@ -194,11 +202,12 @@ std::vector<HbarLikelihood> hbar_likelihood(const Denoiser& denoiser, const Sche
 }
 
 LikelihoodResult hbar_elbo_exact(const Denoiser& denoiser, const Schedule& schedule,
-                                 const torch::Tensor& x, double hbar, int64_t steps) {
+                                 const torch::Tensor& x, double hbar_scale, int64_t steps,
+                                 const HbarShape& hbar_shape) {
   const torch::NoGradGuard no_grad;
-  check({.hbars = {hbar}, .steps = steps});
+  check({.hbars = {hbar_scale}, .steps = steps});
   const std::vector<int64_t> one_slot_each(static_cast<size_t>(x.size(0)), 0);
-  if (hbar == 0) {
+  if (hbar_scale == 0) {
     return ode_likelihood(denoiser, schedule, x, one_slot_each,
                           {.exact_trace = true, .steps = steps});
   }
@@ -209,6 +218,7 @@ LikelihoodResult hbar_elbo_exact(const Denoiser& denoiser, const Schedule& sched
   const BatchRhs rhs = [&](double log_snr, const torch::Tensor& y) {
     const FlowLevel at = flow_level(schedule, torch::full({1}, log_snr, torch::kFloat64));
     const double a = at.linear.item<double>(), c = at.half_sigma.item<double>();
+    const double hbar = hbar_at(hbar_shape, hbar_scale, at.t.item<double>());
     const AffineEps model = affine_eps(denoiser, at.level, shape, dims);
     const auto mean = y.slice(0, 0, batch).slice(1, 0, dims);
     const auto covariance = y.slice(0, batch).slice(1, 0, dims);
@@ -263,8 +273,22 @@ BestHbar best_hbar(const std::vector<double>& hbars, const torch::Tensor& nats, 
   const auto standard_error = [&](const torch::Tensor& values) {
     return n > 1 ? values.std().item<double>() / std::sqrt(n) : std::nan("");
   };
-  return {hbars[static_cast<size_t>(best)], kept[best].mean().item<double>(),
-          standard_error(kept[best]), gain.mean().item<double>(), standard_error(gain)};
+  const double hbar = hbars[static_cast<size_t>(best)];
+  BestHbar chosen{hbar,
+                  kept[best].mean().item<double>(),
+                  standard_error(kept[best]),
+                  gain.mean().item<double>(),
+                  standard_error(gain),
+                  /*hbar_low=*/hbar,
+                  /*hbar_high=*/hbar,
+                  finite.numel()};
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto loss = kept[row] - kept[best];
+    if (!(loss.mean().item<double>() <= 2 * standard_error(loss))) continue;
+    chosen.hbar_low = std::min(chosen.hbar_low, hbars[static_cast<size_t>(row)]);
+    chosen.hbar_high = std::max(chosen.hbar_high, hbars[static_cast<size_t>(row)]);
+  }
+  return chosen;
 }
 
 }  // namespace scorenet::diffusion

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/hbar_shape.hpp"
 #include "framework/diffusion/likelihood/result.hpp"
 
 namespace scorenet::diffusion {
@@ -26,6 +27,7 @@ struct HbarOptions {
   std::vector<double> hbars = {1.0};
   int64_t paths = 1;  // K of the importance-weighted form, also averaged in ELBO_h
   int64_t steps = 100;
+  HbarShape hbar_shape = {};  // h(t) = hbar hbar_shape(t)
   bool exact_trace = false;  // else one Rademacher probe a slot, common to its K paths and to all h
   uint64_t seed = 0;
 };
@@ -51,7 +53,8 @@ std::vector<HbarLikelihood> hbar_likelihood(const Denoiser& denoiser, const Sche
 /// obey linear equations, and E|s|^2 = |s(m)|^2 + tr(S C S^T). Throws ConfigError where the denoiser is not affine and
 /// h > 0; h = 0 is the `ode` value with the exact trace. nats (B), terms "prior", "path". `steps` RK4 steps.
 LikelihoodResult hbar_elbo_exact(const Denoiser& denoiser, const Schedule& schedule,
-                                 const torch::Tensor& x, double hbar, int64_t steps);
+                                 const torch::Tensor& x, double hbar, int64_t steps,
+                                 const HbarShape& hbar_shape = {});
 
 /// Which of several h is best on held-out data, with the paired error of its gain.
 struct BestHbar {
@@ -60,6 +63,9 @@ struct BestHbar {
   double nats_stderr;
   double gain;         // mean of nats(reference) - nats(best)
   double gain_stderr;  // of the paired difference
+  double hbar_low;     // the range of the given h that no paired difference tells from the best:
+  double hbar_high;    // within two of its standard errors
+  int64_t compared;    // examples finite at every h: those that count here
 };
 
 /// nats (hbars.size(), n): -ELBO_h or -IW of the same n examples. reference: row that gains are measured against (h = 0

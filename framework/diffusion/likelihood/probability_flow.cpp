@@ -14,7 +14,7 @@ FlowLevel flow_level(const Schedule& schedule, const torch::Tensor& log_snr) {
   const torch::NoGradGuard no_grad;
   const auto t = schedule.time_of(log_snr).clamp(schedule.t_min(), schedule.t_max());
   const NoiseLevel level = schedule.at(t);
-  return {level, schedule.d_log_alpha(t) / schedule.d_log_snr(t), level.sigma / 2};
+  return {level, schedule.d_log_alpha(t) / schedule.d_log_snr(t), level.sigma / 2, t};
 }
 
 torch::Tensor log_prior(const Schedule& schedule, const torch::Tensor& x) {

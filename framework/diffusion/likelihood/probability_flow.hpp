@@ -19,6 +19,7 @@ struct FlowLevel {
   NoiseLevel level;
   torch::Tensor linear;      // a
   torch::Tensor half_sigma;  // sigma / 2
+  torch::Tensor t;           // the schedule's time, clamped to its range
 };
 
 /// log_snr (b), within the schedule's range up to rounding.

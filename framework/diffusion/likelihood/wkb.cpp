@@ -2,6 +2,9 @@
 
 #include <torch/utils.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "framework/core/check.hpp"
 #include "framework/diffusion/likelihood/flow_jet.hpp"
 #include "framework/diffusion/likelihood/probability_flow.hpp"
@@ -30,32 +33,46 @@ struct State {
   }
 };
 
-State velocity(const Denoiser& denoiser, const Schedule& schedule,
-               const std::vector<int64_t>& shape, const torch::Tensor& log_snr, const State& now) {
-  const FlowLevel at = flow_level(schedule, log_snr);
-  const EpsJet jet = eps_jet(denoiser, now.x, shape, at.level, now.p);
-  const auto a = at.linear.unsqueeze(1), c = at.half_sigma.unsqueeze(1);  // F = a x - c eps
-  const auto dims = static_cast<double>(now.x.size(1));
-  const auto jt_p = torch::einsum("bij,bi->bj", {jet.jacobian, now.p});
-  const auto jt_h = torch::matmul(jet.jacobian.transpose(1, 2), now.hessian);
-  // div b + b.p = -c (div eps + eps.p) - sigma^2 / 2 (lap l0 + |p|^2), sigma^2 / 2 = 2 c^2.
-  const auto trace_h = now.hessian.diagonal(0, 1, 2).sum(1);
-  const auto stein_eps = jet.divergence + (jet.eps * now.p).sum(1);
-  const auto stein_p = trace_h + now.p.square().sum(1);
-  return {flow_velocity(at, now.x, jet.eps), -a * now.p + c * (jt_p + jet.grad_divergence),
-          -2 * a.unsqueeze(2) * now.hessian +
-              c.unsqueeze(2) * (jt_h + jt_h.transpose(1, 2) + jet.curvature),
-          -dims * at.linear + at.half_sigma * jet.divergence,
-          at.half_sigma * stein_eps + 2 * at.half_sigma.square() * stein_p};
-}
+// The system's right-hand side, for integration from t_max.
+class Backward {
+ public:
+  Backward(const Denoiser& denoiser, const Schedule& schedule, const torch::Tensor& x,
+           const HbarShape& hbar_shape)
+      : denoiser_(denoiser),
+        schedule_(schedule),
+        shape_(example_shape_of(x)),
+        dims_(dims_per_example(x)),
+        hbar_shape_(hbar_shape) {}
 
-OdeRhs backward_rhs(const Denoiser& denoiser, const Schedule& schedule,
-                    const std::vector<int64_t>& shape, int64_t dims) {
-  return [=, &denoiser, &schedule](const torch::Tensor&, const torch::Tensor& log_snr,
-                                   const torch::Tensor& y) {
-    return velocity(denoiser, schedule, shape, log_snr, State::unpacked(y, dims)).packed();
-  };
-}
+  torch::Tensor operator()(const torch::Tensor& /*rows*/, const torch::Tensor& log_snr,
+                           const torch::Tensor& y) const {
+    return velocity(flow_level(schedule_, log_snr), State::unpacked(y, dims_)).packed();
+  }
+
+ private:
+  State velocity(const FlowLevel& at, const State& now) const {
+    const EpsJet jet = eps_jet(denoiser_, now.x, shape_, at.level, now.p);
+    const auto a = at.linear.unsqueeze(1), c = at.half_sigma.unsqueeze(1);  // F = a x - c eps
+    const auto jt_p = torch::einsum("bij,bi->bj", {jet.jacobian, now.p});
+    const auto jt_h = torch::matmul(jet.jacobian.transpose(1, 2), now.hessian);
+    // div b + b.p = -c (div eps + eps.p) - sigma^2 / 2 (lap l0 + |p|^2), sigma^2 / 2 = 2 c^2.
+    const auto trace_h = now.hessian.diagonal(0, 1, 2).sum(1);
+    const auto stein_eps = jet.divergence + (jet.eps * now.p).sum(1);
+    const auto stein_p = trace_h + now.p.square().sum(1);
+    const auto d_l1 = at.half_sigma * stein_eps + 2 * at.half_sigma.square() * stein_p;
+    return {flow_velocity(at, now.x, jet.eps), -a * now.p + c * (jt_p + jet.grad_divergence),
+            -2 * a.unsqueeze(2) * now.hessian +
+                c.unsqueeze(2) * (jt_h + jt_h.transpose(1, 2) + jet.curvature),
+            -static_cast<double>(dims_) * at.linear + at.half_sigma * jet.divergence,
+            hbar_shape_ ? d_l1 * hbar_at(hbar_shape_, 1, at.t) : d_l1};
+  }
+
+  const Denoiser& denoiser_;
+  const Schedule& schedule_;
+  std::vector<int64_t> shape_;
+  int64_t dims_;
+  const HbarShape& hbar_shape_;
+};
 
 OdeSolution to_prior(const Denoiser& denoiser, const Schedule& schedule, const torch::Tensor& x,
                      const WkbOptions& options) {
@@ -80,48 +97,54 @@ State at_prior(const Schedule& schedule, const torch::Tensor& x) {
 
 }  // namespace
 
+WkbWindows wkb_windows(const Schedule& schedule, int64_t windows) {
+  if (windows < 0) {
+    throw ConfigError("wkb: windows = " + std::to_string(windows) + ", must be at least 0.");
+  }
+  const LogSnrRange range = log_snr_range(schedule);
+  const auto log_snr = torch::linspace(range.clean, range.noisy, windows + 1, torch::kFloat64);
+  WkbWindows result{
+      {}, schedule.time_of(log_snr).clamp(schedule.t_min(), schedule.t_max()), log_snr};
+  for (int64_t w = 1; w <= windows; ++w) result.terms.push_back("window_" + std::to_string(w));
+  return result;
+}
+
 LikelihoodResult wkb_exact(const Denoiser& denoiser, const Schedule& schedule,
                            const torch::Tensor& x, const WkbOptions& options) {
   const torch::NoGradGuard no_grad;
   const PlainAttention twice_differentiable;
-  const int64_t dims = dims_per_example(x);
+  const WkbWindows windows = wkb_windows(schedule, std::max<int64_t>(options.windows, 1));
+  const auto parts = static_cast<int64_t>(windows.terms.size());
+  if (options.steps % parts != 0) {
+    throw ConfigError("wkb: " + std::to_string(parts) + " windows of " +
+                      std::to_string(options.steps) +
+                      " steps; each must have the same number of steps.");
+  }
   const OdeSolution noisy = to_prior(denoiser, schedule, x, options);
   // A failed first pass starts the second as NaN and fails it, too.
-  const LogSnrRange range = log_snr_range(schedule);
-  const OdeSolution clean = integrate(
-      backward_rhs(denoiser, schedule, example_shape_of(x), dims), range.noisy, range.clean,
-      at_prior(schedule, noisy.y).packed(), options.steps, {options.rtol, options.atol});
-  const State end = State::unpacked(clean.y.to(torch::kCPU), dims);
+  const Backward rhs(denoiser, schedule, x, options.hbar_shape);
+  auto y = at_prior(schedule, noisy.y).packed();
+  auto evaluations = noisy.evaluations;
+  std::vector<torch::Tensor> shares;  // of nll1, from the noisy end
+  for (int64_t w = parts; w > 0; --w) {
+    const auto edge = [&](int64_t i) { return windows.log_snr[i].item<double>(); };
+    const OdeSolution part = integrate(std::cref(rhs), edge(w), edge(w - 1), y,
+                                       options.steps / parts, {options.rtol, options.atol});
+    shares.push_back((y.select(1, -1) - part.y.select(1, -1)).to(torch::kCPU));
+    y = part.y;
+    evaluations = evaluations + part.evaluations;
+  }
+  const State end = State::unpacked(y.to(torch::kCPU), dims_per_example(x));
   LikelihoodResult result;
   result.kind = ResultKind::exact;
   result.nats = -end.l0;
   result.terms = {{"nll0", -end.l0}, {"nll1", -end.l1}};
-  result.nfe = (noisy.evaluations + clean.evaluations).to(torch::kCPU, torch::kFloat64);
-  return result;
-}
-
-WkbProfile wkb_profile(const Denoiser& denoiser, const Schedule& schedule, const torch::Tensor& x,
-                       int64_t steps) {
-  const torch::NoGradGuard no_grad;
-  const PlainAttention twice_differentiable;
-  const int64_t dims = dims_per_example(x), batch = x.size(0);
-  const OdeRhs rhs = backward_rhs(denoiser, schedule, example_shape_of(x), dims);
-  const auto rows = torch::arange(batch, x.options().dtype(torch::kLong));
-  const BatchRhs at_time = [&](double log_snr, const torch::Tensor& y) {
-    return rhs(rows, torch::full({batch}, log_snr, y.options()), y);
-  };
-  const LogSnrRange range = log_snr_range(schedule);
-  const auto log_snr = torch::linspace(range.noisy, range.clean, steps + 1, torch::kFloat64);
-  const double step = (range.clean - range.noisy) / static_cast<double>(steps);
-  auto y = at_prior(schedule, to_prior(denoiser, schedule, x, {.steps = steps}).y).packed();
-  std::vector<torch::Tensor> integrand;
-  for (int64_t i = 0; i <= steps; ++i) {
-    const double now = range.noisy + static_cast<double>(i) * step;
-    integrand.push_back(-State::unpacked(at_time(now, y), dims).l1.to(torch::kCPU));
-    if (i < steps) y = runge_kutta4_step(at_time, now, step, y);
+  for (int64_t w = 0; w < options.windows; ++w) {
+    result.terms.emplace_back(windows.terms[static_cast<size_t>(w)],
+                              shares[static_cast<size_t>(parts - 1 - w)]);
   }
-  return {schedule.time_of(log_snr).clamp(schedule.t_min(), schedule.t_max()), log_snr,
-          torch::stack(integrand, 1)};
+  result.nfe = evaluations.to(torch::kCPU, torch::kFloat64);
+  return result;
 }
 
 }  // namespace scorenet::diffusion

@@ -10,13 +10,19 @@
 //     dH/dL  = -(J^T H + H J) - Hess(p.F + div F)   H = -I / P     at t_max, integrated back to t_min,
 //     nll1   = -l1,   dl1/dL = -(div b + b.p),  l1 = 0
 // Terms of all three evaluators: "nll0", "nll1"; nats = nll0. An example whose solve fails is NaN, never left out.
+//
+// h may depend on time: with h(t) = h shape(t), b is multiplied by shape(t), and nll1 is the slope in h. The shapes that are
+// 1 in one window of time and 0 elsewhere say when noise helps: they share nll1 among the windows, "window_1" at the clean
+// end to "window_N", of equal length in log-SNR.
 #pragma once
 
 #include <torch/types.h>
 
+#include <string>
 #include <vector>
 
 #include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/hbar_shape.hpp"
 #include "framework/diffusion/likelihood/result.hpp"
 
 namespace scorenet::diffusion {
@@ -25,35 +31,39 @@ struct WkbOptions {
   int64_t steps = 150;  // RK4 steps uniform in log-SNR; 0: adaptive
   double rtol = 1e-6;   // adaptive: per example, on the whole state
   double atol = 1e-6;
+  int64_t windows = 0;        // further terms "window_1" ..; they add up to nll1
+  HbarShape hbar_shape = {};  // of h(t)
 };
+
+/// The windows' names and edges: t and log_snr (windows + 1), from t_min up to t_max. Throws ConfigError if windows < 0.
+struct WkbWindows {
+  std::vector<std::string> terms;
+  torch::Tensor t;
+  torch::Tensor log_snr;
+};
+WkbWindows wkb_windows(const Schedule& schedule, int64_t windows);
 
 /// The system above, without Monte Carlo, kind `exact`. x (B, ...) with a small number D of dimensions: D^2 memory and
-/// 2 D + 2 gradients an evaluation. nfe counts right-hand sides of both passes.
+/// 2 D + 2 gradients an evaluation. nfe counts right-hand sides of both passes. Windows cost nothing. Throws ConfigError if
+/// steps is not a multiple of windows, or negative.
 LikelihoodResult wkb_exact(const Denoiser& denoiser, const Schedule& schedule,
                            const torch::Tensor& x, const WkbOptions& options);
-
-/// When noise helps: the integrand of nll1 along each example's path,
-///     nll1 = int integrand dL,   integrand = -(div b + b.p) (with this sign also sigma^2 / g^2 dNLL / dh(t)).
-struct WkbProfile {
-  torch::Tensor t;          // (steps + 1), from t_max down to t_min
-  torch::Tensor log_snr;    // (steps + 1)
-  torch::Tensor integrand;  // (B, steps + 1), nats per unit of log-SNR and of h
-};
-WkbProfile wkb_profile(const Denoiser& denoiser, const Schedule& schedule, const torch::Tensor& x,
-                       int64_t steps);
 
 /// The published system (theorem 4.2; maths.md F2.2), with which wkb_exact must agree: a forward pass with
 ///     dx' = (dx.grad) F + b,   c' = dx.grad div F + div b,   nll1 = -(c + dx.grad log N) at t_max,
 /// where grad l0 and lap l0 are central differences, of `spacing`, of inner solves for l0 from the path to t_max.
-/// O(steps^2 D): for checking, not for use.
+/// O(steps^2 D): for checking, not for use. Throws ConfigError if steps < 1 or spacing <= 0.
 LikelihoodResult wkb_published(const Denoiser& denoiser, const Schedule& schedule,
-                               const torch::Tensor& x, int64_t steps, double spacing);
+                               const torch::Tensor& x, int64_t steps, double spacing,
+                               const HbarShape& hbar_shape = {});
 
 struct WkbProbeOptions {
   int64_t steps = 100;  // RK4 steps uniform in log-SNR; even
   int64_t repeats = 1;  // independent estimates an example
   double tangent_step =
-      0.1;  // root mean square displacement of second differences, in units of sigma
+      0.1;              // root mean square displacement of second differences, in units of sigma
+  int64_t windows = 0;  // as in WkbOptions, at the cost of a pass each
+  HbarShape hbar_shape = {};
   uint64_t seed = 0;
 };
 
@@ -61,21 +71,10 @@ struct WkbProbeOptions {
 /// F2.4; see wkb_probed.cpp). slots name the probes.
 /// Memory does not grow with steps. Further terms where repeats > 1: "nll0_stderr", "nll1_stderr", of the example's mean.
 /// nfe counts network evaluations, a vector-Jacobian product as 2 and its derivative as 6: about 22 a stage, against
-/// 3 of `ode`. Throws ConfigError if steps is odd or < 2, repeats < 1 or tangent_step <= 0.
+/// 3 of `ode`. With windows each has noise of its own, and their sum is nll1. Throws ConfigError if steps is odd or < 2 or
+/// no multiple of 2 windows, repeats < 1 or tangent_step <= 0.
 LikelihoodResult wkb_probed(const Denoiser& denoiser, const Schedule& schedule,
                             const torch::Tensor& x, const std::vector<int64_t>& slots,
                             const WkbProbeOptions& options);
-
-/// When noise helps, for images: what each of several windows of equal length in log-SNR contributes to nll1. The shares'
-/// expectations add up to nll1's.
-struct WkbWindows {
-  torch::Tensor t;        // (windows + 1) edges, from t_min up to t_max
-  torch::Tensor log_snr;  // (windows + 1)
-  torch::Tensor nll1;     // (B, windows)
-};
-/// Costs `windows` times wkb_probed. Throws ConfigError as it does, and unless steps is a multiple of 2 windows.
-WkbWindows wkb_probed_windows(const Denoiser& denoiser, const Schedule& schedule,
-                              const torch::Tensor& x, const std::vector<int64_t>& slots,
-                              const WkbProbeOptions& options, int64_t windows);
 
 }  // namespace scorenet::diffusion

@@ -11,6 +11,7 @@
 #include <torch/autograd.h>
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -32,6 +33,11 @@ void check(const WkbProbeOptions& options) {
   if (options.steps < 2 || options.steps % 2 != 0) {
     throw ConfigError("wkb: steps = " + std::to_string(options.steps) +
                       ", must be even and at least 2 (Simpson's rule).");
+  }
+  if (options.windows > 0 && options.steps % (2 * options.windows) != 0) {
+    throw ConfigError("wkb: " + std::to_string(options.windows) + " windows of " +
+                      std::to_string(options.steps) +
+                      " steps; each must have an even number of steps.");
   }
   if (options.repeats < 1) {
     throw ConfigError("wkb: repeats = " + std::to_string(options.repeats) +
@@ -111,9 +117,10 @@ class ProbedPath {
     if (k < window_.first || k > window_.last) return torch::zeros_like(x_start_);
     const bool at_end = k == window_.first || k == window_.last;
     const double simpson = at_end ? 1 : ((k - window_.first) % 2 == 1 ? 4 : 2);
-    const double sigma = 2 * flow_level(schedule_, torch::full({1}, log_snr_at(k), torch::kFloat64))
-                                 .half_sigma.item<double>();
-    return std::sqrt(simpson * std::abs(step_) / 3) * sigma * draw(2 + k);
+    const FlowLevel at = flow_level(schedule_, torch::full({1}, log_snr_at(k), torch::kFloat64));
+    const double sigma = 2 * at.half_sigma.item<double>();
+    const double share = hbar_at(options_.hbar_shape, 1, at.t.item<double>());
+    return std::sqrt(share * simpson * std::abs(step_) / 3) * sigma * draw(2 + k);
   }
 
   torch::Tensor eps_at(const torch::Tensor& x, const NoiseLevel& level) const {
@@ -203,7 +210,9 @@ class ProbedPath {
     const auto trace = (one.trace + two.trace) / 2;
     const auto stein = trace + (eps * (p + q)).sum(1) / 2;
     // Outside the window only lap has a share: the tangent noise of the window, carried on to t_max.
-    const auto local = -at.half_sigma * stein - 2 * at.half_sigma.square() * (p * q).sum(1);
+    const double share = hbar_at(options_.hbar_shape, 1, at.t[0].item<double>());
+    const auto local =
+        share * (-at.half_sigma * stein - 2 * at.half_sigma.square() * (p * q).sum(1));
     const auto d_nll1 = (wanted ? local : torch::zeros_like(local)) + second / 2;
     const auto d_volume = -(static_cast<double>(dims) * at.linear - at.half_sigma * trace);
     return torch::cat(
@@ -233,55 +242,37 @@ LikelihoodResult wkb_probed(const Denoiser& denoiser, const Schedule& schedule,
   const torch::NoGradGuard no_grad;
   const PlainAttention twice_differentiable;
   check(options);
-  std::vector<torch::Tensor> nll0, nll1;
+  const WkbWindows windows = wkb_windows(schedule, options.windows);
+  const int64_t parts = std::max<int64_t>(options.windows, 1), length = options.steps / parts;
+  std::vector<torch::Tensor> nll0, nll1;  // by repeat
+  auto shares = torch::zeros({parts, x.size(0)}, torch::kFloat64);
   for (int64_t repeat = 0; repeat < options.repeats; ++repeat) {
-    const Window all{0, options.steps};
-    const auto one = ProbedPath(denoiser, schedule, options, x, slots, repeat, all).estimate();
-    nll0.push_back(one.nll0.to(torch::kCPU));
-    nll1.push_back(one.nll1.to(torch::kCPU));
+    auto sum = torch::zeros({x.size(0)}, torch::kFloat64);
+    for (int64_t w = 0; w < parts; ++w) {
+      const Window window{w * length, (w + 1) * length};
+      const auto one = ProbedPath(denoiser, schedule, options, x, slots, repeat, window).estimate();
+      if (w == 0) nll0.push_back(one.nll0.to(torch::kCPU));  // the same in every window
+      const auto share = one.nll1.to(torch::kCPU);
+      shares[w] += share / static_cast<double>(options.repeats);
+      sum += share;
+    }
+    nll1.push_back(sum);
   }
   const auto all0 = torch::stack(nll0), all1 = torch::stack(nll1);
   LikelihoodResult result;
   result.kind = ResultKind::estimate;
   result.nats = all0.mean(0);
   result.terms = {{"nll0", result.nats}, {"nll1", all1.mean(0)}};
+  for (int64_t w = 0; w < options.windows; ++w)
+    result.terms.emplace_back(windows.terms[static_cast<size_t>(w)], shares[w]);
   if (options.repeats > 1) {
     const double root = std::sqrt(static_cast<double>(options.repeats));
     result.terms.emplace_back("nll0_stderr", all0.std(0) / root);
     result.terms.emplace_back("nll1_stderr", all1.std(0) / root);
   }
-  const double stages = 4.0 * static_cast<double>(options.steps * options.repeats);
+  const double stages = 4.0 * static_cast<double>(options.steps * options.repeats * parts);
   result.nfe = torch::full_like(result.nats, stages * (kForwardStage + kBackwardStage));
   return result;
-}
-
-WkbWindows wkb_probed_windows(const Denoiser& denoiser, const Schedule& schedule,
-                              const torch::Tensor& x, const std::vector<int64_t>& slots,
-                              const WkbProbeOptions& options, int64_t windows) {
-  const torch::NoGradGuard no_grad;
-  const PlainAttention twice_differentiable;
-  check(options);
-  if (windows < 1 || options.steps % (2 * windows) != 0) {
-    throw ConfigError("wkb: " + std::to_string(windows) + " windows of " +
-                      std::to_string(options.steps) +
-                      " steps; each must have an even number of steps.");
-  }
-  const int64_t length = options.steps / windows;
-  std::vector<torch::Tensor> shares;
-  for (int64_t w = 0; w < windows; ++w) {
-    auto sum = torch::zeros({x.size(0)}, torch::kFloat64);
-    for (int64_t repeat = 0; repeat < options.repeats; ++repeat) {
-      const Window window{w * length, (w + 1) * length};
-      sum += ProbedPath(denoiser, schedule, options, x, slots, repeat, window)
-                 .estimate()
-                 .nll1.to(torch::kCPU);
-    }
-    shares.push_back(sum / static_cast<double>(options.repeats));
-  }
-  const LogSnrRange range = log_snr_range(schedule);
-  const auto edges = torch::linspace(range.clean, range.noisy, windows + 1, torch::kFloat64);
-  return {schedule.time_of(edges).clamp(schedule.t_min(), schedule.t_max()), edges,
-          torch::stack(shares, 1)};
 }
 
 }  // namespace scorenet::diffusion

@@ -2,6 +2,7 @@
 #include <torch/utils.h>
 
 #include <cmath>
+#include <string>
 
 #include "framework/core/check.hpp"
 #include "framework/diffusion/likelihood/flow_jet.hpp"
@@ -62,9 +63,14 @@ LogDensityJet log_density_jet(const Problem& problem, const torch::Tensor& x, do
 }  // namespace
 
 LikelihoodResult wkb_published(const Denoiser& denoiser, const Schedule& schedule,
-                               const torch::Tensor& x, int64_t steps, double spacing) {
+                               const torch::Tensor& x, int64_t steps, double spacing,
+                               const HbarShape& hbar_shape) {
   const torch::NoGradGuard no_grad;
   const PlainAttention twice_differentiable;
+  if (steps < 1 || !(spacing > 0)) {
+    throw ConfigError("wkb, published system: steps = " + std::to_string(steps) + ", spacing = " +
+                      std::to_string(spacing) + "; steps must be at least 1, spacing > 0.");
+  }
   std::vector<int64_t> shape = x.sizes().vec();
   shape[0] = -1;
   const int64_t dims = dims_per_example(x), batch = x.size(0);
@@ -78,8 +84,10 @@ LikelihoodResult wkb_published(const Denoiser& denoiser, const Schedule& schedul
     const EpsJet jet = eps_jet(denoiser, parts[0], shape, at.level, {});
     const LogDensityJet l0 = log_density_jet(problem, parts[0], log_snr);
     const auto jacobian_dx = torch::einsum("bij,bj->bi", {jet.jacobian, parts[1]});
-    const auto b = -c * jet.eps - 2 * c.square() * l0.gradient;
-    const auto div_b = -at.half_sigma * jet.divergence - 2 * at.half_sigma.square() * l0.laplacian;
+    const double share = hbar_at(hbar_shape, 1, at.t[0].item<double>());
+    const auto b = share * (-c * jet.eps - 2 * c.square() * l0.gradient);
+    const auto div_b =
+        share * (-at.half_sigma * jet.divergence - 2 * at.half_sigma.square() * l0.laplacian);
     const auto d_c = -at.half_sigma * (parts[1] * jet.grad_divergence).sum(1) + div_b;
     return torch::cat({flow_velocity(at, parts[0], jet.eps), a * parts[1] - c * jacobian_dx + b,
                        d_c.unsqueeze(1)},

@@ -2,8 +2,8 @@
 // xh_prev)]
 //       + s_s sqrt(1 - e^{-2 hbar h}) n.
 //
-// hbar is the knob of the reverse family: for a constant xh the step is exact for every hbar
-// (maths.md M4).
+// hbar is the knob of the reverse family, its value at t: for a constant xh the step is exact for
+// every hbar (maths.md M4).
 #include <ATen/ATen.h>
 
 #include <cmath>
@@ -14,11 +14,11 @@ namespace scorenet::diffusion {
 
 torch::Tensor sample_dpmpp_2m_sde(SamplerRun& run, const Grid& grid, torch::Tensor x) {
   const size_t steps = grid.size() - 1;
-  const double hbar = run.options.hbar;
   torch::Tensor x0_previous;
   double h_previous = 0;
   for (size_t i = 0; i < steps; ++i) {
     const GridPoint &t = grid[i], &s = grid[i + 1];
+    const double hbar = hbar_at(run.options.hbar_shape, run.options.hbar, t.t);
     const double h = (s.log_snr - t.log_snr) / 2;
     const torch::Tensor x0 = run.denoiser(x, t).x0;
     const bool first_order = i == 0 || (i + 1 == steps && steps < 15);

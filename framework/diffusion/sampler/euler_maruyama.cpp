@@ -7,27 +7,15 @@
 
 #include <cmath>
 
-#include "framework/core/error.hpp"
 #include "framework/diffusion/sampler/methods.hpp"
 
 namespace scorenet::diffusion {
-namespace {
-
-double hbar_at(const SamplerOptions& options, double t) {
-  if (!options.hbar_of_time) return options.hbar;
-  const double hbar = options.hbar_of_time(t);
-  if (hbar >= 0) return hbar;
-  throw ConfigError("sampler hbar(t = " + std::to_string(t) + ") = " + std::to_string(hbar) +
-                    ": must be at least 0.");
-}
-
-}  // namespace
 
 torch::Tensor sample_euler_maruyama(SamplerRun& run, const Grid& grid, torch::Tensor x) {
   for (size_t i = 0; i + 1 < grid.size(); ++i) {
     const GridPoint& t = grid[i];
     const double dt = t.t - grid[i + 1].t;
-    const double hbar = hbar_at(run.options, t.t);
+    const double hbar = hbar_at(run.options.hbar_shape, run.options.hbar, t.t);
     const torch::Tensor score = run.denoiser(x, t).eps / -t.sigma;
     x = x - dt * (t.f * x - ((1 + hbar) / 2 * t.g_squared) * score);
     if (hbar > 0) x = x + std::sqrt(hbar * t.g_squared * dt) * run.noise(static_cast<int64_t>(i));

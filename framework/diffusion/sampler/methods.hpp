@@ -18,16 +18,21 @@ namespace scorenet::diffusion {
 /// evaluations counted.
 class CountedDenoiser {
  public:
-  explicit CountedDenoiser(const Denoiser& denoiser) : denoiser_(denoiser) {}
+  explicit CountedDenoiser(const Denoiser& denoiser, bool keep_states = false)
+      : denoiser_(denoiser), keep_states_(keep_states) {}
 
   Denoised operator()(const torch::Tensor& x, const GridPoint& point);
   /// An evaluation at a level for each example, counted by the caller.
   Denoised at(const torch::Tensor& x, const NoiseLevel& level) const;
   int64_t evaluations() const { return evaluations_; }
+  /// The states it was asked about, in order, if they are kept.
+  const std::vector<torch::Tensor>& states() const { return states_; }
 
  private:
   const Denoiser& denoiser_;
+  bool keep_states_;
   int64_t evaluations_ = 0;
+  std::vector<torch::Tensor> states_;
 };
 
 /// All that a method is given. Lives for one call of sample().

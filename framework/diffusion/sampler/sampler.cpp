@@ -57,10 +57,31 @@ void check_options(const SamplerOptions& options) {
   check_range("churn", options.churn, 0, INFINITY);
   check_range("corrector_steps", static_cast<double>(options.corrector_steps), 0, INFINITY);
   check_range("corrector_snr", options.corrector_snr, 0, INFINITY);
+  if (options.hbar_shape && options.name != "euler-maruyama" && options.name != "dpmpp-2m-sde") {
+    throw ConfigError(
+        "sampler " + options.name +
+        ": has no noise knob for an hbar schedule. Use euler-maruyama or dpmpp-2m-sde, "
+        "or leave the schedule out.");
+  }
   if (options.final != "state" && options.final != "denoised") {
     throw ConfigError("sampler final = \"" + options.final +
                       "\": unknown. Use state (x at t_min) or denoised (the x0 estimated there).");
   }
+}
+
+// A method that asks once a step asks about the state before each step.
+void add_path(const SamplerOptions& options, std::vector<torch::Tensor> states, const Grid& grid,
+              const torch::Tensor& x, SampleResult& result) {
+  if (options.name == kAdaptive || states.size() + 1 != grid.size()) {
+    throw ConfigError("sampler " + options.name +
+                      ": does not evaluate the network once a step, so it has no path to keep. Use "
+                      "euler-maruyama (--hbar 0 for the ODE) or ddim.");
+  }
+  states.push_back(x);
+  result.path = torch::stack(states, 1);
+  std::vector<double> times;
+  for (const GridPoint& point : grid) times.push_back(point.t);
+  result.path_t = torch::tensor(times, torch::kFloat64);
 }
 
 NoiseLevel level_for_batch(const GridPoint& point, const torch::Tensor& x) {
@@ -87,6 +108,7 @@ torch::Tensor draw_start(const Schedule& schedule, const std::vector<int64_t>& s
 
 Denoised CountedDenoiser::operator()(const torch::Tensor& x, const GridPoint& point) {
   ++evaluations_;
+  if (keep_states_) states_.push_back(x);
   return at(x, level_for_batch(point, x));
 }
 
@@ -103,7 +125,7 @@ SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,
                     const NoiseSource& noise) {
   check_options(options);
   const c10::NoGradGuard no_grad;
-  CountedDenoiser counted(denoiser);
+  CountedDenoiser counted(denoiser, options.keep_path);
   // The noise comes from the CPU; the state lives where it started.
   const NoiseSource noise_here = [&](int64_t draw) {
     return noise(draw).to(x_start.device(), torch::kFloat64);
@@ -123,8 +145,11 @@ SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,
     grid = time_grid(schedule, options.steps, options.spacing);
     x = method(run, grid, x);
   }
-  if (options.final == "denoised") x = counted(x, grid.back()).x0;
-  return {x, adaptive_nfe + static_cast<double>(counted.evaluations())};
+  SampleResult result{x, 0};
+  if (options.keep_path) add_path(options, counted.states(), grid, x, result);
+  if (options.final == "denoised") result.x = counted(x, grid.back()).x0;
+  result.nfe = adaptive_nfe + static_cast<double>(counted.evaluations());
+  return result;
 }
 
 std::vector<std::string> sampler_names() {

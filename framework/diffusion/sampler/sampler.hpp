@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/hbar_shape.hpp"
 #include "framework/diffusion/schedule.hpp"
 
 namespace scorenet::diffusion {
@@ -42,7 +43,7 @@ struct SamplerOptions {
   std::string final = "state";  // state: x at t_min; denoised: the x0 that the denoiser sees in it
   double eta = 0.0;             // ddim: 0 deterministic .. 1 ancestral
   double hbar = 1.0;  // euler-maruyama, dpmpp-2m-sde: 0 the probability-flow ODE, 1 the reverse SDE
-  std::function<double(double t)> hbar_of_time = {};  // euler-maruyama: if set, replaces hbar
+  HbarShape hbar_shape = {};  // the same two: h(t) = hbar hbar_shape(t)
   // heun (Karras et al. 2022, algorithm 2); the levels are those of x / alpha.
   double churn = 0.0;
   double churn_min = 0.0;
@@ -57,19 +58,22 @@ struct SamplerOptions {
   // ode: per-example tolerances of the adaptive solver.
   double rtol = 1e-5;
   double atol = 1e-5;
+  bool keep_path = false;  // of methods with one evaluation a step: return all states
 };
 
 struct SampleResult {
   torch::Tensor x;  // (B, ...), float64, on x_start's device
   double nfe;  // denoiser evaluations an example took, mean over the batch (adaptive methods differ
                // by example)
+  torch::Tensor path = {};    // (B, steps + 1, ...) where kept: x at path_t, t_max first
+  torch::Tensor path_t = {};  // (steps + 1)
 };
 
 /// x_start (B, ...): the state at t_max. The state is kept in float64 and the denoiser is called
 /// with it: casting to the network's dtype is the denoiser's affair. No gradient is recorded. noise
 /// is never called by deterministic methods. Throws ConfigError if the name (the message lists the
-/// known ones), the spacing, `final` or a number is not allowed, NotFiniteError if an adaptive
-/// solve fails.
+/// known ones), the spacing, `final` or a number is not allowed or hbar_shape is set for a method
+/// without that knob, or keep_path for one with other than one evaluation a step, NotFiniteError if an adaptive solve fails.
 SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,
                     const SamplerOptions& options, const torch::Tensor& x_start,
                     const NoiseSource& noise);

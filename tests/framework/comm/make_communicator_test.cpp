@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 
+#include "framework/comm/gpu_aware_mpi.hpp"
 #include "framework/comm/nccl_communicator.hpp"
 #include "framework/comm/single_communicator.hpp"
 #include "framework/core/error.hpp"
@@ -77,6 +78,32 @@ TEST_F(MakeCommunicator, ABuildWithoutNcclSaysHowToGetIt) {
   const auto single = make_single_communicator();
   EXPECT_THAT(message<ConfigError>([&] { make_nccl_communicator(*single); }),
               AllOf(HasSubstr("without NCCL"), HasSubstr("--cuda")));
+}
+
+TEST(GpuAwareMpi, DeviceMemoryGoesToMpiOnlyWhenAsked) {
+  EXPECT_THAT(
+      message<ConfigError>([] { check_device_memory_has_a_carrier(true, false, 2, false); }),
+      AllOf(HasSubstr("comm.backend = nccl"), HasSubstr("comm.gpu_aware_mpi = true")));
+  // On a CPU, over NCCL, alone, or asked for: nothing to say.
+  EXPECT_NO_THROW(check_device_memory_has_a_carrier(false, false, 2, false));
+  EXPECT_NO_THROW(check_device_memory_has_a_carrier(true, true, 2, false));
+  EXPECT_NO_THROW(check_device_memory_has_a_carrier(true, false, 1, false));
+  EXPECT_NO_THROW(check_device_memory_has_a_carrier(true, false, 2, true));
+}
+
+TEST(GpuAwareMpi, TheDeviceSettlesBeforeEveryOperation) {
+  int settled = 0;
+  const auto c = make_settling_communicator(make_single_communicator(), [&] { ++settled; });
+  float value = 3, copy = 0;
+  const Buffer in{&value, 1, DataType::float32}, out{&copy, 1, DataType::float32};
+  c->all_reduce(in, ReduceOp::sum, "a").wait();
+  c->broadcast(in, 0, "b").wait();
+  c->reduce_scatter(in, out, ReduceOp::sum, "c").wait();
+  c->all_gather(in, out, "d").wait();
+  c->all_to_all(in, out, "e").wait();
+  c->barrier("f").wait();
+  EXPECT_EQ(settled, 6);
+  EXPECT_EQ(copy, 3);
 }
 
 TEST(SelectNcclDevice, OneVisibleDeviceIsItElseTheLocalRank) {

@@ -54,13 +54,24 @@ TEST(MpiCommunicator, CutsTransfersThatOneCallCannotTake) {
                     ReduceOp::sum, "test")
       .wait();
   EXPECT_THAT(part, testing::Each(n * c->rank() + n * (n - 1) / 2));
+  // Rank r sends 100 r + s + 0..6 thousandths to rank s, seven elements each.
+  std::vector<double> sent(size_t(7 * n));
+  std::vector<double> received(size_t(7 * n));
+  for (int64_t i = 0; i < 7 * n; ++i)
+    sent[size_t(i)] = 100.0 * c->rank() + double(i / 7) + 1e-3 * double(i % 7);
+  c->all_to_all({sent.data(), 7 * n, DataType::float64},
+                {received.data(), 7 * n, DataType::float64}, "test")
+      .wait();
+  for (int64_t i = 0; i < 7 * n; ++i)
+    EXPECT_EQ(received[size_t(i)], 100.0 * double(i / 7) + c->rank() + 1e-3 * double(i % 7));
 }
 
 TEST(MpiCommunicator, LargeSumsGoThroughTheThreadAndOverlap) {
-  // 100,000 elements, larger than threaded_bytes: element i of rank r is r + i mod 7 (exact in float32).
+  // 100,000 elements, 400 kB: element i of rank r is r + i mod 7 (exact in float32).
   const MpiEnvironment environment;
   MpiOptions options = quick();
   options.chunk_elements = 30'000;
+  options.threaded_bytes = 64 << 10;
   options.recorder = std::make_shared<FlightRecorder>();
   const auto c = make_mpi_communicator(environment, options);
   const int n = c->size();

@@ -161,6 +161,76 @@ TEST(NcclCommunicator, DevicesAreCheckedBeforeNcclIsAsked) {
   EXPECT_THAT(run_simulated(1, {}, create), Each(AllOf(HasSubstr("20000"), HasSubstr("22809"))));
 }
 
+TEST(NcclCommunicator, AnExchangeIsOneGroupAndWaitsForTheComputeStream) {
+  fake_gpu::reset({.delay_s = 1e-3});
+  const auto errors = run_simulated(4, {}, [](Communicator& bootstrap) {
+    cudaStream_t compute = nullptr;
+    cudaStreamCreateWithFlags(&compute, 0);
+    {
+      NcclOptions options = quick();
+      options.compute_stream = [&] { return compute; };
+      const auto c = make_nccl_communicator(bootstrap, options);
+      std::vector<float> out(8, -1), in(8);
+      fake_gpu::launch(compute, [&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        for (size_t i = 0; i < 8; ++i) out[i] = float(10 * c->rank()) + float(i / 2);
+      });
+      auto work = c->all_to_all({out.data(), 8, DataType::float32},
+                                {in.data(), 8, DataType::float32}, "parts");
+      // Others may be started meanwhile; the stream takes them in order.
+      auto sum = c->all_reduce({out.data(), 0, DataType::float32}, ReduceOp::sum, "nothing");
+      work.wait();
+      sum.wait();
+      for (size_t i = 0; i < 8; ++i) EXPECT_EQ(in[i], float(10 * (i / 2)) + float(c->rank()));
+    }
+    fake_gpu::synchronize(compute);
+    cudaStreamDestroy(compute);
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+  EXPECT_THAT(fake_gpu::violations(), IsEmpty());
+}
+
+TEST(NcclCommunicator, AnErrorInAGroupNamesTheExchange) {
+  fake_gpu::reset({.failing_rank = 0, .failing_call = 1});
+  const auto errors = run_simulated(2, {}, [](Communicator& bootstrap) {
+    const auto c = make_nccl_communicator(bootstrap, quick(0.5));
+    std::vector<float> out(2), in(2);
+    for (int i = 0; i < 2; ++i)
+      c->all_to_all({out.data(), 2, DataType::float32}, {in.data(), 2, DataType::float32}, "parts")
+          .wait();
+  });
+  EXPECT_THAT(errors[0],
+              AllOf(HasSubstr("all_to_all 1 (parts)"), HasSubstr("unhandled system error")));
+  EXPECT_THAT(errors[1], AllOf(HasSubstr("all_to_all 1 (parts"), HasSubstr("not done after")));
+  EXPECT_EQ(fake_gpu::aborted(), 2);
+}
+
+TEST(NcclCommunicator, TheFakeKnowsTheRulesOfGroups) {
+  // Tests of the test tool, on the bare interface: two ranks, each a thread.
+  fake_gpu::reset({});
+  const auto errors = run_simulated(2, {}, [](Communicator& bootstrap) {
+    const auto c = make_nccl_communicator(bootstrap, quick());
+    EXPECT_EQ(ncclGroupEnd(), ncclInvalidUsage);
+    c->barrier("together").wait();
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+  EXPECT_THAT(fake_gpu::violations(),
+              testing::Contains(HasSubstr("closed that was not opened")).Times(2));
+
+  // Rank 0 sends two parts of 2, rank 1 expects parts of 1.
+  fake_gpu::reset({});
+  run_simulated(2, {}, [](Communicator& bootstrap) {
+    const auto c = make_nccl_communicator(bootstrap, quick(0.5));
+    std::vector<float> out(4), in(4);
+    const int64_t count = bootstrap.rank() == 0 ? 4 : 2;
+    c->all_to_all({out.data(), count, DataType::float32}, {in.data(), count, DataType::float32},
+                  "parts")
+        .wait();
+  });
+  EXPECT_THAT(fake_gpu::violations(),
+              testing::Contains(HasSubstr("rank 0 sends 2 float32, rank 1 receives 1 float32")));
+}
+
 TEST(NcclCommunicator, EveryOperationIsRecorded) {
   fake_gpu::reset({});
   run_simulated(2, {}, [](Communicator& bootstrap) {

@@ -171,6 +171,39 @@ TEST(Config, ABatchThatDoesNotDivideNamesTheNearestTotals) {
   EXPECT_THAT(problems(c, 34), testing::SizeIs(1));  // fewer images than ranks
 }
 
+TEST(Config, WaysOfSummingGradientsThatExcludeOneAnotherAreRefused) {
+  Config c = trainable();
+  c.run.threads = 1;
+  c.comm.canonical = true;
+  EXPECT_THAT(problems(c, 4), IsEmpty());
+  c.train.shard_optimizer = true;
+  EXPECT_THAT(problems(c, 4), ElementsAre(AllOf(HasSubstr("comm.canonical = true"),
+                                                HasSubstr("train.shard_optimizer = true"))));
+  c.comm.canonical = false;
+  EXPECT_THAT(problems(c, 4), IsEmpty());
+  c.comm.compression = "bf16";
+  EXPECT_THAT(problems(c, 4), ElementsAre(AllOf(HasSubstr("comm.compression = bf16"),
+                                                HasSubstr("train.shard_optimizer"))));
+  c.train.shard_optimizer = false;
+  c.comm.canonical = true;
+  EXPECT_THAT(problems(c, 4), ElementsAre(HasSubstr("comm.canonical")));
+}
+
+TEST(Config, CanonicalNeedsEqualShardsAndAFixedThreadCount) {
+  Config c = trainable();
+  c.comm.canonical = true;
+  EXPECT_THAT(problems(c, 2), ElementsAre(HasSubstr("run.threads = 0")));
+  c.run.threads = 1;
+  c.train.uneven = true;
+  EXPECT_THAT(problems(c, 3),
+              ElementsAre(AllOf(HasSubstr("comm.virtual_shards = 8"), HasSubstr("3 ranks"))));
+  c.comm.virtual_shards = 6;
+  EXPECT_THAT(problems(c, 2), ElementsAre(HasSubstr("power of two")));
+  c.comm.virtual_shards = 256;  // of a batch of 128
+  EXPECT_THAT(problems(c, 2), ElementsAre(AllOf(HasSubstr("train.batch_size = 128"),
+                                                HasSubstr("comm.virtual_shards = 256"))));
+}
+
 TEST(Config, StepsFollowFromThousandsOfImagesRoundedUp) {
   TrainConfig train;
   train.batch_size = 300;

@@ -56,7 +56,9 @@ TEST(LinkModel, MeasuringASimulatedNetworkFindsItsParameters) {
   network.latency_s = 5e-3;
   network.bandwidth_bytes_per_s = 100e6;
   comm::run_simulated(2, network, [](comm::Communicator& c) {
-    const LinkModel fit = fit_link(measure_all_reduce(c, {4, 1'000'000, 4'000'000}, 3), 2);
+    std::vector<float> memory(1'000'000);
+    const LinkModel fit =
+        fit_link(measure_all_reduce(c, c, memory.data(), {4, 1'000'000, 4'000'000}, 3), 2);
     EXPECT_NEAR(fit.latency_s, 5e-3, 2e-3);  // sleeping threads wake up late on a busy machine
     EXPECT_NEAR(fit.bandwidth_bytes_per_s, 100e6, 40e6);
   });

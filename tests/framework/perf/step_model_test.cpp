@@ -46,6 +46,16 @@ TEST(StepModel, OneRankHasNoTrafficAndManyWaitForTheSlowest) {
   EXPECT_NEAR(predict_step(costs, fast, 256, {}).step_s - 27e-3, 3.33e-3, 1e-5);
 }
 
+TEST(StepModel, ShardingSendsHalfOfTheTrafficAfterTheOptimizer) {
+  StepCosts costs = two_parameters();
+  costs.sharded = true;
+  // Reduce-scatter of the last bucket 2.016 ms; all-gather of both 2 * 2.016 ms; 1 of the 2 ms of the optimizer saved.
+  const Prediction p = predict_step(costs, kMegabyte, 2, {4096, 4096, 4096});
+  EXPECT_NEAR(p.exposed_s, 3 * 2.016e-3, 1e-12);
+  EXPECT_NEAR(p.step_s, 27e-3 - 1e-3 + 6.048e-3, 1e-12);
+  EXPECT_EQ(predict_step(costs, kMegabyte, 1, {}).step_s, 27e-3);
+}
+
 TEST(StepModel, MemoryFallsWithSharding) {
   // 10 weights: weights and gradients whole (80 B), two moments and one EMA (120 B) over 4 ranks.
   EXPECT_EQ(state_bytes(10, 1, 4, false), 200);
@@ -79,7 +89,11 @@ TEST(StepModel, AThirtySixMillionWeightNetworkKeeps99PercentAtAThousandRanksAt45
   const reduce::BucketCaps ddp{25 << 20, 1 << 20, 25 << 20};
   EXPECT_LE(predict_step(unet_36m(), fast, 1024, caps).step_s,
             predict_step(unet_36m(), fast, 1024, ddp).step_s);
-  EXPECT_THAT(scaling_table(unet_36m(), fast, {8, 1024}), testing::HasSubstr("predicted"));
+  const auto rows = predict_scaling(unet_36m(), fast, {8, 1024}, 2);
+  EXPECT_EQ(rows[1].state_bytes,
+            elements * 4 * 6);  // weights, gradients, two moments, two averages
+  EXPECT_THAT(scaling_table(rows),
+              testing::AllOf(testing::HasSubstr("predicted"), testing::HasSubstr("    1024  ")));
 }
 
 void sleep_s(double seconds) {

@@ -93,5 +93,20 @@ TEST(BucketPlan, NoParametersNoBucketsAndBadCapsAreNamed) {
   }
 }
 
+TEST(BucketPlan, SpreadBucketsAreMultiplesAndKeepTheirParameters) {
+  // Reversed: 7 -> 16, 20 -> 32, 5 -> 16 elements. Caps of 64 bytes: a bucket each; in multiples of 48: 48, 48, 48.
+  const FlatLayout layout = make_flat_layout({5, 20, 7});
+  const auto buckets = plan_buckets(layout, 4, {64, 64, 64});
+  const BucketedLayout spread = spread_buckets(layout, buckets, 48);
+  EXPECT_EQ(spread.layout.offsets, (std::vector<int64_t>{96, 48, 0}));
+  EXPECT_EQ(spread.layout.total, 144);
+  for (size_t b = 0; b < 3; ++b) {
+    EXPECT_EQ(spread.buckets[b].offset, int64_t(48 * b));
+    EXPECT_EQ(spread.buckets[b].count, 48);
+    EXPECT_EQ(spread.buckets[b].parameters, buckets[b].parameters);
+  }
+  EXPECT_THROW(spread_buckets(layout, buckets, 0), ShapeError);
+}
+
 }  // namespace
 }  // namespace scorenet::reduce

@@ -302,6 +302,53 @@ TEST(GradientReducer, AGradientThatLeftItsBucketIsNamed) {
   EXPECT_THAT(errors, Each(AllOf(HasSubstr("parameter 1"), HasSubstr("(5, 4)"))));
 }
 
+TEST(GradientReducer, AnOrderThatNoLongerFitsIsSeenAndObservedAgain) {
+  // y = a b c: gradients come in the order in which the graph is walked. When the product is taken the other way round,
+  // the buckets of the old order are overtaken; after reobserve() none is.
+  const auto errors = run_simulated(2, {}, [](Communicator& c) {
+    std::vector<torch::Tensor> p;
+    for (int i = 0; i < 3; ++i) p.push_back(torch::ones({1}).requires_grad_());
+    const FlatLayout layout = make_flat_layout({1, 1, 1}, 1);
+    GradientReducer reducer(p, torch::zeros({3}), layout, c, {{4, 4, 4}});
+    const auto step = [&](const std::vector<size_t>& order) {
+      auto y = torch::ones({1});
+      for (const size_t i : order) y = (y * p[i]).sin();
+      reducer.zero_gradients();
+      reducer.begin(true);
+      y.backward();
+      reducer.finish();
+      return reducer.stats().overtaken;
+    };
+    step({0, 1, 2});
+    EXPECT_EQ(step({0, 1, 2}), 0);
+    EXPECT_GT(step({2, 1, 0}), 0);
+    reducer.reobserve();
+    step({2, 1, 0});
+    EXPECT_EQ(step({2, 1, 0}), 0);
+    EXPECT_EQ(reducer.observed_order(), (std::vector<int64_t>{0, 1, 2}));
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST(GradientReducer, AnUnusedParameterIsAnErrorUnlessAllowed) {
+  const auto errors = run_simulated(2, {}, [](Communicator& c) {
+    Model m;
+    ReducerOptions options;
+    options.allow_unused = false;
+    options.names = {"first", "second", "third"};
+    GradientReducer reducer(m.w, m.flat, m.layout, c, options);
+    // An empty share runs no backward and is none.
+    reducer.begin(true);
+    reducer.finish();
+    EXPECT_EQ(reducer.stats().unused_parameters, 3);
+    reducer.begin(true);
+    m.w[1].sum().backward();
+    reducer.finish();
+  });
+  EXPECT_THAT(errors, Each(AllOf(HasSubstr("parameter first"), HasSubstr("and 1 more"),
+                                 HasSubstr("comm.allow_unused"))));
+}
+
 TEST(GradientReducer, ParametersThatDoNotFitTheLayoutAreNamed) {
   const auto alone = comm::make_single_communicator();
   Model m;
@@ -318,9 +365,11 @@ TEST(GradientReducer, ParametersThatDoNotFitTheLayoutAreNamed) {
   EXPECT_THAT(
       message([&] { GradientReducer(m.w, torch::zeros({3}, torch::kFloat64), m.layout, *alone); }),
       AllOf(HasSubstr("(3)"), HasSubstr("(80)")));
-  EXPECT_THAT(
-      message([&] { GradientReducer(m.w, torch::zeros({80}, torch::kInt64), m.layout, *alone); }),
-      HasSubstr("Long"));
+  EXPECT_THAT(message([&] {
+                GradientReducer({torch::zeros({5}, torch::kInt64)},
+                                torch::zeros({16}, torch::kInt64), make_flat_layout({5}), *alone);
+              }),
+              HasSubstr("Long"));
 }
 
 TEST(GradientReducer, ParametersOutliveIt) {

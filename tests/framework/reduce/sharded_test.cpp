@@ -1,7 +1,6 @@
 // State shared out over ranks, and sums that do not know how many ranks there are.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/optim/adamw.h>
 
 #include <mutex>
 
@@ -9,7 +8,8 @@
 #include "framework/comm/single_communicator.hpp"
 #include "framework/core/error.hpp"
 #include "framework/reduce/canonical_sum.hpp"
-#include "framework/reduce/sharded_adamw.hpp"
+#include "framework/reduce/gradient_reducer.hpp"
+#include "framework/reduce/shards.hpp"
 
 namespace scorenet::reduce {
 namespace {
@@ -20,92 +20,110 @@ using testing::Each;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-constexpr int64_t kTotal = 101;  // prime: divides by no rank count
+/// Two buckets of 48 and 96 elements, one after the other: divide by 1, 2, 3 and 4 ranks.
+const std::vector<Segment> kSegments = {{0, 48}, {48, 96}};
 
-torch::Tensor start() { return torch::cos(torch::arange(kTotal).to(torch::kFloat32)); }
-/// Rank r of n holds a share of the gradient; the shares sum to sin(i + step).
-torch::Tensor gradient(int step) {
-  return torch::sin(torch::arange(kTotal).to(torch::kFloat32) + step);
-}
+torch::Tensor count_up() { return torch::arange(144, torch::kFloat32); }
 
-AdamWOptions options() { return {0.9, 0.99, 1e-8, 0.1, {0.9, 0.99}}; }
-
-struct Outcome {
-  torch::Tensor parameters;
-  AdamWState state;
-};
-
-/// Steps first..last-1 on n ranks from a given point (or from the start).
-Outcome run(int n, int first, int last, const Outcome* from) {
-  Outcome result;
-  std::mutex mutex;
-  const auto errors = run_simulated(n, {}, [&](Communicator& c) {
-    const auto flat = torch::zeros({sharded_total(kTotal, n)});
-    flat.narrow(0, 0, kTotal).copy_(from ? from->parameters : start());
-    ShardedAdamW optimizer(flat, kTotal, c, options());
-    if (from) optimizer.load(from->state);
-    for (int step = first; step < last; ++step) {
-      const auto g = torch::zeros_like(flat);
-      g.narrow(0, 0, kTotal).copy_(gradient(step) / n);
-      const double norm = optimizer.reduce(g);
-      EXPECT_NEAR(norm, gradient(step).norm().item<double>(), 1e-5 * norm);
-      optimizer.step(0.01, 0.5);
-    }
-    const AdamWState state = optimizer.state();
-    const std::lock_guard lock(mutex);
-    if (c.rank() == 0) result = {flat.narrow(0, 0, kTotal).clone(), state};
-  });
-  EXPECT_THAT(errors, Each(IsEmpty()));
-  return result;
-}
-
-void expect_near(const Outcome& a, const Outcome& b) {
-  // Sums of n shares differ by roundings of 2^-24; Adam's step is bounded by the learning rate.
-  EXPECT_TRUE(torch::allclose(a.parameters, b.parameters, 1e-5, 1e-6));
-  EXPECT_TRUE(torch::allclose(a.state.first_moment, b.state.first_moment, 1e-5, 1e-6));
-  EXPECT_TRUE(torch::allclose(a.state.second_moment, b.state.second_moment, 1e-5, 1e-6));
-  for (size_t i = 0; i < 2; ++i)
-    EXPECT_TRUE(torch::allclose(a.state.ema[i], b.state.ema[i], 1e-5, 1e-6));
-}
-
-TEST(ShardedAdamW, EqualsLibTorchsAdamWOnOneRank) {
-  auto p = start().requires_grad_();
-  torch::optim::AdamW reference(
-      {p}, torch::optim::AdamWOptions(0.01).betas({0.9, 0.99}).eps(1e-8).weight_decay(0.1));
-  auto ema = start();
-  for (int step = 0; step < 10; ++step) {
-    p.mutable_grad() = gradient(step) * 0.5;
-    reference.step();
-    ema = 0.99 * ema + 0.01 * p.detach();
+TEST(Shards, TheOwnedRangesOfAllRanksCoverTheBufferOnce) {
+  for (const int n : {1, 2, 3, 4}) {
+    std::vector<int> owners(144, 0);
+    std::mutex mutex;
+    EXPECT_THAT(run_simulated(n, {},
+                              [&](Communicator& c) {
+                                const Shards shards(kSegments, c);
+                                EXPECT_EQ(shards.count(), 144 / n);
+                                int64_t next = 0;
+                                const std::lock_guard lock(mutex);
+                                for (const OwnedRange& r : shards.owned()) {
+                                  EXPECT_EQ(r.part_offset, next);
+                                  next += r.count;
+                                  for (int64_t i = 0; i < r.count; ++i)
+                                    ++owners[size_t(r.offset + i)];
+                                }
+                                EXPECT_EQ(next, shards.count());
+                              }),
+                Each(IsEmpty()));
+    EXPECT_THAT(owners, Each(1)) << n;
   }
-  const Outcome one = run(1, 0, 10, nullptr);
-  EXPECT_TRUE(torch::allclose(one.parameters, p.detach(), 1e-5, 1e-6));
-  EXPECT_TRUE(torch::allclose(one.state.ema[1], ema, 1e-5, 1e-6));
 }
 
-TEST(ShardedAdamW, GivesTheSameWeightsMomentsAndEmaAtAnyRankCount) {
-  const Outcome one = run(1, 0, 10, nullptr);
-  for (const int n : {2, 3, 4}) expect_near(run(n, 0, 10, nullptr), one);
+TEST(Shards, WhatIsTakenAndGatheredIsTheBufferAgain) {
+  EXPECT_THAT(run_simulated(3, {},
+                            [](Communicator& c) {
+                              const Shards shards(kSegments, c);
+                              const auto part = torch::zeros({shards.count()});
+                              shards.take(count_up(), part);
+                              // Rank r owns elements 16 r.. of the first bucket and 48 + 32 r.. of the second.
+                              EXPECT_EQ(part[0].item<float>(), float(16 * c.rank()));
+                              EXPECT_EQ(part[16].item<float>(), float(48 + 32 * c.rank()));
+                              const auto whole = torch::zeros({144});
+                              shards.gather(part, whole, "weights");
+                              EXPECT_TRUE(torch::equal(whole, count_up()));
+                            }),
+              Each(IsEmpty()));
 }
 
-TEST(ShardedAdamW, ItsStateGoesFromThreeRanksToTwo) {
-  const Outcome half = run(3, 0, 5, nullptr);
-  EXPECT_EQ(half.state.step, 5);
-  EXPECT_EQ(half.state.first_moment.numel(), kTotal);
-  expect_near(run(2, 5, 10, &half), run(1, 0, 10, nullptr));
+TEST(Shards, EachRankReceivesItsPartOfTheSum) {
+  EXPECT_THAT(run_simulated(4, {},
+                            [](Communicator& c) {
+                              const Shards shards(kSegments, c);
+                              // Rank r gives (r + 1) i: the sum over 4 ranks is 10 i.
+                              const auto whole = (count_up() * (c.rank() + 1)).contiguous();
+                              const auto part = torch::zeros({shards.count()});
+                              for (size_t s = 0; s < 2; ++s)
+                                shards.reduce(s, whole, part, "gradients").wait();
+                              const auto expected = torch::zeros({shards.count()});
+                              shards.take(10 * count_up(), expected);
+                              EXPECT_TRUE(torch::equal(part, expected));
+                            }),
+              Each(IsEmpty()));
 }
 
-TEST(ShardedAdamW, WrongSizesAreNamed) {
-  const auto alone = comm::make_single_communicator();
-  try {
-    ShardedAdamW(torch::zeros({kTotal}), kTotal, *alone, options());
-    FAIL();
-  } catch (const ShapeError& e) {
-    EXPECT_THAT(e.what(), testing::AllOf(HasSubstr("(101)"), HasSubstr("(112)")));
-  }
-  ShardedAdamW optimizer(torch::zeros({112}), kTotal, *alone, options());
-  EXPECT_THROW(optimizer.load(AdamWState{}), ShapeError);
-  EXPECT_THROW(optimizer.reduce(torch::zeros({3})), ShapeError);
+TEST(Shards, ASegmentThatDoesNotDivideIsNamed) {
+  EXPECT_THAT(run_simulated(5, {}, [](Communicator& c) { Shards(kSegments, c); }),
+              Each(testing::AllOf(HasSubstr("48 elements"), HasSubstr("5 ranks"))));
+}
+
+TEST(ScatterTraffic, TheReducerGivesEachRankItsPartWhileBackwardRuns) {
+  // loss = sum_i (r + 1) w_i . x_i over three parameters: gradients are (r + 1) x_i, their sum over 2 ranks 3 x_i.
+  EXPECT_THAT(
+      run_simulated(2, {},
+                    [](Communicator& c) {
+                      std::vector<torch::Tensor> w;
+                      for (int i = 0; i < 3; ++i) w.push_back(torch::zeros({20}).requires_grad_());
+                      FlatLayout layout = make_flat_layout({20, 20, 20});  // padded to 32 each
+                      auto [spread, buckets] = spread_buckets(
+                          layout, plan_buckets(layout, 4, {128, 128, 128}), shardable_multiple(2));
+                      ASSERT_EQ(buckets.size(), 3u);
+                      std::vector<Segment> segments;
+                      for (const Bucket& b : buckets) segments.push_back({b.offset, b.count});
+                      const Shards shards(segments, c);
+                      const auto part = torch::zeros({shards.count()});
+                      ReducerOptions options;
+                      options.buckets = buckets;
+                      options.traffic = scatter_traffic(shards, part);
+                      const auto flat = torch::zeros({spread.total});
+                      GradientReducer reducer(w, flat, spread, c, options);
+                      for (int step = 0; step < 2; ++step) {
+                        reducer.zero_gradients();
+                        reducer.begin(true);
+                        torch::Tensor loss = torch::zeros({});
+                        for (int i = 0; i < 3; ++i)
+                          loss = loss + (w[size_t(i)] * (c.rank() + 1) * (i + 1)).sum();
+                        loss.backward();
+                        reducer.finish();
+                        EXPECT_EQ(reducer.stats().calls, 3);
+                        EXPECT_EQ(reducer.stats().bytes, spread.total * 4);
+                        const auto sum = torch::zeros({spread.total});
+                        for (size_t i = 0; i < 3; ++i)
+                          sum.narrow(0, spread.offsets[i], 20).fill_(3.0 * double(i + 1));
+                        const auto expected = torch::zeros({shards.count()});
+                        shards.take(sum, expected);
+                        EXPECT_TRUE(torch::equal(part, expected));
+                      }
+                    }),
+      Each(IsEmpty()));
 }
 
 /// The canonical sum of 8 shards' pseudo-random gradients, as every rank of n sees it.

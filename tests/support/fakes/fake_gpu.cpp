@@ -47,7 +47,14 @@ struct Meeting {
   std::vector<char> result;
 };
 
+/// What one rank has sent another and the other has not yet taken.
+struct Letter {
+  std::string what;  // count and type
+  std::vector<char> content;
+};
+
 struct NcclWorld {
+  std::map<std::pair<int, int>, std::deque<Letter>> letters;  // by sender and receiver
   std::mutex mutex;
   std::condition_variable changed;
   int size = 0;
@@ -219,6 +226,79 @@ void meet(FakeNcclComm* comm, int64_t sequence, const Call& call) {
   std::memcpy(call.out, meeting->result.data() + (scatter ? bytes * size_t(comm->rank) : 0), bytes);
 }
 
+/// A send or a receive, put off until its group is closed.
+struct Transfer {
+  FakeNcclComm* comm;
+  cudaStream_t stream;
+  bool sends;
+  char* data;
+  int64_t bytes;
+  std::string what;
+  int peer;
+};
+
+/// Of this thread, which is a rank.
+struct Group {
+  int depth = 0;
+  std::vector<Transfer> transfers;
+  std::vector<std::function<void()>> collectives;
+};
+thread_local Group group;
+
+/// What a rank's stream does when it comes to a group: all sends leave before the first receive waits.
+void transfer(FakeNcclComm* comm, const std::vector<Transfer>& transfers) {
+  NcclWorld& world = *comm->world;
+  std::unique_lock lock(world.mutex);
+  std::vector<std::vector<char>> sent;
+  for (const Transfer& t : transfers) {
+    if (!t.sends) continue;
+    sent.emplace_back(t.data, t.data + t.bytes);
+    world.letters[{comm->rank, t.peer}].push_back({t.what, sent.back()});
+  }
+  world.changed.notify_all();
+  for (const Transfer& t : transfers) {
+    if (t.sends) continue;
+    auto& box = world.letters[{t.peer, comm->rank}];
+    while (box.empty() && !comm->aborted)
+      world.changed.wait_for(lock, std::chrono::milliseconds(1));
+    if (box.empty()) return;
+    const Letter letter = std::move(box.front());
+    box.pop_front();
+    if (letter.what != t.what) {
+      violation("rank " + std::to_string(t.peer) + " sends " + letter.what + ", rank " +
+                std::to_string(comm->rank) + " receives " + t.what);
+      continue;
+    }
+    lock.unlock();
+    dawdle();
+    lock.lock();
+    std::memcpy(t.data, letter.content.data(), letter.content.size());
+  }
+  size_t k = 0;
+  for (const Transfer& t : transfers) {
+    if (t.sends && std::memcmp(sent[k++].data(), t.data, size_t(t.bytes)) != 0) {
+      violation("what rank " + std::to_string(comm->rank) + " sends was touched before completion");
+    }
+  }
+}
+
+ncclResult_t put_off(FakeNcclComm* comm, cudaStream_t stream, bool sends, void* data, size_t count,
+                     ncclDataType_t type, int peer) {
+  if (comm->gone || comm->aborted) {
+    violation("a transfer on a communicator that is gone");
+    return ncclInvalidUsage;
+  }
+  if (group.depth == 0) {
+    violation("a send or receive outside a group");
+    return ncclInvalidUsage;
+  }
+  const DataType of = type_of(type);
+  const int64_t bytes = int64_t(count) * scorenet::comm::size_in_bytes(of);
+  group.transfers.push_back({comm, stream, sends, static_cast<char*>(data), bytes,
+                             std::to_string(count) + " " + name(of), peer});
+  return ncclSuccess;
+}
+
 ncclResult_t start(FakeNcclComm* comm, cudaStream_t stream, const Call& call) {
   if (comm->gone || comm->aborted) {
     violation(call.kind + " on a communicator that is gone");
@@ -230,12 +310,50 @@ ncclResult_t start(FakeNcclComm* comm, cudaStream_t stream, const Call& call) {
     comm->state = ncclSystemError;
     return ncclInProgress;  // the error shows when polled
   }
-  enqueue(stream, [=] { meet(comm, sequence, call); });
+  const auto launch = [=] { enqueue(stream, [=] { meet(comm, sequence, call); }); };
+  if (group.depth > 0) {
+    group.collectives.push_back(launch);
+    return ncclSuccess;
+  }
+  launch();
   comm->polls = 2;
   return ncclInProgress;
 }
 
 }  // namespace
+
+ncclResult_t ncclSend(const void* in, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+  return put_off(comm, stream, true, const_cast<void*>(in), count, type, peer);
+}
+ncclResult_t ncclRecv(void* out, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+  return put_off(comm, stream, false, out, count, type, peer);
+}
+ncclResult_t ncclGroupStart() {
+  ++group.depth;
+  return ncclSuccess;
+}
+ncclResult_t ncclGroupEnd() {
+  if (group.depth == 0) {
+    violation("a group is closed that was not opened");
+    return ncclInvalidUsage;
+  }
+  if (--group.depth > 0) return ncclSuccess;  // the outermost counts
+  for (const auto& launch : std::exchange(group.collectives, {})) launch();
+  const std::vector<Transfer> transfers = std::exchange(group.transfers, {});
+  if (transfers.empty()) return ncclSuccess;
+  FakeNcclComm* comm = transfers[0].comm;
+  const int64_t sequence = comm->sequence++;
+  const auto& behaviour = fake().behaviour;
+  if (behaviour.failing_rank == comm->rank && behaviour.failing_call == sequence) {
+    comm->state = ncclSystemError;
+    return ncclInProgress;
+  }
+  enqueue(transfers[0].stream, [=] { transfer(comm, transfers); });
+  comm->polls = 2;
+  return ncclInProgress;
+}
 
 namespace fake_gpu {
 

@@ -2,7 +2,8 @@
 //
 // It enforces what real NCCL answers with a hang or wrong numbers, and notes each breach in violations(): the same
 // sequence of operations on all ranks, buffers untouched between start and completion, no use after abort or destroy,
-// one rank a device, an event recorded before it is waited for. Everything is delivered late on purpose, so that a
+// one rank a device, an event recorded before it is waited for, every group closed, sends and receives between ranks only in
+// groups (outside one they wait for one another) and of equal size on both sides. Everything is delivered late on purpose, so that a
 // missing wait shows. A test tool: never shipped, never benchmarked.
 #pragma once
 

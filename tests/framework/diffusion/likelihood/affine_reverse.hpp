@@ -1,6 +1,7 @@
 // The law of the reverse family for Gaussian data and an affinely wrong score, by its moment equations alone:
 //     s(x) = k grad log q_t(x) + A x + c,    dX/dL = a X + (1 + h)/2 sigma^2 s,    dC/dL = M C + C M^T + h sigma^2 I
 // for L = log_snr rising from t_max, X ~ N(0, P I) there. Independent of every likelihood evaluator.
+// h may depend on time: h(t) = hbar shape(t).
 #pragma once
 
 #include <torch/torch.h>
@@ -8,6 +9,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "framework/diffusion/hbar_shape.hpp"
 #include "framework/diffusion/likelihood/probability_flow.hpp"
 #include "framework/diffusion/ode_solver.hpp"
 #include "tests/framework/diffusion/support.hpp"
@@ -25,11 +27,13 @@ struct AffineReverse {
   }
 
   // -log q^h(x) at t_min for rows x (B, D).
-  torch::Tensor nats(const Schedule& schedule, const torch::Tensor& x, double hbar) const {
+  torch::Tensor nats(const Schedule& schedule, const torch::Tensor& x, double hbar_scale,
+                     const HbarShape& shape = {}) const {
     const int64_t dims = mean.size(0);
     const auto identity = torch::eye(dims, torch::kFloat64);
     const BatchRhs rhs = [&](double log_snr, const torch::Tensor& y) {
       const FlowLevel at = flow_level(schedule, doubles({log_snr}));
+      const double hbar = hbar_scale * (shape ? shape(at.t.item<double>()) : 1.0);
       const auto alpha = at.level.alpha, sigma2 = at.level.sigma.square();
       const auto precision = torch::linalg_inv(alpha.square() * covariance + sigma2 * identity);
       auto slope = -errors.score_scale * precision;
@@ -56,9 +60,10 @@ struct AffineReverse {
   }
 
   // d nats / dh at 0 by central differences: third derivatives are of order (log r)^3 = 10^3, so the error is 1e-6.
-  torch::Tensor slope_at_zero(const Schedule& schedule, const torch::Tensor& x) const {
+  torch::Tensor slope_at_zero(const Schedule& schedule, const torch::Tensor& x,
+                              const HbarShape& shape = {}) const {
     const double h = 1e-4;
-    return (nats(schedule, x, h) - nats(schedule, x, -h)) / (2 * h);
+    return (nats(schedule, x, h, shape) - nats(schedule, x, -h, shape)) / (2 * h);
   }
 };
 

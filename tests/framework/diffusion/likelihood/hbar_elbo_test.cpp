@@ -1,6 +1,7 @@
 // ELBO_h and IW-ELBO_h against ode (h = 0), elbo (h = 1) and the Gaussian law of the reverse family.
 #include "framework/diffusion/likelihood/hbar_elbo.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "framework/core/random.hpp"
@@ -70,6 +71,38 @@ TEST(HbarElbo, TheDrawnBoundIsTheExactOneOfAnAffineScore) {
     // A bound: at least -log q^h(x).
     EXPECT_GT(exact, problem.nats(*simple(), x, at.hbar).item<double>());
   }
+}
+
+// Noise only while the sample is far from the data: h(t) = hbar min(1, 2 t).
+double early(double t) { return std::min(1.0, 2 * t); }
+
+TEST(HbarElbo, OfATimeDependentKnobItBoundsThatKnobsLawAndPathsFindIt) {
+  const auto problem = turned_problem();
+  const auto x = torch::tensor({{0.8, 0.5}}, torch::kFloat64);
+  const double exact =
+      hbar_elbo_exact(problem.denoiser(), *simple(), x, 0.5, 200, early).nats.item<double>();
+  const double truth = problem.nats(*simple(), x, 0.5, early).item<double>();
+  EXPECT_GT(exact, truth);
+  EXPECT_GT(std::abs(truth - problem.nats(*simple(), x, 0.5).item<double>()), 0.01);
+  const auto drawn =
+      hbar_likelihood(problem.denoiser(), *simple(), x.repeat({1500, 1}), slot_range(0, 1500),
+                      {.hbars = {0.5}, .steps = 60, .hbar_shape = early});
+  EXPECT_NEAR(drawn[0].elbo.nats.mean().item<double>(), exact,
+              4 * stderr_of(drawn[0].elbo.nats) + 2e-3);
+  // E[w] = q^h(x): all paths as one importance sample.
+  const auto w = (truth - drawn[0].elbo.nats).exp();
+  EXPECT_NEAR(w.mean().item<double>(), 1, 4 * stderr_of(w) + 2e-3);
+}
+
+TEST(HbarElbo, AConstantShapeIsAFactorOfHbar) {
+  const auto problem = turned_problem();
+  const auto x = torch::tensor({{0.8, 0.5}}, torch::kFloat64);
+  const auto half =
+      hbar_likelihood(problem.denoiser(), *simple(), x, {0},
+                      {.hbars = {0.5}, .steps = 10, .hbar_shape = [](double) { return 0.5; }});
+  const auto plain =
+      hbar_likelihood(problem.denoiser(), *simple(), x, {0}, {.hbars = {0.25}, .steps = 10});
+  EXPECT_TRUE(torch::equal(half[0].elbo.nats, plain[0].elbo.nats));
 }
 
 TEST(HbarElbo, AtOneItIsTheVariationalBoundAveragedOverTheFirstNoise) {
@@ -150,12 +183,17 @@ TEST(BestHbar, IsTheRowOfLeastMeanWithThePairedErrorOfItsGain) {
   // Differences 1, 1, 2: mean 4/3, deviation sqrt(1/3), standard error 1/3.
   EXPECT_NEAR(best.gain, 4.0 / 3, 1e-12);
   EXPECT_NEAR(best.gain_stderr, 1.0 / 3, 1e-12);
+  // h = 0 is 4 of its standard errors worse. h = 1 is worse by 2, 0, -1/2: mean 1/2, standard error sqrt(1.75 / 3) = 0.76.
+  EXPECT_EQ(best.hbar_low, 0.1);
+  EXPECT_EQ(best.hbar_high, 1);
+  EXPECT_EQ(best.compared, 3);
 }
 
 TEST(BestHbar, LeavesOutForAllWhatFailedForOneAndRejectsWhatDoesNotFit) {
   auto nats = torch::tensor({{1.0, 3.0}, {2.0, 0.0}}, torch::kFloat64);
   nats[1][1] = std::nan("");
   EXPECT_EQ(best_hbar({0, 1}, nats).hbar, 0);
+  EXPECT_EQ(best_hbar({0, 1}, nats).compared, 1);
   expect_error<ConfigError>([&] { best_hbar({0, 0.5, 1}, nats); }, "3 values");
   nats.fill_(std::nan(""));
   expect_error<ConfigError>([&] { best_hbar({0, 1}, nats); }, "no example of 2");

@@ -110,15 +110,40 @@ TEST(Wkb, TheFirstOrderTermHasMeanZeroOverTheModelsOwnSamples) {
   EXPECT_NEAR(mean, 0, 2e-3 * mean_size);
 }
 
-TEST(Wkb, TheProfileIntegratesToTheFirstOrderTerm) {
-  const auto x = doubles({-0.9, 0.8}).unsqueeze(1);
-  const WkbProfile profile = wkb_profile(wrong_mixture(), *simple(), x, 100);
-  EXPECT_EQ(profile.integrand.sizes(), (std::vector<int64_t>{2, 101}));
-  const auto integral = torch::trapezoid(profile.integrand, profile.log_snr, 1);
-  const auto nll1 = wkb_exact(wrong_mixture(), *simple(), x, {.steps = 100}).term("nll1");
-  expect_close(integral, nll1, 5e-3);  // the trapezoid's error at 100 intervals
-  EXPECT_NEAR(profile.t[0].item<double>(), 1, 1e-12);
-  EXPECT_NEAR(profile.t[100].item<double>(), 0.01, 1e-9);
+// A shape that rises towards the data: h(t) = h (1.2 - t)^2.
+double rising(double t) { return (1.2 - t) * (1.2 - t); }
+
+TEST(Wkb, OfATimeDependentKnobItIsTheSlopeOfThatKnobsLaw) {
+  const auto problem = turned_problem();
+  const auto x = torch::tensor({{0.3, -0.2}, {1.0, 0.5}}, torch::kFloat64);
+  const auto slope = problem.slope_at_zero(*simple(), x, rising);
+  const auto plain = problem.slope_at_zero(*simple(), x);
+  EXPECT_GT((slope - plain).abs().min().item<double>(), 1e-3);  // the shape matters
+  const auto result =
+      wkb_exact(problem.denoiser(), *simple(), x, {.steps = 150, .hbar_shape = rising});
+  expect_close(result.term("nll1"), slope, 1e-5);
+  expect_close(result.term("nll0"), problem.nats(*simple(), x, 0), 1e-5);  // h = 0 has no shape
+  const auto published = wkb_published(problem.denoiser(), *simple(), x, 18, 2e-3, rising);
+  expect_close(published.term("nll1"), slope, 1e-2);
+}
+
+TEST(Wkb, AWindowsShareIsTheSlopeOfNoiseInThatWindowAlone) {
+  const auto problem = turned_problem();
+  const auto x = torch::tensor({{0.3, -0.2}, {1.0, 0.5}}, torch::kFloat64);
+  const auto windows = wkb_windows(*simple(), 3);
+  const auto result = wkb_exact(problem.denoiser(), *simple(), x, {.steps = 150, .windows = 3});
+  auto sum = torch::zeros_like(result.nats);
+  for (int64_t w = 0; w < 3; ++w) {
+    const double from = windows.t[w].item<double>(), to = windows.t[w + 1].item<double>();
+    const auto inside = [=](double t) { return t > from && t < to ? 1.0 : 0.0; };
+    const auto share = result.term(windows.terms[static_cast<size_t>(w)]);
+    // The moment equations' 500 steps of 0.034 nats blur each edge by a fraction of one.
+    expect_close(share, problem.slope_at_zero(*simple(), x, inside), 0.02);
+    sum += share;
+  }
+  expect_close(sum, result.term("nll1"), 1e-12);
+  EXPECT_NEAR(windows.t[0].item<double>(), 0.01, 1e-9);
+  EXPECT_NEAR(windows.t[3].item<double>(), 1, 1e-9);
 }
 
 TEST(Wkb, AFailedExampleIsNanAndTheOthersKeepTheirValues) {
@@ -168,23 +193,22 @@ TEST(WkbProbed, IsUnbiasedWhereProbesDisturbTheAdjoint) {
                   torch::tensor({{0.9, 0.5}}, torch::kFloat64), 2000);
 }
 
-TEST(WkbProbed, TheSharesOfWindowsAreTheProfilesIntegralsOverThem) {
+TEST(WkbProbed, TheSharesOfWindowsAreTheExactOnesAlsoOfATimeDependentKnob) {
   const auto x = doubles({0.8}).unsqueeze(1);
   const int64_t slots = 1500;
-  const WkbWindows drawn =
-      wkb_probed_windows(wrong_mixture(), *simple(), x.repeat({slots, 1}), slot_range(0, slots),
-                         {.steps = 40, .tangent_step = 0.01}, 4);
-  // Intervals 0..24 of the profile are the noisiest quarter, the last window.
-  const WkbProfile profile = wkb_profile(wrong_mixture(), *simple(), x, 96);
-  for (int64_t w = 0; w < 4; ++w) {
-    const auto part = [&](const torch::Tensor& v) { return v.narrow(-1, 24 * (3 - w), 25); };
-    const double expected =
-        torch::trapezoid(part(profile.integrand[0]), part(profile.log_snr)).item<double>();
-    const auto values = drawn.nll1.select(1, w);
-    const double standard_error = values.std().item<double>() / std::sqrt(double(slots));
-    EXPECT_NEAR(values.mean().item<double>(), expected, 4 * standard_error + 0.01) << w;
-    EXPECT_NEAR(drawn.log_snr[w + 1].item<double>(), profile.log_snr[24 * (3 - w)].item<double>(),
-                1e-9);
+  for (const HbarShape& shape : {HbarShape(), HbarShape(rising)}) {
+    const auto drawn =
+        wkb_probed(wrong_mixture(), *simple(), x.repeat({slots, 1}), slot_range(0, slots),
+                   {.steps = 40, .tangent_step = 0.01, .windows = 2, .hbar_shape = shape});
+    const auto exact =
+        wkb_exact(wrong_mixture(), *simple(), x, {.steps = 100, .windows = 2, .hbar_shape = shape});
+    for (const std::string term : {"window_1", "window_2"}) {
+      const auto values = drawn.term(term);
+      const double error = values.std().item<double>() / std::sqrt(double(slots));
+      EXPECT_NEAR(values.mean().item<double>(), exact.term(term).item<double>(), 4 * error + 0.01)
+          << term;
+    }
+    expect_close(drawn.term("window_1") + drawn.term("window_2"), drawn.term("nll1"), 1e-12);
   }
 }
 
@@ -209,9 +233,13 @@ TEST(WkbProbed, RejectsOddStepsAndOtherWrongOptionsByName) {
   expect_error<ConfigError>(call({.steps = 7}), "steps = 7");
   expect_error<ConfigError>(call({.repeats = 0}), "repeats = 0");
   expect_error<ConfigError>(call({.tangent_step = -0.5}), "tangent_step = -0.5");
+  expect_error<ConfigError>(call({.steps = 10, .windows = 3}), "3 windows of 10");
   expect_error<ConfigError>(
-      [&] { wkb_probed_windows(wrong_mixture(), *simple(), x, {0}, {.steps = 10}, 3); },
+      [&] { wkb_exact(wrong_mixture(), *simple(), x, {.steps = 10, .windows = 3}); },
       "3 windows of 10");
+  expect_error<ConfigError>([&] { wkb_windows(*simple(), -2); }, "windows = -2");
+  expect_error<ConfigError>([&] { wkb_published(wrong_mixture(), *simple(), x, 0, 0.01); },
+                            "steps = 0");
 }
 
 }  // namespace

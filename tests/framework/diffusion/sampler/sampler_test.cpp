@@ -188,6 +188,32 @@ TEST(Sampler, FinalDenoisedIsTheEstimateOfX0InTheFinalState) {
   EXPECT_TRUE(torch::allclose(run(options, {1, 2}), expected, 1e-12, 1e-12));
 }
 
+TEST(Sampler, AKeptPathIsEveryStateOfTheGridAndChangesNothing) {
+  const auto schedule = vp();
+  SamplerOptions options{.name = "euler-maruyama", .steps = 5, .final = "denoised", .hbar = 0.7};
+  const auto start = draw_start(*schedule, {1, 2}, {3});
+  const auto draw = [&] {
+    return sample(GaussianProblem{}.denoiser(), *schedule, options, start,
+                  make_slot_noise({1, 2}, {3}));
+  };
+  const auto plain = draw();
+  EXPECT_FALSE(plain.path.defined());
+  options.keep_path = true;
+  const auto kept = draw();
+  EXPECT_TRUE(torch::equal(kept.x, plain.x));
+  ASSERT_EQ(kept.path.sizes(), (std::vector<int64_t>{2, 6, 3}));
+  EXPECT_TRUE(torch::equal(kept.path.select(1, 0), start));
+  EXPECT_NEAR(kept.path_t[0].item<double>(), 1, 1e-15);
+  EXPECT_NEAR(kept.path_t[5].item<double>(), 0.01, 1e-15);
+  options.final = "state";
+  EXPECT_TRUE(torch::equal(kept.path.select(1, 5), draw().x));
+  // heun asks twice a step, the adaptive solver as it likes.
+  for (const char* name : {"heun", "ode"}) {
+    options.name = name;
+    EXPECT_THAT(config_error(draw), HasSubstr(name));
+  }
+}
+
 TEST(Sampler, TheStateIsFloat64WhateverTheNetworkAnswersAndCarriesNoGradient) {
   const auto weight = torch::ones({}, torch::requires_grad());
   const Denoiser network = [&](const torch::Tensor& x, const NoiseLevel&) {
@@ -220,12 +246,19 @@ TEST(EulerMaruyama, OneStepIsTheFormulaWithDriftHalfOnePlusHbarAndNoiseRootHbar)
 TEST(EulerMaruyama, HbarMayDependOnTime) {
   SamplerOptions constant{.name = "euler-maruyama", .steps = 5}, by_time = constant;
   constant.hbar = 0.3;
-  by_time.hbar_of_time = [](double) { return 0.3; };
+  // h(t) = hbar shape(t); the ODE has no shape.
+  by_time.hbar = 0.6;
+  by_time.hbar_shape = [](double) { return 0.5; };
   EXPECT_TRUE(torch::equal(run(constant, {1}), run(by_time, {1})));
+  constant.name = by_time.name = "dpmpp-2m-sde";
+  EXPECT_TRUE(torch::equal(run(constant, {1}), run(by_time, {1})));
+  by_time.name = "heun";
+  EXPECT_THAT(config_error([&] { run(by_time, {1}); }), HasSubstr("heun"));
+  by_time.name = "euler-maruyama";
 
   // Noise in the noisy half only: 4 steps start at t = 1, 0.75, 0.51, 0.26.
   by_time.steps = 4;
-  by_time.hbar_of_time = [](double t) { return t > 0.6 ? 1.0 : 0.0; };
+  by_time.hbar_shape = [](double t) { return t > 0.6 ? 1.0 : 0.0; };
   int64_t draws = 0;
   const NoiseSource counting = [&](int64_t) {
     ++draws;
@@ -234,8 +267,8 @@ TEST(EulerMaruyama, HbarMayDependOnTime) {
   sample(GaussianProblem{}.denoiser(), *vp(), by_time, torch::ones({1, 1}), counting);
   EXPECT_EQ(draws, 2);
 
-  by_time.hbar_of_time = [](double) { return -0.25; };
-  EXPECT_THAT(config_error([&] { run(by_time, {1}); }), HasSubstr("-0.25"));
+  by_time.hbar_shape = [](double) { return -0.25; };
+  EXPECT_THAT(config_error([&] { run(by_time, {1}); }), HasSubstr("-0.15"));
 }
 
 TEST(Heun, ChurnRaisesTheNoiseByAtMostTheRootOfTwoAndOnlyWithinItsRange) {

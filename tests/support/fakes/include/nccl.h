@@ -55,3 +55,8 @@ ncclResult_t ncclReduceScatter(const void* in, void* out, size_t out_count, nccl
                                ncclRedOp_t, ncclComm_t, cudaStream_t);
 ncclResult_t ncclAllGather(const void* in, void* out, size_t in_count, ncclDataType_t, ncclComm_t,
                            cudaStream_t);
+ncclResult_t ncclSend(const void* in, size_t count, ncclDataType_t, int peer, ncclComm_t,
+                      cudaStream_t);
+ncclResult_t ncclRecv(void* out, size_t count, ncclDataType_t, int peer, ncclComm_t, cudaStream_t);
+ncclResult_t ncclGroupStart();
+ncclResult_t ncclGroupEnd();

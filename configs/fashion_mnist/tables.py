@@ -1,0 +1,126 @@
+"""Tables and figures of configs/fashion_mnist/run, from the reports of `scorenet evaluate`.
+
+    python3 tables.py REPORTS FIGURES      prints Markdown; writes FIGURES/*.png. Needs matplotlib (Debian: python3-matplotlib).
+"""
+import json
+import math
+import pathlib
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+reports, figures = map(pathlib.Path, sys.argv[1:3])
+LOG2 = math.log(2)
+
+
+def report(name):
+    path = reports / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def bits(nats, dims):
+    return nats / (dims * LOG2)
+
+
+def likelihood_rows(name, note=""):
+    found = report(name)
+    for metric, m in (found["metrics"].items() if found else ()):
+        error = bits(m["nats_stderr"], found["dims"])
+        seconds = m["seconds"] * found["world_size"] / m["n"]
+        yield (f"| `{metric}`{note} | {m['kind']} | {m['bits_per_dim']:.4f} ± {error:.4f} | {m['n']} | {m['nfe']:.0f} | "
+               f"{seconds:.2f} |")
+
+
+def print_likelihoods():
+    print("| evaluator | kind | bits/dim | images | network passes an image | CPU seconds an image |\n|---|---|---|---|---|---|")
+    for name, note in (("bounds", ""), ("bounds_of_200", ""), ("ode", " (uniform dequantisation)"),
+                       ("ode_tn", " (truncated normal)")):
+        for row in likelihood_rows(name, note):
+            print(row)
+
+
+def print_wkb():
+    found = report("wkb")
+    if not found:
+        return
+    m, dims = found["metrics"]["wkb"], found["dims"]
+    print("\n| wkb, bits/dim | mean | median | 5 % | 95 % |\n|---|---|---|---|---|")
+    for term in ("nll0", "nll1"):
+        print(f"| {term} | " + " | ".join(f"{bits(m[f'{term}_{q}'], dims):.4f}" for q in ("mean", "median", "q05", "q95")) + " |")
+    print(f"\n{m['n']} images, {m['failed']} failed, {m['seconds'] * found['world_size'] / m['n']:.1f} CPU seconds an image.")
+
+
+def print_hbar():
+    found = report("hbar")
+    if not found:
+        return
+    dims = found["dims"]
+    elbo, importance = (found["metrics"][name] for name in ("hbar-elbo", "hbar-iw"))
+    print("\n| h | ELBO_h, bits/dim | IW-ELBO_h, bits/dim |\n|---|---|---|")
+    for e, i in zip(elbo["per_hbar"], importance["per_hbar"]):
+        print(f"| {e['hbar']:g} | " + " | ".join(
+            f"{bits(x['nats_mean'], dims):.4f} ± {bits(x['nats_stderr'], dims):.4f}" for x in (e, i)) + " |")
+    for name, m in (("ELBO_h", elbo), ("IW-ELBO_h", importance)):
+        best = m.get("best_hbar")
+        if best:
+            print(f"\nBest {name}: h = {best['hbar']:g}, {bits(best['gain'], dims):.4f} ± {bits(best['gain_stderr'], dims):.4f} "
+                  f"bits/dim below h = {best['reference_hbar']:g} (paired over {m['n']} images).")
+    draw_hbar(elbo, importance, dims)
+
+
+def draw_hbar(elbo, importance, dims):
+    figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
+    for m, label in ((elbo, "ELBO$_h$"), (importance, "IW-ELBO$_h$")):
+        rows = m["per_hbar"]
+        axes.errorbar([r["hbar"] for r in rows], [bits(r["nats_mean"], dims) for r in rows],
+                      [bits(r["nats_stderr"], dims) for r in rows], marker="o", capsize=3, label=label)
+    axes.set(xlabel="h", ylabel="bits/dim", xscale="symlog")
+    axes.set_xscale("symlog", linthresh=0.01)
+    axes.legend()
+    figure.savefig(figures / "nll_of_h.png", dpi=110)
+
+
+def quality():
+    rows = {}
+    for path in sorted(reports.glob("quality_*_*.json")):
+        _, steps, hbar = path.stem.split("_")
+        rows.setdefault(int(steps), {})[float(hbar)] = json.loads(path.read_text())["metrics"]
+    return rows
+
+
+def print_quality():
+    rows = quality()
+    if not rows:
+        return
+    hbars = sorted({h for row in rows.values() for h in row})
+    for metric, title in (("fd", "Frechet distance"), ("kid", "kernel distance")):
+        print(f"\n| {title}, steps | " + " | ".join(f"h = {h:g}" for h in hbars) + " |\n|---|" + "---|" * len(hbars))
+        for steps in sorted(rows):
+            cells = []
+            for h in hbars:
+                m = rows[steps].get(h, {}).get(metric)
+                error = f" ± {m['kid_stderr']:.3f}" if m and metric == "kid" else ""
+                cells.append(f"{m[metric]:.3f}{error}" if m else "")
+            print(f"| {steps} | " + " | ".join(cells) + " |")
+    draw_quality(rows, hbars)
+
+
+def draw_quality(rows, hbars):
+    figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
+    for steps in sorted(rows):
+        points = [(h, rows[steps][h]["kid"]) for h in hbars if h in rows[steps]]
+        axes.errorbar([h for h, _ in points], [m["kid"] for _, m in points], [m["kid_stderr"] for _, m in points],
+                      marker="o", capsize=3, label=f"{steps} steps")
+    axes.set(xlabel="h", ylabel="kernel distance")
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.legend()
+    figure.savefig(figures / "quality_of_h.png", dpi=110)
+
+
+print_likelihoods()
+print_wkb()
+print_hbar()
+print_quality()

@@ -1,0 +1,80 @@
+// How a bucket of gradients travels: the one interface behind which plain, sharded and compressed sums stand.
+//
+// The reducer calls start() for each bucket once its gradients are complete on this rank, while backward still runs;
+// after backward advance() for each, then complete() for each. All three go over the buckets in one order that is the same on all
+// ranks, so each may start collectives.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "framework/comm/communicator.hpp"
+#include "framework/reduce/bucket_plan.hpp"
+#include "framework/reduce/flat_layout.hpp"
+
+namespace scorenet::reduce {
+
+/// What a way of travelling is told. Everything outlives it.
+struct TrafficContext {
+  torch::Tensor flat_gradient;
+  const std::vector<torch::Tensor>& parameters;  // registration order
+  const FlatLayout& layout;
+  const std::vector<Bucket>& buckets;
+  comm::Communicator& communicator;
+  const std::vector<std::string>& names;  // of the parameters
+};
+
+/// Something that a way of travelling keeps from step to step, for the checkpoint; shares memory with it.
+struct TrafficState {
+  enum class Kind {
+    summed,  // (layout.total), each rank its own: their sum counts, and any shares of it will do
+    equal,   // of any shape, the same on all ranks
+  };
+  std::string name;
+  Kind kind = Kind::equal;
+  torch::Tensor values;
+};
+
+class BucketTraffic {
+ public:
+  virtual ~BucketTraffic() = default;
+
+  virtual void start(int64_t bucket) = 0;
+  virtual void advance(int64_t) {}
+  /// When it returns, the bucket's gradients are what this way of travelling makes of their sum.
+  virtual void complete(int64_t bucket) = 0;
+  /// Called between gradients: MPI's non-blocking collectives advance only inside calls to it.
+  virtual void poll() {}
+  virtual std::vector<TrafficState> state() const { return {}; }
+
+  int64_t calls() const { return calls_; }
+  int64_t bytes() const { return bytes_; }
+
+ protected:
+  /// Counts an operation that carries `bytes`, once.
+  void count(int64_t bytes) {
+    ++calls_;
+    bytes_ += bytes;
+  }
+
+ private:
+  int64_t calls_ = 0;  // since construction
+  int64_t bytes_ = 0;
+};
+
+using MakeTraffic = std::function<std::unique_ptr<BucketTraffic>(const TrafficContext&)>;
+
+/// All-reduce in place: the gradients become their sum. float32, float64, bfloat16 or float16; throws ShapeError otherwise.
+MakeTraffic all_reduce_traffic();
+
+/// Reduce-scatter: this rank's part of the sum arrives in `part` (Shards over the buckets as segments); the flat gradient
+/// itself stays this rank's own. float32.
+class Shards;
+MakeTraffic scatter_traffic(const Shards& shards, torch::Tensor part);
+
+}  // namespace scorenet::reduce

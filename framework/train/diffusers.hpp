@@ -1,0 +1,25 @@
+// Networks to and from the folders of Hugging Face diffusers (UNet2DModel.save_pretrained, or a pipeline's).
+//
+// The U-Net's modules have diffusers' names, so weights pass one to one. Two things differ and are translated:
+//   noise level   diffusers' networks are told a step i; an imported one keeps its steps (model.timesteps), and a level between two
+//                 steps is interpolated in log-SNR, so every schedule, sampler and evaluator works on it;
+//   no label      ours has one more class row, "no label": zeros for an imported network, a class of its own in an exported one.
+#pragma once
+
+#include <filesystem>
+
+namespace scorenet::train {
+
+/// DIR/config.json and DIR/diffusion_pytorch_model.safetensors, or those of DIR/unet; the schedule from
+/// DIR/scheduler/scheduler_config.json if there is one, else DDPM's. Throws CheckpointError for a folder that lacks a
+/// file, ConfigError naming the key and value of a UNet2DModel that this program does not have.
+void snapshot_from_diffusers(const std::filesystem::path& folder,
+                             const std::filesystem::path& snapshot);
+
+/// Writes config.json, diffusion_pytorch_model.safetensors and a README.md that says how the network is told the noise
+/// level; scheduler/scheduler_config.json for a network with numbered steps. Throws CheckpointError for a snapshot that
+/// is no U-Net or has Fourier features, which UNet2DModel lacks.
+void snapshot_to_diffusers(const std::filesystem::path& snapshot,
+                           const std::filesystem::path& folder);
+
+}  // namespace scorenet::train

@@ -1,0 +1,79 @@
+#include "framework/train/feature_extractor.hpp"
+
+#include <torch/csrc/jit/serialization/import.h>
+#include <torch/utils.h>
+
+#include <memory>
+
+#include "framework/core/check.hpp"
+#include "framework/core/error.hpp"
+#include "framework/train/classifier.hpp"
+#include "framework/train/snapshot.hpp"
+
+namespace scorenet::train {
+namespace {
+
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+torch::Tensor flat(const torch::Tensor& features) {
+  return features.to(torch::kCPU, torch::kFloat64).flatten(1);
+}
+
+FeatureExtractor pixels() {
+  return {"pixels", [](const torch::Tensor& x) { return flat(x); }};
+}
+
+FeatureExtractor torch_script(const std::string& path, torch::Device device) {
+  const auto module = std::make_shared<torch::jit::Module>();
+  try {
+    *module = torch::jit::load(path, device);
+  } catch (const c10::Error& error) {
+    throw CheckpointError(path + ": cannot be read as a TorchScript module (" +
+                          error.what_without_backtrace() +
+                          "). Export one with torch.jit.trace(...).save(FILE).");
+  }
+  module->eval();
+  return {path, [module, path, device](const torch::Tensor& x) {
+            const auto value = module->forward({x.to(device, torch::kFloat32)});
+            if (value.isTensor() && value.toTensor().dim() >= 2 &&
+                value.toTensor().size(0) == x.size(0))
+              return flat(value.toTensor());
+            throw ShapeError(path +
+                             ": returned something else than one row of features for each "
+                             "of " +
+                             std::to_string(x.size(0)) + " examples.");
+          }};
+}
+
+FeatureExtractor classifier(const std::string& path, c10::IntArrayRef example_shape,
+                            torch::Device device) {
+  const auto snapshot = std::make_shared<LoadedSnapshot>(load_snapshot(path, device));
+  if (!snapshot->model.classifier) {
+    throw ConfigError("--features " + path + ": model.type = " + snapshot->model.config.model.type +
+                      ", expected a snapshot of a classifier (model.type = classifier).");
+  }
+  if (c10::IntArrayRef(snapshot->example_shape) != example_shape) {
+    throw ShapeError("--features " + path + ": a classifier of examples of shape " +
+                     shape_string(snapshot->example_shape) + ", but the data has " +
+                     shape_string(example_shape) + ". Give one that was trained on such data.");
+  }
+  return {path, [snapshot](const torch::Tensor& x) {
+            return flat(classifier_features(snapshot->model, x.to(torch::kFloat32)));
+          }};
+}
+
+}  // namespace
+
+FeatureExtractor make_feature_extractor(const std::string& name, c10::IntArrayRef example_shape,
+                                        torch::Device device) {
+  if (name == "pixels") return pixels();
+  if (ends_with(name, ".safetensors")) return classifier(name, example_shape, device);
+  if (ends_with(name, ".pt")) return torch_script(name, device);
+  throw ConfigError("--features " + name +
+                    ": expected pixels, a classifier's snapshot (FILE.safetensors) or a "
+                    "TorchScript module (FILE.pt).");
+}
+
+}  // namespace scorenet::train

@@ -1,0 +1,54 @@
+// Where each weight lies in the flat buffers and which gradients travel together: decided once, before training.
+//
+// A rehearsal on one example tells in which order backward makes the gradients; rank zero's order becomes everybody's
+// layout, so that buckets fill one after the other whatever the order of registration was. With comm.bucket_mb = 0 the
+// caps are those that the step model (perf/step_model.hpp) finds best for the measured link and backward pass.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "framework/comm/make_communicator.hpp"
+#include "framework/perf/step_model.hpp"
+#include "framework/reduce/bucket_plan.hpp"
+#include "framework/train/score_model.hpp"
+
+namespace scorenet::train {
+
+struct GradientPlan {
+  reduce::FlatLayout layout;
+  std::vector<reduce::Bucket> buckets;
+  reduce::BucketCaps caps;
+  std::string reason;  // why these caps: "given", "chosen for ..."
+};
+
+/// Collective; equal on all ranks, which must have the same model. A parameter that gets no gradient lies last.
+GradientPlan plan_gradients(const ScoreModel& model, c10::IntArrayRef example_shape,
+                            comm::Communicators& comms);
+
+/// "14 buckets of at most 4 MiB (given), all-reduced": one line for the start of a log.
+std::string describe(const GradientPlan& plan, const config::Config& config);
+
+/// One forward and backward pass on `batch` examples of noise, timed.
+struct Rehearsal {
+  double forward_s = 0;
+  double backward_s = 0;
+  std::vector<int64_t> order;  // parameters as their gradients were ready; those without one last
+  std::vector<double>
+      ready_s;  // since backward began, in the order of `order`; those without one: its end
+};
+
+/// Leaves the parameters without gradients. Computes on this rank alone.
+Rehearsal rehearse(const ScoreModel& model, c10::IntArrayRef example_shape, int64_t batch);
+
+/// The rehearsal as the step model wants it: parameters so registered that their reverse is the observed order.
+perf::StepCosts step_costs(const Rehearsal& rehearsal, const std::vector<int64_t>& sizes,
+                           double optimizer_s);
+
+/// The carrier's latency and bandwidth from all-reduces of several sizes in the device's memory. Collective.
+perf::LinkModel measure_link(comm::Communicators& comms, torch::Device device);
+
+}  // namespace scorenet::train

@@ -1,0 +1,23 @@
+// Do all ranks train the same thing? Asked before the first collective that moves data.
+#pragma once
+
+#include <torch/types.h>
+
+#include <string>
+#include <vector>
+
+#include "framework/comm/communicator.hpp"
+#include "framework/data/image_dataset.hpp"
+#include "framework/train/score_model.hpp"
+
+namespace scorenet::train {
+
+/// Returns `model` if program, config, data set and initial weights are those of rank zero. Collective. Throws
+/// ConfigError naming the first key that differs, both values and the rank.
+ScoreModel same_on_all_ranks(ScoreModel model, data::ImageDataset& dataset,
+                             comm::Communicator& comm);
+
+/// 128-bit digest of the tensors' values, in hexadecimal.
+std::string digest_of(const std::vector<torch::Tensor>& tensors);
+
+}  // namespace scorenet::train

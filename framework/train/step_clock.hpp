@@ -1,0 +1,60 @@
+// Where the time of a rank's own steps goes: phases that follow one another, summed, and traced where asked.
+//
+// Only the phases before `communication` tell who is slow: in a collective everybody waits for the slowest, and so looks
+// slow (perf/straggler.hpp).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "framework/perf/straggler.hpp"
+#include "framework/perf/timeline.hpp"
+#include "framework/reduce/gradient_reducer.hpp"
+
+namespace scorenet::train {
+
+enum class StepPhase { data, forward, backward, host, communication };
+constexpr size_t kStepPhases = 5;
+const char* name(StepPhase phase);
+
+/// Seconds in each phase, in the order of StepPhase.
+using PhaseSeconds = std::array<double, kStepPhases>;
+
+class StepClock {
+ public:
+  /// Spans of the first traced_steps steps are kept.
+  explicit StepClock(int64_t traced_steps) : traced_left_(traced_steps) {}
+
+  /// A step begins in `host`, its data having been waited for as long as this.
+  void begin_step(double data_wait_s);
+  /// The phase so far ends, another begins.
+  void enter(StepPhase phase);
+  /// The step is over. traffic: of this step, for the trace.
+  void end_step(const reduce::ReducerStats& traffic);
+
+  /// Mean seconds a step since the last call.
+  PhaseSeconds take();
+
+  bool tracing() const { return traced_left_ > 0; }
+  const std::vector<perf::Span>& spans() const { return spans_; }
+
+ private:
+  void close();
+
+  int64_t traced_left_;
+  int64_t steps_ = 0;
+  PhaseSeconds sums_{};
+  StepPhase phase_ = StepPhase::host;
+  double since_s_ = 0;  // wall clock
+  std::vector<perf::Span> spans_;
+};
+
+/// Who holds the others up in one of the phases data, forward, backward and host, by more than `excess` of a step, judged
+/// by every rank's means. Collective; the same answer on all ranks. Nothing for one rank or excess = 0.
+std::optional<perf::Straggler> find_straggler(const PhaseSeconds& mine, double excess,
+                                              comm::Communicator& comm);
+
+}  // namespace scorenet::train

@@ -1,0 +1,238 @@
+// scorenet plan: what data-parallel training of a config would gain on more ranks. Predicted, and labelled so.
+//
+//   mpirun -n 4 scorenet plan configs/fashion_mnist.toml                    link measured between the ranks present
+//   scorenet plan configs/fashion_mnist.toml --bandwidth 45 --latency 6     a link that is not here
+//   scorenet plan CONFIG --shape 3,32,32 --bandwidth 45 --step-time 46      and a faster device: the measured profile, scaled
+// Weak scaling: every rank computes --batch images a step (default: what a rank of this start would).
+#include <cmath>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "framework/config/parse.hpp"
+#include "framework/data/image_dataset.hpp"
+#include "framework/files/atomic_file.hpp"
+#include "framework/perf/step_model.hpp"
+#include "framework/train/adamw.hpp"
+#include "framework/train/ema.hpp"
+#include "framework/train/gradient_plan.hpp"
+#include "launch/device.hpp"
+#include "launch/verbs.hpp"
+#include "models/flops.hpp"
+
+namespace scorenet::launch {
+namespace {
+
+struct PlanArguments {
+  std::string config_path, json;
+  std::vector<int64_t> shape;
+  std::vector<int> ranks;
+  int64_t batch = 0;
+  double bandwidth_gbs = 0, latency_us = 6, local_bandwidth_gbs = 0, local_latency_us = 2;
+  int ranks_per_host = 1;
+  double step_time_ms = 0, jitter_ms = 0;
+};
+
+std::vector<int64_t> example_shape(const config::Config& config, const PlanArguments& arguments) {
+  if (!arguments.shape.empty()) return arguments.shape;
+  if (config.data.path.empty()) {
+    throw ConfigError(
+        "plan: data.path is empty, so the shape of an example is unknown. Give --data.path, or "
+        "--shape, for example --shape 3,32,32.");
+  }
+  return data::ImageDataset(config.data.path, config.data.split).example_shape();
+}
+
+/// One AdamW step and its averages, seconds.
+double optimizer_seconds(const train::ScoreModel& model) {
+  train::FlatParameters parameters(*model.network);
+  train::AdamW adamw(parameters, {});
+  std::vector<train::EmaProfile> profiles(model.config.ema.decays.size());
+  train::EmaSet averages(parameters.values(), profiles);
+  double seconds = 0;
+  for (int i = 0; i < 2; ++i) {  // the first touches the memory
+    const auto start = comm::Clock::now();
+    adamw.step(1e-3, adamw.gradient_norm());
+    averages.update(parameters.values(), {1, 1, 1});
+    seconds = comm::seconds_since(start);
+  }
+  return seconds;
+}
+
+/// Of a rank's `batch` images in pieces of train.micro_batch: all but the last backward pass are like forward to the
+/// traffic, which begins in the last.
+perf::StepCosts measure_costs(const train::ScoreModel& model, c10::IntArrayRef shape,
+                              int64_t batch) {
+  const int64_t micro = model.config.train.micro_batch;
+  const int64_t piece = micro > 0 ? std::min(micro, batch) : batch;
+  const auto pieces = static_cast<double>((batch + piece - 1) / piece);
+  train::rehearse(model, shape, piece);  // warms up
+  const train::Rehearsal rehearsal = train::rehearse(model, shape, piece);
+  const auto sizes = train::parameter_sizes(train::named_parameters(model));
+  perf::StepCosts costs = train::step_costs(rehearsal, sizes, optimizer_seconds(model));
+  costs.forward_s = pieces * rehearsal.forward_s + (pieces - 1) * rehearsal.backward_s;
+  return costs;
+}
+
+double step_seconds(const perf::StepCosts& costs) {
+  return perf::predict_step(costs, {{0, 1}}, 1, {}).alone_s;
+}
+
+void scale_to(perf::StepCosts& costs, double seconds) {
+  const double factor = seconds / step_seconds(costs);
+  costs.forward_s *= factor;
+  costs.optimizer_s *= factor;
+  for (perf::ParameterCost& p : costs.parameters) p.backward_s *= factor;
+}
+
+/// Given, or measured between the ranks present.
+perf::Cluster cluster_of(const PlanArguments& arguments, comm::Communicators& comms,
+                         torch::Device device) {
+  perf::Cluster cluster;
+  if (arguments.bandwidth_gbs > 0) {
+    cluster.network = {arguments.latency_us * 1e-6, arguments.bandwidth_gbs * 1e9};
+  } else if (comms.host->size() > 1) {
+    cluster.network = train::measure_link(comms, device);
+  } else {
+    throw ConfigError(
+        "plan: one rank has no link to measure. Start it under mpirun, or give --bandwidth (GB/s a "
+        "rank) and --latency (us).");
+  }
+  cluster.ranks_per_host = arguments.ranks_per_host;
+  cluster.local = {arguments.local_latency_us * 1e-6, arguments.local_bandwidth_gbs * 1e9};
+  if (arguments.local_bandwidth_gbs == 0) cluster.local = cluster.network;
+  return cluster;
+}
+
+nlohmann::ordered_json to_json(const perf::LinkModel& link, bool measured) {
+  return {{"latency_us", link.latency_s * 1e6},
+          {"bandwidth_gb_per_s", link.bandwidth_bytes_per_s * 1e-9},
+          {"measured", measured}};
+}
+
+nlohmann::ordered_json report(const perf::StepCosts& costs, const perf::Cluster& cluster,
+                              const std::vector<perf::ScalingRow>& rows,
+                              const PlanArguments& arguments, int64_t batch) {
+  double backward_s = 0;
+  int64_t weights = 0;
+  for (const perf::ParameterCost& p : costs.parameters) {
+    backward_s += p.backward_s;
+    weights += p.elements;
+  }
+  nlohmann::ordered_json out = {{"predicted", true},
+                                {"config", arguments.config_path},
+                                {"weights", weights},
+                                {"batch_a_rank", batch},
+                                {"step",
+                                 {{"seconds", step_seconds(costs)},
+                                  {"forward_s", costs.forward_s},
+                                  {"backward_s", backward_s},
+                                  {"optimizer_s", costs.optimizer_s},
+                                  {"jitter_s", costs.jitter_s},
+                                  {"measured", arguments.step_time_ms == 0}}},
+                                {"sharded", costs.sharded},
+                                {"link", to_json(cluster.network, arguments.bandwidth_gbs == 0)},
+                                {"ranks_per_host", cluster.ranks_per_host}};
+  if (cluster.ranks_per_host > 1) out["local_link"] = to_json(cluster.local, false);
+  for (const perf::ScalingRow& row : rows) {
+    out["predictions"].push_back(
+        {{"ranks", row.ranks},
+         {"bucket_mib", static_cast<double>(row.caps.cap_bytes) / 1048576.0},
+         {"first_bucket_mib", static_cast<double>(row.caps.first_bytes) / 1048576.0},
+         {"last_bucket_mib", static_cast<double>(row.caps.last_bytes) / 1048576.0},
+         {"step_s", row.prediction.step_s},
+         {"exposed_s", row.prediction.exposed_s},
+         {"efficiency", row.prediction.efficiency},
+         {"images_per_sec", row.ranks * static_cast<double>(batch) / row.prediction.step_s},
+         {"state_bytes_a_rank", row.state_bytes}});
+  }
+  return out;
+}
+
+void print(const nlohmann::ordered_json& out, const std::vector<perf::ScalingRow>& rows) {
+  const auto& step = out["step"];
+  const auto& link = out["link"];
+  std::printf(
+      "%lld weights, %lld images a rank; one rank's step %.2f ms (%s): forward %.2f, backward "
+      "%.2f, optimizer %.2f\nlink: %.2f us, %.3f GB/s a rank (%s), %d ranks a host; ring or tree, "
+      "whichever is faster; %s; jitter %.2f ms\nleft out: contention of traffic with compute, so "
+      "real efficiencies are lower; state without activations\n%s",
+      out["weights"].get<long long>(), out["batch_a_rank"].get<long long>(),
+      1e3 * step["seconds"].get<double>(), step["measured"].get<bool>() ? "measured" : "given",
+      1e3 * step["forward_s"].get<double>(), 1e3 * step["backward_s"].get<double>(),
+      1e3 * step["optimizer_s"].get<double>(), link["latency_us"].get<double>(),
+      link["bandwidth_gb_per_s"].get<double>(), link["measured"].get<bool>() ? "measured" : "given",
+      out["ranks_per_host"].get<int>(), out["sharded"].get<bool>() ? "sharded" : "not sharded",
+      1e3 * step["jitter_s"].get<double>(), perf::scaling_table(rows).c_str());
+}
+
+ExitCode plan(const config::Config& config, const PlanArguments& arguments,
+              comm::Communicators& comms) {
+  use_threads(config.run.threads, *comms.host);
+  const torch::Device device = device_for_rank(*comms.host);
+  const std::vector<int64_t> shape = example_shape(config, arguments);
+  const train::ScoreModel model = train::build_model(config, shape, device);
+  if (model.is_analytic()) {
+    throw ConfigError(
+        "model.type = gaussian_mixture: an analytic model is not trained, so there is nothing to "
+        "plan.");
+  }
+  const int64_t batch = arguments.batch > 0
+                            ? arguments.batch
+                            : std::max<int64_t>(1, config.train.batch_size / comms.host->size());
+  const perf::Cluster cluster = cluster_of(arguments, comms, device);
+  perf::StepCosts costs = measure_costs(model, shape, batch);
+  if (arguments.step_time_ms > 0) scale_to(costs, arguments.step_time_ms * 1e-3);
+  costs.jitter_s = arguments.jitter_ms * 1e-3;
+  costs.sharded = config.train.shard_optimizer;
+  const auto rows = perf::predict_scaling(costs, cluster, arguments.ranks,
+                                          static_cast<int>(config.ema.decays.size()));
+  if (comms.host->rank() != 0) return ExitCode::done;
+  const auto out = report(costs, cluster, rows, arguments, batch);
+  print(out, rows);
+  if (!arguments.json.empty()) files::write_file_atomically(arguments.json, out.dump(2) + "\n");
+  return ExitCode::done;
+}
+
+}  // namespace
+
+void add_plan_verb(CLI::App& app, Task& task) {
+  const auto a = std::make_shared<PlanArguments>();
+  a->ranks = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+  CLI::App* verb = app.add_subcommand(
+      "plan", "measure link and step, predict efficiency, buckets and memory on more ranks");
+  verb->add_option("config", a->config_path, "experiment (TOML)")->required();
+  verb->add_option("--ranks", a->ranks, "rank counts, for example 8,64,1024")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 20));
+  verb->add_option("--batch", a->batch, "images a rank and step")->check(CLI::PositiveNumber);
+  verb->add_option("--shape", a->shape, "of an example, without a data file: 3,32,32")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--bandwidth", a->bandwidth_gbs, "of a rank's link, GB/s, instead of measuring")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--latency", a->latency_us, "of a message, us, with --bandwidth (6)")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option("--ranks-per-host", a->ranks_per_host, "ranks that share a faster link (1)")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--local-bandwidth", a->local_bandwidth_gbs,
+                   "of that link, GB/s (default: as between hosts)")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--local-latency", a->local_latency_us, "of that link, us (2)")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option("--step-time", a->step_time_ms,
+                   "of one rank, ms: scales the measured profile, for another device")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--jitter", a->jitter_ms, "standard deviation of a rank's step, ms (0)")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option("--json", a->json, "write everything to this file too");
+  verb->allow_extras();
+  verb->footer("any key of the config can be given as --section.key VALUE.");
+  verb->callback([verb, a, &task] {
+    config::Config config = config::parse_file(a->config_path);
+    config::apply_overrides(config, verb->remaining());
+    task.action = [config, a](comm::Communicators& comms) { return plan(config, *a, comms); };
+  });
+}
+
+}  // namespace scorenet::launch
