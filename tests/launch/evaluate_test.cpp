@@ -382,7 +382,7 @@ class OfLevels : public testing::Test {
 
 // The importance-weighted value tends to -log P; with 50 draws of relative spread about 1 its error is 0.14. A missing -log K
 // would be 3.9 nats, a second offset of log 128 a pixel 9.7.
-TEST_F(OfLevels, BothDequantisationsTendToTheProbabilityOfTheBin) {
+TEST_F(OfLevels, EveryDequantisationTendsToTheProbabilityOfTheBin) {
   for (const char* how : {"uniform", "truncated-normal", "variational"}) {
     c.evaluate("--exact --metrics ode --steps 40 --dequantise-samples 50 --dequantise " +
                std::string(how));
