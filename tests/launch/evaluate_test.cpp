@@ -321,8 +321,8 @@ class OfLevels : public testing::Test {
 
 // The importance-weighted value tends to -log P; with 50 draws of relative spread about 1 its error is 0.14. A missing -log K
 // would be 3.9 nats, a second offset of log 128 a pixel 9.7.
-TEST_F(OfLevels, BothDequantisationsTendToTheProbabilityOfTheBin) {
-  for (const char* how : {"uniform", "truncated-normal"}) {
+TEST_F(OfLevels, EveryDequantisationTendsToTheProbabilityOfTheBin) {
+  for (const char* how : {"uniform", "truncated-normal", "variational"}) {
     c.evaluate("--exact --metrics ode --steps 40 --dequantise-samples 50 --dequantise " +
                std::string(how));
     EXPECT_LT((c.values("ode") - probability_nats()).abs().max().item<double>(), 0.6) << how;
@@ -368,6 +368,34 @@ TEST(Evaluate, W2OfSamplesAgainstOnePointIsTheMeanSquaredDistance) {
   EXPECT_NEAR(m["w2_squared"].get<double>(), 4.0 + 0.3, 4 * std::sqrt((2 * 0.09 + 16 * 0.3) / 500));
   EXPECT_NEAR(m["w2"].get<double>(), std::sqrt(m["w2_squared"].get<double>()), 1e-12);
   EXPECT_EQ(m["n"], 500);
+}
+
+// score_sde's norms: a mean over all seeds. The same on any number of ranks (but for the rounding of two sums), other than with each
+// example's own, and of one seed alone its own.
+TEST(Sample, PcTakesItsNormsOverTheGlobalBatchWhereAsked) {
+  const auto laws = first_laws(2);
+  const Case c("vp_linear", points_of(laws, 1), laws);
+  const auto samples = [&](const std::string& program, const std::string& options) {
+    const Outcome outcome =
+        run("OMP_NUM_THREADS=1 " + program + " sample --config " + c.file("model.toml") +
+            " --sampler pc --steps 20 --save-h5 --outdir " + c.file("s") + " " + options);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return read_array(c.file("s/samples.h5"), "/samples");
+  };
+  const auto one = samples("SCORENET", "--seeds 0-6 --corrector-norms batch");
+  const auto three = samples(mpirun(3), "--seeds 0-6 --corrector-norms batch");
+  EXPECT_TRUE(torch::allclose(three, one, 1e-10, 1e-10));
+  EXPECT_GT((samples("SCORENET", "--seeds 0-6") - one).abs().max().item<double>(), 1e-3);
+  EXPECT_TRUE(torch::equal(samples("SCORENET", "--seeds 3 --corrector-norms batch"),
+                           samples("SCORENET", "--seeds 3")));
+  const std::string rest = " sample --config " + c.file("model.toml") + " --outdir " + c.file("s") +
+                           " --corrector-norms batch ";
+  const Outcome other = run("SCORENET" + rest + "--sampler heun");
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_THAT(other.err, HasSubstr("heun"));
+  const Outcome few = run(mpirun(2) + rest + "--sampler pc --seeds 3");
+  EXPECT_EQ(few.exit_code, 2);
+  EXPECT_THAT(few.err, AllOf(HasSubstr("1 seeds"), HasSubstr("2 ranks")));
 }
 
 // The features "pixels" of one-dimensional points are the points. Data all at one place has covariance 0, so
