@@ -107,11 +107,11 @@ TEST_F(TurnedScore, WhatHasNoNoiseKnobOrNoProfileIsRefusedByName) {
 TEST(PathIntegral, TheSlopeOfTheMeasuredLikelihoodIsTheFirstOrderTerm) {
   const std::vector<Normal> laws = {{0.4, 0.3}, {-0.7, 1.5}};
   const Ends ends = ends_of(*schedule_named("vp_ramp"));
-  const double scale = 1.1, h = 0.005;
+  const double scale = 1.1, h = 0.02;
   const auto point = doubles({0.6, 0.5}).view({1, 2});
-  const Case c("vp_ramp", point.repeat({400, 1}), laws, "score_scale = 1.1");
+  const Case c("vp_ramp", point.repeat({600, 1}), laws, "score_scale = 1.1");
   c.evaluate(
-      "--metrics hbar-iw --exact-trace --hbar 0,0.005,0.01 --paths 4 --steps 40 --batch 400");
+      "--metrics hbar-iw --exact-trace --hbar 0,0.02,0.04 --paths 16 --steps 40 --batch 600");
   const auto nats = c.values("hbar-iw");
   const auto slopes = 2 * (nats[1] - nats[0]) / h - (nats[2] - nats[0]) / (2 * h);
   const auto closed = [&](double hbar) {
@@ -127,9 +127,9 @@ TEST(PathIntegral, TheSlopeOfTheMeasuredLikelihoodIsTheFirstOrderTerm) {
                                          return reverse_slope(v, law, ends, scale);
                                        })[0]
                           .item<double>();
-  EXPECT_NEAR(quotient, nll1, 0.03 * std::abs(nll1));
+  EXPECT_NEAR(quotient, nll1, 0.15 * std::abs(nll1));  // h log r is 0.2
   EXPECT_NEAR(slopes.mean().item<double>(), quotient, 4 * error_of_mean(slopes) + 0.01);
-  EXPECT_LT(4 * error_of_mean(slopes), 0.7 * std::abs(nll1)) << "a test without force";
+  EXPECT_LT(4 * error_of_mean(slopes), 0.8 * std::abs(nll1)) << "a test without force";
 }
 
 TEST(PathIntegral, ThePublishedSystemRefusesManyDimensions) {
