@@ -20,7 +20,9 @@
 #include "framework/diffusion/likelihood/diffusion_term.hpp"
 #include "framework/diffusion/loss.hpp"
 #include "framework/diffusion/loss_history.hpp"
+#include "framework/diffusion/preconditioning.hpp"
 #include "framework/diffusion/time_sampler.hpp"
+#include "models/make_model.hpp"
 
 namespace {
 
@@ -108,6 +110,44 @@ std::shared_ptr<LearnedSchedule> trained_schedule(const Denoiser& denoiser,
   return schedule;
 }
 
+// A network and its schedule trained together, as a run with schedule = vdm_learned does.
+struct Trained {
+  std::shared_ptr<models::ScoreNetwork> network;
+  std::shared_ptr<LearnedSchedule> schedule;
+  Network callable() const {
+    return [net = network](const torch::Tensor& x, const torch::Tensor& log_snr) {
+      models::NetworkInput input;
+      input.x = x.to(torch::kFloat32);
+      input.log_snr = log_snr;
+      return net->forward(input);
+    };
+  }
+};
+
+Trained train_together(const GaussianMixture& law, uint64_t steps) {
+  models::ModelOptions options;
+  options.type = "mlp";
+  options.mlp.hidden = {64, 64};
+  auto gamma = std::make_shared<MonotoneGamma>(-13.3, 5.0, 128);
+  Trained trained{models::make_model(options, {kDims}),
+                  std::make_shared<LearnedSchedule>(gamma, 0, 1)};
+  auto parameters = trained.network->parameters();
+  for (const auto& p : gamma->parameters()) parameters.push_back(p);
+  torch::optim::Adam optimiser(parameters, torch::optim::AdamOptions(3e-3));
+  for (uint64_t step = 0; step < steps; ++step) {
+    const auto d = draw(law, 200'000 + step);
+    const auto u =
+        stratified_positions({4, RandomStream::training_time, step}, slot_range(0, kBatch), kBatch);
+    const ScheduleTap tap(*trained.schedule, uniform_times(*trained.schedule, u));
+    const auto loss = tapped_loss_per_example(trained.callable(), {Prediction::v, 0.5}, tap,
+                                              d.x0.to(torch::kFloat32), d.eps.to(torch::kFloat32));
+    optimiser.zero_grad();
+    (loss.mean() / static_cast<double>(kDims)).backward();
+    optimiser.step();
+  }
+  return trained;
+}
+
 Estimator steps_by_history(const Denoiser& denoiser, const Schedule& schedule,
                            const GaussianMixture& law, int64_t steps) {
   auto history = std::make_shared<LossHistory>(make_loss_history(steps));
@@ -163,6 +203,28 @@ int main(int argc, char** argv) {
                        draw(*law, step));
       },
       value, value_error);
+
+  // The same network under the straight line and under the schedule it was trained with: one bound, two variances.
+  const Trained together = train_together(*law, 1500);
+  const auto own = make_denoiser(together.callable(), {Prediction::v, 0.5});
+  ScheduleOptions straight;
+  straight.name = "vdm_linear";
+  const auto linear = make_schedule(straight);
+  const auto [bound, bound_error] = reference_value(own, *linear, *law);
+  const std::pair<const char*, const Schedule*> runs[] = {
+      {"trained net, vdm_linear", linear.get()},
+      {"trained net, its vdm_learned", together.schedule.get()}};
+  for (const auto& [name, schedule] : runs) {
+    report(
+        name, batches,
+        [&, schedule = schedule](uint64_t step) {
+          const RandomKey key{6, RandomStream::training_time, step};
+          return loss_at(own, *schedule,
+                         draw_times("stratified", *schedule, key, slot_range(0, kBatch), kBatch),
+                         draw(*law, step));
+        },
+        bound, bound_error);
+  }
 
   ScheduleOptions options;
   options.name = "vp_linear";

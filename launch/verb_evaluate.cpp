@@ -109,9 +109,9 @@ void add_metric_options(CLI::App* verb, train::EvaluationOptions& o) {
   verb->add_option("--atol", o.atol, "adaptive solvers: absolute tolerance [as --rtol]")
       ->check(CLI::PositiveNumber);
   verb->add_option("--dequantise", o.dequantise,
-                   "8-bit data made continuous for ode, wkb, hbar-*, immse: uniform or "
-                   "truncated-normal (not immse); auto: uniform")
-      ->check(CLI::IsMember({"auto", "uniform", "truncated-normal"}))
+                   "8-bit data made continuous for ode, wkb, hbar-*, immse: uniform, "
+                   "truncated-normal or variational (not immse); auto: uniform")
+      ->check(CLI::IsMember({"auto", "uniform", "truncated-normal", "variational"}))
       ->capture_default_str();
   verb->add_option("--dequantise-samples", o.dequantise_samples,
                    "draws for each example, joined by importance weights")

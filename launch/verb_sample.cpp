@@ -13,6 +13,7 @@
 #include "framework/data/png.hpp"
 #include "framework/files/step_name.hpp"
 #include "framework/train/generate.hpp"
+#include "framework/train/generate_in_step.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/model_arguments.hpp"
@@ -26,7 +27,8 @@ namespace fs = std::filesystem;
 
 struct SampleArguments {
   ModelArguments model;
-  std::string weak_network, classifier, seeds = "0-63", grid, outdir, final, hbar_schedule;
+  std::string weak_network, classifier, seeds = "0-63", grid, outdir, final, hbar_schedule,
+                                        corrector_norms = "example";
   diffusion::SamplerOptions sampler;
   train::GuidanceOptions guidance;
   std::vector<double> guidance_interval;
@@ -103,8 +105,11 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   const bool image = loaded.example_shape.size() == 3;
   a.sampler.final = !a.final.empty() ? a.final : image ? "denoised" : "state";
   if (!a.hbar_schedule.empty()) a.sampler.hbar_shape = diffusion::parse_hbar_shape(a.hbar_schedule);
-  const auto generated = train::generate(loaded.model, loaded.example_shape, seeds, a.sampler,
-                                         a.guidance, a.batch, comm);
+  const auto generated = a.corrector_norms == "batch"
+                             ? train::generate_in_step(loaded.model, loaded.example_shape, seeds,
+                                                       a.sampler, a.guidance, comm)
+                             : train::generate(loaded.model, loaded.example_shape, seeds, a.sampler,
+                                               a.guidance, a.batch, comm);
   if (comm.rank() != 0) return ExitCode::done;
   make_outdir(a.outdir);
   if (image) write_pictures(a, seeds, generated);
@@ -140,6 +145,11 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
                    "pc: Langevin steps after each predictor")
       ->capture_default_str();
   verb->add_option("--corrector-snr", s.corrector_snr, "pc: step size r")->capture_default_str();
+  verb->add_option("--corrector-norms", a.corrector_norms,
+                   "pc: norms of each example, or their mean over the batch of all seeds on all "
+                   "ranks, as score_sde; a sample then depends on the other seeds too")
+      ->check(CLI::IsMember({"example", "batch"}))
+      ->capture_default_str();
   verb->add_option("--rtol", s.rtol, "ode: relative tolerance")->capture_default_str();
   verb->add_option("--atol", s.atol, "ode: absolute tolerance")->capture_default_str();
 }

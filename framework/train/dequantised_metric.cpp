@@ -10,18 +10,23 @@ using diffusion::LikelihoodResult;
 using diffusion::ResultKind;
 using Draw = std::vector<LikelihoodResult>;  // one, or one for each h
 
+// The state at t_min itself, and not data to which its noise is still to be added.
+bool gives_state(const std::string& how) {
+  return how == "truncated-normal" || how == "variational";
+}
+
 void check(DensityPoint point, const std::string& name, const MetricRequest& request) {
   const std::string& how = request.options.dequantise;
-  if (how != "auto" && how != "uniform" && how != "truncated-normal") {
+  if (how != "auto" && how != "uniform" && !gives_state(how)) {
     throw ConfigError("--dequantise " + how +
-                      ": not known. Choose auto, uniform or truncated-normal.");
+                      ": not known. Choose auto, uniform, truncated-normal or variational.");
   }
   if (!request.discrete && how != "auto") {
     throw ConfigError("--dequantise " + how +
                       ": the data is continuous and has no levels to spread. Leave it out.");
   }
-  if (how == "truncated-normal" && point == DensityPoint::data) {
-    throw ConfigError("--dequantise truncated-normal: gives the state at t_min, and " + name +
+  if (gives_state(how) && point == DensityPoint::data) {
+    throw ConfigError("--dequantise " + how + ": gives the state at t_min, and " + name +
                       " starts from the data. Choose --dequantise uniform for it.");
   }
   if (request.options.dequantise_samples < 1) {
@@ -34,10 +39,14 @@ diffusion::Dequantised dequantised(const MetricBatch& batch, const MetricRequest
                                    int64_t index) {
   const auto levels = batch.x.cpu();
   const auto& options = request.options;
-  return options.dequantise == "truncated-normal"
-             ? diffusion::dequantise_truncated_normal(levels, *request.model.schedule, batch.slots,
-                                                      options.seed, index)
-             : diffusion::dequantise_uniform(levels, batch.slots, options.seed, index);
+  const auto& schedule = *request.model.schedule;
+  if (options.dequantise == "truncated-normal") {
+    return diffusion::dequantise_truncated_normal(levels, schedule, batch.slots, options.seed,
+                                                  index);
+  }
+  if (options.dequantise == "variational")
+    return diffusion::dequantise_variational(levels, schedule, batch.slots, options.seed, index);
+  return diffusion::dequantise_uniform(levels, batch.slots, options.seed, index);
 }
 
 // Result `at` of all draws as one; log_q (K, B).

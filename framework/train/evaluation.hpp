@@ -40,7 +40,7 @@ struct EvaluationOptions {
   bool exact_trace = false;  // ode, hbar-*: D backward passes instead of probes
   double rtol = 0;           // of adaptive solvers; 0: 1e-5, with exact 1e-9
   double atol = 0;
-  std::string dequantise = "auto";  // densities of uint8 data: uniform (auto) or truncated-normal
+  std::string dequantise = "auto";  // of uint8 data: uniform (auto), truncated-normal, variational
   int64_t dequantise_samples = 1;   // draws an example, joined by importance weights
   diffusion::SamplerOptions sampler = {};  // of metrics that compare samples
   std::string features;                    // of fd, kid, pr: see feature_extractor.hpp

@@ -3,6 +3,7 @@
 #include "framework/core/check.hpp"
 #include "framework/diffusion/guidance.hpp"
 #include "framework/diffusion/loss.hpp"
+#include "framework/diffusion/second_order.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -34,6 +35,17 @@ torch::Tensor weighted_loss(const ScoreModel& model, const diffusion::Network& n
   return diffusion::loss_per_example(network, parametrisation(d),
                                      diffusion::weighting_from_name(d.loss), *model.schedule, e.x0,
                                      e.levels.times, e.eps, d.min_snr_gamma);
+}
+
+torch::Tensor second_order_loss(const ScoreModel& model, const diffusion::Network& network,
+                                const NoisedExamples& e) {
+  const auto& d = model.config.diffusion;
+  const auto weight =
+      diffusion::loss_weight(diffusion::weighting_from_name(d.loss), parametrisation(d),
+                             *model.schedule, e.levels.times, d.min_snr_gamma);
+  return weight.to(e.x0.device()) * diffusion::second_order_error(network, *model.schedule, e.x0,
+                                                                  e.levels.times.t, e.eps, e.probe,
+                                                                  d.divergence_weight);
 }
 
 // The ends' own terms matter where they are learned; elsewhere they have no gradient.
@@ -81,6 +93,7 @@ torch::Tensor score_loss(const ScoreModel& model, const diffusion::Network& netw
   const std::string& loss = model.config.diffusion.loss;
   if (loss == "uncertainty") return uncertainty_loss(model, network, e);
   if (loss == "hybrid") return hybrid_loss(model, network, e);
+  if (e.probe.defined()) return second_order_loss(model, network, e);
   return weighted_loss(model, network, e);
 }
 
@@ -134,6 +147,14 @@ DrawnLevels Objective::draw_levels(int64_t step, const std::vector<int64_t>& slo
     levels.times.t = diffusion::time_grid(schedule, steps).index_select(0, levels.step);
   }
   return levels;
+}
+
+torch::Tensor Objective::draw_probe(int64_t step, const std::vector<int64_t>& slots,
+                                    const torch::Tensor& x0) const {
+  if (model_.config.diffusion.divergence_weight == 0) return {};
+  return rademacher_for_slots(key_at(model_.config, RandomStream::trace_probe, step), slots,
+                              x0.sizes().slice(1), torch::kFloat32)
+      .to(x0.device());
 }
 
 torch::Tensor Objective::loss_per_example(const NoisedExamples& e,

@@ -3,6 +3,7 @@
 //     model            diffusion.loss                        loss of an example
 //     score network    elbo likelihood simple edm min_snr    a weight on the squared error (diffusion/loss.hpp); with train_steps = T
 //                                                            that of the T-step bound
+//                      + divergence_weight                   v and its divergence  (second_order.hpp)
 //                      uncertainty                           L / e^u + u with a learned u(log_snr)  (learned_weights.hpp)
 //                      hybrid                                simple + weight x T-step bound with a learned variance
 //     on vdm_learned   elbo likelihood                       the bound, its schedule trained with it  (learned_schedule.hpp)
@@ -36,8 +37,9 @@ struct DrawnLevels {
 
 /// Some examples of a step and what was drawn for them.
 struct NoisedExamples {
-  torch::Tensor x0;   // (B, ...) float32 on the model's device
-  torch::Tensor eps;  // as x0
+  torch::Tensor x0;     // (B, ...) float32 on the model's device
+  torch::Tensor eps;    // as x0
+  torch::Tensor probe;  // +-1, as x0, where the divergence is taught (draw_probe); else undefined
   torch::Tensor
       labels;  // (B) int64, undefined for an unconditional network; of a classifier: the truth
   DrawnLevels levels;
@@ -51,6 +53,10 @@ class Objective {
 
   /// What the slots of the global batch get at `step`: the same whichever rank asks.
   DrawnLevels draw_levels(int64_t step, const std::vector<int64_t>& slots) const;
+
+  /// Signs as x0 for second-order flow matching; undefined unless diffusion.divergence_weight > 0.
+  torch::Tensor draw_probe(int64_t step, const std::vector<int64_t>& slots,
+                           const torch::Tensor& x0) const;
 
   /// (B) float64 on the model's device: nats per dimension (a classifier: nats), times levels.weight. Its sum's gradient is
   /// every parameter's, the learned schedule's included. dropout: null for none.

@@ -9,6 +9,7 @@
 #include "framework/comm/deadline.hpp"
 #include "framework/core/error.hpp"
 #include "framework/core/pixels.hpp"
+#include "framework/diffusion/hbar_shape.hpp"
 #include "framework/metrics/frechet.hpp"
 #include "framework/metrics/kernel_distance.hpp"
 #include "framework/metrics/precision_recall.hpp"

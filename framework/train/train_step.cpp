@@ -61,6 +61,7 @@ TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) c
   d.examples.eps = normal_for_slots(key_at(config, RandomStream::training_noise, step), d.slots,
                                     d.examples.x0.sizes().slice(1), torch::kFloat32)
                        .to(model_.device);
+  d.examples.probe = objective_.draw_probe(step, d.slots, d.examples.x0);
   d.examples.levels = objective_.draw_levels(step, d.slots);
   if (model_.classifier) {
     d.examples.labels = loaded.batch.labels;
@@ -81,9 +82,10 @@ void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
     const models::BatchSlots slots{key_at(config, RandomStream::dropout, step),
                                    {begin, begin + piece.count}};
     const NoisedExamples& e = d.examples;
-    const torch::Tensor loss = objective_.loss_per_example(
-        {part(e.x0), part(e.eps), part(e.labels), e.levels.narrow(piece.first, piece.count)},
-        config.model.dropout > 0 ? &slots : nullptr);
+    const torch::Tensor loss =
+        objective_.loss_per_example({part(e.x0), part(e.eps), part(e.probe), part(e.labels),
+                                     e.levels.narrow(piece.first, piece.count)},
+                                    config.model.dropout > 0 ? &slots : nullptr);
     clock_.enter(StepPhase::backward);
     update_.begin(piece);
     (loss.sum() / static_cast<double>(config.train.batch_size)).backward();

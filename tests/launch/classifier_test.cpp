@@ -143,6 +143,32 @@ TEST_F(GuidedByClassifier, TrainsTheSameOnTwoRanks) {
   for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(b[i], a[i], 1e-3 * a[i]) << i;
 }
 
+// A conditional network's bound is that of x given its label: with the labels of other components it is far worse.
+TEST_F(GuidedByClassifier, AConditionalNetworkIsEvaluatedGivenTheLabels) {
+  const Outcome trained = run("SCORENET train " + file("classifier.toml") +
+                              " --model.type mlp --diffusion.prediction v --train.steps 300 "
+                              "--checkpoint.every 300 --eval.every 0 --outdir " +
+                              file("net"));
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  data::ImageDataset points(file("points.h5"), "validation");
+  const auto batch = points.read(slot_range(0, 500));
+  std::vector<double> nats;
+  for (const int64_t shift : {0, 12}) {
+    const std::string path = file("shifted-" + std::to_string(shift) + ".h5");
+    auto shifted = data::Hdf5File::create(path);
+    shifted.write_array("/test/images", batch.examples);
+    shifted.write_array("/test/labels", (batch.labels + shift).remainder(25));
+    shifted.close();
+    const Outcome evaluated = run(
+        "SCORENET evaluate --network " + file("net/snapshots/network-0000300-ema0.98.safetensors") +
+        " --data " + path + " --metrics elbo --json " + file("report.json"));
+    ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
+    nats.push_back(
+        nlohmann::json::parse(text_of(file("report.json")))["metrics"]["elbo"]["nats_mean"]);
+  }
+  EXPECT_GT(nats[1], nats[0] + 1);
+}
+
 TEST_F(GuidedByClassifier, WhatDoesNotFitIsNamed) {
   write_gaussian(file("three.h5"), {{0, 1}, {0, 1}, {0, 1}});
   write_config(file("three.toml"), file("three.h5"), "vp_linear");

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/framework/diffusion/likelihood/affine_reverse.hpp"
-#include "tests/launch/gaussian_model.hpp"
+#include "tests/launch/evaluate_case.hpp"
 
 namespace scorenet::testing_launch {
 namespace {
@@ -20,67 +20,6 @@ const std::vector<Normal> kLaws = {{0.4, 0.3}, {-0.7, 1.5}, {0.0, 0.05}};
 
 std::vector<Normal> first_laws(size_t dims) {
   return {kLaws.begin(), kLaws.begin() + static_cast<ptrdiff_t>(dims)};
-}
-
-// A model, a data file, and what `evaluate` says of them.
-class Case {
- public:
-  Case(const std::string& schedule, const torch::Tensor& points, const std::vector<Normal>& laws,
-       const std::string& errors = "") {
-    write_gaussian(folder_ / "law.h5", laws);
-    configure(schedule, points, errors);
-  }
-  Case(const std::string& schedule, const torch::Tensor& points, const torch::Tensor& weights,
-       const torch::Tensor& means, const torch::Tensor& covariances,
-       const std::string& errors = "") {
-    write_mixture(folder_ / "law.h5", weights, means, covariances);
-    configure(schedule, points, errors);
-  }
-
-  std::string command(const std::string& options) const {
-    return "evaluate --config " + (folder_ / "model.toml") + " --data " + (folder_ / "points.h5") +
-           " --json " + (folder_ / "out.json") + " --per-example " + (folder_ / "out.h5") + " " +
-           options;
-  }
-  void evaluate(const std::string& options, const std::string& program = "SCORENET") const {
-    const Outcome outcome = run("OMP_NUM_THREADS=1 " + program + " " + command(options));
-    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  }
-  torch::Tensor values(const std::string& name) const {
-    return read_array(folder_ / "out.h5", "/" + name);
-  }
-  nlohmann::json metric(const std::string& name) const {
-    return nlohmann::json::parse(text_of(folder_ / "out.json"))["metrics"][name];
-  }
-  std::string file(const std::string& name) const { return folder_ / name; }
-
- private:
-  void configure(const std::string& schedule, const torch::Tensor& points,
-                 const std::string& errors) {
-    write_config(folder_ / "model.toml", folder_ / "law.h5", schedule, errors);
-    write_points(folder_ / "points.h5", points);
-  }
-  Folder folder_;
-};
-
-// |a - b| <= tolerance max(1, |b|).
-void expect_equal(const torch::Tensor& a, const torch::Tensor& b, double tolerance,
-                  const std::string& what) {
-  ASSERT_EQ(a.sizes(), b.sizes()) << what;
-  const auto error = ((a - b).abs() / b.abs().clamp_min(1)).max().item<double>();
-  EXPECT_LE(error, tolerance) << what;
-  if (std::getenv("SCORENET_SHOW_ERRORS")) printf("%s: %.2e\n", what.c_str(), error);
-}
-
-// The mean of a - b is zero within four of its standard errors, which are not themselves large.
-void expect_unbiased(const torch::Tensor& a, const torch::Tensor& b, double largest_error,
-                     const std::string& what) {
-  ASSERT_EQ(a.sizes(), b.sizes()) << what;
-  const auto gap = a - b;
-  const double error =
-      gap.std().item<double>() / std::sqrt(static_cast<double>(gap.numel())) + 1e-12;
-  EXPECT_LT(error, largest_error) << what;
-  EXPECT_LT(std::abs(gap.mean().item<double>()), 4 * error) << what;
 }
 
 class OnEverySchedule : public testing::TestWithParam<std::string> {
@@ -382,8 +321,8 @@ class OfLevels : public testing::Test {
 
 // The importance-weighted value tends to -log P; with 50 draws of relative spread about 1 its error is 0.14. A missing -log K
 // would be 3.9 nats, a second offset of log 128 a pixel 9.7.
-TEST_F(OfLevels, BothDequantisationsTendToTheProbabilityOfTheBin) {
-  for (const char* how : {"uniform", "truncated-normal"}) {
+TEST_F(OfLevels, EveryDequantisationTendsToTheProbabilityOfTheBin) {
+  for (const char* how : {"uniform", "truncated-normal", "variational"}) {
     c.evaluate("--exact --metrics ode --steps 40 --dequantise-samples 50 --dequantise " +
                std::string(how));
     EXPECT_LT((c.values("ode") - probability_nats()).abs().max().item<double>(), 0.6) << how;
@@ -429,6 +368,34 @@ TEST(Evaluate, W2OfSamplesAgainstOnePointIsTheMeanSquaredDistance) {
   EXPECT_NEAR(m["w2_squared"].get<double>(), 4.0 + 0.3, 4 * std::sqrt((2 * 0.09 + 16 * 0.3) / 500));
   EXPECT_NEAR(m["w2"].get<double>(), std::sqrt(m["w2_squared"].get<double>()), 1e-12);
   EXPECT_EQ(m["n"], 500);
+}
+
+// score_sde's norms: a mean over all seeds. The same on any number of ranks (but for the rounding of two sums), other than with each
+// example's own, and of one seed alone its own.
+TEST(Sample, PcTakesItsNormsOverTheGlobalBatchWhereAsked) {
+  const auto laws = first_laws(2);
+  const Case c("vp_linear", points_of(laws, 1), laws);
+  const auto samples = [&](const std::string& program, const std::string& options) {
+    const Outcome outcome =
+        run("OMP_NUM_THREADS=1 " + program + " sample --config " + c.file("model.toml") +
+            " --sampler pc --steps 20 --save-h5 --outdir " + c.file("s") + " " + options);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return read_array(c.file("s/samples.h5"), "/samples");
+  };
+  const auto one = samples("SCORENET", "--seeds 0-6 --corrector-norms batch");
+  const auto three = samples(mpirun(3), "--seeds 0-6 --corrector-norms batch");
+  EXPECT_TRUE(torch::allclose(three, one, 1e-10, 1e-10));
+  EXPECT_GT((samples("SCORENET", "--seeds 0-6") - one).abs().max().item<double>(), 1e-3);
+  EXPECT_TRUE(torch::equal(samples("SCORENET", "--seeds 3 --corrector-norms batch"),
+                           samples("SCORENET", "--seeds 3")));
+  const std::string rest = " sample --config " + c.file("model.toml") + " --outdir " + c.file("s") +
+                           " --corrector-norms batch ";
+  const Outcome other = run("SCORENET" + rest + "--sampler heun");
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_THAT(other.err, HasSubstr("heun"));
+  const Outcome few = run(mpirun(2) + rest + "--sampler pc --seeds 3");
+  EXPECT_EQ(few.exit_code, 2);
+  EXPECT_THAT(few.err, AllOf(HasSubstr("1 seeds"), HasSubstr("2 ranks")));
 }
 
 // The features "pixels" of one-dimensional points are the points. Data all at one place has covariance 0, so

@@ -117,6 +117,7 @@ INSTANTIATE_TEST_SUITE_P(
              "loss_second_moment"},
         Case{"second_moment",
              "--diffusion.time_sampling loss_second_moment --diffusion.time_bins 4"},
+        Case{"second_order", "--diffusion.divergence_weight 0.1"},
         Case{"ten_steps", "--diffusion.train_steps 10"}),
     [](const auto& of) { return of.param.name; });
 

@@ -6,6 +6,8 @@
 #include "framework/core/check.hpp"
 #include "framework/core/random.hpp"
 #include "framework/diffusion/likelihood/units.hpp"
+#include "framework/diffusion/parametrisation.hpp"
+#include "framework/diffusion/variational_bound.hpp"
 
 namespace scorenet::diffusion {
 namespace {
@@ -55,6 +57,22 @@ Dequantised dequantise_truncated_normal(const torch::Tensor& x0, const Schedule&
       0.5 * std::log(2.0 * std::numbers::pi * law.sigma * law.sigma) + std::log(law.mass);
   const auto log_q = -sum_per_example(0.5 * e.square() + log_norm);
   return {y.to(x0.scalar_type()), log_q};
+}
+
+// -log p(k given y) is the discrete decoder's reconstruction at this very y.
+Dequantised dequantise_variational(const torch::Tensor& x0, const Schedule& schedule,
+                                   const std::vector<int64_t>& slots, uint64_t seed,
+                                   int64_t index) {
+  check_on_pixel_levels(x0);
+  const RandomKey key{seed, RandomStream::dequantisation, static_cast<uint64_t>(index)};
+  const auto e = normal_for_slots(key, slots, x0.sizes().slice(1), torch::kFloat64);
+  const NoiseLevel level = schedule.at(schedule.t_min(), x0.size(0));
+  const auto levels = x0.to(torch::kFloat64);
+  const auto log_density = -sum_per_example(0.5 * e.square()) -
+                           static_cast<double>(dims_per_example(x0)) *
+                               (0.5 * std::log(2.0 * std::numbers::pi) + level.sigma.log());
+  return {add_noise(levels, e, level).to(x0.scalar_type()),
+          log_density + discrete_reconstruction_nats(levels, e, level.log_snr[0])};
 }
 
 double truncated_normal_entropy_nats(const Schedule& schedule, int64_t dims) {

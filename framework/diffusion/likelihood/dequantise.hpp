@@ -5,7 +5,9 @@
 //     uniform            y = 2 (k + u) / 256 - 1: log q = D log 128, the familiar 7 bits a dimension
 //     truncated normal   y = alpha_0 x_k + sigma_0 e, e ~ N(0, 1) cut to [-tau, tau], tau = alpha_0 / (256 sigma_0)
 //                        (i-DODE, Zheng et al. 2023, 2305.03935, sec. 4.1: training-free)
-//     importance         -log (1 / K) sum_k exp(log p(y_k) - log q(y_k)): tightens either towards -log P (their code lacks -log K)
+//     variational        y = alpha_0 x_k + sigma_0 e, e ~ N(0, 1) uncut, the decoder of 256 levels deciding which level y meant:
+//                        log q = log N(y; alpha_0 x_k, sigma_0^2) - log p(k given y) (the same paper's "variational")
+//     importance         -log (1 / K) sum_k exp(log p(y_k) - log q(y_k)): tightens each of them towards -log P (their code lacks -log K)
 #pragma once
 
 #include <torch/types.h>
@@ -28,6 +30,11 @@ Dequantised dequantise_uniform(const torch::Tensor& x0, const std::vector<int64_
 Dequantised dequantise_truncated_normal(const torch::Tensor& x0, const Schedule& schedule,
                                         const std::vector<int64_t>& slots, uint64_t seed,
                                         int64_t index = 0);
+
+/// log_q includes minus the decoder's log p(k given y).
+Dequantised dequantise_variational(const torch::Tensor& x0, const Schedule& schedule,
+                                   const std::vector<int64_t>& slots, uint64_t seed,
+                                   int64_t index = 0);
 
 /// H, the entropy of the truncated normal in nats: -E log q, the same for every example.
 double truncated_normal_entropy_nats(const Schedule& schedule, int64_t dims);

@@ -130,6 +130,37 @@ TEST(Config, ValidationReportsAllProblemsAtOnceWithValueAndRemedy) {
                           HasSubstr("model.attention has 1 flags")));
 }
 
+TEST(Config, ObjectivesThatContradictThemselvesAreOneSentenceEach) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"schedule = \"vdm_learned\"\nloss = \"simple\"", "diffusion.loss = simple"},
+      {"schedule = \"vdm_learned\"\nloss = \"likelihood\"\nlearn_ends = true",
+       "diffusion.loss = likelihood"},
+      {"schedule = \"vdm_linear\"\nlearn_ends = true", "diffusion.schedule = vdm_linear"},
+      {"schedule = \"vdm_learned\"\ntime_sampling = \"log_snr\"", "time_sampling = log_snr"},
+      {"schedule = \"vdm_learned\"\ntrain_steps = 10", "train_steps = 10"},
+      {"train_steps = 10\ntime_sampling = \"log_normal\"", "time_sampling = log_normal"},
+      {"loss = \"hybrid\"", "train_steps = 0"},
+      {"divergence_weight = 0.1", "diffusion.prediction = eps"},
+      {"divergence_weight = 0.1\nprediction = \"v\"\nschedule = \"ve\"", "schedule = ve"},
+      {"divergence_weight = 0.1\nprediction = \"v\"\nloss = \"uncertainty\"", "loss = uncertainty"},
+  };
+  for (const auto& [text, named] : cases) {
+    Config c = parse_text("[diffusion]\n" + text + "\n", "a.toml");
+    c.train.steps = 10;
+    const auto found = problems(c, 1);
+    ASSERT_EQ(found.size(), 1u) << text;
+    EXPECT_THAT(found[0], HasSubstr(named));
+  }
+  Config classifier = trainable();
+  classifier.model.type = "classifier";
+  EXPECT_THAT(problems(classifier, 1), ElementsAre(HasSubstr("model.num_classes = 0")));
+  classifier.model.num_classes = 3;
+  classifier.data.labels = true;
+  EXPECT_THAT(problems(classifier, 1), IsEmpty());
+  classifier.diffusion.loss = "edm";
+  EXPECT_THAT(problems(classifier, 1), ElementsAre(HasSubstr("diffusion.loss = edm")));
+}
+
 TEST(Config, ABatchThatDoesNotDivideNamesTheNearestTotals) {
   Config c = trainable();
   c.train.batch_size = 33;

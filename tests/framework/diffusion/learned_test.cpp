@@ -7,6 +7,7 @@
 #include "framework/diffusion/likelihood/diffusion_term.hpp"
 #include "framework/diffusion/loss.hpp"
 #include "framework/diffusion/loss_history.hpp"
+#include "framework/diffusion/second_order.hpp"
 #include "framework/diffusion/tweedie.hpp"
 #include "tests/framework/diffusion/support.hpp"
 
@@ -193,6 +194,38 @@ TEST(LearnedSchedule, LearnedEndsFollowTheBoundWhileTheInsideFollowsItsVariance)
   const double above = second_moment();
   steep[0] -= 2e-5;
   EXPECT_NEAR(steep.grad()[0].item<double>(), (above - second_moment()) / 2e-5, 1e-7);
+}
+
+// One dimension, unit data: the probed trace is exact, and v_hat = E[v | x_t] = 0 for every x_t (v = alpha eps - sigma x0 and x_t
+// are uncorrelated), so sigma div v_hat = 0 = alpha (1 - E|v|^2). A network c x_t has v_hat' = c, and E|v - c x|^2 = 1 + c^2, so
+// the mean of the error has derivative 2 c, and that of [sigma c - alpha (1 - |v - c x|^2)]^2, the second square held fixed,
+// 2 sigma (sigma c + alpha c^2).
+TEST(SecondOrder, TeachesTheDivergenceOfThePosteriorMean) {
+  const auto schedule = schedule_named("vdm_linear");
+  const int64_t n = 200'000;
+  const auto x0 = normals(1, n, 1), eps = normals(2, n, 1);
+  const auto t = torch::full({n}, 0.7, torch::kFloat64);
+  const NoiseLevel level = schedule->at(0.7, 1);
+  const double alpha = level.alpha.item<double>(), sigma = level.sigma.item<double>();
+  for (const double value : {0.0, 0.1}) {
+    const auto c = doubles({value}).requires_grad_();
+    const Network network = [&](const torch::Tensor& x, const torch::Tensor&) { return c * x; };
+    const auto gradient = [&](double weight) {
+      const auto loss =
+          second_order_error(network, *schedule, x0, t, eps, torch::ones_like(x0), weight);
+      return torch::autograd::grad({loss.mean()}, {c})[0].item<double>();
+    };
+    const double first = gradient(0), second = gradient(1) - first;
+    EXPECT_NEAR(first, 2 * value, 4 * 2 * 1.1 / std::sqrt(double(n)));
+    // Standard deviation of alpha |v - c x|^2, a scaled chi^2_1: alpha sqrt(2) (1 + c^2).
+    EXPECT_NEAR(second, 2 * sigma * (sigma * value + alpha * value * value),
+                4 * 2 * sigma * alpha * 1.5 / std::sqrt(double(n)));
+  }
+  expect_error<ShapeError>(
+      [&] {
+        second_order_error(scaled_exact(doubles({1})), *schedule, x0, t, eps, x0.slice(0, 1), 1);
+      },
+      "(199999, 1)");
 }
 
 TEST(UncertaintyWeight, ItStartsNeutralAndIsLeastWhereItIsTheLogOfTheLoss) {

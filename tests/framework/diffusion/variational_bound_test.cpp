@@ -176,6 +176,34 @@ TEST(Dequantise, WeightedByItsDensityEitherNoiseGivesTheProbabilityOfTheBin) {
               5 * truncated_normal_entropy_nats(*schedule, 1), 1e-12);
 }
 
+// E_q[p(y) p(k | y) / N(y; alpha x_k, sigma^2)] = int p(y) p(k | y) dy, by a fine sum over y here: the 256-way decoder written
+// out as the softmax of -(y / alpha - x_j)^2 alpha^2 / (2 sigma^2).
+TEST(Dequantise, VariationalWeighsTheDensityByTheDecoder) {
+  const int64_t n = 20'000, k = 130;
+  ScheduleOptions options;
+  options.name = "vdm_linear";
+  options.gamma_min = -9;  // noise of 1.4 bins: neighbouring levels compete
+  const auto schedule = make_schedule(options);
+  const NoiseLevel start = schedule->at(0.0, 1);
+  const double alpha = start.alpha.item<double>(), sigma = start.sigma.item<double>();
+  const auto law = gaussian({0.0}, {1e-4});
+  const auto density = [&](const torch::Tensor& y) {
+    const auto ones = torch::ones({y.size(0)}, torch::kFloat64);
+    return law->log_density(y, {ones, torch::zeros_like(ones), {}}).exp();
+  };
+  const auto y = torch::linspace(-0.3, 0.3, 60'001, torch::kFloat64).unsqueeze(1);
+  const auto levels = 2 * (torch::arange(256, torch::kFloat64) + 0.5) / 256 - 1;
+  const auto logits = -(y / alpha - levels).square() * (alpha * alpha / (2 * sigma * sigma));
+  const double expected =
+      (density(y) * torch::softmax(logits, 1).select(1, k)).sum().item<double>() * 1e-5;
+  const auto x0 = torch::full({n, 1}, level_value(k), torch::kFloat64);
+  const auto d = dequantise_variational(x0, *schedule, slot_range(0, n), 3);
+  const auto ratio = density(d.y) * (-d.log_q).exp();
+  const double error = ratio.std().item<double>() / std::sqrt(double(n));
+  EXPECT_LT(error, 0.02 * expected);
+  EXPECT_NEAR(ratio.mean().item<double>(), expected, 4 * error);
+}
+
 TEST(Dequantise, DrawsDependOnSeedSlotAndIndex) {
   const auto x0 = torch::full({3, 1, 2, 2}, level_value(7), torch::kFloat32);
   const auto schedule = schedule_named("vdm_linear");

@@ -207,7 +207,7 @@ TEST(FlatParameters, ALayoutOfOthersIsRefused) {
   EXPECT_THROW(FlatParameters(named_parameters(*net), reduce::make_flat_layout({35, 7})),
                ShapeError);
   const auto given = reduce::make_flat_layout({35, 7, 21, 3}, {1, 0, 2, 3}, 16);
-  const FlatParameters flat(*net, given);
+  const FlatParameters flat(named_parameters(*net), given);
   EXPECT_EQ(flat.layout().offsets, given.offsets);
   EXPECT_EQ(flat.view_of(flat.values(), 1).data_ptr(), flat.values().data_ptr());
 }
