@@ -47,7 +47,8 @@ constexpr char kWhole[] = " --train.weight_decay 0.1";
 TEST_F(GradientSum, ShardedTrainingHasTheWeightsMomentsAndAveragesOfUnshardedTraining) {
   // Small buckets, so that a rank's part has many pieces; three ranks divide nothing evenly.
   const std::string buckets =
-      " --comm.bucket_mb 0.01 --comm.first_bucket_mb 0.002 --comm.last_bucket_mb 0.002 ";
+      " --comm.bucket_mb 0.01 --comm.first_bucket_mb 0.002 --comm.last_bucket_mb 0.002 "
+      "--train.steps 10 ";
   for (const int ranks : {2, 3, 4}) {
     const std::string n = std::to_string(ranks);
     train(ranks, "whole" + n, kWhole + buckets);
@@ -55,9 +56,9 @@ TEST_F(GradientSum, ShardedTrainingHasTheWeightsMomentsAndAveragesOfUnshardedTra
     // One rounding of a norm, and sums whose order may differ with three ranks and more; Adam turns such differences of
     // gradients near zero into weight differences of a fraction of the learning rate, 1e-3.
     const double tolerance = ranks <= 2 ? 1e-5 : 2e-3;
-    EXPECT_LT(gap("whole" + n, "sharded" + n, 20, "model"), tolerance) << ranks;
-    EXPECT_LT(gap("whole" + n, "sharded" + n, 20, "ema"), tolerance) << ranks;
-    EXPECT_LT(gap("whole" + n, "sharded" + n, 20, "optimizer"), ranks <= 2 ? 1e-4 : 2e-2) << ranks;
+    EXPECT_LT(gap("whole" + n, "sharded" + n, 10, "model"), tolerance) << ranks;
+    EXPECT_LT(gap("whole" + n, "sharded" + n, 10, "ema"), tolerance) << ranks;
+    EXPECT_LT(gap("whole" + n, "sharded" + n, 10, "optimizer"), ranks <= 2 ? 1e-4 : 2e-2) << ranks;
   }
 }
 
@@ -83,9 +84,8 @@ TEST_F(GradientSum, CanonicalTrainingIsBitEqualOnOneTwoAndFourRanksAfterFiftySte
     EXPECT_EQ(gap("c1", "c4", 50, file), 0) << file;
   }
   // Or the test could not fail: the usual sum rounds in another order.
-  train(1, "p1", " --train.steps 50 --checkpoint.every 50");
-  train(4, "p4", " --train.steps 50 --checkpoint.every 50");
-  EXPECT_GT(gap("p1", "p4", 50, "model"), 0);
+  train(1, "plain", " --train.steps 50 --checkpoint.every 50");
+  EXPECT_GT(gap("c1", "plain", 50, "model"), 0);
 }
 
 TEST_F(GradientSum, CompressedTrainingComesCloseAndGoesOnFromItsCheckpoint) {
