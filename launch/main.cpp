@@ -18,6 +18,7 @@ void add_verbs(CLI::App& app, scorenet::launch::Task& task) {
   add_evaluate_verb(app, task);
   add_sample_verb(app, task);
   add_data_verb(app, task);
+  add_ema_verb(app, task);
   add_convert_verb(app, task);
   add_info_verb(app, task);
   add_plan_verb(app, task);

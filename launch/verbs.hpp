@@ -12,6 +12,7 @@ void add_evaluate_verb(CLI::App& app, Task& task);
 void add_sample_verb(CLI::App& app, Task& task);
 void add_data_verb(CLI::App& app, Task& task);
 void add_convert_verb(CLI::App& app, Task& task);
+void add_ema_verb(CLI::App& app, Task& task);
 void add_info_verb(CLI::App& app, Task& task);
 void add_plan_verb(CLI::App& app, Task& task);
 void add_timeline_verb(CLI::App& app, Task& task);

@@ -203,6 +203,12 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
 void ema_fields(EmaConfig& c, std::vector<Field>& out) {
   out.push_back({"ema.decays", &c.decays, "a moving average of the weights for each decay per step",
                  0, 0.9999999});
+  out.push_back({"ema.half_lives_kimg", &c.half_lives_kimg,
+                 "and one for each half-life in thousands of images (EDM)", kTiny, 1e9});
+  out.push_back({"ema.powers", &c.powers,
+                 "and one for each relative width of a power profile (EDM2); `scorenet ema "
+                 "reconstruct` makes any other width of two of them",
+                 0.001, 0.279});
   out.push_back({"ema.ramp_up", &c.ramp_up,
                  "early on the half-life is at most this fraction of the steps so far; 0: off", 0,
                  1});

@@ -69,7 +69,8 @@ template <typename T>
 void fill_rademacher(SlotEngine& engine, T* out, int64_t n) {
   for (int64_t i = 0; i < n; i += 32) {
     uint32_t bits = engine.bits32();
-    for (int64_t j = i; j < std::min(i + 32, n); ++j, bits >>= 1) out[j] = (bits & 1u) ? T(1) : T(-1);
+    for (int64_t j = i; j < std::min(i + 32, n); ++j, bits >>= 1)
+      out[j] = (bits & 1u) ? T(1) : T(-1);
   }
 }
 

@@ -42,6 +42,17 @@ checkpoint::Metadata snapshot_metadata(const config::Config& config,
           {"scorenet.weights", label.weights}};
 }
 
+SnapshotLabel snapshot_label(const checkpoint::Metadata& metadata,
+                             const std::filesystem::path& path) {
+  return {std::atoll(required(metadata, "scorenet.step", path).c_str()),
+          required(metadata, "scorenet.weights", path)};
+}
+
+config::Config snapshot_config(const checkpoint::Metadata& metadata,
+                               const std::filesystem::path& path) {
+  return config::parse_text(required(metadata, "scorenet.config", path), path.string());
+}
+
 void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
                   const std::filesystem::path& path) {
   const torch::NoGradGuard no_grad;
@@ -77,11 +88,11 @@ void save_snapshot(const std::filesystem::path& path, const config::Config& conf
 LoadedSnapshot load_snapshot(const std::filesystem::path& path, torch::Device device) {
   const checkpoint::Safetensors file = checkpoint::read_safetensors(path);
   LoadedSnapshot snapshot;
-  const config::Config config =
-      config::parse_text(required(file.metadata, "scorenet.config", path), path.string());
+  const config::Config config = snapshot_config(file.metadata, path);
   snapshot.example_shape = split(required(file.metadata, "scorenet.example_shape", path));
-  snapshot.step = std::atoll(required(file.metadata, "scorenet.step", path).c_str());
-  snapshot.label = required(file.metadata, "scorenet.weights", path);
+  const SnapshotLabel label = snapshot_label(file.metadata, path);
+  snapshot.step = label.step;
+  snapshot.label = label.weights;
   snapshot.model = build_model(config, snapshot.example_shape, device);
   snapshot.model.name = path.string();
   fill_weights(snapshot.model, file.tensors, path);

@@ -30,6 +30,12 @@ checkpoint::Metadata snapshot_metadata(const config::Config& config,
                                        const std::vector<int64_t>& example_shape,
                                        const SnapshotLabel& label);
 
+/// The step and weights, and the config, that such metadata speak of. Throw CheckpointError naming `path` and what is missing.
+SnapshotLabel snapshot_label(const checkpoint::Metadata& metadata,
+                             const std::filesystem::path& path);
+config::Config snapshot_config(const checkpoint::Metadata& metadata,
+                               const std::filesystem::path& path);
+
 /// Copies stored weights into the model's own. Throws CheckpointError naming `path` and the tensor that is missing, of
 /// another shape, or too much.
 void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,

@@ -17,6 +17,10 @@ std::vector<EmaProfile> ema_profiles_of(const config::EmaConfig& c) {
   std::vector<EmaProfile> profiles;
   for (const double decay : c.decays)
     profiles.push_back({EmaProfile::Kind::constant, decay, c.ramp_up});
+  for (const double kimg : c.half_lives_kimg)
+    profiles.push_back({EmaProfile::Kind::half_life, 1000 * kimg, c.ramp_up});
+  for (const double sigma_rel : c.powers)
+    profiles.push_back({EmaProfile::Kind::power, sigma_rel, 0});
   return profiles;
 }
 
