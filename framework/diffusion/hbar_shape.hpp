@@ -1,7 +1,7 @@
 // The noise knob as a function of time: h(t) = hbar shape(t).
 //
 // The reverse family of Hirono, Tanaka, Fukushima (2024, 2403.11262, eq. 9), the weights of its paths and its expansion in
-// hbar hold for any h(t) >= 0 (maths.md F4.3). One shape with one number in front keeps lists of hbar, and the search for
+// hbar hold for any h(t) >= 0. One shape with one number in front keeps lists of hbar, and the search for
 // the best of them, as they are for constants.
 #pragma once
 

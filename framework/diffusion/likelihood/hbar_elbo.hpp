@@ -1,4 +1,4 @@
-// The evaluators `hbar-elbo` and `hbar-iw`: -log p(x) of the reverse family at any noise knob h (maths.md F2.3c; Girsanov,
+// The evaluators `hbar-elbo` and `hbar-iw`: -log p(x) of the reverse family at any noise knob h (Girsanov,
 // Feynman-Kac; Huang, Lim, Courville 2021, 2106.02808 for h = 1).
 //
 // Along the forward member dX = (f X - (1 - h)/2 g^2 s) dt + sqrt(h) g dw from X = x at t_min,

@@ -1,6 +1,6 @@
 // The evaluator `wkb`: -log p(x) of the reverse family to first order in its noise knob,
 //     NLL(h) = nll0 + h nll1 + O(h^2)
-// (Hirono, Tanaka, Fukushima 2024, 2403.11262, theorem 4.2; maths.md F2). nll0 is the probability-flow ODE's value, nll1
+// (Hirono, Tanaka, Fukushima 2024, 2403.11262, theorem 4.2). nll0 is the probability-flow ODE's value, nll1
 // its slope in h: negative where noise helps. x itself is the state at t_min, the prior is the schedule's own.
 //
 // With l0 = log q^{h=0}_t, p = grad l0, H its Hessian, score s = -eps / sigma, log-SNR L as time, F as in
@@ -49,7 +49,7 @@ WkbWindows wkb_windows(const Schedule& schedule, int64_t windows);
 LikelihoodResult wkb_exact(const Denoiser& denoiser, const Schedule& schedule,
                            const torch::Tensor& x, const WkbOptions& options);
 
-/// The published system (theorem 4.2; maths.md F2.2), with which wkb_exact must agree: a forward pass with
+/// The published system (theorem 4.2), with which wkb_exact must agree: a forward pass with
 ///     dx' = (dx.grad) F + b,   c' = dx.grad div F + div b,   nll1 = -(c + dx.grad log N) at t_max,
 /// where grad l0 and lap l0 are central differences, of `spacing`, of inner solves for l0 from the path to t_max.
 /// O(steps^2 D): for checking, not for use. Throws ConfigError if steps < 1 or spacing <= 0.
@@ -67,8 +67,8 @@ struct WkbProbeOptions {
   uint64_t seed = 0;
 };
 
-/// O(steps) estimate for images, kind `estimate`, unbiased but for the solver and terms of order tangent_step^2 (maths.md
-/// F2.4; see wkb_probed.cpp). slots name the probes.
+/// O(steps) estimate for images, kind `estimate`, unbiased but for the solver and terms of order tangent_step^2 (see
+/// wkb_probed.cpp). slots name the probes.
 /// Memory does not grow with steps. Further terms where repeats > 1: "nll0_stderr", "nll1_stderr", of the example's mean.
 /// nfe counts network evaluations, a vector-Jacobian product as 2 and its derivative as 6: about 22 a stage, against
 /// 3 of `ode`. With windows each has noise of its own, and their sum is nll1. Throws ConfigError if steps is odd or < 2 or

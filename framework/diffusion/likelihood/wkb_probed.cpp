@@ -1,4 +1,4 @@
-// nll0 and nll1 for many dimensions, at a cost proportional to the number of steps (maths.md F2.4).
+// nll0 and nll1 for many dimensions, at a cost proportional to the number of steps.
 //
 //     nll1 = -int [c (div eps + eps.p) + sigma^2 / 2 |p|^2] dL - lap,   lap = int g^2 / 2 lap l0 dt,   c = sigma / 2.
 // Rademacher probes z turn div eps and the source grad div F of p into vector-Jacobian products and their gradients. Both are

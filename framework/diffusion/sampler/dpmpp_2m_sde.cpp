@@ -3,7 +3,7 @@
 //       + s_s sqrt(1 - e^{-2 hbar h}) n.
 //
 // hbar is the knob of the reverse family, its value at t: for a constant xh the step is exact for
-// every hbar (maths.md M4).
+// every hbar.
 #include <ATen/ATen.h>
 
 #include <cmath>

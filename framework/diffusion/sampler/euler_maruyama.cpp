@@ -2,7 +2,7 @@
 // actual grid.
 //
 // Hirono, Tanaka, Fukushima 2024, 2403.11262, eq. 9: drift (1 + hbar) / 2 goes with noise
-// sqrt(hbar) and with no other; the Fokker-Planck equation forces it (maths.md M4, "Trap").
+// sqrt(hbar) and with no other; the Fokker-Planck equation forces it.
 #include <ATen/ATen.h>
 
 #include <cmath>

@@ -1,6 +1,6 @@
 // The sampling methods, siblings of one signature: x at grid.front() to x at grid.back().
 //
-// Notation in the .cpp files, one step from t down to s (maths.md M4): a = alpha, s = sigma, z =
+// Notation in the .cpp files, one step from t down to s: a = alpha, s = sigma, z =
 // x_t, h = (log_snr_s - log_snr_t) / 2 > 0, gamma = -log_snr, n ~ N(0, I), xh and eh the estimates
 // of x0 and eps at (z, t).
 #pragma once
@@ -50,8 +50,7 @@ torch::Tensor sample_ancestral(SamplerRun& run, const Grid& grid, torch::Tensor 
 /// Song, Meng, Ermon 2021, 2010.02502, eq. 12 and 16: eta = 0 is deterministic, eta = 1 ancestral.
 /// 1 a step.
 torch::Tensor sample_ddim(SamplerRun& run, const Grid& grid, torch::Tensor x);
-/// Any member of the reverse family, dx = [f x - (1 + hbar) / 2 g^2 score] dt + sqrt(hbar) g dw
-/// (maths.md F1). 1 a step.
+/// Any member of the reverse family, dx = [f x - (1 + hbar) / 2 g^2 score] dt + sqrt(hbar) g dw. 1 a step.
 torch::Tensor sample_euler_maruyama(SamplerRun& run, const Grid& grid, torch::Tensor x);
 /// Karras et al. 2022, 2206.00364, algorithm 2, in the space y = x / alpha. 2 a step.
 torch::Tensor sample_heun(SamplerRun& run, const Grid& grid, torch::Tensor x);

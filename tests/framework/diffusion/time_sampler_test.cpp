@@ -72,7 +72,7 @@ TEST(TimeSampler, PositionsFromZeroToOneReachFromTMinToTMax) {
 }
 
 TEST(TimeSampler, ImportanceIsUniformInLogSnr) {
-  // vp_linear in closed form (maths.md M2.4): gamma = gamma_0 + u Z, B = softplus(gamma), t = 2 B / (b0 + sqrt(b0^2 + 2 (b1 - b0) B)).
+  // vp_linear in closed form: gamma = gamma_0 + u Z, B = softplus(gamma), t = 2 B / (b0 + sqrt(b0^2 + 2 (b1 - b0) B)).
   const auto schedule = schedule_named("vp_linear");
   const auto integral = [](double t) { return 0.1 * t + 9.95 * t * t; };
   const double gamma_0 = std::log(std::expm1(integral(1e-5))),
@@ -83,7 +83,7 @@ TEST(TimeSampler, ImportanceIsUniformInLogSnr) {
 }
 
 TEST(TimeSampler, ForVTheDensityIsIDodes) {
-  // gamma = -log(e^{-Z u} (1 + e^{-g0}) - 1), Z = log[(1 + e^{-g0}) / (1 + e^{-g1})] (maths.md M2.4).
+  // gamma = -log(e^{-Z u} (1 + e^{-g0}) - 1), Z = log[(1 + e^{-g0}) / (1 + e^{-g1})].
   const auto schedule = schedule_named("vdm_linear");
   const double z = std::log((1 + std::exp(13.3)) / (1 + std::exp(-5)));
   for (const double u : {0.1, 0.5, 0.95}) {
