@@ -105,7 +105,7 @@ struct EmaConfig {
   std::vector<double> decays = {0.999};
   std::vector<double> half_lives_kimg;
   std::vector<double> powers;  // relative widths
-  double ramp_up = 0.1;  // 0: none
+  double ramp_up = 0.1;        // 0: none
 };
 
 struct CheckpointConfig {
