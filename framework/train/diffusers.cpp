@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/checkpoint/safetensors.hpp"
+#include "framework/config/parse.hpp"
 #include "framework/core/check.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/train/snapshot.hpp"
@@ -16,6 +17,7 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 constexpr char kWeights[] = "diffusion_pytorch_model.safetensors";
+constexpr char kOurConfig[] = "scorenet.toml";  // in folders that this program wrote
 
 struct Name {
   const char* ours;
@@ -251,12 +253,17 @@ void check_convertible(const LoadedSnapshot& snapshot, const fs::path& path) {
 void snapshot_from_diffusers(const fs::path& folder, const fs::path& snapshot) {
   const fs::path model = model_folder(folder);
   const Json json = read_json(model / "config.json");
-  config::Config config;
-  read_network(json, config.model);
-  read_scheduler(scheduler_json(folder), config);
-  const auto shape = example_shape_of(json);
+  const bool written_by_us = fs::exists(model / kOurConfig);
   auto tensors = with_our_names(checkpoint::read_safetensors(model / kWeights).tensors);
-  add_no_label_row(tensors);
+  config::Config config;
+  if (written_by_us) {
+    config = config::parse_file((model / kOurConfig).string());
+  } else {
+    read_network(json, config.model);
+    read_scheduler(scheduler_json(folder), config);
+    add_no_label_row(tensors);
+  }
+  const auto shape = example_shape_of(json);
   const ScoreModel built = build_model(config, shape, torch::kCPU);
   fill_weights(built, tensors, model / kWeights);  // checks names and shapes
   for (auto& [name, tensor] : tensors) tensor = tensor.to(torch::kFloat32);
@@ -276,6 +283,7 @@ void snapshot_to_diffusers(const fs::path& path, const fs::path& folder) {
   };
   write(folder / "config.json", unet_json(config.model, snapshot.example_shape).dump(2) + "\n");
   write(folder / "README.md", usage(config));
+  write(folder / kOurConfig, config::to_toml(config));
   if (config.model.timesteps == 0) return;
   fs::create_directories(folder / "scheduler");
   write(folder / "scheduler" / "scheduler_config.json", scheduler_json(config).dump(2) + "\n");

@@ -188,6 +188,33 @@ TEST_F(Diffusers, ThereAndBackIsTheSameFolder) {
   EXPECT_EQ(again.model.config.model.timesteps, config.model.timesteps);
 }
 
+// A network of our own is told 25 (20 - log_snr), and has classes with a row for no label: both survive the way there and back.
+TEST_F(Diffusers, ANetworkOfOurOwnComesBackAsItWas) {
+  config::Config config;
+  config.model.channels = {8, 16};
+  config.model.attention = {false, true};
+  config.model.norm_groups = 4;
+  config.model.num_classes = 3;
+  config.diffusion.schedule = "vdm_linear";
+  const ScoreModel model = build_model(config, {1, 8, 8}, torch::kCPU);
+  checkpoint::TensorMap tensors;
+  for (const auto& [name, parameter] : named_parameters(model))
+    tensors[name] = torch::full_like(parameter.detach(), 0.01) + 0.1 * parameter.detach();
+  checkpoint::write_safetensors(folder_.path() / "own.safetensors", tensors,
+                                snapshot_metadata(config, {1, 8, 8}, {7, "ema0.9"}));
+  snapshot_to_diffusers(folder_.path() / "own.safetensors", folder_.path() / "out");
+  snapshot_from_diffusers(folder_.path() / "out", folder_.path() / "back.safetensors");
+  const auto there = load_snapshot(folder_.path() / "own.safetensors", torch::kCPU);
+  const auto back = load_snapshot(folder_.path() / "back.safetensors", torch::kCPU);
+  EXPECT_EQ(back.model.config.diffusion.schedule, "vdm_linear");
+  models::NetworkInput input;
+  input.x = torch::linspace(-1, 1, 64).view({1, 1, 8, 8});
+  input.log_snr = torch::tensor({2.5}, torch::kFloat64);
+  const torch::NoGradGuard no_grad;
+  EXPECT_TRUE(
+      torch::equal(there.model.network->forward(input), back.model.network->forward(input)));
+}
+
 TEST_F(Diffusers, ANetworkThatWeLackIsNamed) {
   Json json = ddpm_config();
   json["act_fn"] = "gelu";
