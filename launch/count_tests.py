@@ -11,14 +11,16 @@ import sys
 def count(log_path):
     passed = failed = skipped = 0
     with open(log_path, encoding="utf-8", errors="replace") as log:
-        tests = re.split(r"^-{58}\n(?=\d+/\d+ Test)", log.read(), flags=re.M)
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", log.read())  # mpiexec gives its ranks a terminal, GoogleTest colours it
+        tests = re.split(r"^-{58}\n(?=\d+/\d+ Test)", plain, flags=re.M)
     tests = re.split(r"^\d+/\d+ Testing: ", "\n".join(tests), flags=re.M)[1:]
     for text in tests:
         cases = [int(n) for n in re.findall(r"^\[  PASSED  \] (\d+) test", text, flags=re.M)]
         bad = [int(n) for n in re.findall(r"^\[  FAILED  \] (\d+) tests?, listed below", text, flags=re.M)]
         skip = [int(n) for n in re.findall(r"^\[  SKIPPED \] (\d+) tests?, listed below", text, flags=re.M)]
         succeeded = re.search(r"^Test Passed\.", text, flags=re.M) is not None
-        if re.search(r"^Test Skipped|\*\*\*Skipped", text, flags=re.M):  # a script that returned 77
+        # A script that returned 77, or a program that found no device.
+        if re.search(r"^Test Skipped|\*\*\*Skipped|^Skip regular expression found", text, flags=re.M):
             skipped += 1
             continue
         if cases:
