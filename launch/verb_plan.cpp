@@ -13,9 +13,8 @@
 #include "framework/data/image_dataset.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/perf/step_model.hpp"
-#include "framework/train/adamw.hpp"
-#include "framework/train/ema.hpp"
 #include "framework/train/gradient_plan.hpp"
+#include "framework/train/update.hpp"
 #include "launch/device.hpp"
 #include "launch/verbs.hpp"
 #include "models/flops.hpp"
@@ -45,10 +44,9 @@ std::vector<int64_t> example_shape(const config::Config& config, const PlanArgum
 
 /// One AdamW step and its averages, seconds.
 double optimizer_seconds(const train::ScoreModel& model) {
-  train::FlatParameters parameters(*model.network);
+  train::FlatParameters parameters(train::named_parameters(model));
   train::AdamW adamw(parameters, {});
-  std::vector<train::EmaProfile> profiles(model.config.ema.decays.size());
-  train::EmaSet averages(parameters.values(), profiles);
+  train::EmaSet averages(parameters.values(), train::ema_profiles_of(model.config.ema));
   double seconds = 0;
   for (int i = 0; i < 2; ++i) {  // the first touches the memory
     const auto start = comm::Clock::now();
@@ -185,8 +183,8 @@ ExitCode plan(const config::Config& config, const PlanArguments& arguments,
   if (arguments.step_time_ms > 0) scale_to(costs, arguments.step_time_ms * 1e-3);
   costs.jitter_s = arguments.jitter_ms * 1e-3;
   costs.sharded = config.train.shard_optimizer;
-  const auto rows = perf::predict_scaling(costs, cluster, arguments.ranks,
-                                          static_cast<int>(config.ema.decays.size()));
+  const auto rows = perf::predict_scaling(
+      costs, cluster, arguments.ranks, static_cast<int>(train::ema_profiles_of(config.ema).size()));
   if (comms.host->rank() != 0) return ExitCode::done;
   const auto out = report(costs, cluster, rows, arguments, batch);
   print(out, rows);

@@ -1,5 +1,6 @@
 #include "framework/train/checkpoint_state.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -24,6 +25,17 @@ std::vector<StateTensor> tensors_of(const TrainState& state) {
   for (const auto& [name, values] : state.objective.state())
     all.push_back({"objective.safetensors", name, values});
   return all;
+}
+
+// The files that these go into, each once; the same on all ranks.
+std::vector<std::string> files_of(const TrainState& state) {
+  std::vector<std::string> files;
+  const auto add = [&files](const std::string& file) {
+    if (std::find(files.begin(), files.end(), file) == files.end()) files.push_back(file);
+  };
+  for (const StateBuffer& buffer : buffers_of(state)) add(buffer.file);
+  for (const StateTensor& tensor : tensors_of(state)) add(tensor.file);
+  return files;
 }
 
 // The tensors of one file. Collective; filled on rank zero alone.
@@ -162,10 +174,9 @@ void save_checkpoint(const RunFolder& folder, const config::Config& config, cons
   std::optional<checkpoint::CheckpointWriter> writer;
   if (mine) writer.emplace(folder.checkpoints(), progress.step);
   // One file after the other, so that rank zero never holds more than one of them whole.
-  for (const char* file : {"model.safetensors", "optimizer.safetensors", "ema.safetensors",
-                           "compression.safetensors", "objective.safetensors"}) {
+  for (const std::string& file : files_of(state)) {
     const auto tensors = gather_tensors(file, state, mine);
-    if (!tensors.empty()) writer->write_tensors(file, tensors);
+    if (mine) writer->write_tensors(file, tensors);
   }
   if (!mine) return;
   writer->write_text("config.toml", config::to_toml(config));

@@ -20,12 +20,6 @@ diffusion::NoisyClassifier noisy_classifier(const ScoreModel& classifier) {
   return diffusion::scaled_classifier(network_for(classifier, {}, nullptr));
 }
 
-void check_is_classifier(const ScoreModel& model) {
-  if (model.classifier) return;
-  throw ConfigError(model.name + ": model.type = " + model.config.model.type +
-                    " is no classifier. Train one with model.type = classifier.");
-}
-
 // nats and 1 for a right answer, (B, 2) float64.
 torch::Tensor answers(const torch::Tensor& logits, const torch::Tensor& labels) {
   const auto nats = torch::cross_entropy_loss(logits, labels, {}, at::Reduction::None);
@@ -55,6 +49,12 @@ torch::Tensor answers_of_batch(const ScoreModel& model, const torch::Tensor& x,
 }
 
 }  // namespace
+
+void check_is_classifier(const ScoreModel& model) {
+  if (model.classifier) return;
+  throw ConfigError(model.name + ": model.type = " + model.config.model.type +
+                    " is no classifier. Train one with model.type = classifier.");
+}
 
 diffusion::ClassGradient class_gradient_for(const ScoreModel& classifier, int64_t label,
                                             int64_t batch) {

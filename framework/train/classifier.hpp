@@ -16,6 +16,9 @@
 
 namespace scorenet::train {
 
+/// Throws ConfigError naming the model and its type unless it is a classifier.
+void check_is_classifier(const ScoreModel& model);
+
 /// grad log p(label | x_t) for a batch of this size. REQUIRES a classifier that outlives the result.
 diffusion::ClassGradient class_gradient_for(const ScoreModel& classifier, int64_t label,
                                             int64_t batch);

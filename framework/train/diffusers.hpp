@@ -17,8 +17,8 @@ void snapshot_from_diffusers(const std::filesystem::path& folder,
                              const std::filesystem::path& snapshot);
 
 /// Writes config.json, diffusion_pytorch_model.safetensors, a README.md that says how the network is told the noise level,
-/// and scorenet.toml, from which the way back knows it too; scheduler/scheduler_config.json for a network with numbered steps. Throws CheckpointError for a snapshot that
-/// is no U-Net or has Fourier features, which UNet2DModel lacks.
+/// and scorenet.toml, from which the way back knows it too; scheduler/scheduler_config.json for a network with numbered
+/// steps. Throws CheckpointError for a snapshot that is no U-Net or has Fourier features, which UNet2DModel lacks.
 void snapshot_to_diffusers(const std::filesystem::path& snapshot,
                            const std::filesystem::path& folder);
 

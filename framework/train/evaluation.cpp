@@ -139,6 +139,11 @@ void check_fit(const ScoreModel& model, const data::ImageDataset& dataset) {
 
 }  // namespace
 
+diffusion::HbarShape hbar_shape(const EvaluationOptions& options) {
+  return options.hbar_schedule.empty() ? diffusion::HbarShape()
+                                       : diffusion::parse_hbar_shape(options.hbar_schedule);
+}
+
 EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
                           const EvaluationOptions& options, comm::Communicator& comm) {
   check_fit(model, dataset);

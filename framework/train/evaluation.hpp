@@ -46,6 +46,9 @@ struct EvaluationOptions {
   std::string features;                    // of fd, kid, pr: see feature_extractor.hpp
 };
 
+/// The shape of h(t) that the options ask for; constant where they name none. Throws ConfigError.
+diffusion::HbarShape hbar_shape(const EvaluationOptions& options);
+
 /// Collective over `comm`. Throws ConfigError for an unknown metric (listing the known) or one that cannot be computed
 /// as asked, ShapeError if data and model do not fit.
 EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,

@@ -13,10 +13,6 @@
 namespace scorenet::train {
 namespace {
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 torch::Tensor flat(const torch::Tensor& features) {
   return features.to(torch::kCPU, torch::kFloat64).flatten(1);
 }
@@ -50,10 +46,7 @@ FeatureExtractor torch_script(const std::string& path, torch::Device device) {
 FeatureExtractor classifier(const std::string& path, c10::IntArrayRef example_shape,
                             torch::Device device) {
   const auto snapshot = std::make_shared<LoadedSnapshot>(load_snapshot(path, device));
-  if (!snapshot->model.classifier) {
-    throw ConfigError("--features " + path + ": model.type = " + snapshot->model.config.model.type +
-                      ", expected a snapshot of a classifier (model.type = classifier).");
-  }
+  check_is_classifier(snapshot->model);
   if (c10::IntArrayRef(snapshot->example_shape) != example_shape) {
     throw ShapeError("--features " + path + ": a classifier of examples of shape " +
                      shape_string(snapshot->example_shape) + ", but the data has " +
@@ -69,8 +62,8 @@ FeatureExtractor classifier(const std::string& path, c10::IntArrayRef example_sh
 FeatureExtractor make_feature_extractor(const std::string& name, c10::IntArrayRef example_shape,
                                         torch::Device device) {
   if (name == "pixels") return pixels();
-  if (ends_with(name, ".safetensors")) return classifier(name, example_shape, device);
-  if (ends_with(name, ".pt")) return torch_script(name, device);
+  if (name.ends_with(".safetensors")) return classifier(name, example_shape, device);
+  if (name.ends_with(".pt")) return torch_script(name, device);
   throw ConfigError("--features " + name +
                     ": expected pixels, a classifier's snapshot (FILE.safetensors) or a "
                     "TorchScript module (FILE.pt).");

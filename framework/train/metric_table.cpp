@@ -41,11 +41,6 @@ int64_t steps_or(const EvaluationOptions& options, int64_t own) {
   return options.steps > 0 ? options.steps : own;
 }
 
-diffusion::HbarShape hbar_shape(const EvaluationOptions& options) {
-  return options.hbar_schedule.empty() ? diffusion::HbarShape()
-                                       : diffusion::parse_hbar_shape(options.hbar_schedule);
-}
-
 double tolerance(double asked, const EvaluationOptions& options) {
   return asked > 0 ? asked : options.exact ? kExactTolerance : kTolerance;
 }

@@ -9,7 +9,6 @@
 #include "framework/comm/deadline.hpp"
 #include "framework/core/error.hpp"
 #include "framework/core/pixels.hpp"
-#include "framework/diffusion/hbar_shape.hpp"
 #include "framework/metrics/frechet.hpp"
 #include "framework/metrics/kernel_distance.hpp"
 #include "framework/metrics/precision_recall.hpp"
@@ -106,8 +105,7 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
 
   auto start = comm::Clock::now();
   diffusion::SamplerOptions sampler = options.sampler;
-  if (!options.hbar_schedule.empty())
-    sampler.hbar_shape = diffusion::parse_hbar_shape(options.hbar_schedule);
+  sampler.hbar_shape = hbar_shape(options);
   const Generated samples = generate(model, dataset.example_shape(), sample_seeds(options.seed, n),
                                      sampler, {}, options.batch, comm);
   Clouds points, features;

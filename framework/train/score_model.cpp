@@ -77,10 +77,10 @@ diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& lab
 }
 
 NamedTensors named_parameters(const ScoreModel& model) {
-  std::vector<std::pair<std::string, torch::Tensor>> all;
+  NamedTensors all;
   const auto add = [&all](const std::string& prefix, const torch::nn::Module& module) {
-    for (const auto& item : module.named_parameters())
-      all.emplace_back(prefix + item.key(), item.value());
+    for (const auto& [name, parameter] : named_parameters(module))
+      all.emplace_back(prefix + name, parameter);
   };
   if (model.network) add("", *model.network);
   if (model.learned_schedule) add("schedule.", *model.learned_schedule->network());

@@ -13,17 +13,6 @@ AdamWOptions adamw_options(const config::TrainConfig& c) {
   return {c.beta1, c.beta2, c.adam_eps, c.weight_decay, c.clip_norm};
 }
 
-std::vector<EmaProfile> ema_profiles_of(const config::EmaConfig& c) {
-  std::vector<EmaProfile> profiles;
-  for (const double decay : c.decays)
-    profiles.push_back({EmaProfile::Kind::constant, decay, c.ramp_up});
-  for (const double kimg : c.half_lives_kimg)
-    profiles.push_back({EmaProfile::Kind::half_life, 1000 * kimg, c.ramp_up});
-  for (const double sigma_rel : c.powers)
-    profiles.push_back({EmaProfile::Kind::power, sigma_rel, 0});
-  return profiles;
-}
-
 std::unique_ptr<reduce::Shards> make_shards(const config::Config& config, const GradientPlan& plan,
                                             comm::Communicator& bulk) {
   if (!config.train.shard_optimizer || bulk.size() == 1) return nullptr;
@@ -74,6 +63,17 @@ std::vector<torch::Tensor> decayed_in_part(const FlatParameters& parameters,
 }
 
 }  // namespace
+
+std::vector<EmaProfile> ema_profiles_of(const config::EmaConfig& c) {
+  std::vector<EmaProfile> profiles;
+  for (const double decay : c.decays)
+    profiles.push_back({EmaProfile::Kind::constant, decay, c.ramp_up});
+  for (const double kimg : c.half_lives_kimg)
+    profiles.push_back({EmaProfile::Kind::half_life, 1000 * kimg, c.ramp_up});
+  for (const double sigma_rel : c.powers)
+    profiles.push_back({EmaProfile::Kind::power, sigma_rel, 0});
+  return profiles;
+}
 
 std::vector<Piece> cut_share(int64_t local, int64_t sums, int64_t micro) {
   std::vector<Piece> pieces;

@@ -57,6 +57,9 @@ struct StateTensor {
   bool optional = false;
 };
 
+/// The moving averages that a config asks for.
+std::vector<EmaProfile> ema_profiles_of(const config::EmaConfig& config);
+
 class Update {
  public:
   /// All arguments but the config must outlive this; `plan` is the one that `parameters` was laid out by.
