@@ -6,7 +6,7 @@
 // small: the Fashion-MNIST U-Net, 28x28x1. large: DDPM's for CIFAR-10, 36 M weights. Checks first that all four give
 // the same gradients. With one rank: our reducer's own cost against bare backward. Prints medians of forward + backward +
 // traffic, the slowest rank's time each, and the ratio to ours as the median over pairs.
-#include <torch/torch.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <cstdio>

@@ -5,7 +5,7 @@
 //   OMP_NUM_THREADS=1 train_step_benchmark [small|large] [BATCH] [REPEATS] [VARIANT]
 //
 // small: 28x28x1, channels 32, 64, 64, attention at 7x7. large: DDPM's for CIFAR-10, 32x32x3, channels 128, 256, 256, 256.
-#include <torch/torch.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <chrono>

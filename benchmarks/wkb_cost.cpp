@@ -8,7 +8,7 @@
 //
 // 28x28x1, channels 32, 64, 64, attention at 7x7 (the quickstart's network), weights in general position.
 #include <sys/resource.h>
-#include <torch/torch.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <cstdio>

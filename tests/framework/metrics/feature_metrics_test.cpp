@@ -1,7 +1,7 @@
 // Frechet distance, kernel distance, precision and recall, on clouds whose answer is known by hand.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/utils.h>
 
 #include <cmath>
 

@@ -4,7 +4,7 @@
 // h may depend on time: h(t) = hbar shape(t).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <numbers>

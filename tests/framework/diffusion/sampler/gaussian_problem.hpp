@@ -5,7 +5,7 @@
 // instead of noise.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/utils.h>
 
 #include <cmath>
 

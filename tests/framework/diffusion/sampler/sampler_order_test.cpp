@@ -1,7 +1,7 @@
 // How each method converges, measured on Gaussian data, where mean and variance of its output are
 // known exactly.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/utils.h>
 
 #include <cmath>
 
