@@ -49,7 +49,7 @@ torch::Tensor slot_dropout(const torch::Tensor& x, double probability, int64_t l
   // Weyl steps keep the layers' keys apart; the generator mixes them.
   key.seed += 0x9e3779b97f4a7c15ULL * (static_cast<uint64_t>(layer) + 1);
   const torch::Tensor uniform =
-      uniform_for_slots(key, slots->slots, x.sizes().slice(1), torch::kFloat32).to(x.device());
+      uniform_for_slots(key, slots->slots, x.sizes().slice(1), torch::kFloat32, x.device());
   return x * (uniform >= probability).to(x.scalar_type()).mul_(1.0 / (1.0 - probability));
 }
 

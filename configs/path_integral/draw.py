@@ -79,34 +79,38 @@ def table_of_seeds(runs, seeds):
               f"| {sum(w['failed'] for w in wkb)} |")
 
 
-def table_of_best_hbar(runs):
-    print("\n| data / SDE | best h | its IW value | gain on h = 0 | as good within 2 s.e. | examples compared, failed |")
-    print("|---|---|---|---|---|---|")
+def table_of_best_hbar(runs, seeds):
+    print("\n| data / SDE | seed | best h | its IW value | gain on h = 0 | as good within 2 s.e. | examples compared, failed |")
+    print("|---|---|---|---|---|---|---|")
     for name, title in NAMES.items():
-        best = metric(runs / name / "iw.json", "hbar-iw")["best_hbar"]
-        print(f"| {title} | {best['hbar']:g} | {best['nats_mean']:.3f} ± {best['nats_stderr']:.3f} "
-              f"| {best['gain']:.4f} ± {best['gain_stderr']:.4f} | {best['hbar_low']:g} to {best['hbar_high']:g} "
-              f"| {best['compared']}, {best['failed']} |")
+        for seed in seeds:
+            best = metric(runs / name / f"iw-{seed}.json", "hbar-iw")["best_hbar"]
+            print(f"| {title} | {seed} | {best['hbar']:g} | {best['nats_mean']:.3f} ± {best['nats_stderr']:.3f} "
+                  f"| {best['gain']:.4f} ± {best['gain_stderr']:.4f} | {best['hbar_low']:g} to {best['hbar_high']:g} "
+                  f"| {best['compared']}, {best['failed']} |")
+
+
+def mean_and_error(values):
+    return np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
 
 
 def distances(runs, name):
-    """h, then mean and standard error over the repeats of W2 squared."""
+    """h -> W2 squared of every (training seed, sample set), the same order at every h."""
     by_hbar = {}
-    for path in (runs / name).glob("w2-*.json"):
-        hbar = float(path.stem.split("-")[1])
+    for path in sorted((runs / name).glob("w2-*.json")):
+        hbar = float(path.stem.split("-")[2])
         by_hbar.setdefault(hbar, []).append(metric(path, "w2")["w2_squared"])
-    hbars = sorted(by_hbar)
-    error = lambda v: np.std(v, ddof=1) / np.sqrt(len(v)) if len(v) > 1 else float("nan")
-    return hbars, [np.mean(by_hbar[h]) for h in hbars], [error(by_hbar[h]) for h in hbars]
+    return {h: np.array(by_hbar[h]) for h in sorted(by_hbar)}
 
 
 def table_of_distances(runs):
-    hbars = distances(runs, next(iter(NAMES)))[0]
-    print("\n| W2 squared | " + " | ".join(f"h = {h:g}" for h in hbars) + " |")
-    print("|---|" + "---|" * len(hbars))
+    hbars = list(distances(runs, next(iter(NAMES))))
+    print("\n| W2 squared | " + " | ".join(f"h = {h:g}" for h in hbars) + " | 0.2 less 0 | 1 less 0 |")
+    print("|---|" + "---|" * (len(hbars) + 2))
     for name, title in NAMES.items():
-        _, mean, error = distances(runs, name)
-        print(f"| {title} | " + " | ".join(f"{m:.4f} ± {e:.4f}" for m, e in zip(mean, error)) + " |")
+        found = distances(runs, name)
+        columns = [*found.values(), found[0.2] - found[0], found[1] - found[0]]
+        print(f"| {title} | " + " | ".join("{:.4f} ± {:.4f}".format(*mean_and_error(c)) for c in columns) + " |")
 
 
 def panels(height=2.6):
@@ -121,20 +125,26 @@ def save(figure, path, dpi=80):
     plt.close(figure)
 
 
-def draw_nll(runs, seed, figures):
-    """NLL(h) - NLL(0), paired by example: the spread of the examples themselves is twenty times larger."""
+def draw_nll(runs, seeds, figures):
+    """NLL(h) - NLL(0), paired by example, over the seeds: the spread of the examples themselves is twenty times larger."""
     figure, axes = panels()
+    line = np.array([0, 0.01, 0.02, 0.05])
     for name, axis in axes.items():
         for file, key, colour, label in [("elbo", "hbar-elbo", GREY, "-ELBO_h"), ("iw", "hbar-iw", BLUE, "-IW-ELBO_h, 8 paths")]:
-            with h5py.File(runs / name / f"{file}.h5") as f:
-                hbars, nats = f[f"{key}_hbars"][:], f[key][:]
-            gap = nats - nats[0]
+            gaps = []
+            for seed in seeds:
+                with h5py.File(runs / name / f"{file}-{seed}.h5") as f:
+                    hbars, nats = f[f"{key}_hbars"][:], f[key][:]
+                gaps.append(nats - nats[0])
+                axis.plot(hbars, np.nanmean(gaps[-1], 1), color=colour, lw=0.5, alpha=0.5)
+            gap = np.concatenate(gaps, 1)
             axis.errorbar(hbars, np.nanmean(gap, 1), np.nanstd(gap, 1) / np.sqrt(gap.shape[1]), color=colour, marker=".",
                           label=label, capsize=2, lw=1)
-        with h5py.File(runs / name / f"wkb-{seed}.h5") as f:  # on the points of the others
-            nll1 = np.nanmean(f["wkb_nll1"][: nats.shape[1]])
-        line = np.array([0, 0.01, 0.02, 0.05])
-        axis.plot(line, line * nll1, color=ORANGE, lw=1, label="h nll1")
+        slopes = []
+        for seed in seeds:  # on the points of the others
+            with h5py.File(runs / name / f"wkb-{seed}.h5") as f:
+                slopes.append(np.nanmean(f["wkb_nll1"][: nats.shape[1]]))
+        axis.plot(line, line * np.mean(slopes), color=ORANGE, lw=1, label="h nll1")
         axis.axhline(0, color=GREY, lw=0.5)
         axis.set_xscale("symlog", linthresh=0.01)
         axis.set_xlim(-0.001, 1.2)
@@ -147,9 +157,11 @@ def draw_nll(runs, seed, figures):
 def draw_distances(runs, figures):
     figure, axes = panels()
     for name, axis in axes.items():
-        h, mean, error = distances(runs, name)
-        axis.errorbar(h, mean, error, color=BLUE, marker=".", capsize=2, lw=1)
+        found = distances(runs, name)
+        mean, error = zip(*(mean_and_error(v) for v in found.values()))
+        axis.errorbar(list(found), mean, error, color=BLUE, marker=".", capsize=2, lw=1)
         axis.set_ylim(bottom=0)
+        axis.set_xscale("symlog", linthresh=0.1)
         axis.set_xlabel("h")
     axes["swiss_roll_simple"].set_ylabel("W2 squared")
     save(figure, figures / "w2.png")
@@ -247,9 +259,9 @@ def main():
     seeds = [int(s) for s in a.seeds.split()]
     a.figures.mkdir(parents=True, exist_ok=True)
     table_of_seeds(a.runs, seeds)
-    table_of_best_hbar(a.runs)
+    table_of_best_hbar(a.runs, seeds)
     table_of_distances(a.runs)
-    draw_nll(a.runs, seeds[0], a.figures)
+    draw_nll(a.runs, seeds, a.figures)
     draw_distances(a.runs, a.figures)
     draw_profile(a.runs, seeds, a.figures)
     draw_densities(a.runs, a.figures)

@@ -7,6 +7,8 @@
 #include <numbers>
 #include <numeric>
 
+#include "framework/core/device_words.hpp"
+
 namespace scorenet {
 namespace {
 
@@ -88,33 +90,84 @@ torch::Tensor filled_rows(const RandomKey& key, const std::vector<int64_t>& slot
   return rows;
 }
 
-template <typename Fill>
-torch::Tensor rows_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
-                             c10::IntArrayRef example_shape, torch::Dtype dtype, const Fill& fill) {
+// What a GPU makes of random words (B, n), as the engine above makes it of its calls.
+
+torch::Tensor uniform_of(const torch::Tensor& words, torch::Dtype dtype) {
+  if (dtype == torch::kFloat32) return words.bitwise_right_shift(8).to(dtype) * 0x1.0p-24;
+  const auto pairs = words.reshape({words.size(0), -1, 2});
+  const auto bits = pairs.select(2, 0).bitwise_left_shift(21).bitwise_or(
+      pairs.select(2, 1).bitwise_right_shift(11));
+  return bits.to(dtype) * 0x1.0p-53;
+}
+
+torch::Tensor normal_of(const torch::Tensor& words, torch::Dtype dtype) {
+  const auto u = uniform_of(words, dtype).reshape({words.size(0), -1, 2});
+  const auto radius = (-2.0 * (1.0 - u.select(2, 0)).log()).sqrt();
+  const auto angle = 2.0 * std::numbers::pi * u.select(2, 1);
+  return torch::stack({radius * angle.cos(), radius * angle.sin()}, 2).flatten(1);
+}
+
+torch::Tensor rademacher_of(const torch::Tensor& words, torch::Dtype dtype) {
+  const auto place = torch::arange(32, words.options());
+  const auto bits = words.unsqueeze(2).bitwise_right_shift(place).bitwise_and(1);
+  return (bits.to(dtype) * 2 - 1).flatten(1);
+}
+
+// One law: on the CPU a loop over an engine's calls, elsewhere a formula for all words at once.
+struct Law {
+  void (*fill_double)(SlotEngine&, double*, int64_t);
+  void (*fill_float)(SlotEngine&, float*, int64_t);
+  torch::Tensor (*of_words)(const torch::Tensor&, torch::Dtype);
+  // Words for n values of a type: `block` values take `words` of them.
+  int64_t block;
+  int64_t words_double, words_float;
+};
+constexpr Law kNormal{fill_normal, fill_normal, normal_of, 2, 4, 2};
+constexpr Law kUniform{fill_uniform, fill_uniform, uniform_of, 1, 2, 1};
+constexpr Law kRademacher{fill_rademacher<double>, fill_rademacher<float>, rademacher_of, 32, 1, 1};
+
+torch::Tensor rows_on_device(const Law& law, const RandomKey& key,
+                             const std::vector<int64_t>& slots, const std::vector<int64_t>& shape,
+                             torch::Dtype drawn, torch::Device device) {
+  const int64_t n = c10::multiply_integers(shape.begin() + 1, shape.end());
+  const int64_t blocks = (n + law.block - 1) / law.block;
+  const int64_t words = blocks * (drawn == torch::kFloat64 ? law.words_double : law.words_float);
+  const auto rows = law.of_words(philox_words(philox_key(key), slots, words, device), drawn);
+  return rows.narrow(1, 0, n).reshape(shape);
+}
+
+torch::Tensor rows_for_slots(const Law& law, const RandomKey& key,
+                             const std::vector<int64_t>& slots, c10::IntArrayRef example_shape,
+                             torch::Dtype dtype, torch::Device device) {
   std::vector<int64_t> shape{static_cast<int64_t>(slots.size())};
   shape.insert(shape.end(), example_shape.begin(), example_shape.end());
-  if (dtype == torch::kFloat64) return filled_rows<double>(key, slots, shape, fill);
-  return filled_rows<float>(key, slots, shape, fill).to(dtype);
+  const torch::Dtype drawn = dtype == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+  if (draws_words_on(device) && !slots.empty())
+    return rows_on_device(law, key, slots, shape, drawn, device).to(dtype);
+  const auto rows = drawn == torch::kFloat64
+                        ? filled_rows<double>(key, slots, shape, law.fill_double)
+                        : filled_rows<float>(key, slots, shape, law.fill_float);
+  return rows.to(device, dtype);
 }
 
 }  // namespace
 
 torch::Tensor normal_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
-                               c10::IntArrayRef example_shape, torch::Dtype dtype) {
-  return rows_for_slots(key, slots, example_shape, dtype,
-                        [](SlotEngine& e, auto* out, int64_t n) { fill_normal(e, out, n); });
+                               c10::IntArrayRef example_shape, torch::Dtype dtype,
+                               torch::Device device) {
+  return rows_for_slots(kNormal, key, slots, example_shape, dtype, device);
 }
 
 torch::Tensor uniform_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
-                                c10::IntArrayRef example_shape, torch::Dtype dtype) {
-  return rows_for_slots(key, slots, example_shape, dtype,
-                        [](SlotEngine& e, auto* out, int64_t n) { fill_uniform(e, out, n); });
+                                c10::IntArrayRef example_shape, torch::Dtype dtype,
+                                torch::Device device) {
+  return rows_for_slots(kUniform, key, slots, example_shape, dtype, device);
 }
 
 torch::Tensor rademacher_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
-                                   c10::IntArrayRef example_shape, torch::Dtype dtype) {
-  return rows_for_slots(key, slots, example_shape, dtype,
-                        [](SlotEngine& e, auto* out, int64_t n) { fill_rademacher(e, out, n); });
+                                   c10::IntArrayRef example_shape, torch::Dtype dtype,
+                                   torch::Device device) {
+  return rows_for_slots(kRademacher, key, slots, example_shape, dtype, device);
 }
 
 double uniform_for_step(const RandomKey& key) { return SlotEngine(key, kNoSlot).uniform(); }

@@ -41,18 +41,22 @@ struct RandomKey {
 };
 
 /// Row i holds draws that depend on (key, slots[i]) alone. example_shape: the shape of one example, () for a scalar.
-/// Returns (slots.size(), example_shape...) of `dtype`, on the CPU. Values are drawn in float64 for a float64 result
-/// and in float32 otherwise, so a float32 run and its bfloat16 twin see the same noise up to rounding.
+/// Returns (slots.size(), example_shape...) of `dtype` on `device`. Values are drawn in float64 for a float64 result
+/// and in float32 otherwise, so a float32 run and its bfloat16 twin see the same noise up to rounding. A GPU draws for
+/// itself (device_words.hpp), from the same random words: its values are the CPU's up to the rounding of log and cos.
 torch::Tensor normal_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
-                               c10::IntArrayRef example_shape, torch::Dtype dtype);
+                               c10::IntArrayRef example_shape, torch::Dtype dtype,
+                               torch::Device device = torch::kCPU);
 
 /// Uniform on [0, 1); otherwise as normal_for_slots.
 torch::Tensor uniform_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
-                                c10::IntArrayRef example_shape, torch::Dtype dtype);
+                                c10::IntArrayRef example_shape, torch::Dtype dtype,
+                                torch::Device device = torch::kCPU);
 
 /// -1 or +1 with equal probability (Hutchinson probes); otherwise as normal_for_slots.
 torch::Tensor rademacher_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
-                                   c10::IntArrayRef example_shape, torch::Dtype dtype);
+                                   c10::IntArrayRef example_shape, torch::Dtype dtype,
+                                   torch::Device device = torch::kCPU);
 
 /// One uniform on [0, 1) that belongs to no slot (the common offset of stratified times).
 double uniform_for_step(const RandomKey& key);

@@ -50,7 +50,12 @@ Json mean_and_error(const MetricResult& result, const EvaluationReport& report) 
   return entry;
 }
 
-// Mean, median and 5 and 95 % quantiles of each separate term.
+double standard_error_of(const torch::Tensor& values) {
+  if (values.numel() < 2) return 0;
+  return values.std().item<double>() / std::sqrt(static_cast<double>(values.numel()));
+}
+
+// Mean, its standard error, median and 5 and 95 % quantiles of each separate term.
 Json distributions(const MetricReport& metric) {
   Json out = Json::object();
   for (const auto& [name, values] : metric.results.front().terms) {
@@ -58,6 +63,7 @@ Json distributions(const MetricReport& metric) {
       if (name != separate) continue;
       const auto finite = metric.results.front().finite(values);
       out[name + "_mean"] = mean_of(finite);
+      out[name + "_stderr"] = standard_error_of(finite);
       out[name + "_median"] = quantile_of(finite, 0.5);
       out[name + "_q05"] = quantile_of(finite, 0.05);
       out[name + "_q95"] = quantile_of(finite, 0.95);
@@ -187,9 +193,7 @@ int64_t MetricResult::failed() const { return nats.numel() - finite(nats).numel(
 double MetricResult::nats_mean() const { return mean_of(finite(nats)); }
 
 double MetricResult::nats_stderr() const {
-  const auto values = finite(nats);
-  if (values.numel() < 2) return 0;
-  return values.std().item<double>() / std::sqrt(static_cast<double>(values.numel()));
+  return standard_error_of(finite(nats));
 }
 
 nlohmann::ordered_json to_json(const EvaluationReport& report) {

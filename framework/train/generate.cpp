@@ -87,13 +87,13 @@ Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape,
     const std::vector<int64_t> part(seeds.begin() + first, seeds.begin() + first + count);
     const auto result =
         diffusion::sample(guided_denoiser(model, guidance, count), *model.schedule, sampler,
-                          diffusion::draw_start(*model.schedule, part, shape),
-                          diffusion::make_slot_noise(part, shape));
-    std::vector<torch::Tensor> columns = {result.x.reshape({count, dims}),
+                          diffusion::draw_start(*model.schedule, part, shape, 0, model.device),
+                          diffusion::make_slot_noise(part, shape, 0, model.device));
+    std::vector<torch::Tensor> columns = {result.x.reshape({count, dims}).to(torch::kCPU),
                                           torch::full({count, 1}, result.nfe, torch::kFloat64)};
     if (points > 0) {
       columns.push_back(result.path_t.expand({count, points}));
-      columns.push_back(result.path.reshape({count, points * dims}));
+      columns.push_back(result.path.reshape({count, points * dims}).to(torch::kCPU));
     }
     return torch::cat(columns, 1);
   });

@@ -41,9 +41,10 @@ Generated generate_in_step(const ScoreModel& model, c10::IntArrayRef example_sha
   const data::Range mine = data::shard(n, comm.rank(), comm.size());
   const std::vector<int64_t> part(seeds.begin() + mine.begin, seeds.begin() + mine.end);
   const auto shape = example_shape.vec();
-  const auto result = diffusion::sample(
-      guided_denoiser(model, guidance, mine.size()), *model.schedule, in_step,
-      diffusion::draw_start(*model.schedule, part, shape), diffusion::make_slot_noise(part, shape));
+  const auto result =
+      diffusion::sample(guided_denoiser(model, guidance, mine.size()), *model.schedule, in_step,
+                        diffusion::draw_start(*model.schedule, part, shape, 0, model.device),
+                        diffusion::make_slot_noise(part, shape, 0, model.device));
   std::vector<int64_t> full{n};
   full.insert(full.end(), shape.begin(), shape.end());
   const auto all = torch::zeros(full, torch::kFloat64);

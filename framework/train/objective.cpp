@@ -153,8 +153,7 @@ torch::Tensor Objective::draw_probe(int64_t step, const std::vector<int64_t>& sl
                                     const torch::Tensor& x0) const {
   if (model_.config.diffusion.divergence_weight == 0) return {};
   return rademacher_for_slots(key_at(model_.config, RandomStream::trace_probe, step), slots,
-                              x0.sizes().slice(1), torch::kFloat32)
-      .to(x0.device());
+                              x0.sizes().slice(1), torch::kFloat32, x0.device());
 }
 
 torch::Tensor Objective::loss_per_example(const NoisedExamples& e,

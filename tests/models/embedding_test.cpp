@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
 #include <numbers>
@@ -90,6 +91,27 @@ TEST(Attention, IsSoftmaxOfScaledProductsTimesValues) {
   const auto low = attend(q.to(torch::kBFloat16), k.to(torch::kBFloat16), v.to(torch::kBFloat16));
   EXPECT_EQ(low.scalar_type(), torch::kBFloat16);
   EXPECT_TRUE(torch::allclose(low.to(torch::kFloat32), expected, 0, 0.05));
+}
+
+// The likelihoods of the h expansion take a gradient of a gradient, which LibTorch's fused kernels do not have.
+TEST(Attention, HasSecondDerivatives) {
+  torch::manual_seed(2);
+  const auto q = torch::randn({2, 3, 5, 4}).requires_grad_(true), k = torch::randn({2, 3, 5, 4}),
+             v = torch::randn({2, 3, 5, 4}), u = torch::randn({2, 3, 5, 4});
+  const auto plain = [&](const torch::Tensor& x) {
+    return torch::matmul((torch::matmul(x, k.transpose(2, 3)) / 2).softmax(-1), v);
+  };
+  // The gradient of u.grad(|y|^2), and before it a first derivative of the same graph.
+  const auto derivatives = [&](const torch::Tensor& y) {
+    const auto loss = y.square().sum();
+    const auto first = torch::autograd::grad({loss}, {q}, {}, true, false)[0];
+    const auto recorded = torch::autograd::grad({loss}, {q}, {}, true, true)[0];
+    EXPECT_TRUE(torch::allclose(first, recorded, 1e-5, 1e-6));
+    return torch::autograd::grad({(recorded * u).sum()}, {q})[0];
+  };
+  const auto found = derivatives(attend(q, k, v)), expected = derivatives(plain(q));
+  EXPECT_GT(expected.abs().max().item<double>(), 0.1);
+  EXPECT_TRUE(torch::allclose(found, expected, 1e-4, 1e-5));
 }
 
 TEST(Autocast, LowersProductsInsideTheScopeOnly) {

@@ -15,7 +15,7 @@ namespace {
 torch::Tensor uniforms(const torch::Tensor& x0, const std::vector<int64_t>& slots, uint64_t seed,
                        int64_t index) {
   const RandomKey key{seed, RandomStream::dequantisation, static_cast<uint64_t>(index)};
-  return uniform_for_slots(key, slots, x0.sizes().slice(1), torch::kFloat64);
+  return uniform_for_slots(key, slots, x0.sizes().slice(1), torch::kFloat64, x0.device());
 }
 
 struct TruncatedNormal {
@@ -65,7 +65,7 @@ Dequantised dequantise_variational(const torch::Tensor& x0, const Schedule& sche
                                    int64_t index) {
   check_on_pixel_levels(x0);
   const RandomKey key{seed, RandomStream::dequantisation, static_cast<uint64_t>(index)};
-  const auto e = normal_for_slots(key, slots, x0.sizes().slice(1), torch::kFloat64);
+  const auto e = normal_for_slots(key, slots, x0.sizes().slice(1), torch::kFloat64, x0.device());
   const NoiseLevel level = schedule.at(schedule.t_min(), x0.size(0));
   const auto levels = x0.to(torch::kFloat64);
   const auto log_density = -sum_per_example(0.5 * e.square()) -

@@ -155,7 +155,7 @@ torch::Tensor evaluation_noise(uint64_t seed, int64_t index, const std::vector<i
                                const torch::Tensor& x0) {
   check_slots(x0, slots);
   const RandomKey key{seed, RandomStream::evaluation_noise, static_cast<uint64_t>(index)};
-  return normal_for_slots(key, slots, x0.sizes().slice(1), x0.scalar_type()).to(x0.device());
+  return normal_for_slots(key, slots, x0.sizes().slice(1), x0.scalar_type(), x0.device());
 }
 
 IntegratedTerm drawn_diffusion_term(const Denoiser& denoiser, const Schedule& schedule,

@@ -123,8 +123,8 @@ class Path {
   torch::Tensor noise(int64_t k) const {
     const auto address = static_cast<uint64_t>(index_ * (options_.steps + 1) + k);
     const RandomKey key{options_.seed, RandomStream::importance_path, address};
-    return normal_for_slots(key, slots_, x_start_.sizes().slice(1), torch::kFloat64)
-        .to(x_start_.device());
+    return normal_for_slots(key, slots_, x_start_.sizes().slice(1), torch::kFloat64,
+                            x_start_.device());
   }
 
   const Denoiser& denoiser_;

@@ -70,7 +70,7 @@ torch::Tensor trace_probes(uint64_t seed, int64_t index, const std::vector<int64
                      std::to_string(slots.size()) + " slots; there must be one slot an example.");
   }
   const RandomKey key{seed, RandomStream::trace_probe, static_cast<uint64_t>(index)};
-  return rademacher_for_slots(key, slots, x.sizes().slice(1), torch::kFloat64).to(x.device());
+  return rademacher_for_slots(key, slots, x.sizes().slice(1), torch::kFloat64, x.device());
 }
 
 LikelihoodResult ode_likelihood(const Denoiser& denoiser, const Schedule& schedule,

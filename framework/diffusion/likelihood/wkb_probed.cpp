@@ -108,8 +108,8 @@ class ProbedPath {
   torch::Tensor draw(int64_t index) const {
     const auto address = static_cast<uint64_t>(repeat_ * (options_.steps + 3) + index);
     const RandomKey key{options_.seed, RandomStream::trace_probe, address};
-    return rademacher_for_slots(key, slots_, {x_start_.size(1)}, torch::kFloat64)
-        .to(x_start_.device());
+    return rademacher_for_slots(key, slots_, {x_start_.size(1)}, torch::kFloat64,
+                                x_start_.device());
   }
 
   // sqrt(w_k) sigma_k eta_k.

@@ -92,17 +92,19 @@ NoiseLevel level_for_batch(const GridPoint& point, const torch::Tensor& x) {
 }  // namespace
 
 NoiseSource make_slot_noise(const std::vector<int64_t>& seeds,
-                            const std::vector<int64_t>& example_shape, uint64_t run_seed) {
+                            const std::vector<int64_t>& example_shape, uint64_t run_seed,
+                            torch::Device device) {
   return [=](int64_t draw) {
     const RandomKey key{run_seed, RandomStream::sampler_noise, static_cast<uint64_t>(draw)};
-    return normal_for_slots(key, seeds, example_shape, torch::kFloat64);
+    return normal_for_slots(key, seeds, example_shape, torch::kFloat64, device);
   };
 }
 
 torch::Tensor draw_start(const Schedule& schedule, const std::vector<int64_t>& seeds,
-                         const std::vector<int64_t>& example_shape, uint64_t run_seed) {
+                         const std::vector<int64_t>& example_shape, uint64_t run_seed,
+                         torch::Device device) {
   const RandomKey key{run_seed, RandomStream::sampler_start, 0};
-  return normal_for_slots(key, seeds, example_shape, torch::kFloat64) *
+  return normal_for_slots(key, seeds, example_shape, torch::kFloat64, device) *
          std::sqrt(schedule.prior_variance());
 }
 
@@ -126,7 +128,7 @@ SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,
   check_options(options);
   const c10::NoGradGuard no_grad;
   CountedDenoiser counted(denoiser, options.keep_path);
-  // The noise comes from the CPU; the state lives where it started.
+  // The state lives where it started, wherever the noise comes from.
   const NoiseSource noise_here = [&](int64_t draw) {
     return noise(draw).to(x_start.device(), torch::kFloat64);
   };

@@ -24,14 +24,16 @@ namespace scorenet::diffusion {
 using NoiseSource = std::function<torch::Tensor(int64_t draw)>;
 
 /// Noise in which row i depends on (run_seed, seeds[i], draw) alone. example_shape: shape of one
-/// example. float64, CPU.
+/// example. float64, on `device`.
 NoiseSource make_slot_noise(const std::vector<int64_t>& seeds,
-                            const std::vector<int64_t>& example_shape, uint64_t run_seed = 0);
+                            const std::vector<int64_t>& example_shape, uint64_t run_seed = 0,
+                            torch::Device device = torch::kCPU);
 
 /// x at t_max drawn from the schedule's own prior N(0, prior_variance I): (seeds.size(),
-/// example_shape...), float64.
+/// example_shape...), float64, on `device`.
 torch::Tensor draw_start(const Schedule& schedule, const std::vector<int64_t>& seeds,
-                         const std::vector<int64_t>& example_shape, uint64_t run_seed = 0);
+                         const std::vector<int64_t>& example_shape, uint64_t run_seed = 0,
+                         torch::Device device = torch::kCPU);
 
 /// What a batch's norms (B) are replaced by in the corrector's step size: (B) or ().
 using NormAverage = std::function<torch::Tensor(const torch::Tensor& norms)>;

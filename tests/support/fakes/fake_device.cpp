@@ -1,0 +1,217 @@
+// A device that is not the CPU, for machines without one: linked into the program, it takes the place of the GPU.
+//
+// Its tensors live at addresses that no program can read, and each operation is LibTorch's own CPU kernel on a copy, so a
+// result differs from the CPU's by rounding at most. What a GPU refuses is refused here: an operation whose tensors lie on
+// two devices, and memory touched from the host. A test tool: never shipped, never benchmarked.
+#include <ATen/EmptyTensor.h>
+#include <ATen/detail/HPUHooksInterface.h>
+#include <ATen/native/CPUFallback.h>
+#include <ATen/ops/_reshape_alias_native.h>
+#include <ATen/ops/as_strided_native.h>
+#include <ATen/ops/convolution.h>
+#include <ATen/ops/convolution_backward.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/unfold_native.h>
+#include <ATen/ops/view_native.h>
+#include <c10/core/Allocator.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <torch/library.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "launch/device.hpp"
+
+namespace {
+
+// Module::to takes no private device type, and nobody builds this program for a Gaudi.
+constexpr auto kType = c10::DeviceType::HPU;
+const c10::Device kDevice(kType, 0);
+
+// Not an address of this machine's: reading there ends the program.
+constexpr uintptr_t kAway = uintptr_t{1} << 62;
+void* away(void* host) {
+  return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(host) + kAway);
+}
+void* back(void* device) {
+  return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(device) - kAway);
+}
+
+class AwayAllocator final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t bytes) override {
+    void* host = bytes ? std::aligned_alloc(64, (bytes + 63) / 64 * 64) : nullptr;
+    if (bytes && !host) throw std::bad_alloc();
+    return {host ? away(host) : nullptr, host, &std::free, kDevice};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(back(to), back(const_cast<void*>(from)), bytes);
+  }
+};
+AwayAllocator allocator;
+
+constexpr c10::DispatchKeySet kKeys(c10::DispatchKey::HPU);
+
+bool is_away(const at::Tensor& t) { return t.device().type() == kType; }
+
+// The same values as a CPU tensor: not a copy.
+at::Tensor on_host(const at::Tensor& t) {
+  if (!is_away(t)) return t.detach();
+  void* data = t.numel() ? back(t.data_ptr()) : nullptr;
+  return at::from_blob(data, t.sizes(), t.strides(), c10::TensorOptions(t.scalar_type()));
+}
+
+at::Tensor empty(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype,
+                 std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>,
+                 std::optional<at::MemoryFormat> format) {
+  return at::detail::empty_generic(C10_AS_INTARRAYREF_SLOW(size), &allocator, kKeys,
+                                   c10::dtype_or_default(dtype), format);
+}
+
+at::Tensor empty_strided(c10::SymIntArrayRef size, c10::SymIntArrayRef stride,
+                         std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
+                         std::optional<at::Device>, std::optional<bool>) {
+  return at::detail::empty_strided_generic(C10_AS_INTARRAYREF_SLOW(size),
+                                           C10_AS_INTARRAYREF_SLOW(stride), &allocator, kKeys,
+                                           c10::dtype_or_default(dtype));
+}
+
+at::Tensor copy_from(const at::Tensor& self, const at::Tensor& to, bool) {
+  on_host(to).copy_(on_host(self));
+  return to;
+}
+
+const at::Tensor& resize(const at::Tensor& self, c10::SymIntArrayRef size,
+                         std::optional<at::MemoryFormat>) {
+  const auto sizes = C10_AS_INTARRAYREF_SLOW(size);
+  const auto bytes = static_cast<size_t>(c10::multiply_integers(sizes)) * self.element_size();
+  auto* impl = self.unsafeGetTensorImpl();
+  if (impl->storage().nbytes() < bytes) {
+    impl->storage().set_data_ptr_noswap(allocator.allocate(bytes));
+    impl->storage().set_nbytes(bytes);
+  }
+  impl->set_sizes_contiguous(sizes);
+  return self;
+}
+
+at::Tensor copy_from_and_resize(const at::Tensor& self, const at::Tensor& to) {
+  to.resize_(self.sizes());
+  return copy_from(self, to, false);
+}
+
+at::Scalar local_scalar(const at::Tensor& self) { return on_host(self).item(); }
+
+at::Tensor host_copy(const std::optional<at::Tensor>& t) {
+  return t && t->defined() ? t->cpu() : at::Tensor();
+}
+
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& b,
+                       c10::SymIntArrayRef stride, c10::SymIntArrayRef padding,
+                       c10::SymIntArrayRef dilation, bool transposed,
+                       c10::SymIntArrayRef output_padding, c10::SymInt groups) {
+  return at::convolution_symint(x.cpu(), w.cpu(), host_copy(b), stride, padding, dilation,
+                                transposed, output_padding, groups)
+      .to(kDevice);
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
+    const at::Tensor& dy, const at::Tensor& x, const at::Tensor& w, c10::SymIntArrayRef stride,
+    c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation, bool transposed,
+    c10::SymIntArrayRef output_padding, c10::SymInt groups, std::array<bool, 3> mask) {
+  const std::vector<c10::SymInt> bias{w.sym_size(transposed ? 1 : 0)};
+  auto [dx, dw, db] =
+      at::convolution_backward_symint(dy.cpu(), x.cpu(), w.cpu(), c10::SymIntArrayRef(bias), stride,
+                                      padding, dilation, transposed, output_padding, groups, mask);
+  const auto there = [](const at::Tensor& t) { return t.defined() ? t.to(kDevice) : t; };
+  return {there(dx), there(dw), there(db)};
+}
+
+// A number without dimensions may come from the CPU, as on a GPU; indices too.
+void check_tensor(const at::Tensor& t, const std::string& name) {
+  if (!t.defined() || is_away(t) || t.dim() == 0) return;
+  if (name.rfind("aten::index", 0) == 0 || name.rfind("aten::_index", 0) == 0) return;
+  TORCH_CHECK(false, name, ": tensors on two devices, ", t.device(), " among ", kDevice);
+}
+
+void check_one_device(const c10::OperatorHandle& op, const torch::jit::Stack& stack) {
+  const std::string& name = op.schema().name();
+  const size_t n = op.schema().arguments().size();
+  for (const c10::IValue& value : at::ArrayRef(stack).slice(stack.size() - n)) {
+    if (value.isTensor()) check_tensor(value.toTensor(), name);
+    if (value.isTensorList())
+      for (const at::Tensor& t : value.toTensorVector()) check_tensor(t, name);
+  }
+}
+
+void on_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  check_one_device(op, *stack);
+  at::native::cpu_fallback(op, stack, /*error_on_views=*/true);
+}
+
+// What backward asks before it starts a thread for the device.
+struct Hooks final : at::HPUHooksInterface {
+  void init() const override {}
+  bool hasHPU() const override { return true; }
+  bool isBuilt() const override { return true; }
+  bool isAvailable() const override { return true; }
+  bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
+  c10::DeviceIndex deviceCount() const override { return 1; }
+  void setCurrentDevice(c10::DeviceIndex) const override {}
+  c10::DeviceIndex getCurrentDevice() const override { return 0; }
+  c10::DeviceIndex exchangeDevice(c10::DeviceIndex) const override { return 0; }
+  c10::DeviceIndex maybeExchangeDevice(c10::DeviceIndex) const override { return 0; }
+};
+
+TORCH_LIBRARY_IMPL(_, HPU, m) {
+  m.fallback(torch::CppFunction::makeFromBoxedFunction<&on_the_cpu>());
+}
+
+// bf16 is left to real devices.
+TORCH_LIBRARY_IMPL(_, AutocastHPU, m) { m.fallback(torch::CppFunction::makeFallthrough()); }
+
+TORCH_LIBRARY_IMPL(aten, HPU, m) {
+  m.impl("empty.memory_format", empty);
+  m.impl("empty_strided", empty_strided);
+  m.impl("_copy_from", copy_from);
+  m.impl("_copy_from_and_resize", copy_from_and_resize);
+  m.impl("resize_", resize);
+  m.impl("_local_scalar_dense", local_scalar);
+  m.impl("as_strided", at::native::as_strided_tensorimpl);
+  m.impl("view", at::native::view);
+  m.impl("_reshape_alias", at::native::_reshape_alias);
+  m.impl("unfold", at::native::unfold);
+  m.impl("convolution_overrideable", convolution);
+  m.impl("convolution_backward_overrideable", convolution_backward);
+}
+
+// Every operation is over when it returns, so an event has nothing to wait for.
+struct Guard : c10::impl::NoOpDeviceGuardImpl<kType> {
+  c10::Device exchangeDevice(c10::Device) const override { return kDevice; }
+  c10::Device getDevice() const override { return kDevice; }
+  c10::Stream getStream(c10::Device) const noexcept override {
+    return c10::Stream(c10::Stream::DEFAULT, kDevice);
+  }
+  c10::Stream exchangeStream(c10::Stream) const noexcept override { return getStream(kDevice); }
+  void record(void**, const c10::Stream&, c10::DeviceIndex, c10::EventFlag) const override {}
+  void block(void*, const c10::Stream&) const override {}
+  bool queryEvent(void*) const override { return true; }
+};
+C10_REGISTER_GUARD_IMPL(HPU, Guard);
+const bool registered = [] {
+  c10::SetAllocator(kType, &allocator);
+  at::HPUHooksRegistry()->Register("HPUHooks",
+                                   [](at::HPUHooksArgs) -> std::unique_ptr<at::HPUHooksInterface> {
+                                     return std::make_unique<Hooks>();
+                                   });
+  return true;
+}();
+
+}  // namespace
+
+// In place of launch/device.cpp.
+namespace scorenet::launch {
+
+torch::Device device_for_rank(const comm::Communicator&) { return kDevice; }
+
+}  // namespace scorenet::launch
