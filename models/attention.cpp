@@ -40,8 +40,10 @@ class FusedAttention : public torch::autograd::Function<FusedAttention> {
                                 const variable_list& grad) {
     if (torch::GradMode::is_enabled()) {  // create_graph
       const variable_list x = context->get_saved_variables();
-      return torch::autograd::grad({attend_by_products(x[0], x[1], x[2])}, x, grad,
-                                   /*retain_graph=*/true, /*create_graph=*/true);
+      const torch::Tensor y = attend_by_products(x[0], x[1], x[2]);
+      variable_list gradients;
+      for (const torch::Tensor& input : x) gradients.push_back(gradient(y, input, grad));
+      return gradients;
     }
     return torch::autograd::grad({context->saved_data["y"].toTensor()},
                                  context->saved_data["inputs"].toTensorVector(), grad,
@@ -49,6 +51,12 @@ class FusedAttention : public torch::autograd::Function<FusedAttention> {
   }
 
  private:
+  static torch::Tensor gradient(const torch::Tensor& y, const torch::Tensor& x,
+                                const variable_list& grad) {
+    if (!x.requires_grad()) return {};
+    return torch::autograd::grad({y}, {x}, grad, /*retain_graph=*/true, /*create_graph=*/true)[0];
+  }
+
   static variable_list leaves(const variable_list& tensors) {
     variable_list all;
     for (const torch::Tensor& t : tensors) all.push_back(t.detach().requires_grad_(true));
@@ -60,7 +68,8 @@ class FusedAttention : public torch::autograd::Function<FusedAttention> {
 
 torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v) {
   if (fused_kernel_is_slow(q)) return attend_by_products(q, k, v);
-  if (torch::GradMode::is_enabled() && q.requires_grad()) return FusedAttention::apply(q, k, v);
+  const bool recorded = q.requires_grad() || k.requires_grad() || v.requires_grad();
+  if (torch::GradMode::is_enabled() && recorded) return FusedAttention::apply(q, k, v);
   return at::scaled_dot_product_attention(q, k, v);
 }
 
