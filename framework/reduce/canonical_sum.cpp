@@ -41,10 +41,10 @@ CanonicalSum::CanonicalSum(torch::Tensor flat_gradient, comm::Communicator& comm
                       std::to_string(n) +
                       " ranks: must be a power of two that the rank count divides.");
   }
-  if (flat_.dim() != 1 || !flat_.is_contiguous() || !flat_.is_cpu() ||
+  if (flat_.dim() != 1 || !flat_.is_contiguous() ||
       (flat_.scalar_type() != torch::kFloat32 && flat_.scalar_type() != torch::kFloat64)) {
     throw ShapeError("canonical sum: flat gradient of shape " + shape_string(flat_.sizes()) +
-                     "; expected a contiguous float32 or float64 vector on the CPU.");
+                     "; expected a contiguous float32 or float64 vector.");
   }
   count_ = virtual_shards / n;
   first_ = communicator.rank() * count_;
