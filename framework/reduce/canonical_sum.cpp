@@ -73,6 +73,10 @@ void CanonicalSum::finish() {
   added_ = 0;
   const torch::Tensor mine = std::exchange(levels_.back(), torch::Tensor());
   const int64_t n = communicator_.size();
+  if (n == 1) {  // a single process has no communicator for device memory, and needs none
+    flat_.copy_(mine);
+    return;
+  }
   for (int64_t first = 0; first < flat_.numel(); first += kPiece) {
     const int64_t size = std::min(kPiece, flat_.numel() - first);
     const torch::Tensor rows = torch::empty({n, size}, flat_.options());
