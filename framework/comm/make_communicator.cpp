@@ -9,11 +9,6 @@
 
 namespace scorenet::comm {
 
-// From here on an all-reduce is handed to the thread of its own. On two ranks of a loaded host (load 15, median of 11
-// interleaved pairs) handing over 1 and 4 MiB took 1.6 and 1.5 times bare MPI_Allreduce, not handing over 0.8 and 0.7; at
-// 64 MiB it is the other way round, 0.9 and 1.4 (benchmarks/all_reduce.cpp).
-constexpr int64_t kHandOverBytes = int64_t{8} << 20;
-
 bool started_by_a_launcher() {
   for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"}) {
     if (std::getenv(variable) != nullptr) return true;
@@ -58,7 +53,6 @@ Communicators make_communicators(const CommOptions& options) {
   mpi.check_collectives = options.check_collectives;
   mpi.vitals = result.vitals;
   mpi.recorder = result.recorder;
-  mpi.threaded_bytes = kHandOverBytes;
   result.host = make_mpi_communicator(*result.environment, mpi);
   if (backend == "nccl") {
     result.device = make_nccl_communicator(

@@ -128,7 +128,7 @@ ClassifierReport evaluate_classifier(const ScoreModel& classifier, data::ImageDa
           const std::lock_guard lock(reading);
           return dataset.read(slots);
         }();
-        const auto x = in_model_range(batch.examples).to(classifier.device, torch::kFloat32);
+        const auto x = in_model_range(batch.examples.to(classifier.device)).to(torch::kFloat32);
         return answers_of_batch(classifier, x, batch.labels, slots, options);
       });
   const auto mean = rows.mean(0);

@@ -20,8 +20,8 @@ diffusion::Decoder decoder_for(const std::string& name, bool discrete) {
 
 // uint8 to [-1, 1]; continuous data as it stands. An analytic model works in float64.
 torch::Tensor model_input(const torch::Tensor& examples, const ScoreModel& model) {
-  return in_model_range(examples).to(model.device,
-                                     model.is_analytic() ? torch::kFloat64 : torch::kFloat32);
+  return in_model_range(examples.to(model.device))
+      .to(model.is_analytic() ? torch::kFloat64 : torch::kFloat32);
 }
 
 data::Batch read_one_at_a_time(data::ImageDataset& dataset, const std::vector<int64_t>& slots,
@@ -80,6 +80,8 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric, cons
                              const EvaluationOptions& options, comm::Communicator& comm) {
   const auto start = comm::Clock::now();
   std::mutex reading;
+  ScoreModel used = model;
+  if (metric.float32) used.config.train.precision = "fp32";
   const auto width = static_cast<int64_t>(metric.terms.size()) + 4;
   const auto compute = [&](int64_t first, int64_t count) {
     if (comm::seconds_since(start) > options.time_budget_s)
@@ -87,7 +89,7 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric, cons
     const auto slots = slot_range(first, count);
     const data::Batch batch = read_one_at_a_time(dataset, slots, reading);
     const bool conditional = !model.is_analytic() && model.config.model.num_classes > 0;
-    const auto denoiser = denoiser_for(model, conditional ? batch.labels : torch::Tensor());
+    const auto denoiser = denoiser_for(used, conditional ? batch.labels : torch::Tensor());
     std::vector<torch::Tensor> rows;
     for (const auto& result : metric.compute({denoiser, model_input(batch.examples, model), slots}))
       rows.push_back(row_of(result));

@@ -45,6 +45,12 @@ double tolerance(double asked, const EvaluationOptions& options) {
   return asked > 0 ? asked : options.exact ? kExactTolerance : kTolerance;
 }
 
+// The density of a path's clean end.
+Metric of_path(Metric density, const std::string& name, const MetricRequest& request) {
+  density.float32 = true;
+  return with_dequantisation(std::move(density), DensityPoint::clean_state, name, request);
+}
+
 // A bound with a decoder of 8-bit levels is of probabilities; with the others it is a density's.
 Metric with_decoder(Metric bound, const std::string& name, const MetricRequest& request) {
   if (request.decoder == diffusion::Decoder::discrete) return bound;
@@ -113,8 +119,7 @@ Metric ode(const std::string& name, const MetricRequest& r) {
   const auto compute = [r, options](const MetricBatch& in) {
     return diffusion::ode_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, options);
   };
-  return with_dequantisation({{"prior", "volume"}, single(compute)}, DensityPoint::clean_state,
-                             name, r);
+  return of_path({{"prior", "volume"}, single(compute)}, name, r);
 }
 
 Compute wkb_exact(const MetricRequest& r) {
@@ -164,7 +169,7 @@ Metric first_order(Compute compute, int64_t windows, const std::string& name,
   density.windows = diffusion::wkb_windows(*r.model.schedule, windows);
   const auto& shares = density.windows.terms;
   density.terms.insert(density.terms.end(), shares.begin(), shares.end());
-  Metric metric = with_dequantisation(std::move(density), DensityPoint::clean_state, name, r);
+  Metric metric = of_path(std::move(density), name, r);
   metric.separate_terms = {"nll0", "nll1"};
   metric.compute = [of_state = metric.compute](const MetricBatch& in) {
     auto results = of_state(in);
@@ -207,8 +212,7 @@ Metric hbar_elbo(const std::string& name, const MetricRequest& r) {
     }
     return results;
   };
-  return with_dequantisation({{"prior", "path"}, compute, r.options.hbars},
-                             DensityPoint::clean_state, name, r);
+  return of_path({{"prior", "path"}, compute, r.options.hbars}, name, r);
 }
 
 Metric hbar_iw(const std::string& name, const MetricRequest& r) {
@@ -223,7 +227,7 @@ Metric hbar_iw(const std::string& name, const MetricRequest& r) {
     for (auto& at : hbar_drawn(r, in)) results.push_back(std::move(at.importance));
     return results;
   };
-  return with_dequantisation({{}, compute, r.options.hbars}, DensityPoint::clean_state, name, r);
+  return of_path({{}, compute, r.options.hbars}, name, r);
 }
 
 using MakeMetric = Metric (*)(const std::string&, const MetricRequest&);

@@ -57,7 +57,7 @@ TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) c
   Draw d;
   d.slots = slot_range(loaded.slots.begin, loaded.slots.size());
   d.indices = loaded.batch.indices;
-  d.examples.x0 = in_model_range(loaded.batch.examples).to(model_.device, torch::kFloat32);
+  d.examples.x0 = in_model_range(loaded.batch.examples.to(model_.device)).to(torch::kFloat32);
   d.examples.eps = normal_for_slots(key_at(config, RandomStream::training_noise, step), d.slots,
                                     d.examples.x0.sizes().slice(1), torch::kFloat32, model_.device);
   d.examples.probe = objective_.draw_probe(step, d.slots, d.examples.x0);

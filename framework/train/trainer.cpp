@@ -1,5 +1,6 @@
 #include "framework/train/trainer.hpp"
 
+#include <ATen/DeviceAccelerator.h>
 #include <unistd.h>
 
 #include <iostream>
@@ -23,6 +24,14 @@
 
 namespace scorenet::train {
 namespace {
+
+// What LibTorch has reserved on the device at most.
+double peak_device_memory_gb(torch::Device device) {
+  if (!device.is_cuda()) return 0;
+  constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  const auto stats = at::accelerator::getDeviceStats(device.index());
+  return 1e-9 * static_cast<double>(stats.reserved_bytes[kAll].peak);
+}
 
 data::DatasetOptions dataset_options(const config::Config& c) {
   data::DatasetOptions o;
@@ -216,6 +225,7 @@ void Trainer::report_tick() {
   tick.kimg = static_cast<double>(progress_.step * config_.train.batch_size) / 1000.0;
   tick.skipped = progress_.skipped;
   tick.cpu_mem_gb = resident_memory_gb();
+  tick.gpu_mem_gb = peak_device_memory_gb(model_.device);
   tick.total_sec = wall_seconds();
   tick.eta_sec = static_cast<double>((total_steps_ - progress_.step) * config_.train.batch_size) /
                  tick.images_per_sec;

@@ -1,0 +1,171 @@
+// The program on a device that is not the CPU, against the CPU: tests/support/fakes/fake_device.cpp refuses what a GPU would
+// (tensors on two devices, memory touched from the host) and computes with the CPU's own kernels, so that results agree to
+// the rounding of float32.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/utils.h>
+
+#include <nlohmann/json.hpp>
+
+#include "framework/train/snapshot.hpp"
+#include "tests/launch/gaussian_model.hpp"
+
+namespace scorenet::testing_launch {
+namespace {
+
+const std::string kAway = AWAY_PROGRAM;
+
+// numpy's .npy, version 1.0: 0, 1, 0, 1, ...
+void write_labels(const std::string& path, int count) {
+  std::string header =
+      "{'descr': '|u1', 'fortran_order': False, 'shape': (" + std::to_string(count) + ",), }";
+  header.resize(118, ' ');
+  std::ofstream out(path, std::ios::binary);
+  out << "\x93NUMPY" << '\x01' << '\0' << static_cast<char>(119) << '\0' << header << '\n';
+  for (int i = 0; i < count; ++i) out << static_cast<char>(i % 2);
+}
+
+// One tiny network, trained a few steps on the CPU, for all tests.
+class Device : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new Folder;
+    tiny_ = make_tiny_run(*folder_);
+    succeed("SCORENET train " + tiny_.config + " --train.steps 10 --outdir " + file("cpu"));
+  }
+  static void TearDownTestSuite() { delete folder_; }
+
+  static std::string file(const std::string& name) { return *folder_ / name; }
+  static void succeed(const std::string& command) {
+    const Outcome outcome = run(command);
+    ASSERT_EQ(outcome.exit_code, 0) << command << "\n" << outcome.err;
+  }
+  static std::string network(const std::string& run = "cpu") {
+    return file(run + "/snapshots/network-0000010-ema0.9.safetensors");
+  }
+  static std::vector<torch::Tensor> weights(const std::string& run) {
+    std::vector<torch::Tensor> all;
+    const auto loaded = train::load_snapshot(network(run), torch::kCPU);
+    for (const auto& [name, tensor] : train::named_parameters(loaded.model)) all.push_back(tensor);
+    return all;
+  }
+  // After 10 steps of Adam, whose first steps enlarge the rounding of small gradients to a share of the learning rate.
+  static void expect_same_training(const std::string& keys) {
+    const std::string rest =
+        " train " + tiny_.config + " --train.steps 10 --eval.every 10 " + keys + " --outdir ";
+    succeed("rm -rf " + file("a") + " " + file("b"));
+    succeed("SCORENET" + rest + file("a"));
+    succeed(kAway + rest + file("b"));
+    const auto a = weights("a"), b = weights("b");
+    ASSERT_EQ(a.size(), b.size());
+    for (size_t i = 0; i < a.size(); ++i)
+      EXPECT_LT((a[i] - b[i]).abs().max().item<double>(), 1e-4) << keys << ", parameter " << i;
+  }
+  static void expect_same_metric(const std::string& options) {
+    const std::string rest = " evaluate --network " + network() + " --data " + tiny_.data +
+                             " --n 3 --batch 3 --metrics " + options + " --json ";
+    succeed("SCORENET" + rest + file("a.json"));
+    succeed(kAway + rest + file("b.json"));
+    const auto read = [](const std::string& path) {
+      return nlohmann::json::parse(text_of(path))["metrics"].begin().value();
+    };
+    const auto a = read(file("a.json")), b = read(file("b.json"));
+    for (const auto& key : {"nats_mean", "nfe", "nll1_mean", "fd", "kid", "precision", "w2"}) {
+      if (!a.contains(key) || a[key].is_null()) continue;
+      EXPECT_NEAR(a[key].get<double>(), b[key].get<double>(),
+                  1e-3 * (1 + std::abs(a[key].get<double>())))
+          << options << ": " << key;
+    }
+  }
+  static void expect_same_samples(const std::string& options, const std::string& model = "") {
+    const std::string rest = " sample --network " + (model.empty() ? network() : model) +
+                             " --seeds 0-2 --batch 3 --steps 4 --save-h5 " + options + " --outdir ";
+    succeed("rm -rf " + file("x") + " " + file("y"));
+    succeed("SCORENET" + rest + file("x"));
+    succeed(kAway + rest + file("y"));
+    const auto x = read_array(file("x/samples.h5"), "/samples");
+    const auto y = read_array(file("y/samples.h5"), "/samples");
+    EXPECT_LT((x - y).abs().max().item<double>(), 1e-4 * (1 + x.abs().max().item<double>()))
+        << options;
+  }
+
+  static Folder* folder_;
+  static TinyRun tiny_;
+};
+Folder* Device::folder_ = nullptr;
+TinyRun Device::tiny_;
+
+TEST_F(Device, TrainsEveryObjective) {
+  for (const std::string keys :
+       {"--diffusion.loss elbo --train.micro_batch 5", "--diffusion.loss uncertainty",
+        "--diffusion.loss hybrid --diffusion.prediction eps --diffusion.train_steps 20",
+        "--diffusion.loss edm --diffusion.schedule edm --diffusion.prediction F",
+        "--diffusion.schedule vdm_learned --diffusion.learn_ends true",
+        "--diffusion.divergence_weight 0.1 --diffusion.loss simple",
+        "--diffusion.time_sampling loss_second_moment"})
+    expect_same_training(keys);
+}
+
+TEST_F(Device, TrainsEveryNetworkAndEveryWayOfSumming) {
+  for (const std::string keys :
+       {"--model.type dit --model.patch_size 4 --model.width 16 --model.depth 1 --model.heads 2",
+        "--model.fourier_features true", "--train.shard_optimizer true",
+        "--comm.canonical true --comm.virtual_shards 4", "--comm.compression powersgd",
+        "--comm.bucket_mb 0 --ema.powers 0.1"})
+    expect_same_training(keys);
+}
+
+TEST_F(Device, ResumesWhatItSaved) {
+  const std::string rest = " train " + tiny_.config + " --outdir " + file("parts") +
+                           " --checkpoint.every 5 --train.steps ";
+  succeed(kAway + rest + "5");
+  succeed(kAway + rest + "10");
+  succeed(kAway + " train " + tiny_.config + " --train.steps 10 --outdir " + file("whole"));
+  const auto parts = weights("parts"), whole = weights("whole");
+  for (size_t i = 0; i < parts.size(); ++i) EXPECT_TRUE(torch::equal(parts[i], whole[i])) << i;
+}
+
+TEST_F(Device, EvaluatesEveryLikelihood) {
+  for (const std::string options :
+       {"elbo", "elbo-10", "mcallester", "immse", "ode --steps 4", "ode --rtol 1e-2",
+        "ode --steps 4 --dequantise truncated-normal", "ode --steps 4 --dequantise variational",
+        "ode --steps 2 --exact-trace", "wkb --steps 4 --wkb-profile 2",
+        "hbar-elbo --steps 4 --hbar 0.5", "hbar-iw --steps 4 --hbar 0.5 --paths 2"})
+    expect_same_metric(options);
+}
+
+TEST_F(Device, ComparesSamplesWithData) {
+  expect_same_metric("fd --features pixels --sampler-steps 3");
+  expect_same_metric("kid --features pixels --sampler euler-maruyama --sampler-steps 3");
+}
+
+TEST_F(Device, SamplesByEveryMethod) {
+  for (const auto& options : std::vector<std::string>{
+           "--sampler ancestral", "--sampler ddim --trajectory",
+           "--sampler euler-maruyama --hbar 0.5",
+           "--sampler euler-maruyama --hbar-schedule 0:1,1:0", "--sampler heun --churn 1",
+           "--sampler dpmpp-2m", "--sampler dpmpp-2m-sde", "--sampler exponential",
+           "--sampler pc --corrector-steps 1", "--sampler pc --corrector-norms batch",
+           "--sampler ode --rtol 1e-2",
+           "--sampler heun --weak-network " + network() + " --guidance 2"})
+    expect_same_samples(options);
+}
+
+TEST_F(Device, TrainsAndIsGuidedByAClassifierAndByLabels) {
+  write_labels(file("labels.npy"), 60);
+  const std::string data = file("labelled.h5");
+  succeed("SCORENET data convert --npy " + file("images.npy") + " --labels " + file("labels.npy") +
+          " --test 8 --out " + data);
+  const std::string common =
+      " --data.path " + data +
+      " --data.labels true --model.num_classes 2 --train.steps 10 --eval.every 0 --outdir ";
+  succeed(kAway + " train " + tiny_.config + " --model.type classifier" + common + file("judge"));
+  succeed(kAway + " train " + tiny_.config + " --diffusion.label_drop 0.2" + common +
+          file("labelled"));
+  expect_same_samples("--class 1 --guidance 2", network("labelled"));
+  expect_same_samples("--class 1 --guidance 2 --classifier " + network("judge"));
+  expect_same_metric("fd --sampler-steps 3 --features " + network("judge"));
+}
+
+}  // namespace
+}  // namespace scorenet::testing_launch
