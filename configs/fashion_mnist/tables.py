@@ -36,8 +36,8 @@ def likelihood_rows(name, note=""):
 
 def print_likelihoods():
     print("| evaluator | kind | bits/dim | images | network passes an image | seconds an image |\n|---|---|---|---|---|---|")
-    for name, note in (("bounds", ""), ("bounds_of_100", ""), ("ode", " (uniform dequantisation)"),
-                       ("ode_tn", " (truncated normal)"), ("ode_of_32", " (20 steps)")):
+    for name, note in (("bounds", ""), ("bounds_of_1000", ""), ("ode", " (uniform dequantisation)"),
+                       ("ode_tn", " (truncated normal)"), ("ode_20_steps", " (20 steps)")):
         for row in likelihood_rows(name, note):
             print(row)
 
@@ -49,25 +49,44 @@ def print_wkb():
     m, dims = found["metrics"]["wkb"], found["dims"]
     print("\n| wkb, bits/dim | mean | median | 5 % | 95 % |\n|---|---|---|---|---|")
     for term in ("nll0", "nll1"):
-        print(f"| {term} | " + " | ".join(f"{bits(m[f'{term}_{q}'], dims):.4f}" for q in ("mean", "median", "q05", "q95")) + " |")
+        mean, error, *rest = (bits(m[f"{term}_{q}"], dims) for q in ("mean", "stderr", "median", "q05", "q95"))
+        print(f"| {term} | {mean:.3f} ± {error:.3f} | " + " | ".join(f"{value:.3f}" for value in rest) + " |")
     print(f"\n{m['n']} images, {m['failed']} failed, {m['nfe']:.0f} network evaluations and {m['seconds'] / m['n']:.1f} seconds an image.")
 
 
-def print_hbar():
-    found = report("hbar")
+def draw_profile():
+    found = report("wkb_profile")
     if not found:
         return
-    dims = found["dims"]
-    elbo, importance = (found["metrics"][name] for name in ("hbar-elbo", "hbar-iw"))
+    profile, dims = found["metrics"]["wkb"]["profile"], found["dims"]
+    edges = profile["log_snr"]
+    width = [abs(b - a) for a, b in zip(edges, edges[1:])]
+    middle = [(a + b) / 2 for a, b in zip(edges, edges[1:])]
+    share, error = ([bits(v, dims) for v in profile[key]] for key in ("nll1_mean", "nll1_stderr"))
+    print("\n| log-SNR | " + " | ".join(f"{a:.1f} to {b:.1f}" for a, b in zip(edges, edges[1:])) + " |\n|---|" + "---|" * len(share))
+    print("| share of nll1, bits/dim | " + " | ".join(f"{v:.2f} ± {e:.2f}" for v, e in zip(share, error)) + " |")
+    figure, axes = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
+    axes.bar(middle, share, [0.9 * w for w in width], yerr=error, capsize=3)
+    axes.axhline(0, color="black", lw=0.7)
+    axes.set(xlabel="log-SNR (right: near the data)", ylabel="share of nll1, bits/dim")
+    figure.savefig(figures / "when_noise_helps.png", dpi=110)
+
+
+def print_hbar():
+    elbo, importance = report("hbar_elbo"), report("hbar_iw")
+    if not (elbo and importance):
+        return
+    dims = elbo["dims"]
+    elbo, importance = elbo["metrics"]["hbar-elbo"], importance["metrics"]["hbar-iw"]
     print("\n| h | ELBO_h, bits/dim | IW-ELBO_h, bits/dim |\n|---|---|---|")
     for e, i in zip(elbo["per_hbar"], importance["per_hbar"]):
         print(f"| {e['hbar']:g} | " + " | ".join(
             f"{bits(x['nats_mean'], dims):.4f} ± {bits(x['nats_stderr'], dims):.4f}" for x in (e, i)) + " |")
     for name, m in (("ELBO_h", elbo), ("IW-ELBO_h", importance)):
-        best = m.get("best_hbar")
-        if best:
-            print(f"\nBest {name}: h = {best['hbar']:g}, {bits(best['gain'], dims):.4f} ± {bits(best['gain_stderr'], dims):.4f} "
-                  f"bits/dim below h = {best['reference_hbar']:g} (paired over {m['n']} images).")
+        best = m["best_hbar"]
+        print(f"\nBest {name}: h = {best['hbar']:g}, {bits(best['gain'], dims):.4f} ± {bits(best['gain_stderr'], dims):.4f} "
+              f"bits/dim below h = {best['reference_hbar']:g} (paired over {best['compared']} images); h from {best['hbar_low']:g} to "
+              f"{best['hbar_high']:g} is as good within two standard errors.")
     draw_hbar(elbo, importance, dims)
 
 
@@ -115,12 +134,15 @@ def draw_quality(rows, hbars):
         axes.errorbar([h for h, _ in points], [m["kid"] for _, m in points], [m["kid_stderr"] for _, m in points],
                       marker="o", capsize=3, label=f"{steps} steps")
     axes.set(xlabel="h", ylabel="kernel distance")
-    axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_yscale("log")
+    axes.set_yticks([0.03, 0.05, 0.1, 0.2, 0.4], ["0.03", "0.05", "0.1", "0.2", "0.4"])
+    axes.minorticks_off()
     axes.legend()
     figure.savefig(figures / "quality_of_h.png", dpi=110)
 
 
 print_likelihoods()
 print_wkb()
+draw_profile()
 print_hbar()
 print_quality()

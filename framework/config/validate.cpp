@@ -98,6 +98,14 @@ void check_gradient_sum(const Config& config, std::vector<std::string>& out) {
   }
 }
 
+// The first average is what evaluations and the summary use.
+void check_averages(const EmaConfig& ema, std::vector<std::string>& out) {
+  if (!ema.decays.empty() || !ema.half_lives_kimg.empty() || !ema.powers.empty()) return;
+  out.push_back(
+      "ema.decays, ema.half_lives_kimg and ema.powers are all empty: evaluations take the first "
+      "average. Give one, for example ema.decays = [0.999].");
+}
+
 void check_canonical(const Config& config, int world_size, std::vector<std::string>& out) {
   if (!config.comm.canonical) return;
   const int64_t shards = config.comm.virtual_shards;
@@ -132,6 +140,7 @@ std::vector<std::string> problems(const Config& config, int world_size) {
   check_diffusion(config.diffusion, out);
   check_batch(config.train, world_size, out);
   check_duration(config.train, out);
+  check_averages(config.ema, out);
   for (auto& sentence : objective_problems(config)) out.push_back(std::move(sentence));
   check_gradient_sum(config, out);
   check_canonical(config, world_size, out);

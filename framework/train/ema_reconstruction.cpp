@@ -86,6 +86,15 @@ std::vector<double> reconstruction_factors(const std::vector<PowerAverage>& stor
                       " images, but the last of " + std::to_string(stored.size()) +
                       " snapshots is from " + std::to_string(last) + ". Give later snapshots.");
   }
+  for (size_t i = 0; i < stored.size(); ++i) {
+    for (size_t k = 0; k < i; ++k) {
+      if (stored[i].sigma_rel != stored[k].sigma_rel || stored[i].images != stored[k].images)
+        continue;
+      throw ConfigError("ema reconstruct: snapshots " + std::to_string(k + 1) + " and " +
+                        std::to_string(i + 1) +
+                        " are the same average at the same step. Give each once.");
+    }
+  }
   const Equations e = equations_of(stored, wanted);
   const auto x = at::linalg_solve(e.a, e.b);
   return {x.data_ptr<double>(), x.data_ptr<double>() + x.numel()};

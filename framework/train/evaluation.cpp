@@ -118,10 +118,10 @@ void check_options(const EvaluationOptions& options) {
   if (options.wkb_profile > 0 && none_starts_with({"wkb"})) {
     throw ConfigError("--wkb-profile: wkb is not asked for. Add it to --metrics.");
   }
-  if (!options.hbar_schedule.empty() && none_starts_with({"hbar-", "wkb", "w2"})) {
+  if (!options.hbar_schedule.empty() && none_starts_with({"hbar-", "wkb", "w2", "fd", "kid", "pr"})) {
     throw ConfigError(
-        "--hbar-schedule: no metric asked for has a noise knob. Add hbar-elbo, hbar-iw, wkb or w2 "
-        "to --metrics.");
+        "--hbar-schedule: no metric asked for has a noise knob. Add hbar-elbo, hbar-iw, wkb or one "
+        "of samples (w2, fd, kid, pr) to --metrics.");
   }
   if (options.best_hbar && none_starts_with({"hbar-"})) {
     throw ConfigError(

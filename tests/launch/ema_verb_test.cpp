@@ -44,6 +44,11 @@ TEST(EmaReconstruction, CannotLookBeyondTheLastSnapshot) {
   EXPECT_THROW(train::reconstruction_factors({}, {0.1, 1}), ConfigError);
 }
 
+TEST(EmaReconstruction, TakesEachAverageOnce) {
+  EXPECT_THROW(train::reconstruction_factors({{0.1, 1000}, {0.05, 1000}, {0.1, 1000}}, {0.07, 500}),
+               ConfigError);
+}
+
 class EmaVerb : public testing::Test {
  protected:
   // One run keeps widths 0.05, 0.1 and, to compare with, 0.07, every 50 of 300 steps.

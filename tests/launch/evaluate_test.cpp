@@ -270,6 +270,8 @@ TEST(Evaluate, WkbWithProbesIsUnbiasedAndReportsItsSpread) {
   EXPECT_EQ(m["failed"], 0);
   EXPECT_NEAR(m["nll0_mean"].get<double>(), c.values("wkb_nll0").mean().item<double>(), 1e-9);
   EXPECT_NEAR(m["nll1_mean"].get<double>(), slopes.mean().item<double>(), 1e-9);
+  EXPECT_NEAR(m["nll1_stderr"].get<double>(),
+              slopes.std().item<double>() / std::sqrt(static_cast<double>(slopes.numel())), 1e-9);
   EXPECT_NEAR(m["nll1_median"].get<double>(), slopes.quantile(0.5).item<double>(), 1e-9);
   EXPECT_NEAR(m["nll1_q05"].get<double>(), slopes.quantile(0.05).item<double>(), 1e-9);
   EXPECT_NEAR(m["nll1_q95"].get<double>(), slopes.quantile(0.95).item<double>(), 1e-9);

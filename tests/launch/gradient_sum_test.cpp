@@ -88,6 +88,14 @@ TEST_F(GradientSum, CanonicalTrainingIsBitEqualOnOneTwoAndFourRanksAfterFiftySte
   EXPECT_GT(gap("c1", "plain", 50, "model"), 0);
 }
 
+TEST_F(GradientSum, CanonicalTrainingIsBitEqualWithALearnedScheduleToo) {
+  const std::string keys =
+      " --comm.canonical true --comm.virtual_shards 4 --train.steps 10 --checkpoint.every 10 "
+      "--diffusion.schedule vdm_learned --diffusion.learn_ends true ";
+  for (const int ranks : {1, 4}) train(ranks, "l" + std::to_string(ranks), keys);
+  for (const char* file : {"model", "optimizer"}) EXPECT_EQ(gap("l1", "l4", 10, file), 0) << file;
+}
+
 TEST_F(GradientSum, CompressedTrainingComesCloseAndGoesOnFromItsCheckpoint) {
   const std::string powersgd = " --comm.compression powersgd --comm.powersgd_rank 2 ";
   train(2, "exact", "");

@@ -184,5 +184,30 @@ TEST(LearnedSchedule, ItsEndsStayPutForAWholeRunAndItsInsideLowersTheVarianceAtT
          linear.variance, learned.variance, linear.mean, learned.mean);
 }
 
+// What a solver of paths takes for roughness: a network trained in bfloat16 is evaluated in float32 there, and as it was
+// trained in a bound.
+TEST(Precision, PathsAreOfTheNetworkInFloat32AndBoundsOfTheNetworkAsTrained) {
+  const Points points;
+  ASSERT_EQ(points.train(1, "bf16", "--train.precision bf16").exit_code, 0);
+  const std::string low = points.snapshot("bf16"), high = points / "fp32.safetensors";
+  auto copy = checkpoint::read_safetensors(low);
+  for (auto& [key, text] : copy.metadata) {
+    const size_t at = text.find("precision = \"bf16\"");
+    if (at != std::string::npos) text.replace(at, 18, "precision = \"fp32\"");
+  }
+  checkpoint::write_safetensors(high, copy.tensors, copy.metadata);
+  const auto nats = [&](const std::string& network, const std::string& metric) {
+    const Outcome outcome = run("SCORENET evaluate --network " + network + " --data " +
+                                points.data() + " --n 20 --steps 10 --batch 20 --metrics " +
+                                metric + " --json " + (points / "out.json"));
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return nlohmann::json::parse(text_of(points / "out.json"))["metrics"][metric]["nats_mean"]
+        .get<double>();
+  };
+  for (const std::string metric : {"ode", "wkb", "hbar-elbo"})
+    EXPECT_EQ(nats(low, metric), nats(high, metric)) << metric;
+  EXPECT_NE(nats(low, "elbo"), nats(high, "elbo"));
+}
+
 }  // namespace
 }  // namespace scorenet::testing_launch

@@ -88,6 +88,7 @@ TEST_F(TurnedScore, WhatHasNoNoiseKnobOrNoProfileIsRefusedByName) {
       {"--metrics ode --hbar-schedule 0:1", "--hbar-schedule"},
       {"--metrics wkb --hbar-schedule 0:1,half", "half"},
       {"--metrics w2 --sampler heun --hbar-schedule 0:1", "heun"},
+      {"--metrics fd --features pixels --sampler heun --hbar-schedule 0:1", "heun"},
       {"--metrics ode --wkb-profile 4", "--wkb-profile"},
       {"--metrics wkb --wkb-profile 3 --steps 10", "3 windows of 10"},
   };

@@ -47,6 +47,14 @@ TEST(Config, AWholeNumberIsAValidFloatButNotTheReverse) {
                     HasSubstr("a whole number")));
 }
 
+TEST(Config, AtLeastOneAverageIsKept) {
+  Config c = trainable();
+  c.ema.decays = {};
+  EXPECT_THAT(problems(c, 1), ElementsAre(HasSubstr("ema.decays")));
+  c.ema.powers = {0.1};
+  EXPECT_THAT(problems(c, 1), IsEmpty());
+}
+
 TEST(Config, AnUnknownKeyNamesLineAndNearestKey) {
   EXPECT_THAT(error_of([] { parse_text("[train]\n\nlearning_rat = 1", "a.toml"); }),
               AllOf(HasSubstr("a.toml, line 3"), HasSubstr("train.learning_rat"),
