@@ -1,5 +1,7 @@
 #include "framework/train/update.hpp"
 
+#include <ATen/Context.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -75,6 +77,16 @@ std::vector<EmaProfile> ema_profiles_of(const config::EmaConfig& c) {
   return profiles;
 }
 
+std::unique_ptr<reduce::CanonicalSum> make_canonical(const config::CommConfig& c,
+                                                     const FlatParameters& parameters,
+                                                     comm::Communicators& comms) {
+  if (!c.canonical) return nullptr;
+  at::globalContext().setDeterministicCuDNN(
+      true);  // on a GPU: no sums in whatever order threads come
+  return std::make_unique<reduce::CanonicalSum>(parameters.gradients(), comms.bulk(),
+                                                c.virtual_shards);
+}
+
 std::vector<Piece> cut_share(int64_t local, int64_t sums, int64_t micro) {
   std::vector<Piece> pieces;
   const int64_t stretch = local / sums;
@@ -96,10 +108,7 @@ Update::Update(const config::Config& config, FlatParameters& parameters, const G
       shards_(make_shards(config, plan, comms.bulk())),
       part_(part_of(shards_.get(), parameters.values())),
       part_gradient_(part_of(shards_.get(), parameters.gradients())),
-      canonical_(config.comm.canonical
-                     ? std::make_unique<reduce::CanonicalSum>(parameters.gradients(), comms.bulk(),
-                                                              config.comm.virtual_shards)
-                     : nullptr),
+      canonical_(make_canonical(config.comm, parameters, comms)),
       reducer_(
           parameters.parameters(), parameters.gradients(), parameters.layout(), comms.bulk(),
           reducer_options(config.comm, plan, parameters.names(), shards_.get(), part_gradient_)),
