@@ -64,6 +64,16 @@ std::vector<torch::Tensor> decayed_in_part(const FlatParameters& parameters,
   return decayed;
 }
 
+std::unique_ptr<reduce::CanonicalSum> make_canonical(const config::CommConfig& c,
+                                                     const FlatParameters& parameters,
+                                                     comm::Communicators& comms) {
+  if (!c.canonical) return nullptr;
+  at::globalContext().setDeterministicCuDNN(
+      true);  // on a GPU: no sums in whatever order threads come
+  return std::make_unique<reduce::CanonicalSum>(parameters.gradients(), comms.bulk(),
+                                                c.virtual_shards);
+}
+
 }  // namespace
 
 std::vector<EmaProfile> ema_profiles_of(const config::EmaConfig& c) {
@@ -75,16 +85,6 @@ std::vector<EmaProfile> ema_profiles_of(const config::EmaConfig& c) {
   for (const double sigma_rel : c.powers)
     profiles.push_back({EmaProfile::Kind::power, sigma_rel, 0});
   return profiles;
-}
-
-std::unique_ptr<reduce::CanonicalSum> make_canonical(const config::CommConfig& c,
-                                                     const FlatParameters& parameters,
-                                                     comm::Communicators& comms) {
-  if (!c.canonical) return nullptr;
-  at::globalContext().setDeterministicCuDNN(
-      true);  // on a GPU: no sums in whatever order threads come
-  return std::make_unique<reduce::CanonicalSum>(parameters.gradients(), comms.bulk(),
-                                                c.virtual_shards);
 }
 
 std::vector<Piece> cut_share(int64_t local, int64_t sums, int64_t micro) {
