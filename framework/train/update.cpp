@@ -68,8 +68,8 @@ std::unique_ptr<reduce::CanonicalSum> make_canonical(const config::CommConfig& c
                                                      const FlatParameters& parameters,
                                                      comm::Communicators& comms) {
   if (!c.canonical) return nullptr;
-  at::globalContext().setDeterministicCuDNN(
-      true);  // on a GPU: no sums in whatever order threads come
+  // On a GPU: no kernels that sum in whatever order their threads come.
+  at::globalContext().setDeterministicCuDNN(true);
   return std::make_unique<reduce::CanonicalSum>(parameters.gradients(), comms.bulk(),
                                                 c.virtual_shards);
 }
