@@ -1,9 +1,9 @@
 // Gradient traffic four ways on the same network, interleaved: our reducer, LibTorch's c10d::Reducer (DDP), one
 // all-reduce a tensor after backward, and one all-reduce for all.
 //
-//   OMP_NUM_THREADS=1 mpirun -n 2 reducer_benchmark [small|large] [BATCH] [REPEATS]
+//   OMP_NUM_THREADS=1 mpirun -n 2 reducer_benchmark [small|large] [BATCH] [REPEATS] [CAP]
 //
-// small: the Fashion-MNIST U-Net, 28x28x1. large: DDPM's for CIFAR-10, 36 M weights. Checks first that all four give
+// CAP: of our buckets, MiB; by default 25, which is c10d's. small: the Fashion-MNIST U-Net, 28x28x1. large: DDPM's for CIFAR-10, 36 M weights. Checks first that all four give
 // the same gradients. With one rank: our reducer's own cost against bare backward. Prints medians of forward + backward +
 // traffic, the slowest rank's time each, and the ratio to ours as the median over pairs.
 #include <torch/utils.h>
@@ -64,7 +64,7 @@ void run(Way& way, const models::NetworkInput& input) {
   way.after();
 }
 
-int benchmark(bool large, int64_t batch, int repeats) {
+int benchmark(bool large, int64_t batch, int repeats, double cap_mib) {
   const comm::MpiEnvironment environment;
   const auto c = comm::make_mpi_communicator(environment);
   std::vector<Way> ways;
@@ -90,6 +90,7 @@ int benchmark(bool large, int64_t batch, int repeats) {
       continue;
     }
     reduce::ReducerOptions options;
+    options.caps.cap_bytes = static_cast<int64_t>(cap_mib * 1048576);
     if (way.name == "one bucket")
       options.caps = {int64_t{1} << 40, int64_t{1} << 40, int64_t{1} << 40};
     reducers.push_back(
@@ -180,5 +181,5 @@ int benchmark(bool large, int64_t batch, int repeats) {
 int main(int argc, char** argv) {
   const bool large = argc > 1 && std::string(argv[1]) == "large";
   return scorenet::benchmark(large, argc > 2 ? std::atoll(argv[2]) : 8,
-                             argc > 3 ? std::atoi(argv[3]) : 9);
+                             argc > 3 ? std::atoi(argv[3]) : 9, argc > 4 ? std::atof(argv[4]) : 25);
 }

@@ -31,7 +31,7 @@ def likelihood_rows(name, note=""):
         error = bits(m["nats_stderr"], found["dims"])
         seconds = m["seconds"] / m["n"]
         yield (f"| `{metric}`{note} | {m['kind']} | {m['bits_per_dim']:.4f} ± {error:.4f} | {m['n']} | {m['nfe']:.0f} | "
-               f"{seconds:.2f} |")
+               f"{seconds:.3f} |")
 
 
 def print_likelihoods():
