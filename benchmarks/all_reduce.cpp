@@ -2,8 +2,9 @@
 //
 //     mpirun -n 2 build/benchmarks/all_reduce_benchmark [repetitions] [threaded KiB]
 //
-// threaded KiB: from which size on the thread of all_reduce_thread.hpp takes over. Checks both results first, then prints for each size median, least and greatest time of both and the bus bandwidth
-// 2 (n-1)/n S / t of the medians; the ratio is the median over the pairs. Load and rank count stand in the first line: on a shared machine read the medians.
+// threaded KiB: from which size on the thread of all_reduce_thread.hpp takes over. Checks both results first, then prints for
+// each size median, least and greatest time of both and the bus bandwidth 2 (n-1)/n S / t of the medians; the ratio is the
+// median over the pairs. Load and rank count stand in the first line: on a shared machine read the medians.
 #include <mpi.h>
 
 #include <algorithm>

@@ -4,8 +4,9 @@
 //   OMP_NUM_THREADS=1 mpirun -n 2 reducer_benchmark [small|large] [BATCH] [REPEATS] [CAP]
 //
 // CAP: of our buckets, MiB; by default 25, which is c10d's. small: the Fashion-MNIST U-Net, 28x28x1. large: DDPM's for
-// CIFAR-10, 36 M weights. Checks first that all four give the same gradients. With one rank: our reducer's own cost against bare backward. Prints medians of forward + backward +
-// traffic, the slowest rank's time each, and the ratio to ours as the median over pairs.
+// CIFAR-10, 36 M weights. Checks first that all four give the same gradients. With one rank: our reducer's own cost against
+// bare backward. Prints medians of forward + backward + traffic, the slowest rank's time each, and the ratio to ours as the
+// median over pairs.
 #include <torch/utils.h>
 
 #include <algorithm>
