@@ -23,8 +23,8 @@ namespace scorenet::reduce {
 
 class CanonicalSum {
  public:
-  /// flat_gradient: (N), float32 or float64, where the communicator's memory is. Throws ConfigError unless virtual_shards is a power of two that
-  /// the rank count divides.
+  /// flat_gradient: (N), float32 or float64, where the communicator's memory is. Throws ConfigError unless virtual_shards is
+  /// a power of two that the rank count divides.
   CanonicalSum(torch::Tensor flat_gradient, comm::Communicator& communicator,
                int64_t virtual_shards = 8);
 

@@ -118,7 +118,8 @@ void check_options(const EvaluationOptions& options) {
   if (options.wkb_profile > 0 && none_starts_with({"wkb"})) {
     throw ConfigError("--wkb-profile: wkb is not asked for. Add it to --metrics.");
   }
-  if (!options.hbar_schedule.empty() && none_starts_with({"hbar-", "wkb", "w2", "fd", "kid", "pr"})) {
+  if (!options.hbar_schedule.empty() &&
+      none_starts_with({"hbar-", "wkb", "w2", "fd", "kid", "pr"})) {
     throw ConfigError(
         "--hbar-schedule: no metric asked for has a noise knob. Add hbar-elbo, hbar-iw, wkb or one "
         "of samples (w2, fd, kid, pr) to --metrics.");

@@ -30,9 +30,9 @@ class ReadyHook final : public torch::autograd::PostAccumulateGradHook {
   const comm::Clock::time_point& start_;
 };
 
-torch::Tensor noise_batch(c10::IntArrayRef example_shape, int64_t batch) {
+torch::Tensor noise_batch(c10::IntArrayRef example_shape, int64_t batch, torch::Device device) {
   const RandomKey key{0, RandomStream::training_noise, 0};
-  return normal_for_slots(key, slot_range(0, batch), example_shape, torch::kFloat32);
+  return normal_for_slots(key, slot_range(0, batch), example_shape, torch::kFloat32, device);
 }
 
 double finished_s(comm::Clock::time_point start, torch::Device device) {
@@ -78,7 +78,7 @@ Rehearsal rehearse(const ScoreModel& model, c10::IntArrayRef example_shape, int6
     torch::autograd::impl::set_post_acc_grad_hooks(
         parameters[i], std::make_unique<ReadyHook>(rehearsal, static_cast<int64_t>(i), start));
   }
-  const torch::Tensor x = noise_batch(example_shape, batch).to(model.device);
+  const torch::Tensor x = noise_batch(example_shape, batch, model.device);
   const torch::Tensor log_snr = torch::linspace(-5, 5, batch, torch::kFloat64).to(model.device);
   torch::Tensor labels;
   if (model.config.model.num_classes > 0 && !model.classifier)

@@ -1,8 +1,9 @@
-# The three shapes of target this project has, so that a folder's CMakeLists.txt says only what is in it.
+# The shapes of target this project has, so that a folder's CMakeLists.txt says only what is in it.
 #
 #   scorenet_library(diffusion SOURCES a.cpp b.cpp LINKS scorenet_core)      one layer: links only what it may know
 #   scorenet_test(schedule_test [LINKS ...] [SOURCES extra.cpp])             schedule_test.cpp, one process
 #   scorenet_mpi_test(process_group_test RANKS 1 2 4 [LINKS ...])            the same program under mpirun, once a count
+#   scorenet_variant(scorenet_away SOURCES x.cpp [LINKS ...])                the program, its parts replaced by those given
 #   scorenet_benchmark(all_reduce [LINKS ...])                               benchmarks/all_reduce.cpp
 
 # One precompiled header for all targets. torch/types.h (tensors), not torch/torch.h: whoever loads the latter instantiates its
@@ -69,6 +70,16 @@ function(scorenet_mpi_test name)
     set_tests_properties(${name}_${ranks}ranks PROPERTIES TIMEOUT 120 PROCESSORS 2
       ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMP_NUM_THREADS=1")
   endforeach()
+endfunction()
+
+# What SOURCES define is linked in place of what the libraries hold.
+function(scorenet_variant name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  add_executable(${name} "${CMAKE_SOURCE_DIR}/launch/main.cpp" ${ARG_SOURCES})
+  _scorenet_common(${name})
+  target_link_libraries(${name} PRIVATE scorenet_launch ${ARG_LINKS})
+  target_precompile_headers(${name} REUSE_FROM scorenet_pch)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 endfunction()
 
 function(scorenet_benchmark name)

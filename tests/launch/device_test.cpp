@@ -15,16 +15,6 @@ namespace {
 
 const std::string kAway = AWAY_PROGRAM;
 
-// numpy's .npy, version 1.0: 0, 1, 0, 1, ...
-void write_labels(const std::string& path, int count) {
-  std::string header =
-      "{'descr': '|u1', 'fortran_order': False, 'shape': (" + std::to_string(count) + ",), }";
-  header.resize(118, ' ');
-  std::ofstream out(path, std::ios::binary);
-  out << "\x93NUMPY" << '\x01' << '\0' << static_cast<char>(119) << '\0' << header << '\n';
-  for (int i = 0; i < count; ++i) out << static_cast<char>(i % 2);
-}
-
 // One tiny network, trained a few steps on the CPU, for all tests.
 class Device : public testing::Test {
  protected:
@@ -152,7 +142,9 @@ TEST_F(Device, SamplesByEveryMethod) {
 }
 
 TEST_F(Device, TrainsAndIsGuidedByAClassifierAndByLabels) {
-  write_labels(file("labels.npy"), 60);
+  std::string labels;
+  for (int i = 0; i < 60; ++i) labels += static_cast<char>(i % 2);
+  write_npy(file("labels.npy"), "60,", labels);
   const std::string data = file("labelled.h5");
   succeed("SCORENET data convert --npy " + file("images.npy") + " --labels " + file("labels.npy") +
           " --test 8 --out " + data);

@@ -149,24 +149,28 @@ std::vector<std::string> lines_of(const fs::path& path) {
 
 namespace {
 
-// numpy's .npy, version 1.0: 48 images of 8x8 with a bright square that moves, and noise from a fixed seed.
+// Images of 8x8 with a bright square that moves, and noise from a fixed seed.
 void write_images(const fs::path& path, int count) {
-  std::string header = "{'descr': '|u1', 'fortran_order': False, 'shape': (" +
-                       std::to_string(count) + ", 1, 8, 8), }";
-  header.resize(118, ' ');
-  header += '\n';
-  std::ofstream out(path, std::ios::binary);
-  out << "\x93NUMPY" << '\x01' << '\0' << static_cast<char>(119) << '\0' << header;
+  std::string pixels;
   std::mt19937 random(7);
   for (int i = 0; i < count; ++i) {
     for (int pixel = 0; pixel < 64; ++pixel) {
       const bool bright = (pixel / 8 + i) % 8 < 3 && (pixel + i / 8) % 8 < 3;
-      out << static_cast<char>((bright ? 180 : 20) + static_cast<int>(random() % 40));
+      pixels += static_cast<char>((bright ? 180 : 20) + static_cast<int>(random() % 40));
     }
   }
+  write_npy(path, std::to_string(count) + ", 1, 8, 8", pixels);
 }
 
 }  // namespace
+
+void write_npy(const fs::path& path, const std::string& shape, const std::string& bytes) {
+  std::string header = "{'descr': '|u1', 'fortran_order': False, 'shape': (" + shape + "), }";
+  header.resize(118, ' ');
+  header += '\n';
+  std::ofstream out(path, std::ios::binary);
+  out << "\x93NUMPY" << '\x01' << '\0' << static_cast<char>(119) << '\0' << header << bytes;
+}
 
 TinyRun make_tiny_run(const Folder& folder) {
   write_images(folder / "images.npy", 60);

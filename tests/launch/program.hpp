@@ -62,6 +62,10 @@ class Folder {
   std::filesystem::path path_;
 };
 
+/// numpy's .npy, version 1.0, of bytes. shape: as Python writes it, "60, 1, 8, 8" or "60,".
+void write_npy(const std::filesystem::path& path, const std::string& shape,
+               const std::string& bytes);
+
 /// A config for a small U-Net on a data file of 8x8 images, both made in `folder`; trains a step in milliseconds.
 struct TinyRun {
   std::string config;

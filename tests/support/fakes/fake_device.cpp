@@ -4,6 +4,7 @@
 // result differs from the CPU's by rounding at most. What a GPU refuses is refused here: an operation whose tensors lie on
 // two devices, and memory touched from the host. A test tool: never shipped, never benchmarked.
 #include <ATen/EmptyTensor.h>
+#include <ATen/core/PhiloxRNGEngine.h>
 #include <ATen/detail/HPUHooksInterface.h>
 #include <ATen/native/CPUFallback.h>
 #include <ATen/ops/_reshape_alias_native.h>
@@ -20,6 +21,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "framework/core/device_words.hpp"
 #include "launch/device.hpp"
 
 namespace {
@@ -215,3 +217,21 @@ namespace scorenet::launch {
 torch::Device device_for_rank(const comm::Communicator&) { return kDevice; }
 
 }  // namespace scorenet::launch
+
+// In place of framework/core/device_words_*.cpp, so that what a GPU makes of random words is computed here too.
+namespace scorenet {
+
+bool draws_words_on(torch::Device device) { return device == kDevice; }
+
+torch::Tensor philox_words(uint64_t key, const std::vector<int64_t>& slots, int64_t count,
+                           torch::Device device) {
+  const auto words = torch::empty({static_cast<int64_t>(slots.size()), count}, torch::kInt64);
+  auto* out = words.data_ptr<int64_t>();
+  for (const int64_t slot : slots) {
+    at::Philox4_32 engine(key, static_cast<uint64_t>(slot));
+    for (int64_t i = 0; i < count; ++i) *out++ = engine();
+  }
+  return words.to(device);
+}
+
+}  // namespace scorenet
