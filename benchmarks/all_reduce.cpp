@@ -1,104 +1,135 @@
-// Our MPI path against bare MPI_Allreduce, interleaved.
+// Our MPI path against bare MPI, interleaved: all_reduce_now, whose caller waits, against MPI_Allreduce; and
+// all_reduce(...).wait(), which could overlap with computing, against MPI_Iallreduce with MPI_Wait.
 //
 //     mpirun -n 2 build/benchmarks/all_reduce_benchmark [repetitions] [threaded KiB]
 //
-// threaded KiB: from which size on the thread of all_reduce_thread.hpp takes over. Checks both results first, then prints for
-// each size median, least and greatest time of both and the bus bandwidth 2 (n-1)/n S / t of the medians; the ratio is the
-// median over the pairs. Load and rank count stand in the first line: on a shared machine read the medians.
+// threaded KiB: from which size on MPI's blocking call takes over from its non-blocking one. Checks all results first, then
+// prints for each size medians (least..greatest) in ms, and the medians over the rounds of three ratios: now / MPI_Allreduce,
+// wait / MPI_Iallreduce, wait / MPI_Allreduce; last the bus bandwidth 2 (n-1)/n S / t of all_reduce_now's median. The allocator
+// is tuned as scorenet's is, which halves MPI's own times from 32 MiB on. Load and rank count stand in the first line.
 #include <mpi.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <random>
 #include <vector>
 
 #include "framework/comm/mpi_communicator.hpp"
+#include "framework/core/allocator.hpp"
 
 namespace {
 
-using scorenet::comm::Buffer;
 using scorenet::comm::Clock;
+using scorenet::comm::Communicator;
 using scorenet::comm::DataType;
 using scorenet::comm::ReduceOp;
 
-struct Times {
-  std::vector<double> seconds;
-
-  double median() {
-    std::sort(seconds.begin(), seconds.end());
-    return seconds[seconds.size() / 2];
-  }
-  double least() const { return *std::min_element(seconds.begin(), seconds.end()); }
-  double greatest() const { return *std::max_element(seconds.begin(), seconds.end()); }
+/// One way to sum a buffer of its own over the ranks.
+struct Way {
+  std::function<void(std::vector<float>&)> sum;
+  std::vector<float> values{};
+  std::vector<double> seconds{};
 };
 
-template <typename Call>
-double timed(Call call) {
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  return v[v.size() / 2];
+}
+
+double median_ratio(const Way& a, const Way& b) {
+  std::vector<double> ratio;
+  for (size_t i = 0; i < a.seconds.size(); ++i) ratio.push_back(a.seconds[i] / b.seconds[i]);
+  return median(ratio);
+}
+
+/// The slowest rank's time. The buffer is written just before, or the one written last would be in the caches.
+void time_one(Way& way) {
+  std::fill(way.values.begin(), way.values.end(), 1.0f);
   MPI_Barrier(MPI_COMM_WORLD);
   const auto start = Clock::now();
-  call();
+  way.sum(way.values);
   double seconds = scorenet::comm::seconds_since(start);
   MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
-  return seconds;
+  way.seconds.push_back(seconds);
+}
+
+std::array<Way, 4> ways(Communicator& c) {
+  const auto buffer = [](std::vector<float>& v) {
+    return scorenet::comm::Buffer{v.data(), int64_t(v.size()), DataType::float32};
+  };
+  return {Way{[&c, buffer](std::vector<float>& v) {
+            c.all_reduce_now(buffer(v), ReduceOp::sum, "benchmark");
+          }},
+          Way{[](std::vector<float>& v) {
+            MPI_Allreduce(MPI_IN_PLACE, v.data(), int(v.size()), MPI_FLOAT, MPI_SUM,
+                          MPI_COMM_WORLD);
+          }},
+          Way{[&c, buffer](std::vector<float>& v) {
+            c.all_reduce(buffer(v), ReduceOp::sum, "benchmark").wait();
+          }},
+          Way{[](std::vector<float>& v) {
+            MPI_Request request = MPI_REQUEST_NULL;
+            MPI_Iallreduce(MPI_IN_PLACE, v.data(), int(v.size()), MPI_FLOAT, MPI_SUM,
+                           MPI_COMM_WORLD, &request);
+            MPI_Wait(&request, MPI_STATUS_IGNORE);
+          }}};
+}
+
+void check_sums(std::array<Way, 4>& all, int64_t count, Communicator& c) {
+  const int n = c.size();
+  const float expected = float(n * (n - 1)) / 2;
+  for (Way& way : all) {
+    way.values.assign(size_t(count), float(c.rank()));
+    way.sum(way.values);
+    if (std::count(way.values.begin(), way.values.end(), expected) == count) continue;
+    std::printf("wrong sum on rank %d\n", c.rank());
+    c.abort(1);
+  }
+}
+
+void print(int64_t mib, const std::array<Way, 4>& all, int n) {
+  std::printf("%4lld", static_cast<long long>(mib));
+  for (const Way& way : all) {
+    const auto [least, most] = std::minmax_element(way.seconds.begin(), way.seconds.end());
+    std::printf("  %8.3f (%7.2f..%7.2f)", median(way.seconds) * 1e3, *least * 1e3, *most * 1e3);
+  }
+  const double bytes = 2.0 * (n - 1) / n * double(mib << 20);
+  std::printf("  %5.2f %5.2f %5.2f  %5.2f GB/s\n", median_ratio(all[0], all[1]),
+              median_ratio(all[2], all[3]), median_ratio(all[2], all[1]),
+              bytes / median(all[0].seconds) / 1e9);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int repetitions = argc > 1 ? std::atoi(argv[1]) : 15;
+  scorenet::tune_allocator();
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 15;
   const scorenet::comm::MpiEnvironment environment;
   scorenet::comm::MpiOptions options;
   if (argc > 2) options.threaded_bytes = std::atoll(argv[2]) << 10;
   const auto c = scorenet::comm::make_mpi_communicator(environment, options);
-  const int n = c->size();
   double load = 0;
   getloadavg(&load, 1);
   if (c->rank() == 0) {
-    std::printf("all-reduce of float32 sums, %d ranks, %d interleaved pairs, load %.1f, %s\n", n,
-                repetitions, load, environment.library().substr(0, 16).c_str());
-    std::printf("%8s  %-32s %-32s %7s\n", "MiB", "ours ms: median (least..most)",
-                "MPI_Allreduce ms", "ratio");
+    std::printf("all-reduce of float32 sums, %d ranks, %d interleaved rounds, load %.1f, %s\n",
+                c->size(), rounds, load, environment.library().substr(0, 16).c_str());
+    std::printf("%4s  %-27s %-27s %-27s %-27s %s\n", "MiB", "now, ms", "MPI_Allreduce", "wait",
+                "MPI_Iallreduce", "now/A wait/I wait/A");
   }
   for (const int64_t mib : {1, 4, 16, 64, 256}) {
-    const int64_t count = (mib << 20) / 4;
-    std::vector<float> a(size_t(count), float(c->rank()));
-    std::vector<float> b = a;
-    const auto ours = [&] {
-      c->all_reduce({a.data(), count, DataType::float32}, ReduceOp::sum, "benchmark").wait();
-    };
-    const auto bare = [&] {
-      MPI_Allreduce(MPI_IN_PLACE, b.data(), int(count), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
-    };
-    ours();
-    bare();
-    const float expected = float(n * (n - 1)) / 2;
-    if (a != b || a.front() != expected || a.back() != expected) {
-      std::printf("wrong sum on rank %d\n", c->rank());
-      c->abort(1);
+    auto all = ways(*c);
+    check_sums(all, (mib << 20) / 4, *c);
+    // In a random order, the same on all ranks: whoever always follows MPI_Iallreduce is up to a half slower.
+    std::array<size_t, 4> order{0, 1, 2, 3};
+    std::mt19937 random(1);
+    for (int i = 0; i < rounds; ++i) {
+      std::shuffle(order.begin(), order.end(), random);
+      for (const size_t k : order) time_one(all[k]);
     }
-    Times t_ours;
-    Times t_bare;
-    Times ratios;
-    for (int i = 0; i < repetitions; ++i) {
-      // Each has written its own buffer just before, or the one written last would be in the caches; and by turns.
-      const auto run_ours = [&] {
-        std::fill(a.begin(), a.end(), 1.0f);
-        t_ours.seconds.push_back(timed(ours));
-      };
-      if (i % 2 == 0) run_ours();
-      std::fill(b.begin(), b.end(), 1.0f);
-      t_bare.seconds.push_back(timed(bare));
-      if (i % 2 == 1) run_ours();
-      ratios.seconds.push_back(t_ours.seconds.back() / t_bare.seconds.back());
-    }
-    if (c->rank() == 0) {
-      const double o = t_ours.median();
-      const double m = t_bare.median();
-      std::printf("%8lld  %8.2f (%8.2f..%8.2f)    %8.2f (%8.2f..%8.2f)    %6.2f   %.2f GB/s\n",
-                  static_cast<long long>(mib), o * 1e3, t_ours.least() * 1e3,
-                  t_ours.greatest() * 1e3, m * 1e3, t_bare.least() * 1e3, t_bare.greatest() * 1e3,
-                  ratios.median(), 2.0 * (n - 1) / n * double(count) * 4 / o / 1e9);
-    }
+    if (c->rank() == 0) print(mib, all, c->size());
   }
   return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "framework/comm/gpu_aware_mpi.hpp"
 #include "framework/core/error.hpp"
 
 namespace scorenet::launch {
@@ -19,6 +20,13 @@ torch::Device device_for_rank(const comm::Communicator& comm) {
         " CUDA devices: start one rank a device (--ntasks-per-node, or mpirun --map-by).");
   }
   return torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(comm.local_rank()));
+}
+
+std::unique_ptr<comm::Communicator> carrier_of_device_memory(
+    torch::Device device, const comm::MpiEnvironment& environment,
+    const comm::MpiOptions& options) {
+  return comm::make_settling_communicator(comm::make_mpi_communicator(environment, options),
+                                          [device] { torch::cuda::synchronize(device.index()); });
 }
 
 }  // namespace scorenet::launch

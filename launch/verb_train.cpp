@@ -48,16 +48,14 @@ comm::CommOptions comm_options(const config::Config& c) {
 // Gradients on GPUs without NCCL: over MPI, if the user says that it can.
 void carry_device_memory(const config::Config& config, comm::Communicators& comms,
                          torch::Device device) {
-  comm::check_device_memory_has_a_carrier(device.is_cuda(), comms.device != nullptr,
+  comm::check_device_memory_has_a_carrier(!device.is_cpu(), comms.device != nullptr,
                                           comms.host->size(), config.comm.gpu_aware_mpi);
-  if (!device.is_cuda() || comms.device || comms.host->size() == 1) return;
+  if (device.is_cpu() || comms.device || comms.host->size() == 1) return;
   comm::MpiOptions options;
   options.limits = comm_options(config).limits;
   options.vitals = comms.vitals;
   options.recorder = comms.recorder;
-  comms.device =
-      comm::make_settling_communicator(comm::make_mpi_communicator(*comms.environment, options),
-                                       [device] { torch::cuda::synchronize(device.index()); });
+  comms.device = carrier_of_device_memory(device, *comms.environment, options);
 }
 
 void check_duration(const config::Config& c) {

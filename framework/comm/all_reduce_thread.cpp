@@ -9,6 +9,11 @@
 
 namespace scorenet::comm {
 
+void nap_for_late_ranks(double waited_s) {
+  if (waited_s > 30e-6)
+    std::this_thread::sleep_for(std::chrono::duration<double>(std::min(waited_s / 4, 1e-3)));
+}
+
 AllReduceThread::AllReduceThread(MPI_Comm comm) : state_(std::make_shared<State>()) {
   state_->comm = comm;
   thread_ = std::thread([state = state_] { run(state); });
@@ -43,6 +48,11 @@ std::shared_ptr<AllReduceThread::Task> AllReduceThread::push(std::function<void(
 bool AllReduceThread::is_done(const Task& task) const {
   const std::lock_guard lock(state_->mutex);
   return task.done;
+}
+
+bool AllReduceThread::is_idle() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->tasks.empty();
 }
 
 bool AllReduceThread::wait(const Task& task, double limit_s) const {
@@ -84,11 +94,7 @@ void AllReduceThread::wait_for_all_ranks(const State& state) {
   const auto start = Clock::now();
   for (int here = 0; here == 0;) {
     check(MPI_Test(&request, &here, MPI_STATUS_IGNORE), "MPI_Test before an all-reduce");
-    // Ranks that arrive together meet within some microseconds. For others a nap of a quarter of the time waited loses
-    // little, and leaves the core to backward.
-    const double waited = seconds_since(start);
-    if (here == 0 && waited > 30e-6)
-      std::this_thread::sleep_for(std::chrono::duration<double>(std::min(waited / 4, 1e-3)));
+    if (here == 0) nap_for_late_ranks(seconds_since(start));
   }
 }
 

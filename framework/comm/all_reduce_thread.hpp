@@ -18,6 +18,10 @@
 
 namespace scorenet::comm {
 
+/// Between two looks for the other ranks. Those that arrive together meet within some microseconds; for others a nap of a
+/// quarter of the time waited loses little, and leaves the core to backward.
+void nap_for_late_ranks(double waited_s);
+
 class AllReduceThread {
  public:
   /// One operation; all members behind the thread's mutex.
@@ -35,6 +39,8 @@ class AllReduceThread {
   AllReduceThread& operator=(const AllReduceThread&) = delete;
 
   std::shared_ptr<Task> push(std::function<void()> run);
+  /// Whether all pushed tasks are done: then another thread may use the communicator until the next push.
+  bool is_idle() const;
   bool is_done(const Task& task) const;
   /// Waits for at most limit_s seconds; whether the task is done.
   bool wait(const Task& task, double limit_s) const;

@@ -71,6 +71,10 @@ class Communicator {
 
   /// tag: what the operation is for, as it appears in errors and traces ("gradient bucket 2").
   virtual Work all_reduce(Buffer in_place, ReduceOp op, std::string_view tag) = 0;
+  /// The same as all_reduce(...).wait(), for a caller with nothing to do meanwhile: one core then does the work of two.
+  virtual void all_reduce_now(Buffer in_place, ReduceOp op, std::string_view tag) {
+    all_reduce(in_place, op, tag).wait();
+  }
   virtual Work broadcast(Buffer in_place, int root, std::string_view tag) = 0;
   /// out.count * size() == in.count; rank r receives the r-th part of the reduction.
   virtual Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) = 0;

@@ -23,6 +23,10 @@ class SettlingCommunicator final : public Communicator {
     settle_();
     return inner_->all_reduce(in_place, op, tag);
   }
+  void all_reduce_now(Buffer in_place, ReduceOp op, std::string_view tag) override {
+    settle_();
+    inner_->all_reduce_now(in_place, op, tag);
+  }
   Work broadcast(Buffer in_place, int root, std::string_view tag) override {
     settle_();
     return inner_->broadcast(in_place, root, tag);

@@ -21,6 +21,8 @@ class GradientReducer::Impl {
         flat_(std::move(flat)),
         layout_(layout),
         communicator_(communicator),
+        host_(options.host ? *options.host : communicator),
+        trial_(options.overlap),
         names_(options.names),
         allow_unused_(options.allow_unused) {
     check_flat();
@@ -54,9 +56,12 @@ class GradientReducer::Impl {
     stats_.buckets.resize(buckets_.size());
     calls_before_ = traffic_->calls();
     bytes_before_ = traffic_->bytes();
+    complete_ = 0;
     launched_ = 0;
+    overlapping_ = trial_.overlaps();
     begin_ = comm::Clock::now();
     stats_.begin_wall_s = comm::wall_seconds();
+    count_complete();
   }
 
   /// Called by autograd when parameter i's gradient has been added to its view.
@@ -71,9 +76,11 @@ class GradientReducer::Impl {
     ready_order_.push_back(int64_t(i));
     if (--missing_[bucket_of_[i]] == 0) {
       stats_.buckets[bucket_of_[i]].ready_s = comm::seconds_since(begin_);
-      if (launch_order_[launched_] != int64_t(bucket_of_[i])) ++stats_.overtaken;
+      if (launch_order_[complete_] != int64_t(bucket_of_[i])) ++stats_.overtaken;
     }
-    launch_complete();
+    count_complete();
+    if (!overlapping_) return;
+    while (launched_ < complete_) launch_next();
     traffic_->poll();
   }
 
@@ -91,6 +98,7 @@ class GradientReducer::Impl {
     }
     count_traffic();
     stats_.exposed_seconds = comm::seconds_since(start);
+    if (!trial_.decided()) measure_overlap();
     if (observed_.empty()) agree_on_order();
   }
 
@@ -104,6 +112,7 @@ class GradientReducer::Impl {
   const std::vector<int64_t>& launch_order() const { return launch_order_; }
   const std::vector<int64_t>& observed_order() const { return observed_; }
   const ReducerStats& stats() const { return stats_; }
+  const OverlapTrial& overlap() const { return trial_; }
   std::vector<TrafficState> traffic_state() const { return traffic_->state(); }
 
  private:
@@ -144,10 +153,9 @@ class GradientReducer::Impl {
     }
   }
 
-  void launch_complete() {
-    while (launched_ < buckets_.size() && missing_[size_t(launch_order_[launched_])] == 0) {
-      launch_next();
-    }
+  void count_complete() {
+    while (complete_ < buckets_.size() && missing_[size_t(launch_order_[complete_])] == 0)
+      ++complete_;
   }
 
   void launch_next() {
@@ -182,13 +190,21 @@ class GradientReducer::Impl {
     return "parameter " + names_[i] + " of shape " + shape_string(parameters_[i].sizes());
   }
 
+  void measure_overlap() {
+    trial_.record(comm::seconds_since(begin_));
+    if (!trial_.is_complete()) return;
+    uint8_t on = trial_.better_on() ? 1 : 0;
+    host_.broadcast({&on, 1, comm::DataType::uint8}, 0, "overlap of traffic").wait();
+    trial_.decide(on != 0);
+  }
+
   /// Rank zero's order of readiness becomes everybody's; parameters it did not see come last.
   void agree_on_order() {
     std::vector<int64_t> order = ready_order_;
     for (size_t i = 0; i < parameters_.size(); ++i) {
       if (!ready_[i]) order.push_back(int64_t(i));
     }
-    communicator_
+    host_
         .broadcast({order.data(), int64_t(order.size()), comm::DataType::int64}, 0,
                    "observed gradient order")
         .wait();
@@ -207,6 +223,8 @@ class GradientReducer::Impl {
   torch::Tensor flat_;
   FlatLayout layout_;
   comm::Communicator& communicator_;
+  comm::Communicator& host_;
+  OverlapTrial trial_;
   std::vector<std::string> names_;
   bool allow_unused_;
   std::vector<const void*> addresses_;  // of each gradient, by parameter
@@ -221,7 +239,9 @@ class GradientReducer::Impl {
   std::vector<bool> ready_;
   std::vector<int64_t> ready_order_;
   std::vector<size_t> missing_;  // gradients still to come, by bucket
+  size_t complete_ = 0;          // how many of launch_order_ have all their gradients
   size_t launched_ = 0;          // how many of launch_order_
+  bool overlapping_ = true;
   int64_t calls_before_ = 0, bytes_before_ = 0;
   comm::Clock::time_point begin_;
   ReducerStats stats_;
@@ -274,6 +294,7 @@ const std::vector<int64_t>& GradientReducer::observed_order() const {
   return impl_->observed_order();
 }
 const ReducerStats& GradientReducer::stats() const { return impl_->stats(); }
+const OverlapTrial& GradientReducer::overlap() const { return impl_->overlap(); }
 std::vector<TrafficState> GradientReducer::traffic_state() const { return impl_->traffic_state(); }
 
 }  // namespace scorenet::reduce

@@ -3,8 +3,8 @@
 // Every parameter's .grad is a view of one flat buffer that the caller owns; a bucket
 // (bucket_plan.hpp) is a contiguous span of it and starts to travel (bucket_traffic.hpp; all-reduced in place
 // unless told otherwise) as soon as all its gradients are there. Buckets are launched in one order on all ranks: at first by offset, and from
-// the second synchronised backward on in the order that rank zero observed in the first one. The
-// sum is a plain sum: weight each example by 1 / (global count) before backward, so that partial
+// the second synchronised backward on in the order that rank zero observed in the first one. Whether they travel during
+// backward or after it may be measured (overlap_trial.hpp). The sum is a plain sum: weight each example by 1 / (global count) before backward, so that partial
 // batches carry their true weight.
 //
 //     reducer.zero_gradients();
@@ -26,6 +26,7 @@
 #include "framework/reduce/bucket_plan.hpp"
 #include "framework/reduce/bucket_traffic.hpp"
 #include "framework/reduce/flat_layout.hpp"
+#include "framework/reduce/overlap_trial.hpp"
 
 namespace scorenet::reduce {
 
@@ -39,6 +40,9 @@ struct ReducerOptions {
   bool allow_unused = true;
   /// Of the parameters, for errors; may be empty.
   std::vector<std::string> names{};
+  Overlap overlap = Overlap::on;
+  /// What carries host memory, where the communicator of the gradients carries a device's alone (NCCL). Null: that one does.
+  comm::Communicator* host = nullptr;
 };
 
 /// When a bucket's gradients were there, when its all-reduce was started and when finish() saw it done; seconds since
@@ -102,6 +106,7 @@ class GradientReducer {
   /// the first synchronised step. A layout made from it (make_flat_layout) fits this graph exactly.
   const std::vector<int64_t>& observed_order() const;
   const ReducerStats& stats() const;
+  const OverlapTrial& overlap() const;
   /// See BucketTraffic::state.
   std::vector<TrafficState> traffic_state() const;
 

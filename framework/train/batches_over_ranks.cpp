@@ -66,7 +66,7 @@ torch::Tensor rows_over_ranks(comm::Communicator& comm, int64_t n, c10::IntArray
     });
   }
   const comm::Buffer buffer{all.data_ptr(), all.numel(), comm::DataType::float64};
-  comm.all_reduce(buffer, comm::ReduceOp::sum, "rows of all ranks").wait();
+  comm.all_reduce_now(buffer, comm::ReduceOp::sum, "rows of all ranks");
   return all;
 }
 

@@ -49,9 +49,8 @@ Generated generate_in_step(const ScoreModel& model, c10::IntArrayRef example_sha
   full.insert(full.end(), shape.begin(), shape.end());
   const auto all = torch::zeros(full, torch::kFloat64);
   all.narrow(0, mine.begin, mine.size()).copy_(result.x);
-  comm.all_reduce({all.data_ptr(), all.numel(), comm::DataType::float64}, comm::ReduceOp::sum,
-                  "samples of all ranks")
-      .wait();
+  comm.all_reduce_now({all.data_ptr(), all.numel(), comm::DataType::float64}, comm::ReduceOp::sum,
+                      "samples of all ranks");
   return {all, result.nfe};
 }
 

@@ -26,6 +26,15 @@ MpiOptions quick() {
   return options;
 }
 
+std::string mismatch_message(Communicator& c, const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const CommError& e) {
+    return e.what();
+  }
+  return "no error on rank " + std::to_string(c.rank());
+}
+
 TEST(MpiCommunicator, DoesWhatEveryCommunicatorMust) {
   const MpiEnvironment environment;
   testing_support::check_collectives(*make_mpi_communicator(environment, quick()));
@@ -97,13 +106,60 @@ TEST(MpiCommunicator, LargeSumsGoThroughTheThreadAndOverlap) {
   EXPECT_EQ(entries[3].operation.tag, "small");
 }
 
-std::string mismatch_message(Communicator& c, const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const CommError& e) {
-    return e.what();
+TEST(MpiCommunicator, SumsWaitedForAtOnceComeAfterThoseUnderWay) {
+  // Both go over one communicator, the one on the thread and the other on the caller: out of turn they would meet each
+  // other's messages. Element i of rank r is r + i mod 7.
+  const MpiEnvironment environment;
+  MpiOptions options = quick();
+  options.threaded_bytes = 64 << 10;
+  options.recorder = std::make_shared<FlightRecorder>();
+  const auto c = make_mpi_communicator(environment, options);
+  const int n = c->size();
+  const auto values = [&](int64_t count) {
+    std::vector<float> v(static_cast<size_t>(count));
+    for (size_t i = 0; i < v.size(); ++i) v[i] = float(c->rank() + int(i % 7));
+    return v;
+  };
+  for (int round = 0; round < 20; ++round) {
+    auto a = values(5'000'000), b = values(100'000), small = values(10);
+    Work under_way = c->all_reduce({a.data(), 5'000'000, DataType::float32}, ReduceOp::sum, "a");
+    if (c->rank() == round % n) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    c->all_reduce_now({b.data(), 100'000, DataType::float32}, ReduceOp::sum, "b");
+    EXPECT_TRUE(under_way.is_done());
+    c->all_reduce_now({small.data(), 10, DataType::float32}, ReduceOp::max, "small");
+    under_way.wait();
+    for (const size_t i : {size_t{0}, size_t{99'999}}) {
+      EXPECT_EQ(b[i], float(n * (n - 1) / 2 + n * int(i % 7)));
+      EXPECT_EQ(a[i], b[i]);
+    }
+    // The last piece of 8 MiB a rank has other bounds on every rank count.
+    EXPECT_EQ(a.back(), float(n * (n - 1) / 2 + n * int(4'999'999 % 7)));
+    EXPECT_EQ(small[9], float(n - 1 + 2));
   }
-  return "no error on rank " + std::to_string(c.rank());
+  EXPECT_EQ(options.recorder->entries().size(), 60u);
+}
+
+TEST(MpiCommunicator, ASumWaitedForAtOnceGivesUpOnAMissingRank) {
+  const MpiEnvironment environment;
+  if (environment.size() == 1) GTEST_SKIP() << "nobody to wait for";
+  const auto patient = make_mpi_communicator(environment, quick());
+  MpiOptions options = quick();
+  options.limits.train = 0.3;
+  auto impatient = make_mpi_communicator(environment, options);
+  impatient->set_phase(Phase::train);
+  std::vector<float> values(100'000);
+  const Buffer buffer{values.data(), 100'000, DataType::float32};
+  if (impatient->rank() == 0) {
+    const auto start = Clock::now();
+    EXPECT_THAT(
+        mismatch_message(*impatient,
+                         [&] { impatient->all_reduce_now(buffer, ReduceOp::sum, "samples"); }),
+        AllOf(HasSubstr("all_reduce 0 (samples"), HasSubstr("phase train: 0.3 s")));
+    EXPECT_GE(seconds_since(start), 0.3);
+    EXPECT_LT(seconds_since(start), 5);
+    EXPECT_THROW(impatient->all_reduce_now(buffer, ReduceOp::sum, "next"), CommError);
+  }
+  patient->barrier("all done").wait();
 }
 
 TEST(MpiCommunicator, DebugModePrintsMismatchedCollectivesFromBothSides) {

@@ -278,6 +278,91 @@ TEST(GradientReducer, TrafficHidesBehindBackward) {
   EXPECT_THAT(errors, Each(IsEmpty()));
 }
 
+TEST(GradientReducer, WithoutOverlapNothingTravelsBeforeFinishAndTheSumsAreTheSameBits) {
+  const auto errors = run_simulated(3, {}, [](Communicator& c) {
+    Model with, without;
+    GradientReducer on(with.w, with.flat, with.layout, c, one_bucket_each());
+    ReducerOptions options = one_bucket_each();
+    options.overlap = Overlap::off;
+    GradientReducer off(without.w, without.flat, without.layout, c, options);
+    const auto step = [&](Model& m, GradientReducer& reducer) {
+      reducer.zero_gradients();
+      reducer.begin(true);
+      m.loss(examples(c.rank(), 1 + c.rank())).backward();
+      const int64_t calls = reducer.stats().calls;
+      reducer.finish();
+      return calls;
+    };
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_EQ(step(with, on), 3);
+      EXPECT_EQ(step(without, off), 0);
+      EXPECT_EQ(off.stats().calls, 3);
+      EXPECT_EQ(off.stats().overtaken, on.stats().overtaken);
+      EXPECT_TRUE(torch::equal(with.flat, without.flat));
+    }
+    EXPECT_EQ(off.observed_order(), on.observed_order());
+    EXPECT_EQ(off.overlap().describe(), "after backward");
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST(GradientReducer, MeasuringFindsThatASleepingNetworkHidesOnAllRanks) {
+  // Backward sleeps 2 x 5 ms, the network 4 ms a bucket: 14 ms a step with overlap, 18 ms without.
+  comm::SimOptions network;
+  network.latency_s = 2e-3;
+  const auto errors = run_simulated(2, network, [](Communicator& c) {
+    std::vector<torch::Tensor> p;
+    auto y = torch::ones({1});
+    for (int i = 0; i < 2; ++i) {
+      p.push_back(torch::ones({1}).requires_grad_());
+      auto slow = p.back() * 1;
+      slow.register_hook(
+          [](const torch::Tensor&) { std::this_thread::sleep_for(std::chrono::milliseconds(5)); });
+      y = y * slow;
+    }
+    ReducerOptions options{{4, 4, 4}};
+    options.overlap = Overlap::measured;
+    const FlatLayout layout = make_flat_layout({1, 1}, 1);
+    GradientReducer reducer(p, torch::zeros({2}), layout, c, options);
+    for (int64_t i = 0; i < OverlapTrial::kWarmUp + 2 * OverlapTrial::kPairs; ++i) {
+      EXPECT_FALSE(reducer.overlap().decided()) << i;
+      reducer.begin(true);
+      y.backward({}, /*retain_graph=*/true);
+      reducer.finish();
+    }
+    EXPECT_TRUE(reducer.overlap().decided());
+    EXPECT_TRUE(reducer.overlap().overlaps());
+    EXPECT_THAT(reducer.overlap().describe(),
+                AllOf(HasSubstr("during backward ("), HasSubstr("after backward)")));
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST(OverlapTrial, AlternatesAndLeavesTheOverlapOnlyForAGain) {
+  const auto after_measuring = [](double on_s, double off_s) {
+    OverlapTrial trial(Overlap::measured);
+    std::string ways;
+    while (!trial.is_complete()) {
+      ways += trial.overlaps() ? '1' : '0';
+      // One slow step each way, as others on the machine make them, decides nothing.
+      const bool disturbed = ways.size() == 5 || ways.size() == 6;
+      trial.record(disturbed ? 100 : trial.overlaps() ? on_s : off_s);
+    }
+    EXPECT_EQ(ways,
+              "11"
+              "1001100110011001");
+    trial.decide(trial.better_on());
+    return trial;
+  };
+  EXPECT_TRUE(after_measuring(0.070, 0.074).overlaps());
+  EXPECT_TRUE(after_measuring(0.0740, 0.0735).overlaps());
+  EXPECT_FALSE(after_measuring(0.074, 0.070).overlaps());
+  EXPECT_EQ(after_measuring(0.074, 0.070).describe(),
+            "after backward (70 ms a step, 74 during backward)");
+  EXPECT_FALSE(OverlapTrial(Overlap::off).overlaps());
+  EXPECT_TRUE(OverlapTrial(Overlap::on).decided());
+}
+
 TEST(GradientReducer, SecondGradientWhileSynchronisingIsNamed) {
   const auto errors = run_simulated(2, {}, [](Communicator& c) {
     Model m;

@@ -22,6 +22,7 @@
 #include <new>
 
 #include "framework/core/device_words.hpp"
+#include "framework/core/error.hpp"
 #include "launch/device.hpp"
 
 namespace {
@@ -215,6 +216,59 @@ const bool registered = [] {
 namespace scorenet::launch {
 
 torch::Device device_for_rank(const comm::Communicator&) { return kDevice; }
+
+namespace {
+
+// Carries this device's memory over the host's MPI, and as NCCL does nothing else: an address of the host is refused. (One of
+// the device's that a host communicator is given ends the program.)
+class AwayCommunicator final : public comm::Communicator {
+ public:
+  explicit AwayCommunicator(std::unique_ptr<comm::Communicator> inner) : inner_(std::move(inner)) {}
+
+  int rank() const override { return inner_->rank(); }
+  int size() const override { return inner_->size(); }
+  int local_rank() const override { return inner_->local_rank(); }
+  int local_size() const override { return inner_->local_size(); }
+  void set_phase(comm::Phase phase) override { inner_->set_phase(phase); }
+
+  comm::Work all_reduce(comm::Buffer b, comm::ReduceOp op, std::string_view tag) override {
+    return inner_->all_reduce(here(b, tag), op, tag);
+  }
+  comm::Work broadcast(comm::Buffer b, int root, std::string_view tag) override {
+    return inner_->broadcast(here(b, tag), root, tag);
+  }
+  comm::Work reduce_scatter(comm::Buffer in, comm::Buffer out, comm::ReduceOp op,
+                            std::string_view tag) override {
+    return inner_->reduce_scatter(here(in, tag), here(out, tag), op, tag);
+  }
+  comm::Work all_gather(comm::Buffer in, comm::Buffer out, std::string_view tag) override {
+    return inner_->all_gather(here(in, tag), here(out, tag), tag);
+  }
+  comm::Work all_to_all(comm::Buffer in, comm::Buffer out, std::string_view tag) override {
+    return inner_->all_to_all(here(in, tag), here(out, tag), tag);
+  }
+  comm::Work barrier(std::string_view tag) override { return inner_->barrier(tag); }
+  [[noreturn]] void abort(int exit_code) noexcept override {
+    inner_->abort(exit_code);
+    std::_Exit(exit_code);
+  }
+
+ private:
+  static comm::Buffer here(comm::Buffer b, std::string_view tag) {
+    if (b.count > 0 && reinterpret_cast<uintptr_t>(b.data) < kAway)
+      throw CommError(std::string(tag) + ": host memory given to the device's carrier.");
+    return {b.count > 0 ? back(b.data) : nullptr, b.count, b.type};
+  }
+
+  std::unique_ptr<comm::Communicator> inner_;
+};
+
+}  // namespace
+
+std::unique_ptr<comm::Communicator> carrier_of_device_memory(
+    torch::Device, const comm::MpiEnvironment& environment, const comm::MpiOptions& options) {
+  return std::make_unique<AwayCommunicator>(comm::make_mpi_communicator(environment, options));
+}
 
 }  // namespace scorenet::launch
 

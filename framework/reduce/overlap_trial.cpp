@@ -1,0 +1,50 @@
+#include "framework/reduce/overlap_trial.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+namespace scorenet::reduce {
+namespace {
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+}  // namespace
+
+bool OverlapTrial::overlaps() const {
+  if (decided_ || recorded_ < kWarmUp) return on_;
+  // on off, off on, on off, ...: what drifts meets both alike.
+  const int64_t k = recorded_ - kWarmUp;
+  return (k % 2 == 0) == (k / 2 % 2 == 0);
+}
+
+void OverlapTrial::record(double seconds) {
+  if (recorded_ >= kWarmUp) (overlaps() ? on_s_ : off_s_).push_back(seconds);
+  ++recorded_;
+}
+
+bool OverlapTrial::better_on() const { return median(off_s_) > 0.99 * median(on_s_); }
+
+void OverlapTrial::decide(bool on) {
+  decided_ = true;
+  on_ = on;
+}
+
+std::string OverlapTrial::describe() const {
+  const char* during = "during backward";
+  const char* after = "after backward";
+  if (!decided_) return std::string(during) + " or after it, as measured in the first steps";
+  std::string text = on_ ? during : after;
+  if (on_s_.empty()) return text;
+  std::array<char, 96> times{};
+  std::snprintf(times.data(), times.size(), " (%.4g ms a step, %.4g %s)",
+                1e3 * median(on_ ? on_s_ : off_s_), 1e3 * median(on_ ? off_s_ : on_s_),
+                on_ ? after : during);
+  return text + times.data();
+}
+
+}  // namespace scorenet::reduce
