@@ -1,4 +1,5 @@
-// Precision of the networks' arithmetic: weights stay float32, `precision = bf16` lowers what the layers compute in.
+// Precision of the networks' arithmetic: weights stay float32, `precision = bf16` or `fp16` lowers what the layers
+// compute in.
 #pragma once
 
 #include <torch/types.h>

@@ -133,6 +133,7 @@ struct CommConfig {
   double bucket_mb = 4.0;  // 0: chosen at start
   double first_bucket_mb = 0.5;
   double last_bucket_mb = 0.5;
+  std::string overlap = "auto";
   double start_timeout_s = 300;
   double train_timeout_s = 120;
   double save_timeout_s = 600;

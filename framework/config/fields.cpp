@@ -183,10 +183,10 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
       {"train.clip_norm", &c.clip_norm, "largest global gradient norm; 0: no clipping", 0, 1e9});
   out.push_back({"train.precision",
                  &c.precision,
-                 "of the network's arithmetic; weights stay fp32",
+                 "of the network's arithmetic; weights stay fp32; fp16 scales its loss",
                  -kInfinity,
                  kInfinity,
-                 {"fp32", "bf16"}});
+                 {"fp32", "bf16", "fp16"}});
   out.push_back({"train.on_nonfinite",
                  &c.on_nonfinite,
                  "when a loss or gradient is not finite on any rank",
@@ -265,6 +265,13 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  "cap of the first bucket: traffic begins early, MiB", 1e-3, 1e5});
   out.push_back({"comm.last_bucket_mb", &c.comm.last_bucket_mb,
                  "cap of the last bucket: the part nothing hides, MiB", 1e-3, 1e5});
+  out.push_back({"comm.overlap",
+                 &c.comm.overlap,
+                 "gradients travel during backward; auto: on with GPUs, else as the first 18 steps "
+                 "measure",
+                 -kInfinity,
+                 kInfinity,
+                 {"auto", "on", "off"}});
   out.push_back({"comm.start_timeout_s", &c.comm.start_timeout_s,
                  "longest wait for a rank at start, seconds", 0.1, 1e6});
   out.push_back({"comm.train_timeout_s", &c.comm.train_timeout_s,

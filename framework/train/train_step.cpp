@@ -1,6 +1,7 @@
 #include "framework/train/train_step.hpp"
 
 #include <cmath>
+#include <cstdio>
 
 #include "framework/comm/fingerprint.hpp"
 #include "framework/config/validate.hpp"
@@ -87,7 +88,9 @@ void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
                                     config.model.dropout > 0 ? &slots : nullptr);
     clock_.enter(StepPhase::backward);
     update_.begin(piece);
-    (loss.sum() / static_cast<double>(config.train.batch_size)).backward();
+    const double weight =
+        update_.loss_scale().value() / static_cast<double>(config.train.batch_size);
+    (loss.sum() * weight).backward();
     update_.end(piece);
     clock_.enter(StepPhase::host);
     record(d, loss.detach().to(torch::kCPU), piece.first);
@@ -148,6 +151,7 @@ StepReport TrainStep::run(const data::LoadedBatch& loaded, int64_t step, bool st
     update_.step(report.learning_rate, norm, {step, step * batch, batch});
     observe_losses(step);
   }
+  update_.adapt_loss_scale(report.overflow);
   clock_.end_step(update_.traffic());
   return report;
 }
@@ -182,6 +186,14 @@ StepReport TrainStep::report_of(int64_t step, double norm) {
     const std::string samples =
         comm::broadcast_text(comm_, local_trouble_, bad_ranks[0], "samples of a non-finite loss");
     r.trouble = "the loss on rank " + std::to_string(bad_ranks[0]) + " is not finite:" + samples;
+  } else if (r.skipped && update_.loss_scale().can_fall()) {
+    r.overflow = true;
+    char text[128];
+    std::snprintf(text, sizeof text,
+                  "gradients overflow float16 at a loss scale of %g, which is halved (normal while "
+                  "it adapts);",
+                  update_.loss_scale().value());
+    r.trouble = text;
   } else if (r.skipped) {
     r.trouble = "the loss is finite on all ranks, but the reduced gradient is not;";
   }

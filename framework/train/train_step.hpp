@@ -27,6 +27,7 @@ struct StepReport {
   double data_wait_seconds = 0;     // mean over ranks
   double comm_exposed_seconds = 0;  // mean over ranks
   bool skipped = false;             // something was not finite: weights untouched
+  bool overflow = false;            // skipped, since float16 gradients overflowed at their scale
   bool stop = false;                // some rank asked to stop
   std::string trouble;              // skipped: which rank, samples and times
 };

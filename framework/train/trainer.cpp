@@ -114,8 +114,16 @@ std::string Trainer::start_block() const {
       << " threads each\n"
       << "batch           " << config_.train.batch_size << " = " << comm_.size() << " ranks x "
       << (config_.train.batch_size + comm_.size() - 1) / comm_.size() << ", precision "
-      << config_.train.precision << "\n"
-      << "gradients       " << describe(plan_, config_) << "\n"
+      << config_.train.precision
+      << (config_.train.precision == "fp16" && model_.device.is_cpu()
+              ? " (many times slower than bf16 on a CPU without float16 arithmetic)"
+              : "")
+      << "\n"
+      << "gradients       " << describe(plan_, config_)
+      << (comm_.size() > 1 && !config_.comm.canonical
+              ? ", " + update_.reducer().overlap().describe()
+              : "")
+      << "\n"
       << "time limits     start " << config_.comm.start_timeout_s << " s, step "
       << config_.comm.train_timeout_s << " s, evaluation " << config_.eval.time_budget_s
       << " s, save " << config_.comm.save_timeout_s << " s\n"
@@ -171,12 +179,16 @@ bool Trainer::is_due(int64_t every) const { return every > 0 && progress_.step %
 
 void Trainer::take_step(const StopSignal& stop) {
   const bool was_tracing = step_.clock().tracing();
+  const bool was_decided = update_.reducer().overlap().decided();
   const StepReport report = step_.run(loader_->next(), progress_.step, stop.received() != 0);
   ++progress_.step;
   comms_.vitals->step = progress_.step;
   meter_.add(report);
   if (was_tracing && !step_.clock().tracing()) write_timeline();
   handle_trouble(report);
+  if (log_ && !was_decided && update_.reducer().overlap().decided())
+    log_->line("step " + std::to_string(progress_.step) + ": gradients travel " +
+               update_.reducer().overlap().describe());
   stop_asked_ = report.stop && progress_.step < total_steps_;
   const bool last = progress_.step == total_steps_;
   if (is_due(config_.comm.check_every)) check_weights_equal();
@@ -199,8 +211,12 @@ void Trainer::handle_trouble(const StepReport& report) {
     return;
   }
   ++progress_.skipped;
-  ++skipped_in_a_row_;
   const std::string sentence = "step " + std::to_string(progress_.step) + ": " + report.trouble;
+  if (report.overflow) {
+    if (log_) log_->line(sentence + " step left out on all ranks");
+    return;
+  }
+  ++skipped_in_a_row_;
   if (config_.train.on_nonfinite == "halt") {
     throw NotFiniteError(sentence +
                          " the weights are those of the step before. Lower train.learning_rate, "

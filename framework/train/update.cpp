@@ -31,7 +31,14 @@ torch::Tensor part_of(const reduce::Shards* shards, const torch::Tensor& whole) 
   return part;
 }
 
+/// A GPU's copy engines work beside its kernels; whether a core of the host has time to spare is measured.
+reduce::Overlap overlap_of(const config::CommConfig& c, const comm::Communicators& comms) {
+  if (c.overlap == "auto") return comms.device ? reduce::Overlap::on : reduce::Overlap::measured;
+  return c.overlap == "on" ? reduce::Overlap::on : reduce::Overlap::off;
+}
+
 reduce::ReducerOptions reducer_options(const config::CommConfig& c, const GradientPlan& plan,
+                                       comm::Communicators& comms,
                                        const std::vector<std::string>& names,
                                        const reduce::Shards* shards,
                                        const torch::Tensor& part_gradient) {
@@ -39,6 +46,8 @@ reduce::ReducerOptions reducer_options(const config::CommConfig& c, const Gradie
   options.buckets = plan.buckets;
   options.allow_unused = c.allow_unused;
   options.names = names;
+  options.overlap = overlap_of(c, comms);
+  options.host = comms.host.get();
   if (c.compression == "bf16") options.traffic = reduce::bf16_traffic();
   if (c.compression == "powersgd") options.traffic = reduce::powersgd_traffic(c.powersgd_rank);
   if (shards) options.traffic = reduce::scatter_traffic(*shards, part_gradient);
@@ -109,11 +118,12 @@ Update::Update(const config::Config& config, FlatParameters& parameters, const G
       part_(part_of(shards_.get(), parameters.values())),
       part_gradient_(part_of(shards_.get(), parameters.gradients())),
       canonical_(make_canonical(config.comm, parameters, comms)),
-      reducer_(
-          parameters.parameters(), parameters.gradients(), parameters.layout(), comms.bulk(),
-          reducer_options(config.comm, plan, parameters.names(), shards_.get(), part_gradient_)),
+      reducer_(parameters.parameters(), parameters.gradients(), parameters.layout(), comms.bulk(),
+               reducer_options(config.comm, plan, comms, parameters.names(), shards_.get(),
+                               part_gradient_)),
       optimizer_(target(), adamw_options(config.train)),
-      ema_(shards_ ? part_ : parameters.values(), ema_profiles_of(config.ema)) {}
+      ema_(shards_ ? part_ : parameters.values(), ema_profiles_of(config.ema)),
+      loss_scale_(config.train.precision == "fp16") {}
 
 AdamWTarget Update::target() const {
   if (!shards_) return whole_target(parameters_);
@@ -145,8 +155,9 @@ double Update::finish() {
   } else {
     reducer_.finish();
   }
-  if (!shards_) return optimizer_.gradient_norm();
-  double square = std::pow(optimizer_.gradient_norm(), 2);
+  const double norm = optimizer_.gradient_norm(1 / loss_scale_.value());
+  if (!shards_) return norm;
+  double square = std::pow(norm, 2);
   comms_.host
       ->all_reduce({&square, 1, comm::DataType::float64}, comm::ReduceOp::sum, "gradient norm")
       .wait();
@@ -156,9 +167,17 @@ double Update::finish() {
 void Update::step(double learning_rate, double norm, const EmaMoment& moment) {
   if (shards_)
     shards_->take(parameters_.values(), part_);  // restored, or put back after an evaluation
-  optimizer_.step(learning_rate, norm);
+  optimizer_.step(learning_rate, norm, 1 / loss_scale_.value());
   ema_.update(shards_ ? part_ : parameters_.values(), moment);
   if (shards_) shards_->gather(part_, parameters_.values(), "updated weights");
+}
+
+void Update::adapt_loss_scale(bool overflowed) {
+  const double factor = loss_scale_.update(overflowed);
+  if (factor == 1) return;
+  // What compression has kept back of the gradients is of their old scale.
+  for (reduce::TrafficState& state : reducer_.traffic_state())
+    if (state.kind == reduce::TrafficState::Kind::summed) state.values.mul_(factor);
 }
 
 bool Update::wants_new_order() {
@@ -199,6 +218,8 @@ std::vector<StateBuffer> Update::buffers() const {
 
 std::vector<StateTensor> Update::tensors() const {
   std::vector<StateTensor> all;
+  if (loss_scale_.adapts())
+    all.push_back({"optimizer.safetensors", "loss_scale", loss_scale_.state()});
   for (const auto& [name, tensor] : optimizer_.state()) {
     if (tensor.dim() == 0) all.push_back({"optimizer.safetensors", name, tensor});
   }
@@ -216,10 +237,8 @@ torch::Tensor Update::whole(const StateBuffer& buffer) const {
     shards_->gather(buffer.values, whole, buffer.prefix);
   } else {
     whole.copy_(buffer.values);
-    comms_.bulk()
-        .all_reduce({whole.data_ptr(), whole.numel(), comm::DataType::float32}, comm::ReduceOp::sum,
-                    buffer.prefix)
-        .wait();
+    comms_.bulk().all_reduce_now({whole.data_ptr(), whole.numel(), comm::DataType::float32},
+                                 comm::ReduceOp::sum, buffer.prefix);
   }
   return whole;
 }

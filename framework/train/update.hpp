@@ -6,9 +6,12 @@
 //                                                    weights' moments and averages (ZeRO stage 1, reduce/shards.hpp)
 //     virtual shards and one fixed tree              comm.canonical: the same bits at any rank count (canonical_sum.hpp)
 //
-//     for (const Piece& piece : update.start(local)) { loss(piece); update.begin(piece); loss.backward(); update.end(piece); }
+//     for (const Piece& piece : update.start(local)) {
+//       loss(piece); update.begin(piece); (loss * update.loss_scale().value()).backward(); update.end(piece);
+//     }
 //     const double norm = update.finish();
 //     if (finite everywhere) update.step(learning_rate, norm, moment);
+//     update.adapt_loss_scale(overflowed);
 #pragma once
 
 #include <memory>
@@ -24,6 +27,7 @@
 #include "framework/train/ema.hpp"
 #include "framework/train/flat_parameters.hpp"
 #include "framework/train/gradient_plan.hpp"
+#include "framework/train/loss_scale.hpp"
 
 namespace scorenet::train {
 
@@ -72,10 +76,15 @@ class Update {
   /// Before and after the backward pass of a piece.
   void begin(const Piece& piece);
   void end(const Piece& piece);
-  /// After the last piece: waits for the sum over all ranks and returns its norm. Collective.
+  /// After the last piece: waits for the sum over all ranks and returns its norm, without the loss's scale. Collective.
   double finish();
   /// AdamW with clipping, then the averages; afterwards every rank has all weights. Collective if sharded.
   void step(double learning_rate, double norm, const EmaMoment& moment);
+
+  /// What the loss is to be multiplied by before backward; 1 unless train.precision = fp16.
+  const LossScale& loss_scale() const { return loss_scale_; }
+  /// Once a step, after step() or in its place; the same on all ranks.
+  void adapt_loss_scale(bool overflowed);
 
   /// Whether rank zero has seen, for some steps on end, buckets that the order of launch kept waiting: then all ranks
   /// should observe the order again, in the same step. To be asked once a step.
@@ -110,6 +119,7 @@ class Update {
   reduce::GradientReducer reducer_;
   AdamW optimizer_;
   EmaSet ema_;
+  LossScale loss_scale_;
   int out_of_order_ = 0;  // steps on end
 };
 

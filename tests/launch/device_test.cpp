@@ -40,12 +40,15 @@ class Device : public testing::Test {
     return all;
   }
   // After 10 steps of Adam, whose first steps enlarge the rounding of small gradients to a share of the learning rate.
-  static void expect_same_training(const std::string& keys) {
+  static void expect_same_training(const std::string& keys, int ranks = 1) {
     const std::string rest =
         " train " + tiny_.config + " --train.steps 10 --eval.every 10 " + keys + " --outdir ";
     succeed("rm -rf " + file("a") + " " + file("b"));
-    succeed("SCORENET" + rest + file("a"));
-    succeed(kAway + rest + file("b"));
+    const auto start = [&](const std::string& program) {
+      return ranks == 1 ? program : mpirun(ranks, program);
+    };
+    succeed(start("SCORENET") + rest + file("a"));
+    succeed(start(kAway) + rest + file("b") + " --comm.gpu_aware_mpi true");
     const auto a = weights("a"), b = weights("b");
     ASSERT_EQ(a.size(), b.size());
     for (size_t i = 0; i < a.size(); ++i)
@@ -103,6 +106,14 @@ TEST_F(Device, TrainsEveryNetworkAndEveryWayOfSumming) {
         "--comm.canonical true --comm.virtual_shards 4", "--comm.compression powersgd",
         "--comm.bucket_mb 0 --ema.powers 0.1"})
     expect_same_training(keys);
+}
+
+TEST_F(Device, TwoRanksGiveItsMemoryToItsCarrierAndTheHostsToMpi) {
+  for (const std::string keys :
+       {"", "--comm.bucket_mb 0 --comm.overlap off", "--train.shard_optimizer true",
+        "--comm.canonical true --comm.virtual_shards 4", "--comm.compression bf16",
+        "--comm.compression powersgd"})
+    expect_same_training(keys, 2);
 }
 
 TEST_F(Device, ResumesWhatItSaved) {

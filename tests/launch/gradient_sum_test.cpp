@@ -122,6 +122,40 @@ TEST_F(GradientSum, CompressedTrainingComesCloseAndGoesOnFromItsCheckpoint) {
   train(2, "exact", powersgd + "--train.steps 21 --checkpoint.every 1");
 }
 
+TEST_F(GradientSum, Float16AdaptsItsScaleComesCloseAndGoesOnBitForBit) {
+  const auto last_loss = [&](const std::string& name) {
+    return nlohmann::json::parse(lines_of(folder_ / (name + "/stats.jsonl")).back())["loss"]
+        .get<double>();
+  };
+  const std::string half = " --train.precision fp16 ";
+  train(2, "single", "");
+  train(2, "half", half);
+  // The first scale is too large for this network's gradients: steps were left out until it fitted.
+  EXPECT_THAT(text_of(folder_ / "half/log.txt"),
+              HasSubstr("step 1: gradients overflow float16 at a loss scale of 65536, which is "
+                        "halved (normal while it adapts); step left out on all ranks"));
+  const double scale = tensors("half", 20, "optimizer").at("loss_scale")[0].item<double>();
+  EXPECT_LT(scale, 65536);
+  EXPECT_GE(scale, 1024);
+  EXPECT_NEAR(last_loss("half"), last_loss("single"), 0.1 * last_loss("single"));
+  EXPECT_GT(gap("half", "single", 20, "model"), 0);
+  // The scale is part of the state.
+  train(2, "parts", half + "--train.steps 10 --checkpoint.every 10");
+  train(2, "parts", half);
+  for (const char* file : {"model", "optimizer"}) EXPECT_EQ(gap("half", "parts", 20, file), 0);
+  // Sharded and canonical sums divide it out as the usual one does. The norm's last bit, which sharding adds up in another
+  // order, flips roundings to float16 within some steps; so four.
+  const std::string four = half + "--train.steps 4 --checkpoint.every 4 ";
+  train(2, "whole", four);
+  train(2, "sharded", four + "--train.shard_optimizer true");
+  train(2, "canonical", four + "--comm.canonical true --comm.virtual_shards 2");
+  EXPECT_LT(gap("whole", "sharded", 4, "model"), 1e-6);
+  EXPECT_LT(gap("whole", "canonical", 4, "model"), 1e-6);
+  // What PowerSGD keeps back is of the scale of its step.
+  train(2, "psgd", half + "--comm.compression powersgd --comm.powersgd_rank 2");
+  EXPECT_NEAR(last_loss("psgd"), last_loss("single"), 0.15 * last_loss("single"));
+}
+
 TEST_F(GradientSum, ShardsThatTheRanksDoNotDivideAreRefusedWithTheRemedy) {
   const Outcome refused = run(mpirun(3) + " train " + tiny_.config + " --outdir " +
                               (folder_ / "x") + " --comm.canonical true --comm.virtual_shards 4");

@@ -129,8 +129,8 @@ bool wait_for_lines(const fs::path& path, size_t lines, double limit_s) {
   return true;
 }
 
-std::string mpirun(int ranks) {
-  return "mpirun -n " + std::to_string(ranks) + " --oversubscribe SCORENET";
+std::string mpirun(int ranks, const std::string& program) {
+  return "mpirun -n " + std::to_string(ranks) + " --oversubscribe " + program;
 }
 
 std::string text_of(const fs::path& path) {

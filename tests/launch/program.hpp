@@ -42,8 +42,8 @@ std::vector<pid_t> rank_processes(const std::string& text);
 /// Waits until the file has at least `lines` lines. False after limit_s.
 bool wait_for_lines(const std::filesystem::path& path, size_t lines, double limit_s);
 
-/// "mpirun -n N --oversubscribe SCORENET"
-std::string mpirun(int ranks);
+/// "mpirun -n N --oversubscribe PROGRAM"
+std::string mpirun(int ranks, const std::string& program = "SCORENET");
 
 std::string text_of(const std::filesystem::path& path);
 std::vector<std::string> lines_of(const std::filesystem::path& path);
