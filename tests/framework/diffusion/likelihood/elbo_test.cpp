@@ -135,6 +135,53 @@ TEST(Elbo, WithTStepsItIsTheRiemannSumOfTheClosedForm) {
   }
 }
 
+TEST(Elbo, WithALearnedVarianceItIsTheSumOfGaussianKls) {
+  // The exact mean and a variance between beta_tilde and beta, in the log, as the network says it (here a function of the
+  // level): KL of N(m_q, v_q) from N(m, v), the mean's error being alpha_s beta / sigma_t^2 times that of x0.
+  const auto said = [](const torch::Tensor& log_snr) { return (log_snr / 4).tanh(); };
+  for (const Law& law : {kLaws[0], kLaws[1]}) {
+    const auto x0 = points(law, 2);
+    const auto mean_only = make_mixture_denoiser(gaussian(law.mean, law.variances));
+    const Denoiser denoiser = [&](const torch::Tensor& x, const NoiseLevel& level) {
+      Denoised estimate = mean_only(x, level);
+      estimate.raw_variance = said(level.log_snr).unsqueeze(1).expand_as(x);
+      return estimate;
+    };
+    for (const char* name : {"vp_cosine", "vdm_linear"}) {
+      const auto schedule = schedule_named(name);
+      for (const int64_t steps : {3, 30}) {
+        const auto grid =
+            torch::linspace(schedule->t_min(), schedule->t_max(), steps + 1, torch::kFloat64);
+        const NoiseLevel all = schedule->at(grid);
+        const auto l = doubles(law.variances);
+        const auto d2 = (x0 - doubles(law.mean)).square();
+        auto sum = torch::zeros({2}, torch::kFloat64);
+        for (int64_t i = 1; i <= steps; ++i) {
+          const auto snr = all.log_snr[i].exp();
+          const auto beta =
+              all.sigma[i].square() - (all.alpha[i] / all.alpha[i - 1] * all.sigma[i - 1]).square();
+          const auto v_q = beta * (all.sigma[i - 1] / all.sigma[i]).square();
+          const auto fraction = (said(all.log_snr[i]) + 1) / 2;
+          const auto v = (fraction * beta.log() + (1 - fraction) * v_q.log()).exp();
+          const auto mse = (snr * l.square() + d2) / (1 + snr * l).square();
+          const auto gap = (all.alpha[i - 1] * beta / all.sigma[i].square()).square() * mse;
+          sum += (0.5 * (v_q / v - 1 - (v_q / v).log() + gap / v)).sum(1);
+        }
+        const auto result = elbo_stepwise_exact(denoiser, *schedule, Decoder::flat, steps, x0);
+        expect_close(result.term("diffusion") / sum, torch::ones({2}, torch::kFloat64), 1e-7,
+                     std::string(name) + " T = " + std::to_string(steps));
+        // 2,000 draws of the step leave some per cent.
+        DrawOptions draws;
+        draws.time_samples = 2000;
+        const auto drawn =
+            elbo_stepwise(denoiser, *schedule, Decoder::flat, steps, x0, slot_range(0, 2), draws);
+        expect_close(drawn.term("diffusion") / sum, torch::ones({2}, torch::kFloat64), 0.2,
+                     std::string("drawn, ") + name);
+      }
+    }
+  }
+}
+
 // KL(q(x_t given x0) || q(x_t)) by a trapezoidal sum over the noise, one dimension.
 double information(const GaussianMixture& law, const Schedule& schedule, double t, double x0) {
   const double h = 0.01;
