@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "framework/core/host_name.hpp"
+#include "launch/cores.hpp"
 
 namespace scorenet::launch {
 namespace {
@@ -74,10 +75,17 @@ bool launched_as_other_rank() {
   return false;
 }
 
-void use_threads(int64_t asked, const comm::Communicator& comm) {
-  const auto cores = static_cast<int64_t>(std::max(1u, std::thread::hardware_concurrency()));
-  torch::set_num_threads(
-      static_cast<int>(asked > 0 ? asked : std::max<int64_t>(1, cores / comm.local_size())));
+void use_threads(int64_t asked, comm::Communicator& comm) {
+  const int64_t cores = cores_of_this_rank(
+      comm);  // by all, or a rank that was asked otherwise would hold up the rest
+  torch::set_num_threads(static_cast<int>(asked > 0 ? asked : cores));
+  // Under a batch system the rest of the host may be other people's.
+  const bool by_mpirun_alone = std::getenv("OMPI_COMM_WORLD_RANK") && !std::getenv("SLURM_JOB_ID");
+  const auto of_host = static_cast<int64_t>(std::max(1u, std::thread::hardware_concurrency()));
+  const int64_t fair = of_host / comm.local_size();
+  if (asked > 0 || comm.rank() != 0 || !by_mpirun_alone || cores >= fair) return;
+  std::cerr << "note: mpirun has bound this rank to " << cores << " of the host's " << of_host
+            << " cores; with --bind-to none it would compute on " << fair << "." << std::endl;
 }
 
 }  // namespace scorenet::launch

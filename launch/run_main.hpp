@@ -27,7 +27,8 @@ int run_on_ranks(const Task& task);
 /// For what happens before the ranks are connected (--help, a wrong command line or config): it is printed once.
 bool launched_as_other_rank();
 
-/// Cores of this host shared by its ranks, at least 1; `asked` > 0 wins (run.threads). Sets LibTorch's thread count.
-void use_threads(int64_t asked, const comm::Communicator& comm);
+/// Sets LibTorch's thread count: this rank's cores (cores.hpp); `asked` > 0 wins (run.threads). Collective. Rank zero says on
+/// stderr where mpirun has bound it to fewer cores than there are.
+void use_threads(int64_t asked, comm::Communicator& comm);
 
 }  // namespace scorenet::launch

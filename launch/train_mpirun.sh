@@ -34,8 +34,9 @@ scorenet=${SCORENET:-$root/build/bin/scorenet}
 allow_root_mpi
 oversubscribe=()
 [ ${#hostfile[@]} -gt 0 ] || [ "$ranks" -le "$(nproc)" ] || oversubscribe=(--oversubscribe)
+# Unbound, a rank computes on its share of all cores; mpirun would bind up to two ranks to a core each.
 # In a session of its own: Ctrl-C in a terminal reaches a whole process group, and mpirun would end its ranks unsaved.
-setsid mpirun -n "$ranks" "${hostfile[@]}" "${oversubscribe[@]}" "$scorenet" train "$config" --outdir "$outdir" "$@" &
+setsid mpirun -n "$ranks" --bind-to none "${hostfile[@]}" "${oversubscribe[@]}" "$scorenet" train "$config" --outdir "$outdir" "$@" &
 job=$!
 trap 'kill -USR1 $job 2>/dev/null || :' TERM USR1 HUP INT
 while kill -0 $job 2>/dev/null; do wait $job || :; done # a trapped signal ends wait early

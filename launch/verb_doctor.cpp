@@ -14,6 +14,7 @@
 #include "framework/comm/fingerprint.hpp"
 #include "framework/comm/nccl_communicator.hpp"
 #include "framework/core/host_name.hpp"
+#include "launch/cores.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
@@ -40,11 +41,13 @@ void print_build(const comm::Communicators& comms) {
 
 // One line a rank, told by each in turn.
 void print_ranks(comm::Communicator& comm) {
+  const int64_t cores = cores_of_this_rank(comm);
   for (int rank = 0; rank < comm.size(); ++rank) {
     char line[512];
-    std::snprintf(line, sizeof line, "rank %d of %d  host %s  local rank %d of %d  pid %d",
-                  comm.rank(), comm.size(), host_name().c_str(), comm.local_rank(),
-                  comm.local_size(), static_cast<int>(getpid()));
+    std::snprintf(line, sizeof line,
+                  "rank %d of %d  host %s  local rank %d of %d  cores %lld  pid %d", comm.rank(),
+                  comm.size(), host_name().c_str(), comm.local_rank(), comm.local_size(),
+                  static_cast<long long>(cores), static_cast<int>(getpid()));
     const std::string text = comm::broadcast_text(comm, line, rank, "rank table");
     if (comm.rank() == 0) std::cout << text << "\n";
   }

@@ -317,10 +317,10 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  -kInfinity,
                  kInfinity,
                  {"auto", "bar", "lines"}});
-  out.push_back(
-      {"run.threads", &c.run.threads,
-       "CPU threads a rank; 0: the host's cores shared by its ranks, and 1 where a GPU computes", 0,
-       4096});
+  out.push_back({"run.threads", &c.run.threads,
+                 "CPU threads a rank; 0: the cores it may use, shared with the ranks that may use "
+                 "them too, and 1 where a GPU computes",
+                 0, 4096});
   out.push_back({"run.timeline", &c.run.timeline,
                  "first steps of a start that are traced, one Chrome trace a rank; 0: none", 0,
                  1e5});

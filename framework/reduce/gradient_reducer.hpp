@@ -4,8 +4,8 @@
 // (bucket_plan.hpp) is a contiguous span of it and starts to travel (bucket_traffic.hpp; all-reduced in place
 // unless told otherwise) as soon as all its gradients are there. Buckets are launched in one order on all ranks: at first by offset, and from
 // the second synchronised backward on in the order that rank zero observed in the first one. Whether they travel during
-// backward or after it may be measured (overlap_trial.hpp). The sum is a plain sum: weight each example by 1 / (global count) before backward, so that partial
-// batches carry their true weight.
+// backward or after it may be measured (overlap_trial.hpp). The sum is a plain sum: weight each example by
+// 1 / (global count) before backward, so that partial batches carry their true weight.
 //
 //     reducer.zero_gradients();
 //     for (each micro-batch) { reducer.begin(last_one); loss.backward(); }
@@ -106,6 +106,7 @@ class GradientReducer {
   /// the first synchronised step. A layout made from it (make_flat_layout) fits this graph exactly.
   const std::vector<int64_t>& observed_order() const;
   const ReducerStats& stats() const;
+  /// Whether traffic overlaps with backward, and what was measured of it.
   const OverlapTrial& overlap() const;
   /// See BucketTraffic::state.
   std::vector<TrafficState> traffic_state() const;

@@ -41,9 +41,9 @@ std::string OverlapTrial::describe() const {
   std::string text = on_ ? during : after;
   if (on_s_.empty()) return text;
   std::array<char, 96> times{};
-  std::snprintf(times.data(), times.size(), " (%.4g ms a step, %.4g %s)",
-                1e3 * median(on_ ? on_s_ : off_s_), 1e3 * median(on_ ? off_s_ : on_s_),
-                on_ ? after : during);
+  std::snprintf(times.data(), times.size(), " (both take %.4g ms, %s %.4g)",
+                1e3 * median(on_ ? on_s_ : off_s_), on_ ? after : during,
+                1e3 * median(on_ ? off_s_ : on_s_));
   return text + times.data();
 }
 

@@ -26,16 +26,16 @@ class OverlapTrial {
   bool overlaps() const;
   bool decided() const { return decided_; }
 
-  /// Seconds that the step took, forward and backward and traffic, which overlaps() describes. Only until decided.
+  /// Seconds that backward and traffic of a step took together, in the way that overlaps() says. Only until decided.
   void record(double seconds);
   /// Whether all steps that measure are done; then decide().
   bool is_complete() const { return recorded_ == kWarmUp + 2 * kPairs; }
-  /// What rank() == 0 finds best: without overlap only where that is at least 1 % faster, medians over the pairs.
+  /// What these times speak for: no overlap only where that is at least 1 % faster, by medians.
   bool better_on() const;
-  /// Every rank, with what rank zero found.
+  /// On every rank with what rank zero's times speak for.
   void decide(bool on);
 
-  /// "during backward", "after backward (71.2 ms a step, 74.0 during it)".
+  /// "during backward", "after backward (both take 71.2 ms, during backward 74)".
   std::string describe() const;
 
  private:

@@ -188,7 +188,7 @@ Metric wkb_published(const std::string& name, const MetricRequest& r) {
   return first_order(wkb_published(r), 0, name, r);
 }
 
-std::vector<diffusion::HbarLikelihood> hbar_drawn(const MetricRequest& r, const MetricBatch& in) {
+SharedPaths::Paths hbar_drawn(const MetricRequest& r, const MetricBatch& in) {
   diffusion::HbarOptions options;
   options.hbars = r.options.hbars;
   options.paths = r.options.paths;
@@ -196,7 +196,9 @@ std::vector<diffusion::HbarLikelihood> hbar_drawn(const MetricRequest& r, const 
   options.hbar_shape = hbar_shape(r.options);
   options.exact_trace = r.options.exact_trace;
   options.seed = r.options.seed;
-  return diffusion::hbar_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, options);
+  return r.paths->of(in.x, in.slots, [&] {
+    return diffusion::hbar_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, options);
+  });
 }
 
 Metric hbar_elbo(const std::string& name, const MetricRequest& r) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "framework/diffusion/likelihood/wkb.hpp"
 #include "framework/diffusion/variational_bound.hpp"
 #include "framework/train/evaluation.hpp"
+#include "framework/train/shared_paths.hpp"
 
 namespace scorenet::train {
 
@@ -18,6 +20,7 @@ struct MetricRequest {
   bool discrete;  // 8-bit data
   diffusion::Decoder decoder;
   const EvaluationOptions& options;
+  std::shared_ptr<SharedPaths> paths = std::make_shared<SharedPaths>();
 };
 
 /// One batch, already in the model's range, and where each example stands in the data set.

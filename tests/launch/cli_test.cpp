@@ -1,11 +1,13 @@
 // The command line as a user meets it: what works, and one clear sentence with the documented exit code for what does not.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "tests/launch/program.hpp"
 
@@ -15,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 // One training run for all tests that only look at what it left.
 class Trained : public testing::Test {
@@ -163,6 +166,28 @@ TEST_F(Trained, ADryRunPrintsTheResolvedConfigAndTrainsNothing) {
   EXPECT_THAT(dry.out, AllOf(HasSubstr("steps = 7"), HasSubstr("parameters"),
                              HasSubstr("12 = 1 ranks x 12")));
   EXPECT_FALSE(fs::exists(file("dry")));
+}
+
+TEST_F(Trained, ComputesOnTheCoresThatItMayUse) {
+  const std::string dry =
+      " train " + tiny_.config + " --outdir " + file("dry") + " --dry-run --run.threads 0";
+  cpu_set_t mine;
+  ASSERT_EQ(sched_getaffinity(0, sizeof mine, &mine), 0);
+  int first = 0;
+  while (!CPU_ISSET(first, &mine)) ++first;
+  const std::string all = std::to_string(CPU_COUNT(&mine)) + " threads each";
+  const Outcome bound = run("taskset -c " + std::to_string(first) + " SCORENET" + dry);
+  EXPECT_THAT(bound.out, HasSubstr(" 1 threads each"));
+  EXPECT_EQ(bound.err, "");
+  EXPECT_THAT(run("SCORENET" + dry).out, HasSubstr(all));
+  // mpirun binds a rank or two to a core each.
+  const Outcome unbound = run("mpirun -n 1 --bind-to none SCORENET" + dry);
+  EXPECT_THAT(unbound.out, HasSubstr(all));
+  EXPECT_THAT(unbound.err, Not(HasSubstr("bound")));
+  if (std::thread::hardware_concurrency() == 1) return;
+  const Outcome by_core = run("mpirun -n 1 --bind-to core SCORENET" + dry);
+  EXPECT_THAT(by_core.out, HasSubstr(" 1 threads each"));
+  EXPECT_THAT(by_core.err, HasSubstr("note: mpirun has bound this rank to 1 of the host's"));
 }
 
 TEST_F(Trained, AnUnwritableOutdirIsNamed) {

@@ -252,6 +252,10 @@ TEST(Evaluate, MorePathsTightenTheBoundTowardsTheLawAtThatHbar) {
   EXPECT_NEAR(m["per_hbar"][1]["nats_mean"].get<double>(), means[1].item<double>(), 1e-9);
   EXPECT_NEAR(m["per_hbar"][1]["nats_stderr"].get<double>(), importance.std().item<double>() / 10,
               1e-9);
+  // Both came from one draw of the paths, which is what either draws alone.
+  const auto both = c.values("hbar-iw").clone();
+  c.evaluate("--metrics hbar-iw --hbar 0,0.5 --paths 8 --steps 60 --exact-trace");
+  EXPECT_TRUE(torch::equal(c.values("hbar-iw"), both));
 }
 
 TEST(Evaluate, WkbWithProbesIsUnbiasedAndReportsItsSpread) {
