@@ -54,11 +54,11 @@ class Device : public testing::Test {
     for (size_t i = 0; i < a.size(); ++i)
       EXPECT_LT((a[i] - b[i]).abs().max().item<double>(), 1e-4) << keys << ", parameter " << i;
   }
-  static void expect_same_metric(const std::string& options) {
+  static void expect_same_metric(const std::string& options, int ranks = 1) {
     const std::string rest = " evaluate --network " + network() + " --data " + tiny_.data +
-                             " --n 3 --batch 3 --metrics " + options + " --json ";
+                             " --n 3 --metrics " + options + " --json ";
     succeed("SCORENET" + rest + file("a.json"));
-    succeed(kAway + rest + file("b.json"));
+    succeed((ranks == 1 ? kAway : mpirun(ranks, kAway)) + rest + file("b.json"));
     const auto read = [](const std::string& path) {
       return nlohmann::json::parse(text_of(path))["metrics"].begin().value();
     };
@@ -70,12 +70,13 @@ class Device : public testing::Test {
           << options << ": " << key;
     }
   }
-  static void expect_same_samples(const std::string& options, const std::string& model = "") {
+  static void expect_same_samples(const std::string& options, const std::string& model = "",
+                                  int ranks = 1) {
     const std::string rest = " sample --network " + (model.empty() ? network() : model) +
                              " --seeds 0-2 --batch 3 --steps 4 --save-h5 " + options + " --outdir ";
     succeed("rm -rf " + file("x") + " " + file("y"));
     succeed("SCORENET" + rest + file("x"));
-    succeed(kAway + rest + file("y"));
+    succeed((ranks == 1 ? kAway : mpirun(ranks, kAway)) + rest + file("y"));
     const auto x = read_array(file("x/samples.h5"), "/samples");
     const auto y = read_array(file("y/samples.h5"), "/samples");
     EXPECT_LT((x - y).abs().max().item<double>(), 1e-4 * (1 + x.abs().max().item<double>()))
@@ -108,12 +109,17 @@ TEST_F(Device, TrainsEveryNetworkAndEveryWayOfSumming) {
     expect_same_training(keys);
 }
 
-TEST_F(Device, TwoRanksGiveItsMemoryToItsCarrierAndTheHostsToMpi) {
+TEST_F(Device, OverTwoRanksItsMemoryGoesToItsCarrierAndTheHostsToMpi) {
   for (const std::string keys :
        {"", "--comm.bucket_mb 0 --comm.overlap off", "--train.shard_optimizer true",
         "--comm.canonical true --comm.virtual_shards 4", "--comm.compression bf16",
         "--comm.compression powersgd"})
     expect_same_training(keys, 2);
+  expect_same_training("--eval.ranks all --eval.samples 4", 2);
+  expect_same_metric("elbo --batch 1", 2);
+  expect_same_metric("fd --features pixels --sampler-steps 3", 2);
+  expect_same_samples("--sampler pc --corrector-norms batch", "", 2);
+  expect_same_samples("--sampler heun", "", 2);
 }
 
 TEST_F(Device, ResumesWhatItSaved) {
