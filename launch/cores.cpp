@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <functional>
 #include <string>
 #include <thread>
@@ -36,6 +37,17 @@ CoreMask allowed_cores() {
   const size_t cores = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, 64 * kWords);
   for (size_t c = 0; c < cores; ++c) mask[c / 64] |= uint64_t{1} << (c % 64);
   return mask;
+}
+
+int64_t cores_without_binding() {
+  int64_t count = 0;
+  // A thread may widen its own binding as far as the kernel lets it.
+  std::thread([&count] {
+    const CoreMask all(kWords, ~uint64_t{0});
+    sched_setaffinity(0, kWords * sizeof(uint64_t), reinterpret_cast<const cpu_set_t*>(all.data()));
+    for (const uint64_t word : allowed_cores()) count += std::popcount(word);
+  }).join();
+  return count;
 }
 
 int64_t share_of_cores(const std::vector<CoreMask>& ranks_of_host, size_t me) {

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <bit>
@@ -41,6 +42,17 @@ TEST(Cores, OfThisProcessAreAtLeastOneAndAtMostTheHosts) {
   int allowed = 0;
   for (const uint64_t word : allowed_cores()) allowed += std::popcount(word);
   EXPECT_GE(allowed, 1);
+  EXPECT_GE(cores_without_binding(), allowed);
+  cpu_set_t before, one;
+  ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+  CPU_ZERO(&one);
+  for (int c = 0; CPU_COUNT(&one) == 0; ++c)
+    if (CPU_ISSET(c, &before)) CPU_SET(c, &one);
+  const int64_t unbound = cores_without_binding();
+  ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+  EXPECT_EQ(cores_without_binding(), unbound);  // a binding does not hide what there is
+  EXPECT_EQ(share_of_cores({allowed_cores()}, 0), 1);
+  ASSERT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
   EXPECT_LE(allowed, int(std::max(1u, std::thread::hardware_concurrency())));
   const auto errors = comm::run_simulated(2, {}, [&](comm::Communicator& c) {
     EXPECT_EQ(cores_of_this_rank(c), std::max(1, allowed / 2));
