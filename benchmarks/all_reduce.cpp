@@ -19,9 +19,11 @@
 
 #include "framework/comm/mpi_communicator.hpp"
 #include "framework/core/allocator.hpp"
+#include "framework/core/median.hpp"
 
 namespace {
 
+using scorenet::median;
 using scorenet::comm::Clock;
 using scorenet::comm::Communicator;
 using scorenet::comm::DataType;
@@ -33,11 +35,6 @@ struct Way {
   std::vector<float> values{};
   std::vector<double> seconds{};
 };
-
-double median(std::vector<double> v) {
-  std::sort(v.begin(), v.end());
-  return v[v.size() / 2];
-}
 
 double median_ratio(const Way& a, const Way& b) {
   std::vector<double> ratio;

@@ -21,6 +21,7 @@
 
 #include "framework/comm/mpi_communicator.hpp"
 #include "framework/core/allocator.hpp"
+#include "framework/core/median.hpp"
 #include "framework/reduce/c10d_reducer.hpp"
 #include "framework/reduce/gradient_reducer.hpp"
 #include "models/make_model.hpp"
@@ -57,11 +58,6 @@ struct Way {
   double scale = 1;  // of its gradients against a plain sum
   std::vector<double> seconds{};
 };
-
-double median(std::vector<double> v) {
-  std::sort(v.begin(), v.end());
-  return v[v.size() / 2];
-}
 
 void run(Way& way, const models::NetworkInput& input) {
   way.before();

@@ -81,9 +81,10 @@ void use_threads(int64_t asked, comm::Communicator& comm) {
   torch::set_num_threads(static_cast<int>(asked > 0 ? asked : cores));
   // Under a batch system the rest of the host may be other people's.
   const bool by_mpirun_alone = std::getenv("OMPI_COMM_WORLD_RANK") && !std::getenv("SLURM_JOB_ID");
+  if (asked > 0 || comm.rank() != 0 || !by_mpirun_alone) return;
   const int64_t unbound = cores_without_binding();
   const int64_t fair = unbound / comm.local_size();
-  if (asked > 0 || comm.rank() != 0 || !by_mpirun_alone || cores >= fair) return;
+  if (cores >= fair) return;
   std::cerr << "note: mpirun has bound this rank to " << cores << " of " << unbound
             << " cores; with --bind-to none it would compute on " << fair << "." << std::endl;
 }

@@ -9,6 +9,16 @@
 
 namespace scorenet::comm {
 
+Arrival::Arrival(MPI_Comm comm) {
+  check(MPI_Ibarrier(comm, &request_), "MPI_Ibarrier before an all-reduce");
+}
+
+bool Arrival::is_complete() {
+  int here = 0;
+  check(MPI_Test(&request_, &here, MPI_STATUS_IGNORE), "MPI_Test before an all-reduce");
+  return here != 0;
+}
+
 void nap_for_late_ranks(double waited_s) {
   if (waited_s > 30e-6)
     std::this_thread::sleep_for(std::chrono::duration<double>(std::min(waited_s / 4, 1e-3)));
@@ -70,7 +80,9 @@ void AllReduceThread::run(const std::shared_ptr<State>& state) {
     lock.unlock();
     std::string error;
     try {
-      wait_for_all_ranks(*state);
+      Arrival arrival(state->comm);
+      const auto start = Clock::now();
+      while (!arrival.is_complete()) nap_for_late_ranks(seconds_since(start));
       task->run();
     } catch (const std::exception& e) {
       error = e.what();
@@ -85,16 +97,6 @@ void AllReduceThread::run(const std::shared_ptr<State>& state) {
     lock.unlock();
     state->changed.notify_all();
     lock.lock();
-  }
-}
-
-void AllReduceThread::wait_for_all_ranks(const State& state) {
-  MPI_Request request = MPI_REQUEST_NULL;
-  check(MPI_Ibarrier(state.comm, &request), "MPI_Ibarrier before an all-reduce");
-  const auto start = Clock::now();
-  for (int here = 0; here == 0;) {
-    check(MPI_Test(&request, &here, MPI_STATUS_IGNORE), "MPI_Test before an all-reduce");
-    if (here == 0) nap_for_late_ranks(seconds_since(start));
   }
 }
 

@@ -18,6 +18,18 @@
 
 namespace scorenet::comm {
 
+/// The meeting of all ranks before an all-reduce, so that none burns its core inside the call while a peer still computes.
+class Arrival {
+ public:
+  /// This rank has arrived. Throws CommError if MPI refuses.
+  explicit Arrival(MPI_Comm comm);
+  /// Whether all have.
+  bool is_complete();
+
+ private:
+  MPI_Request request_ = MPI_REQUEST_NULL;
+};
+
 /// Between two looks for the other ranks. Those that arrive together meet within some microseconds; for others a nap of a
 /// quarter of the time waited loses little, and leaves the core to backward.
 void nap_for_late_ranks(double waited_s);
@@ -54,7 +66,6 @@ class AllReduceThread {
     bool stop = false;
   };
   static void run(const std::shared_ptr<State>& state);
-  static void wait_for_all_ranks(const State& state);
 
   std::shared_ptr<State> state_;
   std::thread thread_;

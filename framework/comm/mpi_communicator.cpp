@@ -1,20 +1,16 @@
 #include "framework/comm/mpi_communicator.hpp"
 
 #include <mpi.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
-#include <thread>
 #include <vector>
 
-#include "framework/comm/all_reduce_thread.hpp"
 #include "framework/comm/host_reduce.hpp"
 #include "framework/comm/mpi_detail.hpp"
+#include "framework/comm/mpi_work.hpp"
 
 namespace scorenet::comm {
 namespace {
@@ -52,168 +48,10 @@ class HalfOps {
   std::array<MPI_Op, 6> ops_{};
 };
 
-/// What the communicator and its operations share.
-struct Shared {
-  Place place;
-  PhaseLimits limits;
-  std::shared_ptr<Vitals> vitals;
-  std::shared_ptr<FlightRecorder> recorder;
-  std::unique_ptr<AllReduceThread> thread;  // null where MPI takes one thread only
-  // After one failure the peers are out of step: nothing more is waited for.
-  std::atomic<bool> failed{false};
-
-  [[noreturn]] void fail(const Operation& operation, const std::string& reason) {
-    failed = true;
-    if (recorder) recorder->dump();
-    throw CommError(describe(operation) + " on " + describe(place) + ": " + reason);
-  }
-};
-
-/// Leaves the core to others while nothing arrives: gives way at first, naps once the operation is late (rank zero
-/// evaluates), for 1/100 of the time already waited. "Late": later than at 100 MB/s.
-void idle(double elapsed_s, int64_t bytes) {
-  const double late_s = elapsed_s - 0.5 - double(bytes) / 100e6;
-  if (late_s <= 0) {
-    sched_yield();
-  } else {
-    std::this_thread::sleep_for(std::chrono::duration<double>(std::min(0.005, elapsed_s / 100)));
-  }
-}
-
-/// An operation under way; how it is polled is the subclass's business.
-class MpiWork : public Work::State {
- public:
-  MpiWork(std::shared_ptr<Shared> shared, Operation operation)
-      : shared_(std::move(shared)), operation_(std::move(operation)), start_(Clock::now()) {
-    if (shared_->recorder) record_ = shared_->recorder->start(operation_);
-  }
-
-  void wait() override {
-    const auto wait_start = Clock::now();
-    while (!is_done()) {
-      const double elapsed_s = seconds_since(wait_start);
-      if (elapsed_s > shared_->limits.of(shared_->vitals->phase)) too_late(elapsed_s);
-      rest(elapsed_s);
-    }
-  }
-
-  bool is_done() override {
-    if (done_) return true;
-    if (shared_->failed) {
-      throw CommError(describe(operation_) + " on " + describe(shared_->place) +
-                      ": given up, because an earlier operation failed.");
-    }
-    try {
-      done_ = poll();
-    } catch (const CommError& e) {
-      shared_->fail(operation_, e.what());
-    }
-    if (done_ && shared_->recorder) shared_->recorder->finish(record_);
-    return done_;
-  }
-
- protected:
-  virtual bool poll() = 0;
-  /// What a wait does between two polls.
-  virtual void rest(double elapsed_s) { idle(elapsed_s, operation_.bytes()); }
-
-  /// For destructors: an operation nobody waited for is waited for; errors can only be printed.
-  void finish_quietly() noexcept {
-    if (done_ || shared_->failed) return;
-    try {
-      wait();
-    } catch (const CommError& e) {
-      std::fprintf(stderr, "%s\n", e.what());
-    }
-  }
-
-  std::shared_ptr<Shared> shared_;
-  Operation operation_;
-
- private:
-  [[noreturn]] void too_late(double elapsed_s) {
-    const Phase phase = shared_->vitals->phase;
-    std::array<char, 256> text{};
-    std::snprintf(
-        text.data(), text.size(),
-        "no answer from the other ranks for %.1f s (limit of phase %s: %g s), %.1f s after "
-        "its start. A rank is lost, frozen or does something else; see its log.",
-        elapsed_s, name(phase), shared_->limits.of(phase), seconds_since(start_));
-    shared_->fail(operation_, text.data());
-  }
-
-  Clock::time_point start_;
-  int64_t record_ = 0;
-  bool done_ = false;
-};
-
-class RequestWork final : public MpiWork {
- public:
-  RequestWork(std::shared_ptr<Shared> shared, Operation operation,
-              std::vector<MPI_Request> requests)
-      : MpiWork(std::move(shared), std::move(operation)), requests_(std::move(requests)) {}
-  ~RequestWork() override { finish_quietly(); }
-
- private:
-  bool poll() override {
-    int flag = 0;
-    check(MPI_Testall(int(requests_.size()), requests_.data(), &flag, MPI_STATUSES_IGNORE),
-          "MPI_Testall");
-    return flag != 0;
-  }
-
-  std::vector<MPI_Request> requests_;
-};
-
-class ThreadedWork final : public MpiWork {
- public:
-  ThreadedWork(std::shared_ptr<Shared> shared, Operation operation, std::function<void()> run)
-      : MpiWork(std::move(shared), std::move(operation)),
-        task_(shared_->thread->push(std::move(run))) {}
-  ~ThreadedWork() override { finish_quietly(); }
-
- private:
-  bool poll() override {
-    const bool done = shared_->thread->is_done(*task_);
-    if (done && !task_->error.empty()) throw CommError(task_->error);
-    return done;
-  }
-  void rest(double) override { shared_->thread->wait(*task_, 0.1); }
-
-  std::shared_ptr<AllReduceThread::Task> task_;
-};
-
-/// MPI's blocking call in the waiting thread itself, once all ranks have come to it and the all-reduce thread is idle. What
-/// handing over costs (two switches, 6 us) is a tenth of a small all-reduce. Until the ranks have met the wait has its deadline;
-/// inside the call a frozen peer is the heartbeat's to name.
-class BlockingWork final : public MpiWork {
- public:
-  BlockingWork(std::shared_ptr<Shared> shared, Operation operation, MPI_Comm comm,
-               std::function<void()> run)
-      : MpiWork(std::move(shared), std::move(operation)), comm_(comm), run_(std::move(run)) {}
-
- private:
-  bool poll() override {
-    if (shared_->thread && !shared_->thread->is_idle()) return false;
-    if (!announced_) check(MPI_Ibarrier(comm_, &arrival_), "MPI_Ibarrier before an all-reduce");
-    announced_ = true;
-    int here = 0;
-    check(MPI_Test(&arrival_, &here, MPI_STATUS_IGNORE), "MPI_Test before an all-reduce");
-    if (here != 0) run_();
-    return here != 0;
-  }
-  void rest(double elapsed_s) override { nap_for_late_ranks(elapsed_s); }
-
-  MPI_Comm comm_;
-  std::function<void()> run_;
-  MPI_Request arrival_ = MPI_REQUEST_NULL;
-  bool announced_ = false;
-};
-
 class MpiCommunicator final : public Communicator {
  public:
   MpiCommunicator(const MpiOptions& options, bool thread_multiple)
-      : options_(options), shared_(std::make_shared<Shared>()) {
+      : options_(options), shared_(std::make_shared<MpiShared>()) {
     if (chunk() < 1 || chunk() > INT32_MAX) {
       throw CommError("MPI: chunk_elements " + std::to_string(chunk()) +
                       " must be between 1 and 2147483647.");
@@ -481,7 +319,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   MpiOptions options_;
-  std::shared_ptr<Shared> shared_;
+  std::shared_ptr<MpiShared> shared_;
   HalfOps half_ops_;
   MPI_Comm comm_ = MPI_COMM_NULL;
   MPI_Comm thread_comm_ = MPI_COMM_NULL;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "framework/core/error.hpp"
+#include "framework/core/median.hpp"
 
 namespace scorenet::perf {
 namespace {
@@ -80,8 +81,7 @@ std::vector<Timing> measure_all_reduce(comm::Communicator& carrier, comm::Commun
           .wait();
       if (i > 0) seconds.push_back(mine);
     }
-    std::nth_element(seconds.begin(), seconds.begin() + repetitions / 2, seconds.end());
-    result.push_back({bytes, seconds[size_t(repetitions / 2)]});
+    result.push_back({bytes, median(seconds)});
   }
   return result;
 }

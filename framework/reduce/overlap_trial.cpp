@@ -1,19 +1,11 @@
 #include "framework/reduce/overlap_trial.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cstdio>
 
+#include "framework/core/median.hpp"
+
 namespace scorenet::reduce {
-namespace {
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-}  // namespace
 
 bool OverlapTrial::overlaps() const {
   if (decided_ || recorded_ < kWarmUp) return on_;

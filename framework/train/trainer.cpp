@@ -212,10 +212,12 @@ void Trainer::handle_trouble(const StepReport& report) {
   }
   ++progress_.skipped;
   const std::string sentence = "step " + std::to_string(progress_.step) + ": " + report.trouble;
-  if (report.overflow) {
-    if (log_) log_->line(sentence + " step left out on all ranks");
-    return;
-  }
+  if (!report.overflow) give_up_on_trouble(sentence);
+  if (log_) log_->line(sentence + " step left out on all ranks");
+}
+
+// Unless the config still allows a step to be left out.
+void Trainer::give_up_on_trouble(const std::string& sentence) {
   ++skipped_in_a_row_;
   if (config_.train.on_nonfinite == "halt") {
     throw NotFiniteError(sentence +
@@ -228,7 +230,6 @@ void Trainer::handle_trouble(const StepReport& report) {
                          " steps in a row were left out (train.max_skipped). Lower "
                          "train.learning_rate or check the data.");
   }
-  if (log_) log_->line(sentence + " step left out on all ranks");
 }
 
 double Trainer::wall_seconds() const { return progress_.total_sec + comm::seconds_since(started_); }

@@ -37,6 +37,7 @@ class Trainer {
   void start_logs();
   void take_step(const StopSignal& stop);
   void handle_trouble(const StepReport& report);
+  void give_up_on_trouble(const std::string& sentence);
   void report_tick();
   void report_straggler(Tick& tick);
   void write_timeline();

@@ -26,6 +26,15 @@ MpiOptions quick() {
   return options;
 }
 
+/// In phase train, which waits 0.3 s.
+std::unique_ptr<Communicator> impatient_communicator(const MpiEnvironment& environment) {
+  MpiOptions options = quick();
+  options.limits.train = 0.3;
+  auto c = make_mpi_communicator(environment, options);
+  c->set_phase(Phase::train);
+  return c;
+}
+
 std::string mismatch_message(Communicator& c, const std::function<void()>& call) {
   try {
     call();
@@ -143,10 +152,7 @@ TEST(MpiCommunicator, ASumWaitedForAtOnceGivesUpOnAMissingRank) {
   const MpiEnvironment environment;
   if (environment.size() == 1) GTEST_SKIP() << "nobody to wait for";
   const auto patient = make_mpi_communicator(environment, quick());
-  MpiOptions options = quick();
-  options.limits.train = 0.3;
-  auto impatient = make_mpi_communicator(environment, options);
-  impatient->set_phase(Phase::train);
+  const auto impatient = impatient_communicator(environment);
   std::vector<float> values(100'000);
   const Buffer buffer{values.data(), 100'000, DataType::float32};
   if (impatient->rank() == 0) {
@@ -216,10 +222,7 @@ TEST(MpiCommunicator, AMissingRankIsAnErrorWithinTheLimitOfThePhase) {
   const MpiEnvironment environment;
   if (environment.size() == 1) GTEST_SKIP() << "nobody to wait for";
   const auto patient = make_mpi_communicator(environment, quick());
-  MpiOptions options = quick();
-  options.limits.train = 0.3;
-  auto impatient = make_mpi_communicator(environment, options);
-  impatient->set_phase(Phase::train);
+  const auto impatient = impatient_communicator(environment);
   std::vector<float> values(1000);
   const Buffer buffer{values.data(), 1000, DataType::float32};
   if (impatient->rank() == 0) {
