@@ -73,11 +73,11 @@ def draw_profile():
 
 
 def print_hbar():
-    elbo, importance = report("hbar_elbo"), report("hbar_iw")
-    if not (elbo and importance):
+    both = report("hbar")
+    if not both:
         return
-    dims = elbo["dims"]
-    elbo, importance = elbo["metrics"]["hbar-elbo"], importance["metrics"]["hbar-iw"]
+    dims = both["dims"]
+    elbo, importance = both["metrics"]["hbar-elbo"], both["metrics"]["hbar-iw"]
     print("\n| h | ELBO_h, bits/dim | IW-ELBO_h, bits/dim |\n|---|---|---|")
     for e, i in zip(elbo["per_hbar"], importance["per_hbar"]):
         print(f"| {e['hbar']:g} | " + " | ".join(
