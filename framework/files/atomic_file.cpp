@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "framework/core/host_name.hpp"
+#include "framework/files/regular_file.hpp"
 
 namespace scorenet::files {
 namespace {
@@ -110,11 +111,10 @@ void sync_file(const std::filesystem::path& path) {
 }
 
 std::string read_file(const std::filesystem::path& path) {
+  require_regular_file(path);
   errno = 0;
   std::ifstream in(path, std::ios::binary);
-  if (!in || std::filesystem::is_directory(path)) {
-    fail(path, "cannot be opened for reading", errno ? errno : EISDIR);
-  }
+  if (!in) fail(path, "cannot be opened for reading", errno ? errno : EIO);
   std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   if (in.bad()) fail(path, "cannot be read", errno ? errno : EIO);
   return bytes;
