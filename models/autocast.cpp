@@ -30,11 +30,11 @@ torch::Dtype active_compute_dtype() {
 }
 
 torch::Dtype compute_dtype(const std::string& precision) {
-  if (precision == "fp32") return torch::kFloat32;
+  if (precision == "fp32" || precision == "auto") return torch::kFloat32;
   if (precision == "bf16") return torch::kBFloat16;
   if (precision == "fp16") return torch::kFloat16;
   throw ConfigError("train.precision = \"" + precision +
-                    "\": unknown. Known are fp32, bf16 and fp16.");
+                    "\": unknown. Known are auto, fp32, bf16 and fp16.");
 }
 
 }  // namespace scorenet::models

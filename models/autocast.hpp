@@ -28,7 +28,8 @@ class AutocastScope {
 /// What matrix products on the CPU compute in right now: the dtype of the innermost scope, or float32.
 torch::Dtype active_compute_dtype();
 
-/// float32 for "fp32", bfloat16 for "bf16", float16 for "fp16". Throws ConfigError that lists them otherwise.
+/// float32 for "fp32", bfloat16 for "bf16", float16 for "fp16"; float32 for "auto", which only training makes more of
+/// (train/train_precision.hpp). Throws ConfigError that lists them otherwise.
 torch::Dtype compute_dtype(const std::string& precision);
 
 }  // namespace scorenet::models

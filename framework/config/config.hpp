@@ -25,6 +25,7 @@ struct ModelConfig {
   std::vector<int64_t> channels = {32, 64, 64};
   int64_t layers_per_block = 1;
   std::vector<bool> attention = {false, false, true};
+  bool attention_given = false;  // no key: until it is said, attention follows the levels
   int64_t attention_head_dim = 8;
   int64_t norm_groups = 16;
   double dropout = 0.0;
@@ -95,7 +96,7 @@ struct TrainConfig {
   double beta2 = 0.99;
   double adam_eps = 1e-8;
   double clip_norm = 1.0;
-  std::string precision = "fp32";
+  std::string precision = "auto";
   std::string on_nonfinite = "halt";
   int64_t max_skipped = 10;
   bool shard_optimizer = false;

@@ -1,8 +1,7 @@
 #include "framework/config/fields.hpp"
 
-#include <algorithm>
 #include <charconv>
-#include <sstream>
+#include <cstdio>
 
 namespace scorenet::config {
 namespace {
@@ -39,7 +38,13 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
       {"model.channels", &c.channels, "unet: channels of each level, finest first", 1, 1 << 16});
   out.push_back(
       {"model.layers_per_block", &c.layers_per_block, "unet: residual blocks a level", 1, 64});
-  out.push_back({"model.attention", &c.attention, "unet: self-attention at each level"});
+  out.push_back({"model.attention",
+                 &c.attention,
+                 "unet: self-attention at each level; left out, at the coarsest alone",
+                 -kInfinity,
+                 kInfinity,
+                 {},
+                 &c.attention_given});
   out.push_back({"model.attention_head_dim", &c.attention_head_dim,
                  "channels of an attention head; 0: one head of all", 0, 1 << 16});
   out.push_back(
@@ -183,10 +188,12 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
       {"train.clip_norm", &c.clip_norm, "largest global gradient norm; 0: no clipping", 0, 1e9});
   out.push_back({"train.precision",
                  &c.precision,
-                 "of the network's arithmetic; weights stay fp32; fp16 scales its loss",
+                 "of the network's arithmetic; weights stay fp32; fp16 scales its loss; auto: trains "
+                 "in bf16 where all ranks compute it natively (avx512_bf16, amx_bf16, GPUs from "
+                 "8.0 on) and the network is no mlp, else in fp32, and evaluates in fp32",
                  -kInfinity,
                  kInfinity,
-                 {"fp32", "bf16", "fp16"}});
+                 {"auto", "fp32", "bf16", "fp16"}});
   out.push_back({"train.on_nonfinite",
                  &c.on_nonfinite,
                  "when a loss or gradient is not finite on any rank",
@@ -342,10 +349,13 @@ std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') out += '\\';
-    if (c == '\n')
-      out += "\\n";
-    else
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {  // a bare one ends a TOML string
+      char code[8];
+      std::snprintf(code, sizeof code, "\\u%04X", static_cast<unsigned char>(c));
+      out += code;
+    } else {
       out += c;
+    }
   }
   return out + '"';
 }
@@ -367,14 +377,20 @@ struct ValueToString {
   }
 };
 
+// All digits: a bound that is rounded may exclude itself.
+std::string bound_string(double value) {
+  char buffer[64];
+  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
+}
+
 std::string bounds_text(double min, double max) {
-  std::ostringstream out;
+  std::string out;
   if (min == kTiny)
-    out << " > 0";
+    out = " > 0";
   else if (min > -kInfinity)
-    out << " >= " << min;
-  if (max < kInfinity) out << (min > -kInfinity ? " and" : "") << " <= " << max;
-  return out.str();
+    out = " >= " + bound_string(min);
+  if (max < kInfinity) out += (out.empty() ? " <= " : " and <= ") + bound_string(max);
+  return out;
 }
 
 }  // namespace
@@ -392,6 +408,18 @@ std::vector<Field> fields(Config& config) {
 
 std::string value_string(const Field& field) { return std::visit(ValueToString{}, field.value); }
 
+std::vector<Change> changes(const Config& then, const Config& now) {
+  Config old_copy = then, new_copy = now;
+  const auto old_fields = fields(old_copy), new_fields = fields(new_copy);
+  std::vector<Change> all;
+  for (size_t i = 0; i < new_fields.size(); ++i) {
+    const std::string old_value = value_string(old_fields[i]),
+                      new_value = value_string(new_fields[i]);
+    if (old_value != new_value) all.push_back({new_fields[i].name, old_value, new_value});
+  }
+  return all;
+}
+
 std::string expectation(const Field& field) {
   struct TypeName {
     std::string operator()(const bool*) const { return "true or false"; }
@@ -408,26 +436,6 @@ std::string expectation(const Field& field) {
     return text;
   }
   return std::visit(TypeName{}, field.value) + bounds_text(field.min, field.max);
-}
-
-std::string nearest_name(const std::string& name, const std::vector<std::string>& known) {
-  const auto distance = [](const std::string& a, const std::string& b) {
-    std::vector<size_t> row(b.size() + 1);
-    for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-    for (size_t i = 1; i <= a.size(); ++i) {
-      size_t diagonal = row[0];
-      row[0] = i;
-      for (size_t j = 1; j <= b.size(); ++j) {
-        const size_t up = row[j];
-        row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-        diagonal = up;
-      }
-    }
-    return row.back();
-  };
-  return *std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
-    return distance(name, a) < distance(name, b);
-  });
 }
 
 }  // namespace scorenet::config

@@ -22,6 +22,7 @@ struct Field {
   double min = -std::numeric_limits<double>::infinity();  // numbers; for lists, of each element
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices = {};  // strings; empty: anything
+  bool* given = nullptr;                  // set where the key is said, for a default that follows others
 
   std::string section() const { return name.substr(0, name.find('.')); }
   std::string key() const { return name.substr(name.find('.') + 1); }
@@ -33,10 +34,18 @@ std::vector<Field> fields(Config& config);
 /// The value as TOML writes it: 0.001, "unet", [32, 64].
 std::string value_string(const Field& field);
 
+/// A key that two configs give different values, as TOML writes them.
+struct Change {
+  std::string name, old_value, new_value;
+
+  /// "train.learning_rate = 0.002, was 0.001"
+  std::string sentence() const { return name + " = " + new_value + ", was " + old_value; }
+};
+
+/// What differs between two configs, in the order of the documentation.
+std::vector<Change> changes(const Config& then, const Config& now);
+
 /// "a number >= 0", "one of fp32, bf16": what the field accepts.
 std::string expectation(const Field& field);
-
-/// The known name nearest to `name` by edit distance.
-std::string nearest_name(const std::string& name, const std::vector<std::string>& known);
 
 }  // namespace scorenet::config

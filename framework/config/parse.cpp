@@ -2,12 +2,16 @@
 
 #include <toml++/toml.h>
 
-#include <cmath>
-#include <fstream>
+#include <algorithm>
+#include <cctype>
 #include <sstream>
 
 #include "framework/config/fields.hpp"
+#include "framework/config/plain_text.hpp"
+#include "framework/config/suggest.hpp"
 #include "framework/core/error.hpp"
+#include "framework/files/atomic_file.hpp"
+#include "framework/files/regular_file.hpp"
 
 namespace scorenet::config {
 namespace {
@@ -18,13 +22,32 @@ std::vector<std::string> names_of(const std::vector<Field>& all) {
   return names;
 }
 
+std::vector<std::string> sections_of(const std::vector<Field>& all) {
+  std::vector<std::string> sections;
+  for (const Field& field : all)
+    if (sections.empty() || sections.back() != field.section()) sections.push_back(field.section());
+  return sections;
+}
+
+bool is_section(const std::vector<Field>& all, const std::string& name) {
+  return std::any_of(all.begin(), all.end(), [&](const Field& f) { return f.section() == name; });
+}
+
+[[noreturn]] void reject_unknown(const std::vector<Field>& all, const std::string& name,
+                                 const std::string& where) {
+  throw ConfigError(where + "unknown key '" + escaped(name) + "'." +
+                    did_you_mean(suggest_key(name, names_of(all))) +
+                    " 'scorenet train --help' lists all keys.");
+}
+
 Field find_field(const std::vector<Field>& all, const std::string& name, const std::string& where) {
   for (const Field& field : all) {
     if (field.name == name) return field;
   }
-  throw ConfigError(where + "unknown key '" + name + "'. Did you mean '" +
-                    nearest_name(name, names_of(all)) +
-                    "'? 'scorenet train --help' lists all keys.");
+  if (is_section(all, name))
+    throw ConfigError(where + "'" + name + "' is a section, not a key. Write [" + name +
+                      "] and its keys below, or " + name + ".KEY = VALUE.");
+  reject_unknown(all, name, where);
 }
 
 // Assigns a TOML node to a field; false where the type does not fit. A whole number is a valid
@@ -69,26 +92,63 @@ std::string node_text(const toml::node& node) {
 }
 
 void assign(const Field& field, const toml::node& node, const std::string& where) {
-  if (std::visit(Assign{node}, field.value)) return;
+  if (std::visit(Assign{node}, field.value)) {
+    if (field.given) *field.given = true;
+    return;
+  }
   throw ConfigError(where + field.name + " = " + node_text(node) + ": expected " +
                     expectation(field) + ".");
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
 }
 
 std::string position(const std::string& origin, const toml::node& node) {
   return origin + ", line " + std::to_string(node.source().begin.line) + ": ";
 }
 
+// A table stands where a section belongs: checked even when it is empty, or a slip in its name would go unseen.
 void read_table(const toml::table& table, const std::string& prefix, const std::vector<Field>& all,
                 const std::string& origin) {
   for (const auto& [key, node] : table) {
     const std::string name = prefix + std::string(key.str());
-    if (const toml::table* nested = node.as_table()) {
+    const std::string where = position(origin, node);
+    const toml::table* nested = node.as_table();
+    if (!nested || !prefix.empty()) {
+      assign(find_field(all, name, where), node, where);
+    } else if (is_section(all, name)) {
       read_table(*nested, name + ".", all, origin);
     } else {
-      const std::string where = position(origin, node);
-      assign(find_field(all, name, where), node, where);
+      const std::string known = suggest_name(name, sections_of(all));
+      if (!known.empty() || nested->empty())
+        throw ConfigError(where + "unknown section [" + escaped(name) + "]." +
+                          did_you_mean(known) + " Sections are " + joined(sections_of(all)) + ".");
+      reject_unknown(all, name + "." + std::string(nested->begin()->first.str()), where);
     }
   }
+}
+
+bool is_digit(const std::string& text, size_t at) {
+  return at < text.size() && std::isdigit(static_cast<unsigned char>(text[at]));
+}
+
+// ".001" and "1." are numbers to everyone but TOML: zeros are put where it wants them.
+std::string with_zeros(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool before = i > 0 && is_digit(text, i - 1), after = is_digit(text, i + 1);
+    const bool half = text[i] == '.' && before != after;
+    out += half ? (before ? ".0" : "0.") : std::string(1, text[i]);
+  }
+  return out;
+}
+
+bool holds_floats(const Field& field) {
+  return std::holds_alternative<double*>(field.value) ||
+         std::holds_alternative<std::vector<double>*>(field.value);
 }
 
 // A command-line value is read as TOML where that fits the field, as a bare string or bare list
@@ -101,7 +161,8 @@ void assign_argument(const Field& field, const std::string& text) {
   const bool is_list = std::holds_alternative<std::vector<bool>*>(field.value) ||
                        std::holds_alternative<std::vector<int64_t>*>(field.value) ||
                        std::holds_alternative<std::vector<double>*>(field.value);
-  const std::string value = is_list && (text.empty() || text[0] != '[') ? "[" + text + "]" : text;
+  const std::string bare = holds_floats(field) ? with_zeros(text) : text;
+  const std::string value = is_list && (bare.empty() || bare[0] != '[') ? "[" + bare + "]" : bare;
   const std::string where = "--" + field.name + ": ";
   try {
     const toml::table table = toml::parse("value = " + value);
@@ -112,27 +173,65 @@ void assign_argument(const Field& field, const std::string& text) {
   throw ConfigError(where + "'" + text + "': expected " + expectation(field) + ".");
 }
 
+// What its own key leaves open follows other keys: attention at the coarsest level, however many there are.
+void follow(Config& config) {
+  if (config.model.attention_given) return;
+  config.model.attention.assign(config.model.channels.size(), false);
+  if (!config.model.channels.empty()) config.model.attention.back() = true;
+}
+
+// Far above any config; below it neither text nor nesting can exhaust memory or stack.
+constexpr int64_t kMostBytes = 4 << 20;
+constexpr int64_t kDeepest = 32;
+
+// A key of thousands of parts or brackets in brackets make the parser recurse: counted on each line before it starts.
+void check_depth(const std::string& text, const std::string& origin) {
+  int64_t line = 1, parts = 0, brackets = 0;
+  char before = 0;
+  for (const char c : text) {
+    parts = c == '.' && before != '.' ? parts + 1 : (c == '\n' || c == ',' || c == ']' || c == '=') ? 0 : parts;
+    brackets += c == '[' || c == '{' ? 1 : c == ']' || c == '}' ? -1 : 0;
+    brackets = std::max<int64_t>(brackets, 0);
+    if (parts > kDeepest || brackets > kDeepest) {
+      throw ConfigError(origin + ", line " + std::to_string(line) +
+                        ": nested more than " + std::to_string(kDeepest) +
+                        " deep. A config has sections, keys and lists of numbers.");
+    }
+    if (c == '\n') ++line;
+    before = c;
+  }
+}
+
 }  // namespace
 
 Config parse_text(const std::string& text, const std::string& origin) {
+  if (static_cast<int64_t>(text.size()) > kMostBytes) {
+    throw ConfigError(origin + ": " + std::to_string(text.size()) +
+                      " bytes are no config, which has a few thousand. Check the path.");
+  }
+  check_depth(text, origin);
   Config config;
   try {
     read_table(toml::parse(text), "", fields(config), origin);
   } catch (const toml::parse_error& e) {
     throw ConfigError(origin + ", line " + std::to_string(e.source().begin.line) + ": " +
-                      std::string(e.description()) + ". Correct the TOML there.");
+                      escaped(e.description()) + ". Correct the TOML there.");
   }
+  follow(config);
   return config;
 }
 
 Config parse_file(const std::string& path) {
-  std::ifstream in(path);
-  std::ostringstream text;
-  if (!in || !(text << in.rdbuf())) {
-    throw ConfigError(
-        path + ": cannot be read. Give the path of a TOML file, such as configs/quickstart.toml.");
+  const std::string reason = files::unreadable_because(path);
+  if (!reason.empty()) {
+    throw ConfigError(path + ": " + reason +
+                      ". Give the path of a TOML file, such as configs/quickstart.toml.");
   }
-  return parse_text(text.str(), path);
+  if (const int64_t bytes = files::regular_file_size(path); bytes > kMostBytes) {
+    throw ConfigError(path + ": " + std::to_string(bytes) +
+                      " bytes are no config, which has a few thousand. Check the path.");
+  }
+  return parse_text(files::read_file(path), path);
 }
 
 void apply_overrides(Config& config, const std::vector<std::string>& arguments) {
@@ -155,6 +254,7 @@ void apply_overrides(Config& config, const std::vector<std::string>& arguments) 
       throw ConfigError("--" + field.name + ": needs a value, " + expectation(field) + ".");
     }
   }
+  follow(config);
 }
 
 std::string to_toml(const Config& config) {

@@ -6,6 +6,8 @@
 
 #include "framework/config/fields.hpp"
 #include "framework/config/objective_rules.hpp"
+#include "framework/config/plain_text.hpp"
+#include "framework/config/suggest.hpp"
 #include "framework/core/error.hpp"
 
 namespace scorenet::config {
@@ -28,7 +30,43 @@ struct InBounds {
   }
 };
 
+// What cannot be written to a config, a report or a log as it stands.
+struct Plain {
+  std::string operator()(const std::string* v) const { return not_plain_because(*v); }
+  std::string operator()(const auto*) const { return ""; }
+};
+
+// The nearest of the choices, where there are any and one is near.
+struct Suggest {
+  const Field& field;
+  std::string operator()(const std::string* v) const { return suggest_name(*v, field.choices); }
+  std::string operator()(const auto*) const { return ""; }
+};
+
+// Halved so often, no image is left; each level costs memory before its weights are looked at.
+constexpr size_t kMostLevels = 16;
+constexpr size_t kMostLayers = 1000;
+
+void check_field(const Field& field, std::vector<std::string>& out) {
+  const std::string set = " Set it in the config file or with --" + field.name + ".";
+  if (const std::string why = std::visit(Plain{}, field.value); !why.empty()) {
+    out.push_back(field.name + " = " + value_string(field) + ": " + why +
+                  ", which no saved config can hold. Rename what it names.");
+  } else if (!std::visit(InBounds{field}, field.value)) {
+    out.push_back(field.name + " = " + value_string(field) + ": must be " + expectation(field) +
+                  "." + did_you_mean(std::visit(Suggest{field}, field.value)) + set);
+  }
+}
+
 void check_model(const ModelConfig& model, std::vector<std::string>& out) {
+  if (model.channels.size() > kMostLevels) {
+    out.push_back("model.channels has " + std::to_string(model.channels.size()) +
+                  " levels: expected at most " + std::to_string(kMostLevels) + ".");
+  }
+  if (model.hidden.size() > kMostLayers) {
+    out.push_back("model.hidden has " + std::to_string(model.hidden.size()) +
+                  " layers: expected at most " + std::to_string(kMostLayers) + ".");
+  }
   if (model.type == "unet" && model.channels.empty()) {
     out.push_back("model.channels = []: expected at least one level.");
   }
@@ -130,12 +168,7 @@ void check_canonical(const Config& config, int world_size, std::vector<std::stri
 std::vector<std::string> problems(const Config& config, int world_size) {
   Config copy = config;
   std::vector<std::string> out;
-  for (const Field& field : fields(copy)) {
-    if (!std::visit(InBounds{field}, field.value)) {
-      out.push_back(field.name + " = " + value_string(field) + ": must be " + expectation(field) +
-                    ". Set it in the config file or with --" + field.name + ".");
-    }
-  }
+  for (const Field& field : fields(copy)) check_field(field, out);
   check_model(config.model, out);
   check_diffusion(config.diffusion, out);
   check_batch(config.train, world_size, out);

@@ -60,6 +60,22 @@ check "a missing program is refused" exits 2 env SCORENET=/nonexistent "$script"
 check "--help explains" exits 0 "$script" --help && check "the options" grep -q -- '--hostfile' out
 check "an error of the program keeps its code" exits 2 "$script" --config tiny.toml --outdir x -- --train.step 1
 
+# Every script that a user starts: it explains itself, and says in a sentence what is missing.
+for name in quickstart run_tests setup train_mpirun.sh train.sbatch evaluate.sbatch; do
+  check "$name explains itself" exits 0 bash "$root/launch/$name" --help
+  check "with its own name" grep -q "$name" out
+  check "$name refuses an unknown option" exits 2 env -u SLURM_JOB_ID bash "$root/launch/$name" --no-such-option
+  check "in one line" [ "$(wc -l <err)" = 1 ]
+done
+for name in train.sbatch evaluate.sbatch; do
+  check "$name wants its arguments" exits 2 env -u SLURM_JOB_ID -u SLURM_SUBMIT_DIR bash "$root/launch/$name"
+  check "and says which" says "usage: sbatch launch/$name"
+  check "$name wants a job" exits 2 env -u SLURM_JOB_ID -u SLURM_SUBMIT_DIR bash "$root/launch/$name" a b c
+  check "and says so" says "no Slurm job"
+done
+check "train_mpirun.sh wants its arguments" exits 2 "$script"
+check "and says which" says "--config FILE"
+
 check "setup refuses an unknown option" exits 2 "$root/launch/setup" --unknown
 check "by its name" says "--unknown"
 check "setup refuses a folder that is no LibTorch" exits 2 "$root/launch/setup" --libtorch /nonexistent

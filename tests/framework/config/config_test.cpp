@@ -2,8 +2,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
 #include "framework/config/fields.hpp"
 #include "framework/config/parse.hpp"
+#include "framework/config/plain_text.hpp"
+#include "framework/config/suggest.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/core/error.hpp"
 
@@ -61,6 +69,199 @@ TEST(Config, AnUnknownKeyNamesLineAndNearestKey) {
                     HasSubstr("'train.learning_rate'")));
   EXPECT_THAT(error_of([] { parse_text("batch_size = 1", "a.toml"); }),
               HasSubstr("train.batch_size"));
+}
+
+TEST(Config, ASuggestionIsTheSameLastPartOrASynonymOrASlipAndElseNone) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"train.lr", "train.learning_rate"},
+      {"lr", "train.learning_rate"},
+      {"model.learning_rate", "train.learning_rate"},  // the last part, in another section
+      {"duration", "train.duration_kimg"},
+      {"train.epochs", "train.duration_kimg"},
+      {"train.batch", "train.batch_size"},
+      {"optim.weight_decay", "train.weight_decay"},
+      {"trian.steps", "train.steps"},
+      {"train.stpes", "train.steps"},
+      {"evl.every", "eval.every"},
+      {"checkpiont.every", "checkpoint.every"},
+      {"ema.decay", "ema.decays"},
+      {"train.mixed-precision", "train.precision"},
+  };
+  for (const auto& [wrong, right] : cases) {
+    Config c;
+    EXPECT_THAT(error_of([&] {
+                  apply_overrides(c, {"--" + wrong, "1"});
+                }),
+                HasSubstr("Did you mean '" + right + "'?"))
+        << wrong;
+  }
+  for (const std::string wrong : {"train.device", "qqq", "wandb.project", "x"}) {
+    Config c;
+    EXPECT_THAT(error_of([&] {
+                  apply_overrides(c, {"--" + wrong, "1"});
+                }),
+                AllOf(HasSubstr(wrong), testing::Not(HasSubstr("Did you mean")),
+                      HasSubstr("--help")));
+  }
+}
+
+TEST(Config, AValueNearAChoiceOrASynonymOfItIsSuggested) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"diffusion.schedule=cosine", "vp_cosine"},
+      {"diffusion.schedule=vp-linear", "vp_linear"},
+      {"eval.sampler=ddpm", "ancestral"},
+      {"eval.sampler=eulr-maruyama", "euler-maruyama"},
+      {"train.precision=float32", "fp32"},
+      {"diffusion.prediction=epsilon", "eps"},
+      {"eval.split=val", "validation"},
+  };
+  for (const auto& [argument, right] : cases) {
+    Config c = trainable();
+    apply_overrides(c, {"--" + argument});
+    EXPECT_THAT(problems(c, 1), ElementsAre(HasSubstr("Did you mean '" + right + "'?"))) << argument;
+  }
+  EXPECT_EQ(suggest_name("fid", {"elbo", "fd", "kid"}), "fd");
+  EXPECT_EQ(suggest_name("accuracy", {"elbo", "fd", "kid"}), "");
+}
+
+TEST(Config, AnEmptyFileIsTheDefaults) {
+  const auto path = std::filesystem::temp_directory_path() / "scorenet_empty_test.toml";
+  std::ofstream(path).close();
+  EXPECT_EQ(to_toml(parse_file(path.string())), to_toml(Config{}));
+  std::filesystem::remove(path);
+}
+
+TEST(Config, WhatIsNoFileIsNamedAndNotWaitedFor) {
+  const auto folder = std::filesystem::temp_directory_path();
+  EXPECT_THAT(error_of([&] { parse_file(folder.string()); }), HasSubstr("is a folder"));
+  const auto pipe = folder / ("scorenet_pipe_test_" + std::to_string(getpid()));
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT(error_of([&] { parse_file(pipe.string()); }), HasSubstr("is a pipe"));
+  std::filesystem::remove(pipe);
+}
+
+TEST(Config, HugeOrDeeplyNestedTextIsRefusedBeforeItIsParsed) {
+  EXPECT_THAT(error_of([] { parse_text(std::string(100'000'000, '#'), "a.toml"); }),
+              AllOf(HasSubstr("a.toml"), HasSubstr("100000000 bytes")));
+  const auto many = [](const std::string& part) {
+    std::string text;
+    for (int i = 0; i < 100'000; ++i) text += part;
+    return text;
+  };
+  for (const std::string& deep :
+       {"x = " + many("["), "x = " + many("{a="), "[" + many("a.") + "a]", many("a.") + "a = 1"}) {
+    EXPECT_THAT(error_of([&] { parse_text("\n" + deep, "a.toml"); }),
+                AllOf(HasSubstr("a.toml, line 2"), HasSubstr("deep")));
+  }
+  EXPECT_EQ(parse_text("# ........................................ \n", "a").train.steps, 0);
+}
+
+TEST(Config, ATableThatIsNoSectionIsAnErrorEvenWhenEmpty) {
+  EXPECT_THAT(error_of([] { parse_text("\n[trian]\n", "a.toml"); }),
+              AllOf(HasSubstr("line 2"), HasSubstr("[trian]"), HasSubstr("'train'")));
+  EXPECT_THAT(error_of([] { parse_text("[trian]\nsteps = 1\n", "a.toml"); }),
+              AllOf(HasSubstr("[trian]"), HasSubstr("'train'")));
+  EXPECT_THAT(error_of([] { parse_text("[qqq]\n", "a.toml"); }),
+              AllOf(HasSubstr("[qqq]"), HasSubstr("Sections are data, model")));
+  EXPECT_THAT(error_of([] { parse_text("[train]\nsteps = {}\n", "a.toml"); }),
+              AllOf(HasSubstr("train.steps"), HasSubstr("a whole number")));
+  EXPECT_THAT(error_of([] { parse_text("[train.steps]\n", "a.toml"); }), HasSubstr("train.steps"));
+  EXPECT_THAT(error_of([] { parse_text("[train.stps]\n", "a.toml"); }),
+              HasSubstr("'train.steps'"));
+  EXPECT_THAT(error_of([] { parse_text("train = 3\n", "a.toml"); }), HasSubstr("is a section"));
+  EXPECT_THAT(error_of([] { parse_text("[[train]]\nsteps = 3\n", "a.toml"); }),
+              HasSubstr("is a section"));
+  EXPECT_EQ(to_toml(parse_text("[train]\n", "a.toml")), to_toml(Config{}));
+}
+
+TEST(Config, NumbersNeedNoZeroBeforeOrAfterThePointOnTheCommandLine) {
+  Config c;
+  apply_overrides(c, {"--train.learning_rate", ".001", "--train.clip_norm=1.", "--ema.decays",
+                      "[.9, 0.99]", "--diffusion.gamma_min", "-.5", "--train.adam_eps", "1.e-6"});
+  EXPECT_EQ(c.train.learning_rate, 0.001);
+  EXPECT_EQ(c.train.clip_norm, 1);
+  EXPECT_THAT(c.ema.decays, ElementsAre(0.9, 0.99));
+  EXPECT_EQ(c.diffusion.gamma_min, -0.5);
+  EXPECT_EQ(c.train.adam_eps, 1e-6);
+  for (const std::string wrong : {".", "1.2.3", "1e", "..5", "nan"}) {
+    EXPECT_NE(error_of([&] {
+                apply_overrides(c, {"--train.learning_rate", wrong});
+                c.train.steps = 1;
+                validate(c, 1);
+              }),
+              "(no error)")
+        << wrong;
+  }
+  EXPECT_THAT(error_of([&] { apply_overrides(c, {"--train.steps", "1."}); }), HasSubstr("'1.'"));
+}
+
+TEST(Config, BoundsArePrintedWithAllTheirDigits) {
+  Config c = trainable();
+  c.train.beta2 = 1.0;
+  c.train.steps = 1'000'000'000'000'000'000;
+  c.model.layers_per_block = 1'000'000'000;
+  EXPECT_THAT(problems(c, 1),
+              testing::UnorderedElementsAre(
+                  HasSubstr("train.beta2 = 1.0: must be a number >= 0 and <= 0.99999999."),
+                  AllOf(HasSubstr("train.steps = 1000000000000000000"), HasSubstr("<= 1e+12")),
+                  AllOf(HasSubstr("model.layers_per_block = 1000000000"), HasSubstr("<= 64"))));
+  EXPECT_THAT(help_text(), HasSubstr("<= 16777216"));
+}
+
+TEST(Config, AttentionIsAtTheCoarsestLevelHoweverManyThereAre) {
+  EXPECT_THAT(parse_text("[model]\nchannels = [8, 16]\n", "a").model.attention,
+              ElementsAre(false, true));
+  Config c = parse_text("", "a");
+  EXPECT_THAT(c.model.attention, ElementsAre(false, false, true));
+  apply_overrides(c, {"--model.channels", "8,8,8,8"});
+  EXPECT_THAT(c.model.attention, ElementsAre(false, false, false, true));
+  apply_overrides(c, {"--model.channels", "8"});
+  EXPECT_THAT(c.model.attention, ElementsAre(true));
+  c.train.steps = 10;
+  EXPECT_THAT(problems(c, 1), IsEmpty());
+  // What is said is kept, and must fit.
+  Config said = parse_text("[model]\nattention = [false, false, true]\n", "a");
+  said.train.steps = 10;
+  apply_overrides(said, {"--model.channels", "8,8"});
+  EXPECT_THAT(problems(said, 1), ElementsAre(HasSubstr("model.attention has 3 flags")));
+}
+
+TEST(Config, TextThatNoFileCanHoldIsRefusedByItsPlace) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"donn\xE9"
+       "es.h5",
+       "byte 0xE9 at place 5"},
+      {"a\rb.h5", "0x0D at place 2"},
+      {"a\nb.h5", "0x0A"},
+      {std::string("a\0b", 3), "0x00"},
+      {"\x7f", "0x7F"},
+      {"\xC0\xAF", "0xC0"},      // overlong
+      {"\xED\xA0\x80", "0xED"},  // half a surrogate pair
+      {"ab\xE2\x82", "0xE2"},    // cut off
+  };
+  for (const auto& [path, why] : cases) {
+    Config c = trainable();
+    c.data.path = path;
+    EXPECT_THAT(problems(c, 1), ElementsAre(AllOf(HasSubstr("data.path"), HasSubstr(why))));
+    EXPECT_EQ(not_plain_because(escaped(path)), "");
+  }
+  for (const std::string path : {"donn\u00e9es.h5", "\u65e5\u672c.h5", "a b 'c'.h5", "\U0001F600"})
+    EXPECT_EQ(not_plain_because(path), "") << path;
+  // Other programs' configs may hold them: what is saved reads back all the same.
+  Config c;
+  c.data.path = "a\rb\x01\n";
+  EXPECT_EQ(parse_text(to_toml(c), "saved").data.path, c.data.path);
+}
+
+TEST(Config, ChangesNameEachKeyWithBothValues) {
+  Config then, now;
+  now.train.learning_rate = 0.002;
+  now.run.tick = 7;
+  const auto found = changes(then, now);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].sentence(), "train.learning_rate = 0.002, was 2e-04");
+  EXPECT_EQ(found[1].sentence(), "run.tick = 7, was 50");
+  EXPECT_THAT(changes(now, now), IsEmpty());
 }
 
 TEST(Config, BrokenTomlNamesItsLine) {
