@@ -61,9 +61,11 @@ void add_feature_option(CLI::App* verb, std::string& features) {
 
 // What makes up a metric; the program's user finds here which metric heeds which option.
 void add_metric_options(CLI::App* verb, train::EvaluationOptions& o) {
-  verb->add_flag("--exact", o.exact,
-                 "without Monte Carlo, for low-dimensional models: quadrature, exact traces, tight "
-                 "tolerances; refused where there is no such form");
+  verb->add_flag(
+      "--exact", o.exact,
+      "without Monte Carlo, for low-dimensional models: quadrature, exact traces, tight "
+      "tolerances, each checked by a second rule; refused where there is no such form or "
+      "the two differ");
   verb->add_option("--time-samples", o.time_samples,
                    "elbo, mcallester, immse: times drawn for each example")
       ->check(CLI::PositiveNumber)
@@ -94,7 +96,8 @@ void add_metric_options(CLI::App* verb, train::EvaluationOptions& o) {
       ->capture_default_str();
   verb->add_option("--steps", o.steps,
                    "solver steps, uniform in log-SNR: ode, wkb (even), hbar-*; 0: adaptive for ode "
-                   "and for wkb --exact, else 100 (hbar-elbo --exact: 500, wkb-published: 40)")
+                   "and with --exact, else 100 (wkb-published: 40). With --exact they are checked "
+                   "against half as many")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   verb->add_option("--probes", o.probes,

@@ -59,7 +59,9 @@ MetricResult result_of(const Metric& metric, size_t index, const torch::Tensor& 
   if (!shares.empty()) r.shares = torch::stack(shares, 1);
   if (rows.size(0) == 0) return r;
   r.nfe = rows.select(1, width - 3).mean().item<double>();
-  r.kind = static_cast<diffusion::ResultKind>(static_cast<int>(rows[0][width - 2].item<double>()));
+  // The weakest of all batches: ResultKind counts from there.
+  r.kind = static_cast<diffusion::ResultKind>(
+      static_cast<int>(rows.select(1, width - 2).min().item<double>()));
   return r;
 }
 

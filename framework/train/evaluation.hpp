@@ -35,7 +35,7 @@ struct EvaluationOptions {
   int64_t wkb_profile = 0;            // wkb: windows of time among which nll1 is shared
   double wkb_spacing = 0.01;          // wkb-published: of its central differences, data units
   int64_t paths = 8;                  // hbar-*: paths an example and h
-  int64_t steps = 0;         // solver steps; 0: ode (and wkb with exact) adaptive, others their own
+  int64_t steps = 0;         // solver steps; 0: ode and all with exact adaptive, others their own
   int64_t probes = 1;        // ode: trace probes an example; wkb: independent estimates
   bool exact_trace = false;  // ode, hbar-*: D backward passes instead of probes
   double rtol = 0;           // of adaptive solvers; 0: 1e-5, with exact 1e-9

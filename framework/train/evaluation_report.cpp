@@ -98,6 +98,7 @@ Json over_hbar(const MetricReport& metric, const EvaluationReport& report) {
   for (const MetricResult& result : metric.results) {
     Json entry;
     entry["hbar"] = *result.hbar;
+    entry["kind"] = diffusion::name_of(result.kind);
     entry.update(mean_and_error(result, report));
     list.push_back(entry);
   }
@@ -122,7 +123,7 @@ Json best_of(const diffusion::BestHbar& best, double reference, int64_t n) {
 Json metric_json(const MetricReport& metric, const EvaluationReport& report) {
   const MetricResult& first = metric.results.front();
   Json entry;
-  entry["kind"] = diffusion::name_of(first.kind);
+  entry["kind"] = diffusion::name_of(metric.kind());
   entry["n"] = first.nats.numel();
   entry.update(mean_and_error(first, report));
   entry.update(distributions(metric));
@@ -194,6 +195,12 @@ double MetricResult::nats_mean() const { return mean_of(finite(nats)); }
 
 double MetricResult::nats_stderr() const {
   return standard_error_of(finite(nats));
+}
+
+diffusion::ResultKind MetricReport::kind() const {
+  diffusion::ResultKind weakest = results.front().kind;
+  for (const MetricResult& result : results) weakest = diffusion::weaker(weakest, result.kind);
+  return weakest;
 }
 
 nlohmann::ordered_json to_json(const EvaluationReport& report) {

@@ -46,6 +46,9 @@ struct MetricReport {
   std::optional<diffusion::BestHbar> best;  // where it was asked for
   double best_reference = 0;                // the h that its gain is measured against
   double seconds = 0;                       // wall clock
+
+  /// The weakest kind of its results: over h one may be exact and another a bound.
+  diffusion::ResultKind kind() const;
 };
 
 /// A comparison of samples with data.
@@ -71,7 +74,8 @@ struct EvaluationReport {
   std::vector<SampleMetricReport> sample_metrics;
 };
 
-/// The contract's report. Numbers at the top of a metric over h are those of its first h.
+/// The contract's report. Numbers at the top of a metric over h are those of its first h, its kind
+/// is the weakest of all h.
 nlohmann::ordered_json to_json(const EvaluationReport& report);
 
 /// "elbo 3.512 +- 0.021 bits/dim (bound; prior ..., diffusion ..., reconstruction ...)": a line a person reads for each

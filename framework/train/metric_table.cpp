@@ -16,9 +16,8 @@ namespace {
 using diffusion::LikelihoodResult;
 using Compute = std::function<LikelihoodResult(const MetricBatch&)>;
 
-// Fixed steps where the caller names none. The exact forms' own error is then below 1e-8 for well-scaled data.
+// Fixed steps where the caller names none.
 constexpr int64_t kHbarSteps = 100;
-constexpr int64_t kHbarExactSteps = 500;
 constexpr int64_t kWkbSteps = 100;
 constexpr int64_t kPublishedSteps = 40;
 constexpr int64_t kPublishedDims = 16;  // 4 steps^2 (2 D + 1) network evaluations an example
@@ -43,6 +42,11 @@ int64_t steps_or(const EvaluationOptions& options, int64_t own) {
 
 double tolerance(double asked, const EvaluationOptions& options) {
   return asked > 0 ? asked : options.exact ? kExactTolerance : kTolerance;
+}
+
+// Of the exact forms: adaptive unless the caller names steps.
+diffusion::SolverPrecision exact_precision(const EvaluationOptions& o) {
+  return {o.steps, tolerance(o.rtol, o), tolerance(o.atol, o)};
 }
 
 // The density of a path's clean end.
@@ -110,13 +114,16 @@ Metric immse(const std::string& name, const MetricRequest& r) {
 
 Metric ode(const std::string& name, const MetricRequest& r) {
   diffusion::OdeLikelihoodOptions options;
-  options.exact_trace = r.options.exact || r.options.exact_trace;
+  options.exact_trace = r.options.exact_trace;
   options.probes = r.options.probes;
   options.steps = r.options.steps;
   options.rtol = tolerance(r.options.rtol, r.options);
   options.atol = tolerance(r.options.atol, r.options);
   options.seed = r.options.seed;
   const auto compute = [r, options](const MetricBatch& in) {
+    if (r.options.exact)
+      return diffusion::ode_likelihood_exact(in.denoiser, *r.model.schedule, in.x, in.slots,
+                                             exact_precision(r.options));
     return diffusion::ode_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, options);
   };
   return of_path({{"prior", "volume"}, single(compute)}, name, r);
@@ -205,10 +212,10 @@ Metric hbar_elbo(const std::string& name, const MetricRequest& r) {
   const auto compute = [r](const MetricBatch& in) {
     std::vector<LikelihoodResult> results;
     if (r.options.exact) {
-      const int64_t steps = steps_or(r.options, kHbarExactSteps);
       for (const double hbar : r.options.hbars)
         results.push_back(diffusion::hbar_elbo_exact(in.denoiser, *r.model.schedule, in.x, hbar,
-                                                     steps, hbar_shape(r.options)));
+                                                     exact_precision(r.options),
+                                                     hbar_shape(r.options)));
     } else {
       for (auto& at : hbar_drawn(r, in)) results.push_back(std::move(at.elbo));
     }

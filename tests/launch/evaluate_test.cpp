@@ -145,6 +145,39 @@ TEST(Evaluate, AScoreWithAllErrorTermsHasTheLawOfItsMomentEquations) {
   EXPECT_EQ(c.metric("mcallester")["kind"], "estimate");  // its end terms are not the data's
 }
 
+// h = 0 is the likelihood itself, h > 0 bounds it: the order in which they are asked for changes no
+// kind.
+TEST(Evaluate, EachHCarriesItsKindAndTheMetricTheWeakest) {
+  const auto laws = first_laws(1);
+  const Case c("vdm_linear", points_of(laws, 2), laws);
+  for (const std::string hbars : {"0,1", "1,0"}) {
+    const Outcome outcome = run("OMP_NUM_THREADS=1 SCORENET " +
+                                c.command("--exact --metrics hbar-elbo --hbar " + hbars));
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_EQ(c.metric("hbar-elbo")["kind"], "bound") << hbars;
+    for (const auto& entry : c.metric("hbar-elbo")["per_hbar"])
+      EXPECT_EQ(entry["kind"], entry["hbar"] == 0.0 ? "exact" : "bound") << hbars;
+    EXPECT_THAT(outcome.out, AllOf(testing::ContainsRegex("at h = 0 .*\\(exact"),
+                                   testing::ContainsRegex("at h = 1 .*\\(bound")));
+  }
+  c.evaluate("--exact --metrics hbar-elbo --hbar 0");
+  EXPECT_EQ(c.metric("hbar-elbo")["kind"], "exact");
+}
+
+// The cubature's points see nothing of the second mode, and the other points of its neighbourhood
+// do.
+TEST(Evaluate, ExactIsRefusedWhereTwoRulesDifferWithThePlaceAndTheExample) {
+  const Case c("vdm_linear\"\ngamma_max = 0 #\"", torch::zeros({1, 3}, torch::kFloat64),
+               doubles({0.5, 0.5}), doubles({0, 0, 0, 5, 0, 0}).view({2, 3}),
+               0.2 * torch::eye(3, torch::kFloat64).repeat({2, 1, 1}));
+  for (const std::string metric : {"mcallester", "elbo", "elbo-10", "immse"}) {
+    const Outcome refused = run("SCORENET " + c.command("--exact --metrics " + metric));
+    EXPECT_EQ(refused.exit_code, 2) << metric;
+    EXPECT_THAT(refused.err, AllOf(HasSubstr("log_snr"), HasSubstr("x = (0, 0, 0)"),
+                                   HasSubstr("Leave out --exact")));
+  }
+}
+
 class OfAMixture : public testing::Test {
  protected:
   const torch::Tensor weights = doubles({0.35, 0.65});

@@ -42,7 +42,7 @@ TEST_F(TurnedScore, BothOrdersAreTheMomentEquationsToFiveDigitsAndThePublishedSy
   c.evaluate("--metrics wkb-published --steps 24");
   expect_equal(c.values("wkb-published_nll0"), problem.nats(*schedule, x, 0), 1e-2, "published");
   expect_equal(c.values("wkb-published_nll1"), slope, 3e-2, "published");
-  EXPECT_EQ(c.metric("wkb-published")["kind"], "exact");
+  EXPECT_EQ(c.metric("wkb-published")["kind"], "estimate");  // nobody checks its steps
 }
 
 TEST_F(TurnedScore, TheKnobMayDependOnTimeFromTextOrFile) {

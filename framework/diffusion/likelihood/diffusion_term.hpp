@@ -6,6 +6,7 @@
 
 #include <torch/types.h>
 
+#include <functional>
 #include <vector>
 
 #include "framework/diffusion/denoiser.hpp"
@@ -49,21 +50,34 @@ IntegratedTerm drawn_stepwise_term(const Denoiser& denoiser, const Schedule& sch
                                    int64_t steps, const torch::Tensor& x0,
                                    const std::vector<int64_t>& slots, const DrawOptions& options);
 
-/// A fixed rule for smooth functions of the noise beside this denoiser and x0 (B, ...): a lattice for D <= 2, the cubature
-/// above. Throws ConfigError where D > 2 and the denoiser is found not to be affine.
-NoiseRule noise_rule_for(const Denoiser& denoiser, const Schedule& schedule,
-                         const torch::Tensor& x0);
-
-/// Rules for |eps - eps_hat|^2, each of half the spacing of the one before; the cubature alone for D > 2. Throws as above.
+/// Rules for functions of the noise beside this denoiser and x0 (B, ...), each with a second one to
+/// compare it with: for D <= 2 lattices, each of half the spacing of the one before; the cubatures
+/// alone for D > 2. Throws ConfigError where D > 2 and the denoiser is found not to be affine by a
+/// first look at five levels.
 std::vector<NoiseRule> noise_rules_for(const Denoiser& denoiser, const Schedule& schedule,
                                        const torch::Tensor& x0);
 
-/// E|eps - eps_hat|^2 at time t (as `nats`), each example by the first of the rules that agrees with its own coarse half to
-/// 1e-7 (1e-5 for float32 data). Throws ConfigError where the last still differs so much that 1e-6 is out of reach.
-IntegratedTerm expected_eps_error(const Denoiser& denoiser, const Schedule& schedule, double t,
-                                  const torch::Tensor& x0, const std::vector<NoiseRule>& rules);
+/// A function of noised examples at their own levels: x0, eps (rows, ...), level (rows) -> (rows)
+/// float64.
+using NoisedTerm = std::function<torch::Tensor(const torch::Tensor& x0, const torch::Tensor& eps,
+                                               const NoiseLevel& level)>;
 
-/// Without Monte Carlo: panels of Gauss-Legendre in log-SNR, noise by noise_rules_for. Throws ConfigError as those do.
+/// E term(x0, eps, level) over the noise, example i at time t[i] (t (B) float64), by the first of
+/// the rules that agrees with its second one to 1e-7 (1e-5 for float32 data). For D > 2 the
+/// denoiser must be affine over the noise about every x0 at its t. Throws ConfigError where it is
+/// not, or where the last rule's error may be more than exact_error allows. An example without a
+/// finite value keeps that.
+IntegratedTerm expected_over_noise(const NoisedTerm& term, const Denoiser& denoiser,
+                                   const Schedule& schedule, const torch::Tensor& t,
+                                   const torch::Tensor& x0, const std::vector<NoiseRule>& rules);
+
+/// E|eps - eps_hat|^2 (as `nats`) in that way.
+IntegratedTerm expected_eps_error(const Denoiser& denoiser, const Schedule& schedule,
+                                  const torch::Tensor& t, const torch::Tensor& x0,
+                                  const std::vector<NoiseRule>& rules);
+
+/// Without Monte Carlo: adaptive panels in log-SNR, noise by noise_rules_for. Throws ConfigError as
+/// those do and where the panels' two rules differ by more than exact_error allows.
 IntegratedTerm exact_diffusion_term(const Denoiser& denoiser, const Schedule& schedule,
                                     const torch::Tensor& x0);
 IntegratedTerm exact_stepwise_term(const Denoiser& denoiser, const Schedule& schedule,

@@ -33,15 +33,19 @@ torch::Tensor drawn_reconstruction(const Denoiser& denoiser, const Schedule& sch
 }
 
 // E over eps of the discrete decoder depends on the level alone: one table of 256 one-dimensional integrals.
-torch::Tensor exact_discrete_nats(const Schedule& schedule, const torch::Tensor& x0) {
+torch::Tensor exact_discrete_nats(const Denoiser& denoiser, const Schedule& schedule,
+                                  const torch::Tensor& x0) {
   check_on_pixel_levels(x0);
-  const NoiseRule rule = noise_lattice(1, 0.1);
-  const auto levels = data_from_pixels(torch::arange(kPixelLevels), torch::kFloat64);
-  const auto nodes = rule.nodes.size(0);
+  const auto levels = data_from_pixels(torch::arange(kPixelLevels), torch::kFloat64).unsqueeze(1);
   const auto log_snr_0 = schedule.log_snr(torch::tensor(schedule.t_min(), torch::kFloat64));
-  const auto nats = discrete_reconstruction_nats(
-      levels.repeat_interleave(nodes), rule.nodes.squeeze(1).repeat({kPixelLevels}), log_snr_0);
-  const auto table = torch::matmul(nats.view({kPixelLevels, nodes}), rule.weights);
+  const NoisedTerm nats = [&](const torch::Tensor& level, const torch::Tensor& eps,
+                              const NoiseLevel&) {
+    return discrete_reconstruction_nats(level.squeeze(1), eps.squeeze(1), log_snr_0);
+  };
+  const auto t = torch::full({kPixelLevels}, schedule.t_min(), torch::kFloat64);
+  const auto table = expected_over_noise(nats, denoiser, schedule, t, levels,
+                                         noise_rules_for(denoiser, schedule, levels))
+                         .nats;
   return sum_per_example(
       table.index_select(0, pixels_from_data(x0).to(torch::kInt64).flatten().to(torch::kCPU))
           .view(x0.sizes()));
@@ -52,7 +56,7 @@ torch::Tensor exact_discrete_nats(const Schedule& schedule, const torch::Tensor&
 torch::Tensor exact_reconstruction_nats(const Denoiser& denoiser, const Schedule& schedule,
                                         Decoder decoder, const torch::Tensor& x0) {
   torch::NoGradGuard no_grad;
-  if (decoder == Decoder::discrete) return exact_discrete_nats(schedule, x0);
+  if (decoder == Decoder::discrete) return exact_discrete_nats(denoiser, schedule, x0);
   const auto log_snr_0 =
       schedule.log_snr(torch::tensor(schedule.t_min(), torch::kFloat64)).item<double>();
   const int64_t dims = dims_per_example(x0);
@@ -61,8 +65,9 @@ torch::Tensor exact_reconstruction_nats(const Denoiser& denoiser, const Schedule
   if (decoder == Decoder::flat) return constant;
   // The flat decoder's |eps|^2 / 2, on average D / 2, gives way to |eps - eps_hat|^2 / 2.
   const auto rules = noise_rules_for(denoiser, schedule, x0);
+  const auto t = torch::full({x0.size(0)}, schedule.t_min(), torch::kFloat64);
   return constant - 0.5 * static_cast<double>(dims) +
-         0.5 * expected_eps_error(denoiser, schedule, schedule.t_min(), x0, rules).nats;
+         0.5 * expected_eps_error(denoiser, schedule, t, x0, rules).nats;
 }
 
 LikelihoodResult elbo(const Denoiser& denoiser, const Schedule& schedule, Decoder decoder,

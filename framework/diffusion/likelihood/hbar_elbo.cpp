@@ -8,7 +8,6 @@
 
 #include "framework/core/check.hpp"
 #include "framework/core/random.hpp"
-#include "framework/diffusion/likelihood/flow_jet.hpp"
 #include "framework/diffusion/likelihood/ode.hpp"
 #include "framework/diffusion/likelihood/probability_flow.hpp"
 #include "framework/diffusion/ode_solver.hpp"
@@ -165,27 +164,6 @@ HbarLikelihood at_hbar(const Denoiser& denoiser, const Schedule& schedule, const
   return result;
 }
 
-// eps_hat = J x + e at one level.
-struct AffineEps {
-  torch::Tensor jacobian;  // (D, D)
-  torch::Tensor offset;    // (D)
-};
-
-AffineEps affine_eps(const Denoiser& denoiser, const NoiseLevel& level,
-                     const std::vector<int64_t>& shape, int64_t dims) {
-  // At 0, at an arbitrary point and at its double: affine where the second difference is zero.
-  const auto ramp = torch::linspace(-1, 1, dims, torch::kFloat64) + 0.5;
-  const auto points = torch::stack({torch::zeros_like(ramp), ramp, 2 * ramp});
-  const EpsJet jet = eps_jet(denoiser, points, shape, repeat_level(level, 3), {});
-  const double bend = (jet.eps[0] - 2 * jet.eps[1] + jet.eps[2]).abs().max().item<double>();
-  if (bend > 1e-6 * (1 + jet.eps.abs().max().item<double>())) {
-    throw ConfigError(
-        "exact ELBO at hbar > 0 needs an affine denoiser (one Gaussian), but this one bends by " +
-        std::to_string(bend) + ". Leave out --exact.");
-  }
-  return {jet.jacobian[0], jet.eps[0]};
-}
-
 }  // namespace
 
 std::vector<HbarLikelihood> hbar_likelihood(const Denoiser& denoiser, const Schedule& schedule,
@@ -199,59 +177,6 @@ std::vector<HbarLikelihood> hbar_likelihood(const Denoiser& denoiser, const Sche
     results.push_back(at_hbar(denoiser, schedule, x, slots, options, hbar));
   }
   return results;
-}
-
-LikelihoodResult hbar_elbo_exact(const Denoiser& denoiser, const Schedule& schedule,
-                                 const torch::Tensor& x, double hbar_scale, int64_t steps,
-                                 const HbarShape& hbar_shape) {
-  const torch::NoGradGuard no_grad;
-  check({.hbars = {hbar_scale}, .steps = steps});
-  const std::vector<int64_t> one_slot_each(static_cast<size_t>(x.size(0)), 0);
-  if (hbar_scale == 0) {
-    return ode_likelihood(denoiser, schedule, x, one_slot_each,
-                          {.exact_trace = true, .steps = steps});
-  }
-  std::vector<int64_t> shape = x.sizes().vec();
-  shape[0] = -1;
-  const int64_t dims = dims_per_example(x), batch = x.size(0);
-  // State: means (B, D) and path integrals (B, 1) a row, then the common covariance as D rows of D + 1.
-  const BatchRhs rhs = [&](double log_snr, const torch::Tensor& y) {
-    const FlowLevel at = flow_level(schedule, torch::full({1}, log_snr, torch::kFloat64));
-    const double a = at.linear.item<double>(), c = at.half_sigma.item<double>();
-    const double hbar = hbar_at(hbar_shape, hbar_scale, at.t.item<double>());
-    const AffineEps model = affine_eps(denoiser, at.level, shape, dims);
-    const auto mean = y.slice(0, 0, batch).slice(1, 0, dims);
-    const auto covariance = y.slice(0, batch).slice(1, 0, dims);
-    const auto eps = torch::matmul(mean, model.jacobian.t()) + model.offset;
-    // dX/dL = a X - (1 - h) c eps, noise h sigma^2 |dL|; L falls, so the covariance grows with -h sigma^2.
-    const auto drift = a * torch::eye(dims, torch::kFloat64) - (1 - hbar) * c * model.jacobian;
-    const auto m_c = torch::matmul(drift, covariance);
-    const auto d_covariance = m_c + m_c.t() - hbar * 4 * c * c * torch::eye(dims, torch::kFloat64);
-    // Ito's form: the dw term has mean zero. d/dL of int [div f - (1+h)/2 g^2 div s - h/2 g^2 |s|^2] dt.
-    const auto spread = (torch::matmul(model.jacobian, covariance) * model.jacobian).sum();
-    const auto trace = model.jacobian.diagonal().sum();
-    const auto path = static_cast<double>(dims) * a - (1 + hbar) * c * trace +
-                      hbar / 2 * (eps.square().sum(1) + spread);
-    const auto rows = torch::cat({a * mean - (1 - hbar) * c * eps, path.unsqueeze(1)}, 1);
-    return torch::cat({rows, torch::constant_pad_nd(d_covariance, {0, 1})});
-  };
-  auto y = torch::zeros({batch + dims, dims + 1}, torch::kFloat64);
-  y.slice(0, 0, batch).slice(1, 0, dims).copy_(x.flatten(1));
-  const LogSnrRange range = log_snr_range(schedule);
-  const double step = (range.noisy - range.clean) / static_cast<double>(steps);
-  for (int64_t i = 0; i < steps; ++i) {
-    y = runge_kutta4_step(rhs, range.clean + static_cast<double>(i) * step, step, y);
-  }
-  const auto variance_sum = y.slice(0, batch).slice(1, 0, dims).diagonal().sum();
-  const auto prior = -log_prior(schedule, y.slice(0, 0, batch).slice(1, 0, dims)) +
-                     variance_sum / (2 * schedule.prior_variance());
-  LikelihoodResult result;
-  result.kind = ResultKind::bound;
-  const auto path = -y.slice(0, 0, batch).select(1, dims);
-  result.nats = prior + path;
-  result.terms = {{"prior", prior}, {"path", path}};
-  result.nfe = torch::full_like(result.nats, 4.0 * static_cast<double>(steps));
-  return result;
 }
 
 BestHbar best_hbar(const std::vector<double>& hbars, const torch::Tensor& nats, int64_t reference) {

@@ -19,6 +19,7 @@
 
 #include "framework/diffusion/denoiser.hpp"
 #include "framework/diffusion/hbar_shape.hpp"
+#include "framework/diffusion/likelihood/exactness.hpp"
 #include "framework/diffusion/likelihood/result.hpp"
 
 namespace scorenet::diffusion {
@@ -49,11 +50,16 @@ std::vector<HbarLikelihood> hbar_likelihood(const Denoiser& denoiser, const Sche
                                             const std::vector<int64_t>& slots,
                                             const HbarOptions& options);
 
-/// -ELBO_h without Monte Carlo for a denoiser that is affine in x_t, any number of dimensions: mean m and covariance C of X
-/// obey linear equations, and E|s|^2 = |s(m)|^2 + tr(S C S^T). Throws ConfigError where the denoiser is not affine and
-/// h > 0; h = 0 is the `ode` value with the exact trace. nats (B), terms "prior", "path". `steps` RK4 steps.
+/// -ELBO_h without Monte Carlo for a denoiser that is affine in x_t wherever the paths go, any
+/// number of dimensions: mean m and covariance C of X obey linear equations about each example's
+/// own m, and E|s|^2 = |s(m)|^2 + tr(S C S^T). The denoiser is compared with its tangent at m over
+/// the spread of X at every level that the solver asks for. h = 0 is the `ode` value with the exact
+/// trace. nats (B), terms "prior", "path"; nfe counts right-hand sides, of both solves. An example
+/// whose solve fails is not finite, never left out. Throws ConfigError where the denoiser is not
+/// affine and h > 0, or where the second precision of exactness.hpp gives other values.
 LikelihoodResult hbar_elbo_exact(const Denoiser& denoiser, const Schedule& schedule,
-                                 const torch::Tensor& x, double hbar, int64_t steps,
+                                 const torch::Tensor& x, double hbar,
+                                 const SolverPrecision& precision = {},
                                  const HbarShape& hbar_shape = {});
 
 /// Which of several h is best on held-out data, with the paired error of its gain.

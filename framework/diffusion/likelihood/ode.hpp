@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/likelihood/exactness.hpp"
 #include "framework/diffusion/likelihood/result.hpp"
 
 namespace scorenet::diffusion {
@@ -24,13 +25,20 @@ struct OdeLikelihoodOptions {
   uint64_t seed = 0;
 };
 
-/// x (B, ...); slots: B indices in the data set, which name the probes. Kind `exact` with the exact trace, else
-/// `estimate` (of log p itself it is unbiased up to solver error). Terms: "prior" = -log N(x_T), "volume" = -int div F dt.
-/// nfe counts right-hand sides (denoiser with its divergence). An example whose solve fails is NaN, never left out.
-/// Throws ConfigError if probes < 1, steps < 0 or a tolerance is not positive, ShapeError if slots and x do not fit.
+/// x (B, ...); slots: B indices in the data set, which name the probes. Kind `estimate`: of log p
+/// itself it is unbiased up to solver error, or free of all but that with the exact trace. Terms:
+/// "prior" = -log N(x_T), "volume" = -int div F dt. nfe counts right-hand sides (denoiser with its
+/// divergence). An example whose solve fails is NaN, never left out. Throws ConfigError if probes <
+/// 1, steps < 0 or a tolerance is not positive, ShapeError if slots and x do not fit.
 LikelihoodResult ode_likelihood(const Denoiser& denoiser, const Schedule& schedule,
                                 const torch::Tensor& x, const std::vector<int64_t>& slots,
                                 const OdeLikelihoodOptions& options);
+
+/// With the exact trace, at two precisions (exactness.hpp). Kind `exact`; nfe counts both. Throws
+/// as exactness.hpp says where they differ.
+LikelihoodResult ode_likelihood_exact(const Denoiser& denoiser, const Schedule& schedule,
+                                      const torch::Tensor& x, const std::vector<int64_t>& slots,
+                                      const SolverPrecision& precision);
 
 /// The Rademacher probes of these slots: (B, ...) float64 on x's device. `index` numbers independent sets.
 torch::Tensor trace_probes(uint64_t seed, int64_t index, const std::vector<int64_t>& slots,

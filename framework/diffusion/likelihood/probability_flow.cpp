@@ -28,8 +28,8 @@ torch::Tensor flow_velocity(const FlowLevel& at, const torch::Tensor& x, const t
   return broadcast_to_batch(at.linear, x) * x - broadcast_to_batch(at.half_sigma, x) * eps;
 }
 
-EpsDivergence eps_divergence_exact(const Denoiser& denoiser, const torch::Tensor& x,
-                                   const NoiseLevel& level) {
+EpsJacobian eps_jacobian_exact(const Denoiser& denoiser, const torch::Tensor& x,
+                               const NoiseLevel& level) {
   const int64_t dims = dims_per_example(x), batch = x.size(0);
   const torch::AutoGradMode record(true);
   const auto copies = x.detach().repeat_interleave(dims, 0).requires_grad_(true);
@@ -39,8 +39,13 @@ EpsDivergence eps_divergence_exact(const Denoiser& denoiser, const torch::Tensor
   const auto jacobian = rows.to(torch::kFloat64).view({batch, dims, dims});
   std::vector<int64_t> first_copies = x.sizes().vec();
   first_copies.insert(first_copies.begin() + 1, dims);
-  return {eps.detach().to(torch::kFloat64).view(first_copies).select(1, 0),
-          jacobian.diagonal(0, 1, 2).sum(1)};
+  return {eps.detach().to(torch::kFloat64).view(first_copies).select(1, 0), jacobian};
+}
+
+EpsDivergence eps_divergence_exact(const Denoiser& denoiser, const torch::Tensor& x,
+                                   const NoiseLevel& level) {
+  const EpsJacobian of_x = eps_jacobian_exact(denoiser, x, level);
+  return {of_x.eps, of_x.jacobian.diagonal(0, 1, 2).sum(1)};
 }
 
 EpsDivergence eps_divergence_probed(const Denoiser& denoiser, const torch::Tensor& x,

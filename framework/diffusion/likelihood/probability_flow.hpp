@@ -41,6 +41,15 @@ struct EpsDivergence {
 EpsDivergence eps_divergence_exact(const Denoiser& denoiser, const torch::Tensor& x,
                                    const NoiseLevel& level);
 
+/// eps_hat (b, ...) and its Jacobian (b, D, D), row i the gradient of eps_hat_i; float64, detached.
+struct EpsJacobian {
+  torch::Tensor eps;
+  torch::Tensor jacobian;
+};
+/// At the same price as the exact divergence.
+EpsJacobian eps_jacobian_exact(const Denoiser& denoiser, const torch::Tensor& x,
+                               const NoiseLevel& level);
+
 /// Hutchinson's estimate z^T (d eps / dx) z for one probe an example, z of x's shape.
 EpsDivergence eps_divergence_probed(const Denoiser& denoiser, const torch::Tensor& x,
                                     const NoiseLevel& level, const torch::Tensor& probe);

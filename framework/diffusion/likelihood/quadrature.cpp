@@ -1,28 +1,24 @@
 #include "framework/diffusion/likelihood/quadrature.hpp"
 
+#include <torch/utils.h>
+
 #include <cmath>
+
+#include "framework/core/random.hpp"
 
 namespace scorenet::diffusion {
 
-// The nodes are the eigenvalues of the Jacobi matrix with off-diagonal k / sqrt(4 k^2 - 1); a node's weight is twice
-// the square of its eigenvector's first component.
-QuadratureRule gauss_legendre(int64_t n) {
-  const auto k = torch::arange(1, n, torch::kFloat64);
-  const auto off_diagonal = k / (4.0 * k.square() - 1.0).sqrt();
-  const auto jacobi = torch::diag(off_diagonal, 1) + torch::diag(off_diagonal, -1);
-  const auto [nodes, vectors] =
-      torch::linalg_eigh(n == 1 ? torch::zeros({1, 1}, torch::kFloat64) : jacobi);
-  return {nodes, 2.0 * vectors[0].square()};
+namespace {
+
+constexpr int64_t kChords = 32;
+
+// Fixed draws of example evaluation, apart from every evaluator's own: (n, dims).
+torch::Tensor fixed_normals(uint64_t index, int64_t n, int64_t dims) {
+  const RandomKey key{0x6578616374, RandomStream::evaluation_noise, index};
+  return normal_for_slots(key, slot_range(0, n), {dims}, torch::kFloat64);
 }
 
-QuadratureRule panel_rule(double low, double high) {
-  const auto panels = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(high - low)));
-  const double half = 0.5 * (high - low) / static_cast<double>(panels);
-  const QuadratureRule unit = gauss_legendre(8);
-  const auto middle = low + half * (2.0 * torch::arange(panels, torch::kFloat64) + 1.0);
-  return {(middle.unsqueeze(1) + half * unit.nodes).flatten(),
-          (half * unit.weights).repeat({panels})};
-}
+}  // namespace
 
 NoiseRule noise_lattice(int64_t dims, double spacing) {
   // exp(-x^2 / 2) = 1e-16 at x = 8.584.
@@ -37,13 +33,25 @@ NoiseRule noise_lattice(int64_t dims, double spacing) {
   const auto nodes = index.index_select(0, kept);
   const auto weights = density.index_select(0, kept);
   const auto even = weights * nodes.remainder(2).eq(0).all(1).to(torch::kFloat64);
-  return {spacing * nodes.to(torch::kFloat64), weights / weights.sum(), even / even.sum()};
+  return {spacing * nodes.to(torch::kFloat64), weights / weights.sum(), even / even.sum(), true};
 }
 
-NoiseRule symmetric_cubature(int64_t dims) {
-  const auto axis = std::sqrt(static_cast<double>(dims)) * torch::eye(dims, torch::kFloat64);
+NoiseRule paired_cubature(int64_t dims) {
+  const double radius = std::sqrt(static_cast<double>(dims));
+  const auto axes = radius * torch::eye(dims, torch::kFloat64);
+  const auto turned = radius * std::get<0>(torch::linalg_qr(fixed_normals(0, dims, dims)));
   const auto weights = torch::full({2 * dims}, 0.5 / static_cast<double>(dims), torch::kFloat64);
-  return {torch::cat({axis, -axis}), weights, weights};
+  const auto none = torch::zeros_like(weights);
+  return {torch::cat({axes, -axes, turned, -turned}), torch::cat({weights, none}),
+          torch::cat({none, weights}), false};
+}
+
+NoiseChords noise_chords(int64_t dims) {
+  const auto reach = torch::cat({torch::ones({kChords / 2, 1}, torch::kFloat64),
+                                 torch::full({kChords / 2, 1}, 2, torch::kFloat64)});
+  const auto a = reach * fixed_normals(1, kChords, dims);
+  const auto b = reach * fixed_normals(2, kChords, dims);
+  return {a, b, 0.5 * (a + b)};
 }
 
 }  // namespace scorenet::diffusion

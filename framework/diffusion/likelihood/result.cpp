@@ -1,5 +1,7 @@
 #include "framework/diffusion/likelihood/result.hpp"
 
+#include <algorithm>
+
 #include "framework/core/error.hpp"
 
 namespace scorenet::diffusion {
@@ -15,6 +17,8 @@ std::string name_of(ResultKind kind) {
   }
   return "exact";
 }
+
+ResultKind weaker(ResultKind a, ResultKind b) { return std::min(a, b); }
 
 const torch::Tensor& LikelihoodResult::term(const std::string& name) const {
   std::string known;

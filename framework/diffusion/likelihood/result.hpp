@@ -9,7 +9,9 @@
 
 namespace scorenet::diffusion {
 
-/// How the number relates to the model's own -log p.
+/// How the number relates to the model's own -log p, from the weakest to the strongest: a bound
+/// says on which side the value lies and not how far, an estimate aims at the value itself, exact
+/// is the value.
 enum class ResultKind {
   bound,     // an upper bound in expectation
   estimate,  // neither a bound nor free of model error
@@ -18,6 +20,9 @@ enum class ResultKind {
 
 /// "bound", "estimate", "exact".
 std::string name_of(ResultKind kind);
+
+/// The weaker of two: what can be said of both results together.
+ResultKind weaker(ResultKind a, ResultKind b);
 
 /// All tensors (B) float64 on the CPU, in the order of the examples given; the caller averages over the data set.
 struct LikelihoodResult {

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "framework/core/check.hpp"
+#include "framework/diffusion/likelihood/exactness.hpp"
 #include "framework/diffusion/likelihood/flow_jet.hpp"
 #include "framework/diffusion/likelihood/probability_flow.hpp"
 #include "framework/diffusion/ode_solver.hpp"
@@ -95,6 +96,37 @@ State at_prior(const Schedule& schedule, const torch::Tensor& x) {
   return {x, -x / variance, -identity / variance, log_density, torch::zeros_like(log_density)};
 }
 
+// Both passes at one precision. REQUIRES steps that the windows share evenly.
+LikelihoodResult solved(const Denoiser& denoiser, const Schedule& schedule, const torch::Tensor& x,
+                        const WkbOptions& options) {
+  const WkbWindows windows = wkb_windows(schedule, std::max<int64_t>(options.windows, 1));
+  const auto parts = static_cast<int64_t>(windows.terms.size());
+  const OdeSolution noisy = to_prior(denoiser, schedule, x, options);
+  // A failed first pass starts the second as NaN and fails it, too.
+  const Backward rhs(denoiser, schedule, x, options.hbar_shape);
+  auto y = at_prior(schedule, noisy.y).packed();
+  auto evaluations = noisy.evaluations;
+  std::vector<torch::Tensor> shares;  // of nll1, from the noisy end
+  for (int64_t w = parts; w > 0; --w) {
+    const auto edge = [&](int64_t i) { return windows.log_snr[i].item<double>(); };
+    const OdeSolution part = integrate(std::cref(rhs), edge(w), edge(w - 1), y,
+                                       options.steps / parts, {options.rtol, options.atol});
+    shares.push_back((y.select(1, -1) - part.y.select(1, -1)).to(torch::kCPU));
+    y = part.y;
+    evaluations = evaluations + part.evaluations;
+  }
+  const State end = State::unpacked(y.to(torch::kCPU), dims_per_example(x));
+  LikelihoodResult result;
+  result.nats = -end.l0;
+  result.terms = {{"nll0", -end.l0}, {"nll1", -end.l1}};
+  for (int64_t w = 0; w < options.windows; ++w) {
+    result.terms.emplace_back(windows.terms[static_cast<size_t>(w)],
+                              shares[static_cast<size_t>(parts - 1 - w)]);
+  }
+  result.nfe = evaluations.to(torch::kCPU, torch::kFloat64);
+  return result;
+}
+
 }  // namespace
 
 WkbWindows wkb_windows(const Schedule& schedule, int64_t windows) {
@@ -113,37 +145,31 @@ LikelihoodResult wkb_exact(const Denoiser& denoiser, const Schedule& schedule,
                            const torch::Tensor& x, const WkbOptions& options) {
   const torch::NoGradGuard no_grad;
   const PlainAttention twice_differentiable;
-  const WkbWindows windows = wkb_windows(schedule, std::max<int64_t>(options.windows, 1));
-  const auto parts = static_cast<int64_t>(windows.terms.size());
+  const int64_t parts = std::max<int64_t>(options.windows, 1);
+  wkb_windows(schedule, options.windows);  // refuses a negative number
   if (options.steps % parts != 0) {
     throw ConfigError("wkb: " + std::to_string(parts) + " windows of " +
                       std::to_string(options.steps) +
                       " steps; each must have the same number of steps.");
   }
-  const OdeSolution noisy = to_prior(denoiser, schedule, x, options);
-  // A failed first pass starts the second as NaN and fails it, too.
-  const Backward rhs(denoiser, schedule, x, options.hbar_shape);
-  auto y = at_prior(schedule, noisy.y).packed();
-  auto evaluations = noisy.evaluations;
-  std::vector<torch::Tensor> shares;  // of nll1, from the noisy end
-  for (int64_t w = parts; w > 0; --w) {
-    const auto edge = [&](int64_t i) { return windows.log_snr[i].item<double>(); };
-    const OdeSolution part = integrate(std::cref(rhs), edge(w), edge(w - 1), y,
-                                       options.steps / parts, {options.rtol, options.atol});
-    shares.push_back((y.select(1, -1) - part.y.select(1, -1)).to(torch::kCPU));
-    y = part.y;
-    evaluations = evaluations + part.evaluations;
-  }
-  const State end = State::unpacked(y.to(torch::kCPU), dims_per_example(x));
-  LikelihoodResult result;
+  const SolverPrecision precision{options.steps, options.rtol, options.atol};
+  LikelihoodResult result = solved(denoiser, schedule, x, options);
+  // Without windows: they share the same nll1.
+  const SolverPrecision coarse = precision.second();
+  const LikelihoodResult second =
+      solved(denoiser, schedule, x,
+             {coarse.steps, coarse.rtol, coarse.atol, /*windows=*/0, options.hbar_shape});
   result.kind = ResultKind::exact;
-  result.nats = -end.l0;
-  result.terms = {{"nll0", -end.l0}, {"nll1", -end.l1}};
-  for (int64_t w = 0; w < options.windows; ++w) {
-    result.terms.emplace_back(windows.terms[static_cast<size_t>(w)],
-                              shares[static_cast<size_t>(parts - 1 - w)]);
+  for (const std::string term : {"nll0", "nll1"}) {
+    const auto &first_value = result.term(term), &second_value = second.term(term);
+    // Steps that the caller chose make an estimate where they are too few; an adaptive solver has
+    // no such excuse.
+    if (options.steps == 0)
+      require_agreement("wkb, " + term, first_value, second_value, precision, x);
+    else if (!agree(first_value, second_value, precision, x.scalar_type()))
+      result.kind = ResultKind::estimate;
   }
-  result.nfe = evaluations.to(torch::kCPU, torch::kFloat64);
+  result.nfe = result.nfe + second.nfe;
   return result;
 }
 

@@ -43,16 +43,19 @@ struct WkbWindows {
 };
 WkbWindows wkb_windows(const Schedule& schedule, int64_t windows);
 
-/// The system above, without Monte Carlo, kind `exact`. x (B, ...) with a small number D of dimensions: D^2 memory and
-/// 2 D + 2 gradients an evaluation. nfe counts right-hand sides of both passes. Windows cost nothing. Throws ConfigError if
-/// steps is not a multiple of windows, or negative.
+/// The system above, without Monte Carlo, kind `exact`, or `estimate` where fixed steps are too few
+/// for that. x (B, ...) with a small number D of dimensions: D^2 memory and 2 D + 2 gradients an
+/// evaluation. nfe counts right-hand sides of both passes, at two precisions (exactness.hpp).
+/// Windows cost nothing. Throws ConfigError if steps is not a multiple of windows, or negative, and
+/// where nll0 or nll1 of adaptive solves differ.
 LikelihoodResult wkb_exact(const Denoiser& denoiser, const Schedule& schedule,
                            const torch::Tensor& x, const WkbOptions& options);
 
 /// The published system (theorem 4.2), with which wkb_exact must agree: a forward pass with
 ///     dx' = (dx.grad) F + b,   c' = dx.grad div F + div b,   nll1 = -(c + dx.grad log N) at t_max,
 /// where grad l0 and lap l0 are central differences, of `spacing`, of inner solves for l0 from the path to t_max.
-/// O(steps^2 D): for checking, not for use. Throws ConfigError if steps < 1 or spacing <= 0.
+/// O(steps^2 D): for checking, not for use; kind `estimate`, since nobody checks its own steps and
+/// spacing. Throws ConfigError if steps < 1 or spacing <= 0.
 LikelihoodResult wkb_published(const Denoiser& denoiser, const Schedule& schedule,
                                const torch::Tensor& x, int64_t steps, double spacing,
                                const HbarShape& hbar_shape = {});

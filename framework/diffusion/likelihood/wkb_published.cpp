@@ -102,7 +102,7 @@ LikelihoodResult wkb_published(const Denoiser& denoiser, const Schedule& schedul
   const auto end = y.split_with_sizes({dims, dims, 1}, 1);
   const auto grad_log_prior = -end[0] / schedule.prior_variance();
   LikelihoodResult result;
-  result.kind = ResultKind::exact;
+  result.kind = ResultKind::estimate;
   result.nats = -log_density(problem, flat, problem.range.clean).to(torch::kCPU);
   const auto nll1 = -(end[2].squeeze(1) + (end[1] * grad_log_prior).sum(1)).to(torch::kCPU);
   result.terms = {{"nll0", result.nats}, {"nll1", nll1}};

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "framework/core/random.hpp"
 #include "framework/diffusion/likelihood/elbo.hpp"
@@ -35,7 +36,7 @@ TEST(HbarElbo, WithoutNoiseItIsTheOdeValueOfTheSameSteps) {
     expect_close(zero[0].importance.nats, ode.nats, 1e-12);
   }
   expect_close(
-      hbar_elbo_exact(denoiser, *simple(), x, 0, 40).nats,
+      hbar_elbo_exact(denoiser, *simple(), x, 0, {.steps = 40}).nats,
       ode_likelihood(denoiser, *simple(), x, {0, 0}, {.exact_trace = true, .steps = 40}).nats,
       1e-14);
 }
@@ -63,8 +64,8 @@ TEST(HbarElbo, TheDrawnBoundIsTheExactOneOfAnAffineScore) {
   const auto drawn = hbar_likelihood(problem.denoiser(), *simple(), x.repeat({1500, 1}),
                                      slot_range(0, 1500), {.hbars = {0.2, 1}, .steps = 60});
   for (const auto& at : drawn) {
-    const double exact =
-        hbar_elbo_exact(problem.denoiser(), *simple(), x, at.hbar, 100).nats.item<double>();
+    const double exact = hbar_elbo_exact(problem.denoiser(), *simple(), x, at.hbar, {.steps = 100})
+                             .nats.item<double>();
     EXPECT_NEAR(at.elbo.nats.mean().item<double>(), exact, 4 * stderr_of(at.elbo.nats) + 2e-3)
         << at.hbar;
     EXPECT_EQ(at.elbo.kind, ResultKind::bound);
@@ -79,8 +80,8 @@ double early(double t) { return std::min(1.0, 2 * t); }
 TEST(HbarElbo, OfATimeDependentKnobItBoundsThatKnobsLawAndPathsFindIt) {
   const auto problem = turned_problem();
   const auto x = torch::tensor({{0.8, 0.5}}, torch::kFloat64);
-  const double exact =
-      hbar_elbo_exact(problem.denoiser(), *simple(), x, 0.5, 200, early).nats.item<double>();
+  const double exact = hbar_elbo_exact(problem.denoiser(), *simple(), x, 0.5, {.steps = 200}, early)
+                           .nats.item<double>();
   const double truth = problem.nats(*simple(), x, 0.5, early).item<double>();
   EXPECT_GT(exact, truth);
   EXPECT_GT(std::abs(truth - problem.nats(*simple(), x, 0.5).item<double>()), 0.01);
@@ -115,7 +116,8 @@ TEST(HbarElbo, AtOneItIsTheVariationalBoundAveragedOverTheFirstNoise) {
     const NoiseLevel clean = schedule->at(schedule->t_min(), 1);
     const auto x = doubles({0.7}).unsqueeze(1);
     const auto z = torch::cat({clean.alpha * x + clean.sigma, clean.alpha * x - clean.sigma});
-    const auto path = hbar_elbo_exact(problem.denoiser(), *schedule, z, 1, 260).nats.mean();
+    const auto path =
+        hbar_elbo_exact(problem.denoiser(), *schedule, z, 1, {.steps = 260}).nats.mean();
     const auto bound = elbo_exact(problem.denoiser(), *schedule, Decoder::flat, x).nats[0];
     expect_close(path - clean.alpha.log()[0], bound, 1e-6, name);
   }
@@ -169,9 +171,110 @@ TEST(HbarElbo, RejectsWrongOptionsByName) {
   const auto bent = make_mixture_denoiser(mixture_1d({0.5, 0.5}, {-1, 1}, {0.1, 0.1}));
   expect_error<ConfigError>(
       [&] {
-        hbar_elbo_exact(bent, *simple(), torch::zeros({1, 1}, torch::kFloat64), 1, 10);
+        hbar_elbo_exact(bent, *simple(), torch::zeros({1, 1}, torch::kFloat64), 1, {.steps = 10});
       },
       "affine");
+}
+
+TEST(HbarElbo, TheAffineFormIsThatOfTheModeWhereTheDataAreAndNotOfTheOrigin) {
+  // Modes N(0, 1) and N(60, 0.04), gamma_max = 0, x = 60.1: at log_snr 0 alpha^2 = sigma^2 = 1/2,
+  // so the paths end about 42, 40 deviations from the boundary between the modes. They never see
+  // the other one: the value is that of N(60, 0.04) alone. It is mainly -log N(42; 0, 1) = 42.4^2 /
+  // 2 = 900.
+  const auto schedule = make_schedule({.name = "vdm_linear", .gamma_max = 0});
+  const auto modes = make_mixture_denoiser(mixture_1d({0.5, 0.5}, {0, 60}, {1, 0.04}));
+  const auto alone = make_mixture_denoiser(gaussian({60}, {0.04}));
+  const auto x = doubles({60.1, 59.7}).unsqueeze(1);
+  for (const double hbar : {0.1, 1.0}) {
+    const auto nats = hbar_elbo_exact(modes, *schedule, x, hbar).nats;
+    expect_close(nats, hbar_elbo_exact(alone, *schedule, x, hbar).nats, 1e-7);
+    EXPECT_NEAR(nats[0].item<double>(), 905, 10) << hbar;
+  }
+  // The drawn paths say so, too.
+  const auto drawn =
+      hbar_likelihood(modes, *schedule, x.slice(0, 0, 1).repeat({100, 1}), slot_range(0, 100),
+                      {.hbars = {1}, .steps = 100, .exact_trace = true})[0]
+          .elbo.nats;
+  EXPECT_NEAR(drawn.mean().item<double>(),
+              hbar_elbo_exact(modes, *schedule, x, 1).nats[0].item<double>(),
+              4 * stderr_of(drawn) + 0.05);
+}
+
+TEST(HbarElbo, PathsThatMeetASecondModeOnTheirWayAreRefused) {
+  // Near the origin and near each mode the denoiser is affine; the paths of x = 0.9 end between
+  // them.
+  const auto schedule = make_schedule({.name = "vdm_linear"});
+  const auto modes = make_mixture_denoiser(mixture_1d({0.5, 0.5}, {0, 8}, {0.01, 0.01}));
+  for (const double x : {0.1, 7.9, 4.0}) {
+    expect_error<ConfigError>(
+        [&] {
+          hbar_elbo_exact(modes, *schedule, torch::full({1, 1}, x, torch::kFloat64), 0.5);
+        },
+        "affine denoiser");
+  }
+}
+
+// -ELBO_h in one dimension by the moment equations in plain doubles, Runge-Kutta steps too many to
+// matter.
+double elbo_by_moments(double x, double mean, double variance, double linear, double s_min,
+                       double s_max, double hbar) {
+  // ve: alpha = 1, sigma = e^{-L/2}, a = 0. eps_hat = -sigma s, s = -(z - mean) / V + linear z, V =
+  // variance + sigma^2.
+  struct State {
+    double m, c, path;
+  };
+  const auto slope = [&](double log_snr, const State& y) {
+    const double s2 = std::exp(-log_snr), v = variance + s2, k = 1 / v - linear;
+    const double eps = std::sqrt(s2) * ((y.m - mean) / v - linear * y.m), j = std::sqrt(s2) * k;
+    const double half = std::sqrt(s2) / 2;
+    return State{-(1 - hbar) * half * eps, -2 * (1 - hbar) * half * j * y.c - hbar * s2,
+                 -(1 + hbar) * half * j + hbar / 2 * (eps * eps + j * j * y.c)};
+  };
+  const auto plus = [](const State& y, double h, const State& k) {
+    return State{y.m + h * k.m, y.c + h * k.c, y.path + h * k.path};
+  };
+  const int n = 200000;
+  const double first = -2 * std::log(s_min), step = (-2 * std::log(s_max) - first) / n;
+  State y{x, 0, 0};
+  for (int i = 0; i < n; ++i) {
+    const double at = first + i * step;
+    const State k1 = slope(at, y), k2 = slope(at + step / 2, plus(y, step / 2, k1)),
+                k3 = slope(at + step / 2, plus(y, step / 2, k2)),
+                k4 = slope(at + step, plus(y, step, k3));
+    y = plus(plus(plus(plus(y, step / 6, k1), step / 3, k2), step / 3, k3), step / 6, k4);
+  }
+  const double p = s_max * s_max;
+  return (y.m * y.m + y.c) / (2 * p) + 0.5 * std::log(2 * std::numbers::pi * p) - y.path;
+}
+
+TEST(HbarElbo, OfAStiffProblemItIsTheMomentEquationsOrTooFewStepsAreRefused) {
+  // ve from 0.05 to 150, N(0.5, 0.3), s = grad log q + 0.02 x: the drift's rate reaches 0.02 *
+  // 150^2 / 2 = 225 a unit of log-SNR, and 500 Runge-Kutta steps over 16 units, 7 times too long
+  // for it, gave 1e38.
+  const auto schedule = make_schedule({.name = "ve", .sigma_min = 0.05, .sigma_max = 150});
+  AffineReverse problem{doubles({0.5}), torch::full({1, 1}, 0.3, torch::kFloat64), {}};
+  problem.errors.linear = torch::full({1, 1}, 0.02, torch::kFloat64);
+  const auto denoiser = problem.denoiser();
+  const auto x = doubles({0.3}).unsqueeze(1);
+  for (const auto& [hbar, digits] :
+       std::vector<std::pair<double, double>>{{0, 225.32107}, {0.5, 446.28906}}) {
+    const double nats = hbar_elbo_exact(denoiser, *schedule, x, hbar).nats.item<double>();
+    EXPECT_NEAR(nats / elbo_by_moments(0.3, 0.5, 0.3, 0.02, 0.05, 150, hbar), 1, 1e-6) << hbar;
+    EXPECT_NEAR(nats, digits, 1e-4) << hbar;
+  }
+  expect_error<ConfigError>([&] { hbar_elbo_exact(denoiser, *schedule, x, 0, {.steps = 500}); },
+                            "500 and 250 steps");
+}
+
+TEST(HbarElbo, StepsThatAreGivenKeepTheirMeaningAndAreCheckedAgainstHalf) {
+  const auto problem = turned_problem();
+  const auto x = torch::tensor({{0.8, 0.5}}, torch::kFloat64);
+  const auto fixed = hbar_elbo_exact(problem.denoiser(), *simple(), x, 0.5, {.steps = 100});
+  EXPECT_EQ(fixed.nfe.item<double>(), 4 * 150);  // 100 steps and 50, of four stages
+  expect_close(fixed.nats, hbar_elbo_exact(problem.denoiser(), *simple(), x, 0.5).nats, 1e-4);
+  expect_error<ConfigError>(
+      [&] { hbar_elbo_exact(problem.denoiser(), *simple(), x, 0.5, {.steps = 4}); },
+      "4 and 2 steps");
 }
 
 TEST(BestHbar, IsTheRowOfLeastMeanWithThePairedErrorOfItsGain) {

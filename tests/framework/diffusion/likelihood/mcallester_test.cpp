@@ -44,6 +44,84 @@ TEST(McAllester, ClosesForGaussiansThatAreNotIsotropicInTwoAndSixteenDimensions)
   }
 }
 
+// Right to kExactError at every point, or refused; returns how many were refused.
+int right_or_refused(const GaussianMixture& mixture, const Schedule& schedule,
+                     const torch::Tensor& points, const std::string& what) {
+  int refused = 0;
+  for (const auto& x : points.split(1)) {
+    try {
+      expect_close(mcallester_exact(mixture, schedule, x).nats, true_nats(mixture, x), 1e-6, what);
+    } catch (const ConfigError& e) {
+      EXPECT_THAT(e.what(), testing::HasSubstr("Leave out --exact"));
+      ++refused;
+    }
+  }
+  return refused;
+}
+
+TEST(McAllester, FarFromSharpModesTheIntegrandJumpsInLogSnrAndTheValueIsRight) {
+  // Halves N(-1, 0.01) and N(1, 0.0004), x = 2: the first has log density -3^2 / 0.02 = -450, the
+  // second -1 / 0.0008 = -1250. So -log p = 450 + 1/2 log(2 pi 0.01) + log 2 = 449.31 up to e^-800.
+  // As the noise falls the second mode explains x until 9 / (0.01 + tau) < 1 / (0.0004 + tau), tau
+  // = 1 / snr = 0.0008: there |eps - eps_hat|^2 jumps by hundreds within 0.1 of log-SNR.
+  const auto mixture = mixture_1d({0.5, 0.5}, {-1, 1}, {0.01, 0.0004});
+  const auto x = doubles({2, -3, 1.04, 0.2, 30}).unsqueeze(1);
+  const double expected = 450 + 0.5 * std::log(2 * std::numbers::pi * 0.01) + std::log(2.0);
+  EXPECT_NEAR(true_nats(*mixture, x)[0].item<double>(), expected, 1e-9);
+  for (const char* name : {"vdm_linear", "edm", "flow", "subvp", "vp_cosine", "ve"})
+    EXPECT_EQ(right_or_refused(*mixture, *schedule_named(name), x, name), 0) << name;
+}
+
+TEST(McAllester, OfTinyCovariancesItIsRightOrRefused) {
+  const auto spikes = mixture_1d({0.2, 0.3, 0.5}, {-1, 0, 0.9}, {1e-8, 1e-6, 1e-4});
+  const auto x = doubles({-1, 1e-3, 0.9, 0.45, 1.3}).unsqueeze(1);
+  EXPECT_LE(right_or_refused(*spikes, *schedule_named("vdm_linear"), x, "spikes"), 2);
+  const GaussianMixture plane(doubles({0.5, 0.5}), doubles({-1, 0, 1, 0.3}).view({2, 2}),
+                              doubles({1e-3, 0, 0, 1e-2, 4e-3, 1e-3, 1e-3, 2e-3}).view({2, 2, 2}));
+  const auto y = doubles({-1, 0.1, 0.9, 0.3, 2, 2}).view({3, 2});
+  EXPECT_LE(right_or_refused(plane, *schedule_named("edm"), y, "plane"), 1);
+}
+
+// D > 2: half of N(0, 0.2 I) and half of N((5, 0, 0), 0.2 I).
+GaussianMixture two_balls() {
+  return {doubles({0.5, 0.5}), doubles({0, 0, 0, 5, 0, 0}).view({2, 3}),
+          0.2 * torch::eye(3, torch::kFloat64).expand({2, 3, 3})};
+}
+
+TEST(McAllester, AboveTwoDimensionsAMixtureThatBendsAtTheNoisyEndAloneIsRefused) {
+  // At log_snr 0, the noisiest level, the modes are 5 / sqrt(2.4) = 3.2 posterior deviations apart:
+  // x = 0 sees the other one at one part in 200. The cubature gives 1.0306 for -log p = 3/2 log(2
+  // pi 0.2) + log 2 = 1.0358.
+  const auto schedule = make_schedule({.name = "vdm_linear", .gamma_max = 0});
+  const auto x = torch::zeros({1, 3}, torch::kFloat64);
+  expect_error<ConfigError>([&] { mcallester_exact(two_balls(), *schedule, x); },
+                            "in 3 dimensions needs an affine denoiser");
+  expect_error<ConfigError>([&] { mcallester_exact(two_balls(), *schedule, x); }, "x = (0, 0, 0)");
+}
+
+TEST(McAllester, AboveTwoDimensionsAMixtureThatIsAffineToRoundingIsRight) {
+  // Up to log_snr 8 the noise is below e^-4 = 0.018 and the modes 11 deviations apart: beside x = 0
+  // the other one weighs e^-62.
+  const auto schedule = make_schedule({.name = "vdm_linear", .gamma_max = -8});
+  const auto x = doubles({0, 0, 0, 0.3, -0.5, 0.2}).view({2, 3});
+  expect_close(mcallester_exact(two_balls(), *schedule, x).nats, true_nats(two_balls(), x), 1e-6);
+  // Two modes at one place are one Gaussian.
+  const auto matrix =
+      torch::tensor({{0.5, 0.2, 0.0}, {0.2, 0.4, 0.1}, {0.0, 0.1, 0.3}}, torch::kFloat64);
+  const GaussianMixture twice(doubles({0.4, 0.6}), torch::ones({2, 3}, torch::kFloat64),
+                              matrix.expand({2, 3, 3}));
+  expect_close(mcallester_exact(twice, *schedule_named("edm"), x).nats, true_nats(twice, x), 1e-6);
+}
+
+TEST(McAllester, OneGaussianPassesInAHundredDimensions) {
+  const auto spread = torch::linspace(0.05, 2, 100, torch::kFloat64);
+  const GaussianMixture law(doubles({1}), torch::linspace(-3, 3, 100, torch::kFloat64).unsqueeze(0),
+                            torch::diag(spread.square()).unsqueeze(0));
+  const auto x = 3 * spread.unsqueeze(0);
+  expect_close(mcallester_exact(law, *schedule_named("vdm_linear"), x).nats, true_nats(law, x),
+               1e-6);
+}
+
 TEST(McAllester, TheDrawnSumIsUnbiased) {
   const auto mixture = mixture_1d({0.3, 0.7}, {-1.0, 0.8}, {0.04, 0.09});
   const auto x = torch::full({2000, 1}, 0.1, torch::kFloat64);

@@ -96,6 +96,15 @@ TEST(Wkb, AnExactScoreHasNoFirstOrderTerm) {
   EXPECT_LT(result.term("nll1").abs().max().item<double>(), 5e-3);
 }
 
+TEST(Wkb, FixedStepsThatAreTooFewMakeAnEstimate) {
+  const auto x = doubles({0.2, 0.9}).unsqueeze(1);
+  const auto few = wkb_exact(wrong_mixture(), *simple(), x, {.steps = 8});
+  const auto many = wkb_exact(wrong_mixture(), *simple(), x, {.steps = 100});
+  EXPECT_EQ(few.kind, ResultKind::estimate);
+  EXPECT_EQ(many.kind, ResultKind::exact);
+  EXPECT_GT((few.term("nll1") - many.term("nll1")).abs().max().item<double>(), 1e-4);
+}
+
 TEST(Wkb, TheFirstOrderTermHasMeanZeroOverTheModelsOwnSamples) {
   // E_{q^0}[l1] = 0 since q^h stays normalised: q^0 is N(0, 1) at t_max carried along the flow; the mean is a lattice sum.
   const NoiseRule rule = noise_lattice(1, 0.1);
