@@ -17,7 +17,12 @@ std::vector<int64_t> parse_seeds(const std::string& text) {
     const bool fits = std::regex_match(part, match, kPart);
     const int64_t first = fits ? std::stoll(match[1]) : 0;
     const int64_t last = fits && match[2].matched ? std::stoll(match[2]) : first;
-    if (!fits || last < first || last - first >= kMost) {
+    const bool too_many = last - first >= kMost - static_cast<int64_t>(seeds.size());
+    if (fits && last >= first && too_many) {
+      throw ConfigError("--seeds " + text + ": more than " + std::to_string(kMost) +
+                        " seeds. Draw them in several parts.");
+    }
+    if (!fits || last < first) {
       throw ConfigError("--seeds " + text + ": '" + part +
                         "' is no seed or range. Write for example 0-63,100.");
     }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "framework/train/diffusers.hpp"
+#include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
@@ -13,16 +14,32 @@ namespace {
 
 struct ConvertArguments {
   std::string from, to;
+  bool force = false;
 };
 
+std::vector<files::Output> snapshot_of(const ConvertArguments& a) {
+  return {{"--out", a.to, a.force}};
+}
+
+std::vector<files::Output> folder_of(const ConvertArguments& a) {
+  std::vector<files::Output> outputs;
+  for (const std::string& name : train::diffusers_files())
+    outputs.push_back({"--outdir", std::filesystem::path(a.to) / name, a.force,
+                       /*may_make_folder=*/true});
+  return outputs;
+}
+
 using Convert = void (*)(const std::filesystem::path&, const std::filesystem::path&);
+using Outputs = std::vector<files::Output> (*)(const ConvertArguments&);
 
 // What both directions do: rank zero converts and says where the result is.
 void set_action(CLI::App* verb, const std::shared_ptr<ConvertArguments>& a, Convert convert,
-                Task& task) {
-  verb->callback([a, convert, &task] {
-    task.action = [a, convert](comm::Communicators& comms) {
+                Outputs outputs, Task& task) {
+  add_force_flag(verb, a->force);
+  verb->callback([a, convert, outputs, &task] {
+    task.action = [a, convert, outputs](comm::Communicators& comms) {
       if (comms.host->rank() != 0) return ExitCode::done;
+      files::check_outputs({{"the input", a->from}}, outputs(*a));
       convert(a->from, a->to);
       std::cout << "wrote " << a->to << std::endl;
       return ExitCode::done;
@@ -39,12 +56,12 @@ void add_convert_verb(CLI::App& app, Task& task) {
   CLI::App* import = verb->add_subcommand(
       "from-diffusers", "a folder that UNet2DModel.save_pretrained or a pipeline's wrote");
   import->add_option("folder", from->from, "DIR")->required();
-  import->add_option("--out", from->to, "SNAPSHOT.safetensors to write")->required();
-  set_action(import, from, train::snapshot_from_diffusers, task);
+  add_output_option(import, "--out", from->to, "SNAPSHOT.safetensors to write")->required();
+  set_action(import, from, train::snapshot_from_diffusers, snapshot_of, task);
   CLI::App* export_ = verb->add_subcommand("to-diffusers", "a folder that from_pretrained reads");
   export_->add_option("snapshot", to->from, "SNAPSHOT.safetensors")->required();
-  export_->add_option("--outdir", to->to, "DIR to write")->required();
-  set_action(export_, to, train::snapshot_to_diffusers, task);
+  add_output_option(export_, "--outdir", to->to, "DIR to write")->required();
+  set_action(export_, to, train::snapshot_to_diffusers, folder_of, task);
 }
 
 }  // namespace scorenet::launch

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "framework/train/ema_reconstruction.hpp"
+#include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
@@ -15,10 +16,14 @@ struct EmaArguments {
   double sigma_rel = 0.1;
   int64_t step = -1;
   std::string out;
+  bool force = false;
 };
 
 ExitCode reconstruct(const EmaArguments& a, comm::Communicators& comms) {
   if (comms.host->rank() != 0) return ExitCode::done;
+  std::vector<files::NamedPath> inputs;
+  for (const std::string& path : a.snapshots) inputs.push_back({"the input", path});
+  files::check_outputs(inputs, {{"--out", a.out, a.force}});
   const double error = train::reconstruct_snapshot({a.snapshots.begin(), a.snapshots.end()},
                                                    a.sigma_rel, a.step, a.out);
   std::printf("wrote %s: profile of width %g met to %.2g of its norm by %zu snapshots\n",
@@ -40,7 +45,8 @@ void add_ema_verb(CLI::App& app, Task& task) {
       ->capture_default_str();
   sub->add_option("--step", a->step, "training step it is of; -1: the last snapshot's")
       ->capture_default_str();
-  sub->add_option("--out", a->out, "SNAPSHOT.safetensors to write")->required();
+  add_output_option(sub, "--out", a->out, "SNAPSHOT.safetensors to write")->required();
+  add_force_flag(sub, a->force);
   sub->callback([a, &task] {
     task.action = [a](comm::Communicators& comms) { return reconstruct(*a, comms); };
   });

@@ -13,6 +13,7 @@
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/model_arguments.hpp"
+#include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
@@ -21,12 +22,23 @@ namespace {
 struct EvaluateArguments {
   ModelArguments model;
   std::string data, split = "test", json, per_example;
+  bool force = false;
   train::EvaluationOptions options;
 };
+
+// The rank that writes checks, before hours of work.
+void check_outputs(const EvaluateArguments& a) {
+  auto inputs = inputs_of(a.model);
+  inputs.push_back({"--data", a.data});
+  if (a.options.features != "pixels") inputs.push_back({"--features", a.options.features});
+  files::check_outputs(inputs,
+                       {{"--json", a.json, a.force}, {"--per-example", a.per_example, a.force}});
+}
 
 ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms) {
   use_threads(0, *comms.host);
   comms.host->set_phase(comm::Phase::evaluate);
+  if (comms.host->rank() == 0) check_outputs(arguments);
   const torch::NoGradGuard no_grad;
   const LoadedModel loaded = load_model(arguments.model, device_for_rank(*comms.host));
   data::ImageDataset dataset(arguments.data, arguments.split);
@@ -36,6 +48,7 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
   if (!arguments.json.empty())
     files::write_file_atomically(arguments.json, train::to_json(report).dump(2) + "\n");
   if (!arguments.per_example.empty()) train::write_per_example(arguments.per_example, report);
+  train::require_finite(report);
   return ExitCode::done;
 }
 
@@ -144,12 +157,14 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
   add_metric_options(verb, a->options);
   add_sampler_options(verb, a->options.sampler);
   add_feature_option(verb, a->options.features);
-  verb->add_option("--json", a->json, "write the report there");
-  verb->add_option("--per-example", a->per_example,
-                   "HDF5 file of float64 arrays in the order of the data: one of (n) a metric, "
-                   "wkb_nll0, wkb_nll1 and wkb_profile (n, windows) for wkb, (hbars, n) for hbar-* "
-                   "with the values of h in "
-                   "hbar-*_hbars; NaN where an example failed");
+  add_output_option(verb, "--json", a->json, "write the report there");
+  add_output_option(
+      verb, "--per-example", a->per_example,
+      "HDF5 file of float64 arrays in the order of the data: one of (n) a metric, "
+      "wkb_nll0, wkb_nll1 and wkb_profile (n, windows) for wkb, (hbars, n) for hbar-* "
+      "with the values of h in "
+      "hbar-*_hbars; NaN where an example failed");
+  add_force_flag(verb, a->force);
   verb->callback([a, &task] {
     task.action = [a](comm::Communicators& comms) { return evaluate(*a, comms); };
   });

@@ -16,6 +16,7 @@
 #include "framework/train/gradient_plan.hpp"
 #include "framework/train/update.hpp"
 #include "launch/device.hpp"
+#include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
 #include "models/flops.hpp"
 
@@ -30,6 +31,7 @@ struct PlanArguments {
   double bandwidth_gbs = 0, latency_us = 6, local_bandwidth_gbs = 0, local_latency_us = 2;
   int ranks_per_host = 1;
   double step_time_ms = 0, jitter_ms = 0;
+  bool force = false;
 };
 
 std::vector<int64_t> example_shape(const config::Config& config, const PlanArguments& arguments) {
@@ -167,6 +169,10 @@ void print(const nlohmann::ordered_json& out, const std::vector<perf::ScalingRow
 ExitCode plan(const config::Config& config, const PlanArguments& arguments,
               comm::Communicators& comms) {
   use_threads(config.run.threads, *comms.host);
+  if (comms.host->rank() == 0) {
+    files::check_outputs({{"config", arguments.config_path}, {"data.path", config.data.path}},
+                         {{"--json", arguments.json, arguments.force}});
+  }
   const torch::Device device = device_for_rank(*comms.host);
   const std::vector<int64_t> shape = example_shape(config, arguments);
   const train::ScoreModel model = train::build_model(config, shape, device);
@@ -223,7 +229,8 @@ void add_plan_verb(CLI::App& app, Task& task) {
       ->check(CLI::PositiveNumber);
   verb->add_option("--jitter", a->jitter_ms, "standard deviation of a rank's step, ms (0)")
       ->check(CLI::NonNegativeNumber);
-  verb->add_option("--json", a->json, "write everything to this file too");
+  add_output_option(verb, "--json", a->json, "write everything to this file too");
+  add_force_flag(verb, a->force);
   verb->allow_extras();
   verb->footer("any key of the config can be given as --section.key VALUE.");
   verb->callback([verb, a, &task] {

@@ -4,11 +4,17 @@
 //   mpirun -n 4 scorenet sample --network SNAPSHOT --seeds 0-9999 --sampler ddim --steps 50 --save-h5 --outdir out
 //   scorenet sample --network SNAPSHOT --classifier CLASSIFIER --class 3 --guidance 2 --outdir out
 //   scorenet sample --config gaussian.toml --seeds 0-999 --sampler euler-maruyama --steps 1000 --hbar 0.5 --save-h5 --outdir out
+#include <unistd.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <set>
 
+#include "framework/core/check.hpp"
+#include "framework/core/pixels.hpp"
 #include "framework/data/hdf5.hpp"
 #include "framework/data/png.hpp"
 #include "framework/files/step_name.hpp"
@@ -17,6 +23,7 @@
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/model_arguments.hpp"
+#include "launch/output_options.hpp"
 #include "launch/seed_list.hpp"
 #include "launch/verbs.hpp"
 
@@ -33,8 +40,47 @@ struct SampleArguments {
   train::GuidanceOptions guidance;
   std::vector<double> guidance_interval;
   int64_t batch = 64;
+  std::optional<int64_t> label;
+  std::vector<int64_t> grid_channels;
   bool save_h5 = false;
 };
+
+fs::path grid_file(const SampleArguments& a) { return fs::path(a.outdir) / "grid.png"; }
+fs::path h5_file(const SampleArguments& a) { return fs::path(a.outdir) / "samples.h5"; }
+fs::path seed_file(const SampleArguments& a, int64_t seed) {
+  return fs::path(a.outdir) / ("seed-" + files::step_name(seed) + ".png");
+}
+
+// Older samples give way; nothing that is read does.
+void check_outputs(const SampleArguments& a, const std::vector<int64_t>& seeds) {
+  auto inputs = inputs_of(a.model);
+  inputs.push_back({"--weak-network", a.weak_network});
+  inputs.push_back({"--classifier", a.classifier});
+  std::set<fs::path> files{h5_file(a)};
+  if (!a.grid.empty()) files.insert(grid_file(a));
+  if (a.grid.empty())
+    for (const int64_t seed : seeds) files.insert(seed_file(a, seed));
+  std::vector<files::Output> outputs;
+  for (const fs::path& file : files)
+    outputs.push_back({"--outdir", file, /*may_replace=*/true, /*may_make_folder=*/true});
+  files::check_outputs(inputs, outputs);
+}
+
+// Samples that nobody will see are not drawn, unless others depend on them.
+std::vector<int64_t> seeds_to_draw(const SampleArguments& a, comm::Communicator& comm) {
+  auto seeds = parse_seeds(a.seeds);
+  if (a.grid.empty()) return seeds;
+  const Grid grid = parse_grid(a.grid);
+  const auto shown = static_cast<size_t>(grid.columns * grid.rows);
+  if (shown >= seeds.size()) return seeds;
+  const bool all = a.save_h5 || a.sampler.keep_path || a.corrector_norms == "batch";
+  if (comm.rank() == 0) {
+    std::cerr << "note: --grid " << a.grid << " shows the first " << shown << " of " << seeds.size()
+              << " seeds" << (all ? "." : "; only those are drawn.") << std::endl;
+  }
+  if (!all) seeds.resize(shown);
+  return seeds;
+}
 
 // What made the picture, stored in the PNG itself.
 std::map<std::string, std::string> settings(const SampleArguments& a, double nfe) {
@@ -47,45 +93,79 @@ std::map<std::string, std::string> settings(const SampleArguments& a, double nfe
 
 void write_pictures(const SampleArguments& a, const std::vector<int64_t>& seeds,
                     const train::Generated& generated) {
-  const auto pixels = train::to_pixels(generated.x);
+  const auto pixels = pixels_from_data(generated.x.nan_to_num(0, 1, -1));
   const auto meta = settings(a, generated.nfe);
   if (!a.grid.empty()) {
     const Grid grid = parse_grid(a.grid);
     const int64_t shown = std::min(grid.columns * grid.rows, pixels.size(0));
-    data::write_png_grid(fs::path(a.outdir) / "grid.png", pixels.narrow(0, 0, shown), grid.columns,
-                         2, meta);
+    data::write_png_grid(grid_file(a), pixels.narrow(0, 0, shown), grid.columns, 2, meta,
+                         a.grid_channels);
     return;
   }
   for (size_t i = 0; i < seeds.size(); ++i) {
-    data::write_png_grid(fs::path(a.outdir) / ("seed-" + files::step_name(seeds[i]) + ".png"),
-                         pixels.narrow(0, static_cast<int64_t>(i), 1), 1, 0, meta);
+    data::write_png_grid(seed_file(a, seeds[i]), pixels.narrow(0, static_cast<int64_t>(i), 1), 1, 2,
+                         meta, a.grid_channels);
   }
 }
 
 void write_h5(const SampleArguments& a, const train::Generated& generated) {
-  data::Hdf5File file = data::Hdf5File::create((fs::path(a.outdir) / "samples.h5").string());
+  files::ReplacingFile whole(h5_file(a));
+  data::Hdf5File file = data::Hdf5File::create(whole.path().string());
   file.write_array("/samples", generated.x);
   if (generated.path.defined()) {
     file.write_array("/path", generated.path);
     file.write_array("/path_t", generated.path_t);
   }
   file.close();
+  whole.commit();
 }
 
-void make_outdir(const std::string& outdir) {
-  std::error_code error;
-  fs::create_directories(outdir, error);
-  if (error)
-    throw DataError("--outdir " + outdir + ": cannot be made (" + error.message() +
-                    "). Choose a folder you may write to.");
+// A label below zero would mean "no label" further down.
+void check_class(const SampleArguments& a, const train::ScoreModel& model) {
+  if (!a.label || *a.label >= 0) return;
+  const int64_t classes = model.is_analytic() ? 0 : model.config.model.num_classes;
+  throw ConfigError("--class " + std::to_string(*a.label) + ": " +
+                    (classes > 0 ? "the model knows " + std::to_string(classes) +
+                                       " classes, 0 to " + std::to_string(classes - 1) + "."
+                                 : "the model knows no classes; leave --class out."));
+}
+
+// What is asked for but would change nothing.
+void check_guidance(const SampleArguments& a) {
+  const bool guided = a.guidance.classifier || a.guidance.weight != 1.0;
+  if (a.guidance_interval.empty() || guided) return;
+  throw ConfigError(
+      "--guidance-interval: nothing is guided. Give --guidance W other than 1, or --classifier.");
+}
+
+void check_memory(const SampleArguments& a, size_t seeds, const LoadedModel& loaded) {
+  const auto dims = static_cast<double>(c10::multiply_integers(loaded.example_shape));
+  const double points = a.sampler.keep_path ? static_cast<double>(a.sampler.steps) + 2 : 1;
+  const double needed = static_cast<double>(seeds) * points * dims * sizeof(double);
+  const double memory =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (needed < memory) return;
+  throw ConfigError(
+      "--seeds " + a.seeds + ": " + std::to_string(seeds) + " samples take " +
+      std::to_string(static_cast<int64_t>(needed * 1e-9)) + " GB, and this machine has " +
+      std::to_string(static_cast<int64_t>(memory * 1e-9)) + ". Draw them in several parts" +
+      (a.sampler.keep_path ? ", or leave --trajectory out." : "."));
+}
+
+// A picture of other channels says how they are shown.
+void tell_channels(const SampleArguments& a, const LoadedModel& loaded) {
+  const int64_t channels = loaded.example_shape[0];
+  if (!a.grid_channels.empty() || channels == 1 || channels == 3) return;
+  std::cout << channels << " channels: a tile for each, side by side; --grid-channels a,b,c shows "
+            << "three as colours" << std::endl;
 }
 
 ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   comm::Communicator& comm = *comms.host;
   use_threads(0, comm);
   comm.set_phase(comm::Phase::evaluate);
-  const auto seeds = parse_seeds(a.seeds);
-  if (!a.grid.empty()) parse_grid(a.grid);
+  const auto seeds = seeds_to_draw(a, comm);
+  if (comm.rank() == 0) check_outputs(a, seeds);
   const auto device = device_for_rank(comm);
   const LoadedModel loaded = load_model(a.model, device);
   std::optional<LoadedModel> weak;
@@ -102,8 +182,19 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
     a.guidance.log_snr_min = a.guidance_interval[0];
     a.guidance.log_snr_max = a.guidance_interval[1];
   }
+  check_class(a, classifier ? classifier->model : loaded.model);
+  a.guidance.label = a.label.value_or(-1);
+  check_guidance(a);
+  check_memory(a, seeds.size(), loaded);
   const bool image = loaded.example_shape.size() == 3;
-  a.sampler.final = !a.final.empty() ? a.final : image ? "denoised" : "state";
+  if (image) {
+    data::check_channels(a.grid_channels, loaded.example_shape[0], "--grid-channels");
+  } else if (!a.grid_channels.empty() || !a.grid.empty()) {
+    throw ConfigError(std::string(a.grid.empty() ? "--grid-channels" : "--grid") +
+                      ": samples of shape " + shape_string(loaded.example_shape) +
+                      " are no pictures. Leave it out; they are written to samples.h5.");
+  }
+  a.sampler.final = a.final.empty() ? train::default_final(loaded.example_shape) : a.final;
   if (!a.hbar_schedule.empty()) a.sampler.hbar_shape = diffusion::parse_hbar_shape(a.hbar_schedule);
   const auto generated = a.corrector_norms == "batch"
                              ? train::generate_in_step(loaded.model, loaded.example_shape, seeds,
@@ -111,11 +202,15 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
                              : train::generate(loaded.model, loaded.example_shape, seeds, a.sampler,
                                                a.guidance, a.batch, comm);
   if (comm.rank() != 0) return ExitCode::done;
-  make_outdir(a.outdir);
+  const auto bad = train::samples_not_finite(generated.x, seeds);
+  if (bad.of_all) throw NotFiniteError(bad.sentence);
+  files::make_output_folder({"--outdir", a.outdir});
   if (image) write_pictures(a, seeds, generated);
+  if (image) tell_channels(a, loaded);
   if (a.save_h5 || a.sampler.keep_path || !image) write_h5(a, generated);
   std::cout << seeds.size() << " samples, " << a.sampler.name << ", nfe " << generated.nfe
             << ", in " << a.outdir << std::endl;
+  if (!bad.sentence.empty()) throw NotFiniteError(bad.sentence);
   return ExitCode::done;
 }
 
@@ -126,12 +221,13 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
       ->check(CLI::IsMember(diffusion::sampler_names()))
       ->capture_default_str();
   verb->add_option("--steps", s.steps, "steps from t_max to t_min")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
       ->capture_default_str();
   verb->add_option("--spacing", s.spacing, "uniform (in t), log-snr or edm")->capture_default_str();
   verb->add_option(
-      "--final", a.final,
-      "state: x at t_min; denoised: the network's x0 there [images: denoised, else state]");
+          "--final", a.final,
+          "state: x at t_min; denoised: the network's x0 there [images: denoised, else state]")
+      ->check(CLI::IsMember({"state", "denoised"}));
   verb->add_option("--eta", s.eta, "ddim: 0 deterministic to 1 ancestral")->capture_default_str();
   verb->add_option("--hbar", s.hbar,
                    "euler-maruyama, dpmpp-2m-sde: noise knob h, 0 the ODE, 1 the reverse SDE")
@@ -163,7 +259,7 @@ void add_sample_verb(CLI::App& app, Task& task) {
   verb->add_option("--seeds", a->seeds, "such as 0-63,100; a sample depends on its seed alone")
       ->capture_default_str();
   add_sampler_options(verb, *a);
-  verb->add_option("--class", a->guidance.label, "label to sample");
+  verb->add_option("--class", a->label, "label to sample");
   verb->add_option("--guidance", a->guidance.weight,
                    "weight: 0 unconditional, 1 conditional, above 1 guided")
       ->capture_default_str();
@@ -178,8 +274,18 @@ void add_sample_verb(CLI::App& app, Task& task) {
   verb->add_option("--batch", a->batch, "samples computed at once")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  verb->add_option("--grid", a->grid, "one picture COLUMNSxROWS instead of one a seed");
-  verb->add_option("--outdir", a->outdir, "folder for what is made")->required();
+  verb->add_option("--grid", a->grid,
+                   "one picture COLUMNSxROWS instead of one a seed; without --save-h5 only the "
+                   "seeds that it shows are drawn");
+  verb->add_option("--grid-channels", a->grid_channels,
+                   "one channel or three, a,b,c, that pictures show, counted from 0 [1 or 3 "
+                   "channels: these; of any other number each has a tile]")
+      ->delimiter(',');
+  add_output_option(verb, "--outdir", a->outdir,
+                    "folder for what is made; older grid.png, seed-*.png and samples.h5 there are "
+                    "replaced")
+      ->required();
+  verb->add_flag("--force", "as in other verbs; the files above are replaced without it");
   verb->add_flag("--save-h5", a->save_h5,
                  "write samples.h5: samples (N, ...) float64 in seed order");
   verb->add_flag("--trajectory", a->sampler.keep_path,

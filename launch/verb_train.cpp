@@ -15,6 +15,7 @@
 #include "framework/config/validate.hpp"
 #include "framework/train/trainer.hpp"
 #include "launch/device.hpp"
+#include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
@@ -65,10 +66,29 @@ void check_duration(const config::Config& c) {
       "--train.steps 1000.");
 }
 
+// A run folder is written again on every start; only what the run reads must not lie there under a
+// name that it writes. Its own config.toml may be the config: that is how a run is resumed from it.
+void check_run_folder(const config::Config& config, const TrainArguments& arguments) {
+  const std::filesystem::path folder = arguments.outdir;
+  const auto writes = [&folder](const std::vector<std::string>& names) {
+    std::vector<files::Output> outputs;
+    for (const std::string& name : names) {
+      outputs.push_back({"--outdir", folder / name, /*may_replace=*/true,
+                         /*may_make_folder=*/true});
+    }
+    return outputs;
+  };
+  const std::vector<std::string> logs{"log.txt", "stats.jsonl", "metrics.csv"};
+  files::check_outputs({{"config", arguments.config_path}}, writes(logs));
+  files::check_outputs({{"data.path", config.data.path}, {"model.file", config.model.file}},
+                       writes({"config.toml", logs[0], logs[1], logs[2]}));
+}
+
 ExitCode train(const config::Config& config, const TrainArguments& arguments,
                comm::Communicators& comms) {
   config::validate(config, comms.host->size());
   check_duration(config);
+  if (comms.host->rank() == 0) check_run_folder(config, arguments);
   const torch::Device device = device_for_rank(*comms.host);
   // A GPU leaves the host operations so small that a team of threads slows them down: 7,800 images/s with 16, 11,300 with one
   // (configs/fashion_mnist/network.toml, batch 512, H100).
@@ -88,7 +108,7 @@ void add_train_verb(CLI::App& app, Task& task) {
   const auto arguments = std::make_shared<TrainArguments>();
   CLI::App* verb = app.add_subcommand("train", "train a network; the same command again resumes");
   verb->add_option("config", arguments->config_path, "experiment (TOML)")->required();
-  verb->add_option("--outdir", arguments->outdir, "run folder; made if missing")->required();
+  add_output_option(verb, "--outdir", arguments->outdir, "run folder; made if missing")->required();
   verb->add_flag("-n,--dry-run", arguments->dry_run,
                  "check everything, print the resolved config and sizes, train nothing");
   verb->allow_extras();

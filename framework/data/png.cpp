@@ -70,9 +70,33 @@ torch::Tensor image_grid(const torch::Tensor& images, int64_t columns, int64_t p
   return grid;
 }
 
+void check_channels(const std::vector<int64_t>& channels, int64_t count,
+                    const std::string& option) {
+  std::string text;
+  bool right = channels.empty() || channels.size() == 1 || channels.size() == 3;
+  for (const int64_t channel : channels) {
+    text += (text.empty() ? "" : ",") + std::to_string(channel);
+    right = right && channel >= 0 && channel < count;
+  }
+  if (right) return;
+  throw ConfigError(option + " " + text + ": expected one channel or three of 0 to " +
+                    std::to_string(count - 1) + ", for example " + (count >= 3 ? "0,1,2." : "0."));
+}
+
+PictureTiles picture_tiles(const torch::Tensor& images, const std::vector<int64_t>& channels) {
+  if (!channels.empty()) return {images.index_select(1, torch::tensor(channels)), 1};
+  const int64_t count = images.dim() == 4 ? images.size(1) : 1;
+  if (count == 1 || count == 3) return {images, 1};
+  return {images.reshape({images.size(0) * count, 1, images.size(2), images.size(3)}), count};
+}
+
 void write_png_grid(const std::filesystem::path& path, const torch::Tensor& images, int64_t columns,
-                    int64_t padding, const std::map<std::string, std::string>& metadata) {
-  std::string bytes = encode(image_grid(images, columns, padding));
+                    int64_t padding, const std::map<std::string, std::string>& metadata,
+                    const std::vector<int64_t>& channels) {
+  const PictureTiles tiles = picture_tiles(images, channels);
+  // An image's tiles stay in its row.
+  const int64_t in_a_row = std::min(columns, std::max<int64_t>(images.size(0), 1));
+  std::string bytes = encode(image_grid(tiles.images, in_a_row * tiles.per_image, padding));
   std::string text;
   for (const auto& [keyword, value] : metadata) text += text_chunk(keyword, value);
   bytes.insert(kAfterHeader, text);

@@ -4,6 +4,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <set>
 
 #include "framework/core/error.hpp"
 #include "framework/files/atomic_file.hpp"
@@ -65,15 +67,22 @@ void check_against_inputs(const Output& output, const std::vector<NamedPath>& in
   }
 }
 
+// What two names of one file have in common.
+std::string identity(const fs::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return plain_name(path).string();
+  return std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino);
+}
+
 void check_against_outputs(const std::vector<Output>& outputs) {
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    for (size_t j = 0; j < i; ++j) {
-      if (outputs[i].path.empty() || outputs[j].path.empty()) continue;
-      if (!same_file(outputs[i].path, outputs[j].path)) continue;
-      throw ConfigError(text_of(outputs[i].name, outputs[i].path) + ": is the same file as " +
-                        text_of(outputs[j].name, outputs[j].path) +
-                        ", of which one would be lost. Give each a name of its own.");
-    }
+  std::map<std::string, const Output*> seen;
+  for (const Output& output : outputs) {
+    if (output.path.empty()) continue;
+    const auto [before, is_new] = seen.try_emplace(identity(output.path), &output);
+    if (is_new) continue;
+    throw ConfigError(text_of(output.name, output.path) + ": is the same file as " +
+                      text_of(before->second->name, before->second->path) +
+                      ", of which one would be lost. Give each a name of its own.");
   }
 }
 
@@ -117,7 +126,8 @@ void try_to_write(const Output& output, const fs::path& folder) {
   fs::remove(probe, ignored);
 }
 
-void check_folder(const Output& output) {
+// Where the file will be, or its folder will be made.
+fs::path check_folder(const Output& output) {
   const fs::path wanted = folder_of(output.path);
   const fs::path folder = output.may_make_folder ? nearest_existing(wanted) : wanted;
   std::error_code ignored;
@@ -129,18 +139,22 @@ void check_folder(const Output& output) {
     throw FileError(text_of(output.name, output.path) + ": " + folder.string() +
                     " is a file, expected a folder. Choose another folder.");
   }
-  try_to_write(output, folder);
+  return folder;
 }
 
 }  // namespace
 
 void check_outputs(const std::vector<NamedPath>& inputs, const std::vector<Output>& outputs) {
   check_against_outputs(outputs);
+  std::set<std::pair<fs::path, size_t>> tried;
   for (const Output& output : outputs) {
     if (output.path.empty()) continue;
     check_against_inputs(output, inputs);
     check_name(output);
-    check_folder(output);
+    const fs::path folder = check_folder(output);
+    // Thousands of pictures go to one folder: a name of each length is enough.
+    if (tried.emplace(folder, output.path.filename().string().size()).second)
+      try_to_write(output, folder);
   }
 }
 

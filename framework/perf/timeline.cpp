@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "framework/core/error.hpp"
+#include "framework/files/atomic_file.hpp"
 
 namespace scorenet::perf {
 namespace {
@@ -27,12 +28,10 @@ std::string label(const char* kind, int rank, Track track, const std::string& te
 }
 
 void write_events(const std::string& path, const std::vector<std::string>& events) {
-  std::ofstream file(path);
-  file << "[\n";
+  std::string text = "[\n";
   for (size_t i = 0; i < events.size(); ++i)
-    file << events[i] << (i + 1 < events.size() ? ",\n" : "\n");
-  file << "]\n";
-  if (!file.flush()) throw DataError("timeline " + path + ": cannot be written.");
+    text += events[i] + (i + 1 < events.size() ? ",\n" : "\n");
+  files::write_file_atomically(path, text + "]\n");
 }
 
 }  // namespace

@@ -271,6 +271,10 @@ void snapshot_from_diffusers(const fs::path& folder, const fs::path& snapshot) {
                                 snapshot_metadata(config, shape, {0, "diffusers"}));
 }
 
+std::vector<std::string> diffusers_files() {
+  return {"config.json", kWeights, "README.md", kOurConfig, "scheduler/scheduler_config.json"};
+}
+
 void snapshot_to_diffusers(const fs::path& path, const fs::path& folder) {
   const LoadedSnapshot snapshot = load_snapshot(path, torch::kCPU);
   check_convertible(snapshot, path);

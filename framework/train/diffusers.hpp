@@ -7,6 +7,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 namespace scorenet::train {
 
@@ -21,5 +23,8 @@ void snapshot_from_diffusers(const std::filesystem::path& folder,
 /// steps. Throws CheckpointError for a snapshot that is no U-Net or has Fourier features, which UNet2DModel lacks.
 void snapshot_to_diffusers(const std::filesystem::path& snapshot,
                            const std::filesystem::path& folder);
+
+/// The files that snapshot_to_diffusers may write, relative to its folder.
+std::vector<std::string> diffusers_files();
 
 }  // namespace scorenet::train

@@ -8,6 +8,7 @@
 
 #include "framework/checkpoint/safetensors.hpp"
 #include "framework/core/error.hpp"
+#include "framework/core/finite.hpp"
 #include "framework/train/ema.hpp"
 #include "framework/train/snapshot.hpp"
 
@@ -46,6 +47,8 @@ struct Stored {
 
 Stored read(const std::filesystem::path& path) {
   Stored s{checkpoint::read_safetensors(path), {}, 0, {}};
+  for (const auto& [name, tensor] : s.file.tensors)
+    check_finite(tensor, path.string() + ", tensor '" + name + "'");
   const SnapshotLabel label = snapshot_label(s.file.metadata, path);
   s.config = snapshot_config(s.file.metadata, path);
   s.step = label.step;

@@ -6,8 +6,10 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "framework/core/error.hpp"
 #include "framework/data/hdf5.hpp"
 #include "framework/diffusion/likelihood/units.hpp"
+#include "framework/files/output_guard.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -51,7 +53,7 @@ Json mean_and_error(const MetricResult& result, const EvaluationReport& report) 
 }
 
 double standard_error_of(const torch::Tensor& values) {
-  if (values.numel() < 2) return 0;
+  if (values.numel() < 2) return std::nan("");
   return values.std().item<double>() / std::sqrt(static_cast<double>(values.numel()));
 }
 
@@ -86,7 +88,10 @@ Json profile(const MetricReport& metric) {
   if (finite.size(0) == 0) return out;
   const double root = std::sqrt(static_cast<double>(finite.size(0)));
   out["nll1_mean"] = list(finite.mean(0));
-  out["nll1_stderr"] = list(finite.std(0, /*unbiased=*/finite.size(0) > 1) / root);
+  // Of one example it is NaN, in JSON null.
+  const auto spread =
+      finite.size(0) > 1 ? finite.std(0) : torch::full_like(finite[0], std::nan(""));
+  out["nll1_stderr"] = list(spread / root);
   out["nll1_median"] = list(finite.quantile(0.5, 0));
   out["nll1_q05"] = list(finite.quantile(0.05, 0));
   out["nll1_q95"] = list(finite.quantile(0.95, 0));
@@ -145,17 +150,28 @@ Json sample_metric_json(const SampleMetricReport& metric) {
   for (const auto& [name, value] : metric.values) entry[name] = value;
   if (!metric.features.empty()) entry["features"] = metric.features;
   entry["sampler"] = metric.sampler;
+  entry["final"] = metric.final;
+  entry["levels"] = nullptr;
+  if (metric.levels > 0) entry["levels"] = metric.levels;
   entry["nfe"] = metric.nfe;
   entry["seconds"] = metric.seconds;
   return entry;
+}
+
+std::string value_and_error(double value, double error) {
+  if (!std::isfinite(value)) return "not finite";
+  const std::string text = number("%.4f", value);
+  return std::isfinite(error) ? text + " +- " + number("%.4f", error) : text;
 }
 
 std::string sample_metric_line(const SampleMetricReport& metric) {
   std::string text = metric.name + " (";
   for (const auto& [name, value] : metric.values) text += name + " " + number("%.5f", value) + ", ";
   if (!metric.features.empty()) text += "features of " + metric.features + ", ";
-  return text + metric.sampler + "; n " + std::to_string(metric.n) + ", nfe " +
-         number("%.1f", metric.nfe) + ", " + number("%.1f", metric.seconds) + " s)";
+  text += metric.sampler + ", " + metric.final;
+  if (metric.levels > 0) text += " in " + std::to_string(metric.levels) + " levels";
+  return text + "; n " + std::to_string(metric.n) + ", nfe " + number("%.1f", metric.nfe) + ", " +
+         number("%.1f", metric.seconds) + " s)";
 }
 
 std::string line_of(const MetricReport& metric, const MetricResult& result,
@@ -163,8 +179,7 @@ std::string line_of(const MetricReport& metric, const MetricResult& result,
   const double scale = report.discrete ? diffusion::bits_per_dim(1.0, report.dims) : 1.0;
   std::string text = metric.name;
   if (result.hbar) text += " at h = " + number("%g", *result.hbar);
-  text += " " + number("%.4f", scale * result.nats_mean()) + " +- " +
-          number("%.4f", scale * result.nats_stderr()) +
+  text += " " + value_and_error(scale * result.nats_mean(), scale * result.nats_stderr()) +
           (report.discrete ? " bits/dim (" : " nats (") + diffusion::name_of(result.kind);
   for (const auto& [name, values] : result.terms)
     text += ", " + name + " " + number("%.4f", scale * mean_of(result.finite(values)));
@@ -176,7 +191,7 @@ std::string line_of(const MetricReport& metric, const MetricResult& result,
 
 std::string best_line(const MetricReport& metric) {
   return metric.name + ": best at h = " + number("%g", metric.best->hbar) + ", " +
-         number("%.4f", metric.best->gain) + " +- " + number("%.4f", metric.best->gain_stderr) +
+         value_and_error(metric.best->gain, metric.best->gain_stderr) +
          " nats below h = " + number("%g", metric.best_reference) + " (paired); h from " +
          number("%g", metric.best->hbar_low) + " to " + number("%g", metric.best->hbar_high) +
          " is within two standard errors; " + std::to_string(metric.best->compared) + " of " +
@@ -233,6 +248,28 @@ std::string summary(const EvaluationReport& report) {
   return text;
 }
 
+void require_finite(const EvaluationReport& report) {
+  const auto refuse = [](const std::string& name, int64_t n) {
+    throw NotFiniteError("evaluate, metric " + name + ": no value is finite (n " +
+                         std::to_string(n) +
+                         "). Check that the network and the data belong together, and the metric's "
+                         "own options.");
+  };
+  for (const MetricReport& metric : report.metrics) {
+    int64_t all = 0, failed = 0;
+    for (const MetricResult& result : metric.results) {
+      all += result.nats.numel();
+      failed += result.failed();
+    }
+    if (all > 0 && failed == all) refuse(metric.name, metric.results.front().nats.numel());
+  }
+  for (const SampleMetricReport& metric : report.sample_metrics) {
+    bool finite = metric.values.empty();
+    for (const auto& entry : metric.values) finite = finite || std::isfinite(entry.second);
+    if (!finite) refuse(metric.name, metric.n);
+  }
+}
+
 std::vector<std::pair<std::string, double>> headline(const EvaluationReport& report) {
   std::vector<std::pair<std::string, double>> out;
   for (const MetricReport& metric : report.metrics) {
@@ -247,7 +284,8 @@ std::vector<std::pair<std::string, double>> headline(const EvaluationReport& rep
 }
 
 void write_per_example(const std::string& path, const EvaluationReport& report) {
-  data::Hdf5File file = data::Hdf5File::create(path);
+  files::ReplacingFile whole(path);
+  data::Hdf5File file = data::Hdf5File::create(whole.path().string());
   for (const MetricReport& metric : report.metrics) {
     const MetricResult& first = metric.results.front();
     if (first.hbar) {
@@ -269,6 +307,7 @@ void write_per_example(const std::string& path, const EvaluationReport& report) 
     if (first.shares.defined()) file.write_array("/" + metric.name + "_profile", first.shares);
   }
   file.close();
+  whole.commit();
 }
 
 }  // namespace scorenet::train

@@ -32,7 +32,7 @@ struct MetricResult {
   int64_t failed() const;
   /// Mean of the examples that did not fail; NaN if none.
   double nats_mean() const;
-  /// Its standard error over the examples; 0 for one example.
+  /// Its standard error over the examples; NaN, in JSON null, of fewer than two.
   double nats_stderr() const;
   /// The values of one term (or of nats) that belong to examples that did not fail.
   torch::Tensor finite(const torch::Tensor& values) const;
@@ -58,7 +58,9 @@ struct SampleMetricReport {
   std::vector<std::pair<std::string, double>> values;  // in the data's units
   std::string features;  // the extractor's name; empty: the points themselves
   std::string sampler;
-  double nfe = 0;  // denoiser evaluations a sample, mean
+  std::string final;   // what was compared: "denoised" or "state", as `sample --final`
+  int64_t levels = 0;  // values that samples were rounded to; 0: none, as they are
+  double nfe = 0;      // denoiser evaluations a sample, mean
   double seconds = 0;
 };
 
@@ -81,6 +83,9 @@ nlohmann::ordered_json to_json(const EvaluationReport& report);
 /// "elbo 3.512 +- 0.021 bits/dim (bound; prior ..., diffusion ..., reconstruction ...)": a line a person reads for each
 /// result.
 std::string summary(const EvaluationReport& report);
+
+/// Throws NotFiniteError naming the metric if one has no finite value at all: no example, at no h.
+void require_finite(const EvaluationReport& report);
 
 /// The numbers that metrics.csv keeps: name, value.
 std::vector<std::pair<std::string, double>> headline(const EvaluationReport& report);

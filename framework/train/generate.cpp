@@ -1,5 +1,7 @@
 #include "framework/train/generate.hpp"
 
+#include <torch/utils.h>
+
 #include "framework/core/error.hpp"
 #include "framework/core/pixels.hpp"
 #include "framework/diffusion/guidance.hpp"
@@ -108,9 +110,24 @@ Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape,
   return generated;
 }
 
-torch::Tensor to_pixels(const torch::Tensor& x) {
-  const auto levels = pixels_from_data(x);
-  return x.size(1) == 1 || x.size(1) == 3 ? levels : levels.narrow(1, 0, 1).contiguous();
+std::string default_final(c10::IntArrayRef example_shape) {
+  return example_shape.size() == 3 ? "denoised" : "state";
+}
+
+torch::Tensor as_stored(const torch::Tensor& x, bool discrete) {
+  return discrete ? data_from_pixels(pixels_from_data(x), x.scalar_type()) : x;
+}
+
+NotFinite samples_not_finite(const torch::Tensor& x, const std::vector<int64_t>& seeds) {
+  const auto bad = torch::isfinite(x).logical_not().reshape({x.size(0), -1}).any(1);
+  const int64_t count = bad.sum().item<int64_t>();
+  if (count == 0) return {};
+  const auto first = static_cast<size_t>(bad.nonzero()[0][0].item<int64_t>());
+  return {count == x.size(0),
+          "sampling: " + std::to_string(count) + " of " + std::to_string(x.size(0)) +
+              " samples are not finite, the first of seed " + std::to_string(seeds.at(first)) +
+              ". Take more --steps, another --sampler or a smaller --guidance or --hbar; a network "
+              "whose training diverged gives no others."};
 }
 
 }  // namespace scorenet::train

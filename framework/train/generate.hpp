@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include <string>
 #include <vector>
 
 #include "framework/comm/communicator.hpp"
@@ -40,7 +41,20 @@ Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape,
                    const std::vector<int64_t>& seeds, const diffusion::SamplerOptions& sampler,
                    const GuidanceOptions& guidance, int64_t batch, comm::Communicator& comm);
 
-/// x (N, C, H, W) in [-1, 1] -> uint8 levels for a picture; of other than 1 or 3 channels the first is shown.
-torch::Tensor to_pixels(const torch::Tensor& x);
+/// What samples are, where nobody says otherwise: "denoised", the network's x0 at t_min, for images (C, H, W), else
+/// "state", x itself. `sample`, the training's grids and the metrics of samples go by it.
+std::string default_final(c10::IntArrayRef example_shape);
+
+/// Samples as they are stored beside data of 8 bit: each value moved to the middle of its level's bin. Others as they
+/// stand.
+torch::Tensor as_stored(const torch::Tensor& x, bool discrete);
+
+/// Samples that hold NaN or an infinity.
+struct NotFinite {
+  bool of_all = false;   // no sample is finite
+  std::string sentence;  // how many, and the first one's seed; empty: there are none
+};
+/// x: (seeds, ...). REQUIRES at least one seed.
+NotFinite samples_not_finite(const torch::Tensor& x, const std::vector<int64_t>& seeds);
 
 }  // namespace scorenet::train

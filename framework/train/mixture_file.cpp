@@ -1,6 +1,7 @@
 #include "framework/train/mixture_file.hpp"
 
 #include "framework/core/error.hpp"
+#include "framework/core/finite.hpp"
 #include "framework/data/hdf5.hpp"
 
 namespace scorenet::train {
@@ -23,7 +24,12 @@ torch::Tensor optional_values(const std::vector<double>& values, const std::vect
 
 std::shared_ptr<const diffusion::GaussianMixture> read_mixture(const std::string& path) {
   const data::Hdf5File file = data::Hdf5File::open(path);
-  const auto array = [&](const char* name) { return file.array(name).read_all(torch::kFloat64); };
+  const auto array = [&](const char* name) {
+    const data::Hdf5Array stored = file.array(name);
+    const auto values = stored.read_all(torch::kFloat64);
+    check_finite(values, stored.where());
+    return values;
+  };
   try {
     return std::make_shared<diffusion::GaussianMixture>(array("weights"), array("means"),
                                                         array("covariances"));

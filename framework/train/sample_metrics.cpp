@@ -106,12 +106,17 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
   auto start = comm::Clock::now();
   diffusion::SamplerOptions sampler = options.sampler;
   sampler.hbar_shape = hbar_shape(options);
-  const Generated samples = generate(model, dataset.example_shape(), sample_seeds(options.seed, n),
-                                     sampler, {}, options.batch, comm);
+  sampler.final = default_final(dataset.example_shape());
+  const auto seeds = sample_seeds(options.seed, n);
+  const Generated samples =
+      generate(model, dataset.example_shape(), seeds, sampler, {}, options.batch, comm);
+  const NotFinite bad = samples_not_finite(samples.x, seeds);
+  if (!bad.sentence.empty()) throw NotFiniteError(bad.sentence);
+  const bool discrete = dataset.kind() == data::DataKind::discrete;
   Clouds points, features;
   if (comm.rank() == 0) {
     points = {in_model_range(dataset.read(slot_range(0, n)).examples).to(torch::kFloat64),
-              samples.x};
+              as_stored(samples.x, discrete)};
     if (extractor)
       features = {features_of(*extractor, points.data, options.batch),
                   features_of(*extractor, points.samples, options.batch)};
@@ -125,6 +130,8 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
     if (comm.rank() == 0) report.values = entry->compare(clouds.data, clouds.samples);
     if (entry->of_features) report.features = extractor->name;
     report.sampler = options.sampler.name;
+    report.final = sampler.final;
+    report.levels = discrete ? kPixelLevels : 0;
     report.nfe = samples.nfe;
     report.seconds = comm::seconds_since(start);  // the first one's hold the sampling
     start = comm::Clock::now();

@@ -4,6 +4,7 @@
 
 #include "framework/config/parse.hpp"
 #include "framework/core/check.hpp"
+#include "framework/core/finite.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -67,6 +68,7 @@ void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
                             shape_string(parameter.sizes()) + " by its own config.");
     }
     parameter.copy_(found->second);
+    check_finite(parameter, path.string() + ", tensor '" + name + "'");
   }
   if (parameters.size() != stored.size()) {
     throw CheckpointError(path.string() + ": holds " + std::to_string(stored.size()) +

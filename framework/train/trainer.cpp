@@ -13,6 +13,7 @@
 #include "framework/config/validate.hpp"
 #include "framework/core/check.hpp"
 #include "framework/core/host_name.hpp"
+#include "framework/core/pixels.hpp"
 #include "framework/data/png.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/train/classifier.hpp"
@@ -141,7 +142,8 @@ void Trainer::start_logs() {
       config_.run.progress == "bar" || (config_.run.progress == "auto" && isatty(STDERR_FILENO));
   log_.emplace(folder_, progress_.step, total_steps_, bar);
   log_->line(start_block());
-  if (dataset_.kind() == data::DataKind::discrete && config_.eval.samples > 0 &&
+  const bool images = dataset_.example_shape().size() == 3;
+  if (images && dataset_.kind() == data::DataKind::discrete && config_.eval.samples > 0 &&
       progress_.step == 0) {
     const int64_t count = std::min(config_.eval.samples, dataset_.size());
     data::write_png_grid(folder_.reals(), dataset_.read(slot_range(0, count)).examples, 8);
@@ -329,11 +331,14 @@ void Trainer::evaluate_weights(const std::string& weights, bool on_all_ranks) {
     diffusion::SamplerOptions sampler;
     sampler.name = config_.eval.sampler;
     sampler.steps = config_.eval.sampler_steps;
-    sampler.final = "denoised";
+    sampler.final = default_final(dataset_.example_shape());
     const auto samples =
         generate(model_, dataset_.example_shape(), slot_range(0, config_.eval.samples), sampler, {},
                  config_.eval.micro_batch, comm);
-    if (log_) data::write_png_grid(folder_.grid(progress_.step, weights), to_pixels(samples.x), 8);
+    if (log_) {
+      data::write_png_grid(folder_.grid(progress_.step, weights),
+                           pixels_from_data(samples.x.nan_to_num(0, 1, -1)), 8);
+    }
   }
   if (!weights.empty()) return;  // the bound is the moving average's
   const EvaluationReport report =

@@ -115,7 +115,7 @@ TEST_F(GuidedByClassifier, ItsFeaturesTellTheLawFromAnother) {
     const Outcome outcome =
         run("SCORENET evaluate --config " + file(config) + " --data " + file("points.h5") +
             " --split validation --n 400 --metrics fd --features " + snapshot() +
-            " --sampler ddim --sampler-steps 60 --json " + file("fd.json"));
+            " --sampler ddim --sampler-steps 60 --force --json " + file("fd.json"));
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     const auto json = nlohmann::json::parse(text_of(file("fd.json")))["metrics"]["fd"];
     EXPECT_EQ(json["features"], snapshot());
@@ -161,7 +161,7 @@ TEST_F(GuidedByClassifier, AConditionalNetworkIsEvaluatedGivenTheLabels) {
     shifted.close();
     const Outcome evaluated = run(
         "SCORENET evaluate --network " + file("net/snapshots/network-0000300-ema0.98.safetensors") +
-        " --data " + path + " --metrics elbo --json " + file("report.json"));
+        " --data " + path + " --metrics elbo --force --json " + file("report.json"));
     ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
     nats.push_back(
         nlohmann::json::parse(text_of(file("report.json")))["metrics"]["elbo"]["nats_mean"]);

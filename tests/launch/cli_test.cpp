@@ -257,7 +257,7 @@ TEST_F(Trained, WrongInputIsOneSentenceWithTheDocumentedExitCode) {
       {"a report that cannot be written",
        "evaluate --network " + snapshot() + " --data DATA --n 2 --json /no/folder/out.json",
        6,
-       {"/no/folder", "permissions"}},
+       {"--json /no/folder/out.json", "Make it first"}},
       {"no model", "evaluate --data DATA", 2, {"--network"}},
       {"wrong seeds",
        "sample --network " + snapshot() + " --seeds 5-x --outdir " + file("w"),

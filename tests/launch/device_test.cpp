@@ -56,7 +56,7 @@ class Device : public testing::Test {
   }
   static void expect_same_metric(const std::string& options, int ranks = 1) {
     const std::string rest = " evaluate --network " + network() + " --data " + tiny_.data +
-                             " --n 3 --metrics " + options + " --json ";
+                             " --n 3 --metrics " + options + " --force --json ";
     succeed("SCORENET" + rest + file("a.json"));
     succeed((ranks == 1 ? kAway : mpirun(ranks, kAway)) + rest + file("b.json"));
     const auto read = [](const std::string& path) {

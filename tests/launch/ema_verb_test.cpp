@@ -77,7 +77,7 @@ class EmaVerb : public testing::Test {
     return file("a/snapshots/network-0000300-" + weights + ".safetensors");
   }
   static Outcome reconstruct(const std::string& options) {
-    return run("SCORENET ema reconstruct " + options + " --out " + file("out.safetensors"));
+    return run("SCORENET ema reconstruct " + options + " --force --out " + file("out.safetensors"));
   }
   static Folder* folder_;
 };

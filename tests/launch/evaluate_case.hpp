@@ -30,8 +30,8 @@ class Case {
 
   std::string command(const std::string& options) const {
     return "evaluate --config " + (folder_ / "model.toml") + " --data " + (folder_ / "points.h5") +
-           " --json " + (folder_ / "out.json") + " --per-example " + (folder_ / "out.h5") + " " +
-           options;
+           " --json " + (folder_ / "out.json") + " --per-example " + (folder_ / "out.h5") +
+           " --force " + options;
   }
   void evaluate(const std::string& options, const std::string& program = "SCORENET") const {
     const Outcome outcome = run("OMP_NUM_THREADS=1 " + program + " " + command(options));

@@ -199,7 +199,7 @@ TEST(Precision, PathsAreOfTheNetworkInFloat32AndBoundsOfTheNetworkAsTrained) {
   const auto nats = [&](const std::string& network, const std::string& metric) {
     const Outcome outcome = run("SCORENET evaluate --network " + network + " --data " +
                                 points.data() + " --n 20 --steps 10 --batch 20 --metrics " +
-                                metric + " --json " + (points / "out.json"));
+                                metric + " --force --json " + (points / "out.json"));
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     return nlohmann::json::parse(text_of(points / "out.json"))["metrics"][metric]["nats_mean"]
         .get<double>();

@@ -76,6 +76,43 @@ TEST(Png, OneImageWithoutPaddingIsThatImageAlone) {
   EXPECT_EQ(image_grid(image, 8, 0).sizes(), (std::vector<int64_t>{4, 3, 1}));
 }
 
+TEST(Png, OfOtherThanOneOrThreeChannelsEachHasATileBesideTheOthers) {
+  const test::TemporaryFolder folder;
+  for (const int64_t channels : {2, 4, 5}) {
+    // 3 images of 4 x 3 in 2 columns, 1 pixel between tiles: 2 rows of 4 and 1 between, 2 C tiles of 3 and 2 C - 1 between.
+    const auto images = torch::arange(3 * channels * 12, torch::kInt64)
+                            .add(1)
+                            .to(torch::kUInt8)
+                            .view({3, channels, 4, 3});
+    write_png_grid(folder.file("grid.png"), images, 2, 1);
+    const auto grid = decoded(folder.file("grid.png"));
+    EXPECT_EQ(grid.sizes(), (std::vector<int64_t>{9, 8 * channels - 1, 1}));
+    for (int64_t image = 0; image < 3; ++image) {
+      for (int64_t channel = 0; channel < channels; ++channel) {
+        const int64_t top = image / 2 * 5, left = (image % 2 * channels + channel) * 4;
+        EXPECT_TRUE(torch::equal(grid.slice(0, top, top + 4).slice(1, left, left + 3).select(2, 0),
+                                 images[image][channel]));
+      }
+    }
+  }
+}
+
+TEST(Png, NamedChannelsAreShownAsColoursOrGrey) {
+  const test::TemporaryFolder folder;
+  const auto image = torch::arange(60, torch::kInt64).to(torch::kUInt8).view({1, 5, 4, 3});
+  write_png_grid(folder.file("rgb.png"), image, 8, 2, {}, {4, 0, 2});
+  EXPECT_TRUE(torch::equal(decoded(folder.file("rgb.png")),
+                           torch::stack({image[0][4], image[0][0], image[0][2]}, 2)));
+  write_png_grid(folder.file("grey.png"), image, 8, 2, {}, {3});
+  EXPECT_TRUE(torch::equal(decoded(folder.file("grey.png")).select(2, 0), image[0][3]));
+  check_channels({}, 5, "--grid-channels");
+  check_channels({4, 4, 0}, 5, "--grid-channels");
+  EXPECT_ERROR(check_channels({0, 1}, 5, "--grid-channels"), ConfigError, "--grid-channels 0,1",
+               "0 to 4");
+  EXPECT_ERROR(check_channels({0, 1, 5}, 5, "--grid-channels"), ConfigError, "0,1,5");
+  EXPECT_ERROR(check_channels({-1}, 2, "--grid-channels"), ConfigError, "-1", "0 to 1");
+}
+
 TEST(Png, MetadataStandsInTextChunksWithTheirChecksum) {
   const test::TemporaryFolder folder;
   write_png_grid(folder.file("grid.png"), torch::zeros({1, 1, 2, 2}, torch::kUInt8), 1, 0,

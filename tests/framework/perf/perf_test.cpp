@@ -8,6 +8,7 @@
 
 #include "framework/comm/sim_communicator.hpp"
 #include "framework/core/error.hpp"
+#include "framework/files/atomic_file.hpp"
 #include "framework/perf/link_model.hpp"
 #include "framework/perf/straggler.hpp"
 #include "framework/perf/timeline.hpp"
@@ -104,7 +105,7 @@ TEST(Timeline, FilesThatAreNoneAreNamed) {
       EXPECT_THAT(e.what(), HasSubstr(path));
     }
   }
-  EXPECT_THROW(write_timeline("no/such/folder.json", {}, {}, {}), DataError);
+  EXPECT_THROW(write_timeline("no/such/folder.json", {}, {}, {}), files::FileError);
 }
 
 TEST(Straggler, IsNamedByRankAndPhase) {

@@ -1,0 +1,32 @@
+#include "launch/output_options.hpp"
+
+#include "framework/config/parse.hpp"
+
+namespace scorenet::launch {
+namespace {
+
+// A shell variable that is not set arrives as an empty text, and would mean "here" or "nowhere".
+std::string refuse_empty(const std::string& text) {
+  return text.empty() ? "is empty, expected a path" : "";
+}
+
+}  // namespace
+
+CLI::Option* add_output_option(CLI::App* verb, const std::string& name, std::string& path,
+                               const std::string& text) {
+  return verb->add_option(name, path, text)->check(CLI::Validator(refuse_empty, ""));
+}
+
+void add_force_flag(CLI::App* verb, bool& force) {
+  verb->add_flag("--force", force, "replace a file that exists; otherwise that is refused");
+}
+
+std::vector<files::NamedPath> inputs_of(const ModelArguments& arguments) {
+  std::vector<files::NamedPath> inputs{{"--network", arguments.network},
+                                       {"--config", arguments.config}};
+  if (!arguments.config.empty())
+    inputs.push_back({"model.file", config::parse_file(arguments.config).model.file});
+  return inputs;
+}
+
+}  // namespace scorenet::launch

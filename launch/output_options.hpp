@@ -1,0 +1,24 @@
+// Options that name what a verb writes, and --force, alike in every verb.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "framework/files/output_guard.hpp"
+#include "launch/model_arguments.hpp"
+
+namespace scorenet::launch {
+
+/// An option that takes a path to write to; an empty one is refused.
+CLI::Option* add_output_option(CLI::App* verb, const std::string& name, std::string& path,
+                               const std::string& text);
+
+/// --force: files that exist are replaced.
+void add_force_flag(CLI::App* verb, bool& force);
+
+/// The files behind --network and --config, the mixture's own among them. Throws ConfigError for a
+/// config that cannot be read.
+std::vector<files::NamedPath> inputs_of(const ModelArguments& arguments);
+
+}  // namespace scorenet::launch

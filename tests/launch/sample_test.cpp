@@ -1,0 +1,186 @@
+// scorenet sample: what its flags ask for, what its pictures show, and that the metrics of samples
+// are of those that it writes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/utils.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "framework/data/hdf5.hpp"
+#include "framework/metrics/frechet.hpp"
+#include "tests/launch/gaussian_model.hpp"
+#include "tests/launch/program.hpp"
+
+namespace scorenet::testing_launch {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+
+// A network of 8x8 images, grey or of more channels, after two steps.
+class Sample : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new Folder;
+    tiny_ = make_tiny_run(*folder_);
+    const Outcome trained = run("SCORENET train " + tiny_.config + " --outdir " + file("run") +
+                                " --train.steps 2 --eval.every 0");
+    ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  }
+  static void TearDownTestSuite() { delete folder_; }
+  static std::string file(const std::string& name) { return *folder_ / name; }
+  static std::string snapshot(const std::string& run = "run") {
+    return file(run + "/snapshots/network-0000002-ema0.9.safetensors");
+  }
+  static Outcome sample(const std::string& options, const std::string& run_name = "run") {
+    return run("SCORENET sample --network " + snapshot(run_name) +
+               " --sampler ddim --steps 2 --outdir " + file("s") + " " + options);
+  }
+  static void expect_refused(const std::string& options, const std::vector<std::string>& words) {
+    const Outcome outcome = sample(options);
+    EXPECT_EQ(outcome.exit_code, 2) << options;
+    for (const std::string& word : words) EXPECT_THAT(outcome.err, HasSubstr(word)) << options;
+  }
+  static std::string write_images(int64_t channels) {
+    const std::string path = file("c" + std::to_string(channels) + ".h5");
+    auto data = data::Hdf5File::create(path);
+    const auto images = torch::arange(32 * channels * 64, torch::kInt64)
+                            .remainder(251)
+                            .to(torch::kUInt8)
+                            .view({32, channels, 8, 8});
+    for (const std::string split : {"train", "validation"})
+      data.write_array("/" + split + "/images", images);
+    data.close();
+    return path;
+  }
+  /// Width and height stand in a PNG's header, big-endian, from byte 16.
+  static std::pair<int, int> size_of(const std::string& png) {
+    const std::string bytes = text_of(png).substr(0, 24);
+    const auto number = [&bytes](size_t at) {
+      return static_cast<unsigned char>(bytes.at(at + 2)) * 256 +
+             static_cast<unsigned char>(bytes.at(at + 3));
+    };
+    return {number(16), number(20)};
+  }
+
+  static Folder* folder_;
+  static TinyRun tiny_;
+};
+Folder* Sample::folder_ = nullptr;
+TinyRun Sample::tiny_;
+
+TEST_F(Sample, AnyNumberOfChannelsTrainsAndIsShownATileAChannel) {
+  for (const int64_t channels : {2, 4, 5}) {
+    const std::string name = "run" + std::to_string(channels);
+    const Outcome trained =
+        run("SCORENET train " + tiny_.config + " --data.path " + write_images(channels) +
+            " --outdir " + file(name) + " --train.steps 2 --eval.every 2 --checkpoint.every 2");
+    ASSERT_EQ(trained.exit_code, 0) << channels << ": " << trained.err;
+    // 4 images in a row: 4 C tiles of 8 pixels and 2 between.
+    const int width = static_cast<int>(4 * channels * 10 - 2);
+    EXPECT_EQ(size_of(file(name + "/samples/reals.png")), std::pair(width, 8));
+    EXPECT_EQ(size_of(file(name + "/samples/grid-0000002.png")), std::pair(width, 8));
+
+    const Outcome grid = sample("--seeds 0-3 --grid 2x2", name);
+    ASSERT_EQ(grid.exit_code, 0) << grid.err;
+    EXPECT_THAT(grid.out, HasSubstr(std::to_string(channels) + " channels: a tile for each"));
+    EXPECT_EQ(size_of(file("s/grid.png")), std::pair(static_cast<int>(2 * channels * 10 - 2), 18));
+  }
+  const Outcome colours = sample("--seeds 0-3 --grid 2x2 --grid-channels 3,0,1", "run4");
+  ASSERT_EQ(colours.exit_code, 0) << colours.err;
+  EXPECT_EQ(size_of(file("s/grid.png")), std::pair(18, 18));
+  const Outcome wrong = sample("--seeds 0 --grid-channels 3,0,4", "run4");
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_THAT(wrong.err, AllOf(HasSubstr("--grid-channels 3,0,4"), HasSubstr("0 to 3")));
+}
+
+// The features "pixels" of the pictures, read back from their PNG files, against the data's: evaluate
+// draws the samples of seeds 0 to 7 for --seed 0.
+TEST_F(Sample, MetricsOfSamplesAreOfThePicturesThatItWrites) {
+  const std::string options = " --sampler ddim";
+  const Outcome drawn = run("SCORENET sample --network " + snapshot() + options +
+                            " --steps 4 --seeds 0-7 --outdir " + file("pictures/all"));
+  ASSERT_EQ(drawn.exit_code, 0) << drawn.err;
+  const Outcome read = run("SCORENET data convert --folder " + file("pictures") +
+                           " --validation 0 --out " + file("pictures.h5"));
+  ASSERT_EQ(read.exit_code, 0) << read.err;
+  const Outcome evaluated =
+      run("SCORENET evaluate --network " + snapshot() + options + " --sampler-steps 4 --data " +
+          tiny_.data + " --metrics fd,w2 --features pixels --n 8 --json " + file("fd.json"));
+  ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
+
+  const auto levels = [](const std::string& path, const std::string& split) {
+    return ((read_array(path, "/" + split + "/images") + 0.5) / 128 - 1).flatten(1);
+  };
+  const auto data = levels(tiny_.data, "test"), samples = levels(file("pictures.h5"), "train");
+  const auto metrics = nlohmann::json::parse(text_of(file("fd.json")))["metrics"];
+  const double expected = metrics::frechet_distance(data, samples);
+  EXPECT_NEAR(metrics["fd"]["fd"].get<double>(), expected, 1e-5 * expected);
+  EXPECT_EQ(metrics["fd"]["final"], "denoised");
+  EXPECT_EQ(metrics["fd"]["levels"], 256);
+  EXPECT_EQ(metrics["w2"]["levels"], 256);
+  EXPECT_THAT(evaluated.out, HasSubstr("denoised in 256 levels"));
+}
+
+TEST_F(Sample, OfPointsIsTheStateAsItStands) {
+  write_gaussian(file("law.h5"), {{0, 1}});
+  write_config(file("law.toml"), file("law.h5"), "vp_linear");
+  write_points(file("points.h5"), torch::linspace(-1, 1, 8, torch::kFloat64).view({8, 1}));
+  const Outcome evaluated = run("SCORENET evaluate --config " + file("law.toml") + " --data " +
+                                file("points.h5") + " --metrics w2 --json " + file("w2.json"));
+  ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
+  const auto metric = nlohmann::json::parse(text_of(file("w2.json")))["metrics"]["w2"];
+  EXPECT_EQ(metric["final"], "state");
+  EXPECT_TRUE(metric["levels"].is_null());
+}
+
+TEST_F(Sample, AClassIsOneThatTheNetworkKnows) {
+  expect_refused("--seeds 0 --class -3", {"--class -3", "knows no classes"});
+  expect_refused("--seeds 0 --class 0", {"--class 0", "0 classes"});
+  expect_refused("--seeds 0 --guidance 2", {"--guidance", "--class"});
+  expect_refused("--seeds 0 --guidance-interval -1 1",
+                 {"--guidance-interval", "nothing is guided"});
+  auto data = data::Hdf5File::create(file("labelled.h5"));
+  data.write_array("/train/images", torch::zeros({16, 1, 8, 8}, torch::kUInt8));
+  data.write_array("/train/labels", torch::arange(16, torch::kInt64).remainder(4));
+  data.close();
+  const Outcome trained =
+      run("SCORENET train " + tiny_.config + " --data.path " + file("labelled.h5") + " --outdir " +
+          file("labelled") +
+          " --data.labels true --model.num_classes 4 --train.steps 2 --eval.every 0");
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  for (const char* label : {"-3", "-1", "4"}) {
+    const Outcome refused = sample(std::string("--seeds 0 --class ") + label, "labelled");
+    EXPECT_EQ(refused.exit_code, 2) << label;
+    EXPECT_THAT(refused.err,
+                AllOf(HasSubstr(std::string("--class ") + label), HasSubstr("4 classes, 0 to 3")));
+  }
+  EXPECT_EQ(sample("--seeds 0 --class 3", "labelled").exit_code, 0);
+}
+
+TEST_F(Sample, AGridDrawsWhatItShowsAndSaysSo) {
+  const Outcome few = sample("--seeds 0-9 --grid 2x2");
+  ASSERT_EQ(few.exit_code, 0) << few.err;
+  EXPECT_THAT(few.err, AllOf(HasSubstr("first 4 of 10"), HasSubstr("only those are drawn")));
+  EXPECT_THAT(few.out, HasSubstr("4 samples"));
+  const Outcome all = sample("--seeds 0-9 --grid 2x2 --save-h5");
+  ASSERT_EQ(all.exit_code, 0) << all.err;
+  EXPECT_THAT(all.err, HasSubstr("first 4 of 10"));
+  EXPECT_EQ(read_array(file("s/samples.h5"), "/samples").size(0), 10);
+  EXPECT_EQ(sample("--seeds 0-3 --grid 2x2").err, "");
+}
+
+TEST_F(Sample, MoreThanAnyMachineHoldsIsRefused) {
+  expect_refused("--seeds 0-1e12", {"--seeds 0-1e12"});
+  expect_refused("--seeds 0-999999999999", {"more than 100000000 seeds"});
+  expect_refused("--seeds 0-99999998,0-99999998", {"more than 100000000 seeds"});
+  expect_refused("--seeds 5-4", {"5-4"});
+  expect_refused("--steps 1000000000", {"--steps"});
+  expect_refused("--final picture", {"--final", "denoised"});
+}
+
+}  // namespace
+}  // namespace scorenet::testing_launch
