@@ -5,6 +5,7 @@
 //   several         mpirun --hostfile hosts -n 16 scorenet train ...     or     sbatch launch/train.sbatch CONFIG OUTDIR
 #include <iostream>
 
+#include "framework/config/plain_text.hpp"
 #include "framework/core/allocator.hpp"
 #include "launch/verbs.hpp"
 
@@ -26,6 +27,16 @@ void add_verbs(CLI::App& app, scorenet::launch::Task& task) {
   add_doctor_verb(app, task);
 }
 
+// Names on the command line end up in configs, reports and logs, none of which can hold other bytes.
+void check_arguments(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string why = scorenet::config::not_plain_because(argv[i]);
+    if (why.empty()) continue;
+    throw scorenet::ConfigError("command line: '" + scorenet::config::escaped(argv[i]) + "': " +
+                                why + ", which no config or report can hold. Rename the file.");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -36,6 +47,7 @@ int main(int argc, char** argv) {
   Task task;
   add_verbs(app, task);
   try {
+    check_arguments(argc, argv);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {  // also --help and --version
     if (!launched_as_other_rank()) app.exit(e);

@@ -1,9 +1,13 @@
 #include "launch/model_arguments.hpp"
 
+#include <iostream>
+
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/core/error.hpp"
 #include "framework/train/snapshot.hpp"
+#include "launch/run_main.hpp"
+#include "models/native_precision.hpp"
 
 namespace scorenet::launch {
 
@@ -12,9 +16,28 @@ void add_model_options(CLI::App* verb, ModelArguments& arguments) {
                                    "snapshot (.safetensors) of a trained network");
   auto* config = verb->add_option("--config", arguments.config,
                                   "config of an analytic model (model.type = gaussian_mixture)");
+  verb->add_option("--precision", arguments.precision,
+                   "the network computes in: fp32, bf16, fp16; auto: fp32, the same numbers on "
+                   "every machine "
+                   "[its config's train.precision]")
+      ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}));
   network->excludes(config);
   config->excludes(network);
 }
+
+namespace {
+
+// The note of an imitated precision, once a job.
+void set_precision(train::ScoreModel& model, const std::string& asked) {
+  std::string& precision = model.config.train.precision;
+  if (!asked.empty()) precision = asked;
+  const std::string cost = models::cost_of_precision(precision, model.device);
+  if (cost.empty() || launched_as_other_rank()) return;
+  std::cerr << "note: " << model.name << " computes in " << precision << ": " << cost
+            << ". Give --precision fp32 for that." << std::endl;
+}
+
+}  // namespace
 
 LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
   if (!arguments.network.empty()) {
@@ -24,6 +47,7 @@ LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
                         ": a classifier, which has no score to evaluate or sample. Give it to "
                         "sample with --classifier.");
     }
+    set_precision(snapshot.model, arguments.precision);
     return {std::move(snapshot.model), std::move(snapshot.example_shape)};
   }
   if (arguments.config.empty()) {

@@ -11,6 +11,7 @@ namespace scorenet::launch {
 struct ModelArguments {
   std::string network;
   std::string config;
+  std::string precision = {};  // in place of train.precision; "": as the config says
 };
 
 void add_model_options(CLI::App* verb, ModelArguments& arguments);

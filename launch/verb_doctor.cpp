@@ -15,7 +15,9 @@
 #include "framework/comm/nccl_communicator.hpp"
 #include "framework/core/host_name.hpp"
 #include "launch/cores.hpp"
+#include "launch/device.hpp"
 #include "launch/verbs.hpp"
+#include "models/native_precision.hpp"
 
 namespace scorenet::launch {
 namespace {
@@ -37,6 +39,17 @@ void print_build(const comm::Communicators& comms) {
             << "HDF5        " << major << '.' << minor << '.' << release << "\n"
             << "cores       " << std::thread::hardware_concurrency() << " on this host\n"
             << "devices     " << static_cast<int>(torch::cuda::device_count()) << " CUDA\n";
+}
+
+const char* native(bool is) { return is ? "native" : "imitated, many times slower"; }
+
+// What train.precision may be set to without loss of speed.
+void print_precisions(torch::Device device) {
+  const models::CpuArithmetic cpu = models::this_cpu();
+  std::cout << "CPU         " << models::cpu_name() << "\n"
+            << "precision   on the CPU fp32 native, bf16 " << native(cpu.bf16) << ", fp16 "
+            << native(cpu.fp16) << "; train.precision = auto takes "
+            << models::auto_precision(device) << " on " << device.str() << "\n";
 }
 
 // One line a rank, told by each in turn.
@@ -79,7 +92,10 @@ void add_doctor_verb(CLI::App& app, Task& task) {
       app.add_subcommand("doctor", "what was built and found; whether the ranks can talk");
   verb->callback([&task] {
     task.action = [](comm::Communicators& comms) {
-      if (comms.host->rank() == 0) print_build(comms);
+      if (comms.host->rank() == 0) {
+        print_build(comms);
+        print_precisions(device_for_rank(*comms.host));
+      }
       print_ranks(*comms.host);
       time_all_reduce(*comms.host);
       return ExitCode::done;

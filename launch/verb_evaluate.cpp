@@ -12,6 +12,7 @@
 #include "framework/train/metric_table.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
+#include "launch/known_name.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
@@ -55,7 +56,7 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
 void add_sampler_options(CLI::App* verb, diffusion::SamplerOptions& sampler) {
   verb->add_option("--sampler", sampler.name,
                    "w2, fd, kid, pr: how samples are drawn, as in sample")
-      ->check(CLI::IsMember(diffusion::sampler_names()))
+      ->check(known_name(diffusion::sampler_names()))
       ->capture_default_str();
   verb->add_option("--sampler-steps", sampler.steps, "w2, fd, kid, pr: steps of the sampler")
       ->check(CLI::PositiveNumber)

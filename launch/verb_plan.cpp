@@ -14,6 +14,7 @@
 #include "framework/files/atomic_file.hpp"
 #include "framework/perf/step_model.hpp"
 #include "framework/train/gradient_plan.hpp"
+#include "framework/train/train_precision.hpp"
 #include "framework/train/update.hpp"
 #include "launch/device.hpp"
 #include "launch/output_options.hpp"
@@ -175,7 +176,8 @@ ExitCode plan(const config::Config& config, const PlanArguments& arguments,
   }
   const torch::Device device = device_for_rank(*comms.host);
   const std::vector<int64_t> shape = example_shape(config, arguments);
-  const train::ScoreModel model = train::build_model(config, shape, device);
+  train::ScoreModel model = train::build_model(config, shape, device);
+  model.config.train.precision = train::settled_precision(config, device, *comms.host);
   if (model.is_analytic()) {
     throw ConfigError(
         "model.type = gaussian_mixture: an analytic model is not trained, so there is nothing to "

@@ -22,6 +22,7 @@
 #include "framework/train/generate_in_step.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
+#include "launch/known_name.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/output_options.hpp"
 #include "launch/seed_list.hpp"
@@ -170,7 +171,7 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   const LoadedModel loaded = load_model(a.model, device);
   std::optional<LoadedModel> weak;
   if (!a.weak_network.empty()) {
-    weak = load_model({a.weak_network, ""}, device);
+    weak = load_model({a.weak_network, "", a.model.precision}, device);
     a.guidance.weak = &weak->model;
   }
   std::optional<LoadedModel> classifier;
@@ -218,7 +219,7 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
   auto& s = a.sampler;
   s.name = "heun";
   verb->add_option("--sampler", s.name, "method")
-      ->check(CLI::IsMember(diffusion::sampler_names()))
+      ->check(known_name(diffusion::sampler_names()))
       ->capture_default_str();
   verb->add_option("--steps", s.steps, "steps from t_max to t_min")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))

@@ -114,6 +114,8 @@ void add_train_verb(CLI::App& app, Task& task) {
   verb->allow_extras();
   verb->footer(config::help_text);
   verb->callback([verb, arguments, &task] {
+    if (arguments->outdir.empty())
+      throw ConfigError("--outdir '': is empty. Give the run's folder, for example runs/a.");
     config::Config config = config::parse_file(arguments->config_path);
     config::apply_overrides(config, verb->remaining());
     task.comm = comm_options(config);

@@ -22,7 +22,7 @@ struct Field {
   double min = -std::numeric_limits<double>::infinity();  // numbers; for lists, of each element
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices = {};  // strings; empty: anything
-  bool* given = nullptr;                  // set where the key is said, for a default that follows others
+  bool* given = nullptr;                  // set where the key is said: a default may follow others
 
   std::string section() const { return name.substr(0, name.find('.')); }
   std::string key() const { return name.substr(name.find('.') + 1); }

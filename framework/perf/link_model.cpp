@@ -54,12 +54,16 @@ LinkModel fit_link(const std::vector<Timing>& timings, int ranks) {
   const double determinant = xx * yy - xy * xy;
   double a = (x1 * yy - y1 * xy) / determinant;
   double b = (y1 * xx - x1 * xy) / determinant;
-  // A negative part is noise: the other one alone explains the timings best then.
-  if (!(a >= 0)) {
-    a = 0;
+  // A part that is not positive is noise, and no link has none of it: what the smallest message took bounds the latency,
+  // what the largest took the time a byte.
+  const auto [small, large] = std::minmax_element(
+      timings.begin(), timings.end(),
+      [](const Timing& one, const Timing& other) { return one.bytes < other.bytes; });
+  if (!(a > 0)) {
+    a = small->seconds / (2 * (n - 1));
     b = y1 / yy;
   } else if (!(b > 0)) {
-    b = 1e-15;
+    b = large->seconds * n / (2 * (n - 1) * double(large->bytes));
     a = x1 / xx;
   }
   return {a, 1 / b};

@@ -33,7 +33,8 @@ struct Timing {
   double seconds = 0;
 };
 
-/// The ring's a and B that fit the timings best, in least squares of the relative errors; both are kept >= 0 (a) and > 0.
+/// The ring's a and B that fit the timings best, in least squares of the relative errors; both are kept > 0: where the fit says
+/// otherwise, a is at most what the smallest message took, and 1 / B what the largest did.
 /// Throws ConfigError for fewer than two sizes or ranks < 2.
 LinkModel fit_link(const std::vector<Timing>& timings, int ranks);
 

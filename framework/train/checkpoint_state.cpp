@@ -77,33 +77,35 @@ bool missing_but_optional(const checkpoint::Safetensors& file, const std::string
 }
 
 // Keys that may change between starts: how long, how often, how it is shown or carried; not what is trained.
-bool may_change(const config::Field& field) {
-  for (const char* section : {"eval", "checkpoint", "comm", "run"}) {
-    if (field.section() == section) return true;
+bool may_change(const std::string& key) {
+  for (const char* section : {"eval.", "checkpoint.", "comm.", "run."}) {
+    if (key.starts_with(section)) return true;
   }
   for (const char* name :
        {"train.steps", "train.duration_kimg", "train.micro_batch", "train.uneven",
-        "train.on_nonfinite", "train.max_skipped", "train.learning_rate", "train.shard_optimizer",
-        "model.kernels", "data.path", "data.prefetch"}) {
-    if (field.name == name) return true;
+        "train.on_nonfinite", "train.max_skipped", "train.learning_rate", "train.precision",
+        "train.shard_optimizer", "model.kernels", "data.path", "data.prefetch"}) {
+    if (key == name) return true;
   }
   return false;
 }
 
-void check_config_unchanged(const checkpoint::CheckpointReader& reader,
-                            const config::Config& config) {
-  config::Config now = config;
-  config::Config then =
+// The keys that changed since, each with both values. Throws ConfigError for one that must not.
+std::vector<std::string> changes_since(const checkpoint::CheckpointReader& reader,
+                                       const config::Config& config) {
+  const config::Config then =
       config::parse_text(reader.text("config.toml"), reader.folder().string() + "/config.toml");
-  const auto new_fields = config::fields(now), old_fields = config::fields(then);
-  for (size_t i = 0; i < new_fields.size(); ++i) {
-    const std::string old_value = config::value_string(old_fields[i]),
-                      new_value = config::value_string(new_fields[i]);
-    if (old_value == new_value || may_change(new_fields[i])) continue;
-    throw ConfigError(new_fields[i].name + " = " + new_value + ": the run in " +
-                      reader.folder().parent_path().parent_path().string() + " was started with " +
-                      old_value + ". Keep that value to resume, or choose another --outdir.");
+  std::vector<std::string> changes;
+  for (const config::Change& change : config::changes(then, config)) {
+    if (!may_change(change.name)) {
+      throw ConfigError(change.name + " = " + change.new_value + ": the run in " +
+                        reader.folder().parent_path().parent_path().string() +
+                        " was started with " + change.old_value +
+                        ". Keep that value to resume, or choose another --outdir.");
+    }
+    changes.push_back(change.sentence());
   }
+  return changes;
 }
 
 // What rank zero restores from; empty on the others and where there is no checkpoint.
@@ -119,7 +121,8 @@ struct Source {
 
 RunProgress progress_of(const checkpoint::CheckpointReader& reader) {
   const auto json = nlohmann::json::parse(reader.text("state.json"));
-  return {json.at("step"), json.at("skipped"), json.at("total_sec"), reader.warnings()};
+  return {json.at("step"), json.at("skipped"), json.at("total_sec"), reader.warnings(),
+          json.value("precision", std::string())};
 }
 
 comm::DataType type_of(const torch::Tensor& tensor) {
@@ -183,7 +186,8 @@ void save_checkpoint(const RunFolder& folder, const config::Config& config, cons
   const nlohmann::ordered_json counters = {{"format", 1},
                                            {"step", progress.step},
                                            {"skipped", progress.skipped},
-                                           {"total_sec", progress.total_sec}};
+                                           {"total_sec", progress.total_sec},
+                                           {"precision", progress.precision}};
   writer->write_text("state.json", counters.dump(2) + "\n");
   writer->commit(static_cast<int>(config.checkpoint.keep));
 }
@@ -195,8 +199,9 @@ RunProgress restore_checkpoint(const RunFolder& folder, const config::Config& co
   Source source;
   if (comm.rank() == 0) source.reader = checkpoint::open_latest(folder.checkpoints());
   if (source.reader) {
-    check_config_unchanged(*source.reader, config);
+    std::vector<std::string> changes = changes_since(*source.reader, config);
     progress = progress_of(*source.reader);
+    progress.changes = std::move(changes);
   }
   broadcast_progress(progress, comm);
   for (const StateBuffer& buffer : buffers_of(state)) restore_buffer(buffer, state, source, comm);

@@ -24,6 +24,8 @@ struct RunProgress {
   int64_t skipped = 0;
   double total_sec = 0;
   std::vector<std::string> warnings;  // newer checkpoints that were damaged and passed over
+  std::string precision = {};  // what the steps up to there computed in; "": an older version's
+  std::vector<std::string> changes = {};  // of this start: "KEY = NEW, was OLD"
 };
 
 /// What is being trained.

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "framework/config/suggest.hpp"
 #include "framework/core/error.hpp"
 #include "framework/diffusion/likelihood/elbo.hpp"
 #include "framework/diffusion/likelihood/hbar_elbo.hpp"
@@ -270,7 +271,11 @@ Metric find_metric(const std::string& name, const MetricRequest& request) {
   for (const Entry& entry : kEntries)
     if (name == entry.name) return entry.make(name, request);
   if (const int64_t steps = steps_of(name)) return elbo_stepwise(steps, name, request);
-  throw ConfigError("--metrics: '" + name + "' is not known. Known are " + metric_names() + ".");
+  std::vector<std::string> known = {"elbo-1000", "w2", "fd", "kid", "pr"};
+  for (const Entry& entry : kEntries) known.emplace_back(entry.name);
+  throw ConfigError("--metrics: '" + name + "' is not known." +
+                    config::did_you_mean(config::suggest_name(name, known)) + " Known are " +
+                    metric_names() + ".");
 }
 
 }  // namespace scorenet::train

@@ -18,6 +18,11 @@ void RunFolder::create() const {
   }
 }
 
+std::filesystem::path RunFolder::changed_config(int64_t step, int attempt) const {
+  return root_ / ("config-" + files::step_name(step) +
+                  (attempt > 1 ? "-" + std::to_string(attempt) : "") + ".toml");
+}
+
 std::filesystem::path RunFolder::grid(int64_t step, const std::string& weights) const {
   return root_ / "samples" / ("grid-" + weights + files::step_name(step) + ".png");
 }

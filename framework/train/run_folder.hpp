@@ -17,6 +17,8 @@ class RunFolder {
 
   std::filesystem::path root() const { return root_; }
   std::filesystem::path config() const { return root_ / "config.toml"; }
+  /// Of a start at `step` whose keys are not those of config(). attempt: 1, 2, ...: of several there, the first free.
+  std::filesystem::path changed_config(int64_t step, int attempt) const;
   std::filesystem::path log() const { return root_ / "log.txt"; }
   std::filesystem::path stats() const { return root_ / "stats.jsonl"; }
   std::filesystem::path metrics() const { return root_ / "metrics.csv"; }

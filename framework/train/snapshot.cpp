@@ -36,11 +36,13 @@ std::string required(const checkpoint::Metadata& metadata, const std::string& ke
 checkpoint::Metadata snapshot_metadata(const config::Config& config,
                                        const std::vector<int64_t>& example_shape,
                                        const SnapshotLabel& label) {
-  return {{"format", "pt"},
-          {"scorenet.config", config::to_toml(config)},
-          {"scorenet.example_shape", joined(example_shape)},
-          {"scorenet.step", std::to_string(label.step)},
-          {"scorenet.weights", label.weights}};
+  checkpoint::Metadata metadata = {{"format", "pt"},
+                                   {"scorenet.config", config::to_toml(config)},
+                                   {"scorenet.example_shape", joined(example_shape)},
+                                   {"scorenet.step", std::to_string(label.step)},
+                                   {"scorenet.weights", label.weights}};
+  if (!label.precision.empty()) metadata["scorenet.precision"] = label.precision;
+  return metadata;
 }
 
 SnapshotLabel snapshot_label(const checkpoint::Metadata& metadata,

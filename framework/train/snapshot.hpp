@@ -16,7 +16,8 @@ namespace scorenet::train {
 
 struct SnapshotLabel {
   int64_t step = 0;
-  std::string weights;  // "ema0.999"
+  std::string weights;         // "ema0.999"
+  std::string precision = {};  // what training computed in ("scorenet.precision"); "": not said
 };
 
 /// values: a flat buffer with the layout of `parameters` (an average, or the weights themselves). The file appears whole

@@ -19,8 +19,10 @@
 #include "framework/train/classifier.hpp"
 #include "framework/train/evaluation.hpp"
 #include "framework/train/generate.hpp"
+#include "framework/train/kept_config.hpp"
 #include "framework/train/same_run.hpp"
 #include "framework/train/snapshot.hpp"
+#include "framework/train/train_precision.hpp"
 #include "models/flops.hpp"
 
 namespace scorenet::train {
@@ -42,14 +44,16 @@ data::DatasetOptions dataset_options(const config::Config& c) {
 }
 
 ScoreModel trainable_model(const config::Config& config, c10::IntArrayRef example_shape,
-                           torch::Device device) {
+                           torch::Device device, comm::Communicator& comm) {
   if (config.model.type == "gaussian_mixture") {
     throw ConfigError(
         "model.type = gaussian_mixture: an analytic model has no weights to train. Give it to "
         "evaluate "
         "or sample with --config.");
   }
-  return build_model(config, example_shape, device);
+  ScoreModel model = build_model(config, example_shape, device);
+  model.config.train.precision = settled_precision(config, device, comm);
+  return model;
 }
 
 double seconds_of(const std::function<void()>& work) {
@@ -68,8 +72,8 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       comm_(*comms.host),
       total_steps_(config::total_steps(config.train)),
       dataset_(config.data.path, config.data.split, dataset_options(config)),
-      model_(same_on_all_ranks(trainable_model(config, dataset_.example_shape(), device), dataset_,
-                               comm_)),
+      model_(same_on_all_ranks(trainable_model(config, dataset_.example_shape(), device, comm_),
+                               dataset_, comm_)),
       plan_(plan_gradients(model_, dataset_.example_shape(), comms)),
       parameters_(named_parameters(model_), plan_.layout),
       objective_(model_, dataset_.kind() == data::DataKind::discrete),
@@ -96,6 +100,23 @@ void Trainer::resume() {
   }
 }
 
+// What the steps of this start compute in, and those before it, where that was something else.
+std::string Trainer::precision_line() const {
+  const std::string& now = model_.config.train.precision;
+  std::string line = describe_precision(config_.train.precision, now, model_.device);
+  if (!progress_.precision.empty() && progress_.precision != now)
+    line += "; up to step " + std::to_string(progress_.step) + " the run computed in " +
+            progress_.precision;
+  return line;
+}
+
+// As the evaluate verb would: auto is a matter of training, numbers are the same on every machine.
+ScoreModel Trainer::evaluated_model() const {
+  ScoreModel model = model_;
+  model.config.train.precision = config_.train.precision;
+  return model;
+}
+
 std::string Trainer::start_block() const {
   std::ostringstream out;
   const auto& shape = dataset_.example_shape();
@@ -114,12 +135,8 @@ std::string Trainer::start_block() const {
       << " on this host), device " << model_.device.str() << ", " << torch::get_num_threads()
       << " threads each\n"
       << "batch           " << config_.train.batch_size << " = " << comm_.size() << " ranks x "
-      << (config_.train.batch_size + comm_.size() - 1) / comm_.size() << ", precision "
-      << config_.train.precision
-      << (config_.train.precision == "fp16" && model_.device.is_cpu()
-              ? " (many times slower than bf16 on a CPU without float16 arithmetic)"
-              : "")
-      << "\n"
+      << (config_.train.batch_size + comm_.size() - 1) / comm_.size() << "\n"
+      << "precision       " << precision_line() << "\n"
       << "gradients       " << describe(plan_, config_)
       << (comm_.size() > 1 && !config_.comm.canonical
               ? ", " + update_.reducer().overlap().describe()
@@ -131,17 +148,21 @@ std::string Trainer::start_block() const {
       << "duration        " << total_steps_
       << " steps = " << static_cast<double>(total_steps_ * config_.train.batch_size) / 1000.0
       << " kimg" << (progress_.step ? ", resumed at step " + std::to_string(progress_.step) : "");
+  for (const std::string& change : progress_.changes) out << "\nchanged         " << change;
   return out.str();
 }
 
 void Trainer::start_logs() {
   if (comm_.rank() != 0) return;
   folder_.create();
-  files::write_file_atomically(folder_.config(), config::to_toml(config_));
+  const auto changed = keep_config(folder_, config_, progress_.step);
   const bool bar =
       config_.run.progress == "bar" || (config_.run.progress == "auto" && isatty(STDERR_FILENO));
   log_.emplace(folder_, progress_.step, total_steps_, bar);
   log_->line(start_block());
+  // Before the first checkpoint the folder's config is all there is to compare with.
+  for (size_t i = 0; progress_.changes.empty() && i < changed.size(); ++i)
+    log_->line("changed         " + changed[i]);
   const bool images = dataset_.example_shape().size() == 3;
   if (images && dataset_.kind() == data::DataKind::discrete && config_.eval.samples > 0 &&
       progress_.step == 0) {
@@ -282,14 +303,16 @@ void Trainer::check_weights_equal() {
 
 void Trainer::save() {
   set_phase(comm::Phase::save);
-  save_checkpoint(folder_, config_, {parameters_, update_, objective_},
-                  {progress_.step, progress_.skipped, wall_seconds(), {}}, comm_);
+  save_checkpoint(
+      folder_, config_, {parameters_, update_, objective_},
+      {progress_.step, progress_.skipped, wall_seconds(), {}, model_.config.train.precision, {}},
+      comm_);
   for (size_t i = 0; i < update_.ema_profiles().size(); ++i) {
     const torch::Tensor average = update_.average(i);
     const std::string label = "ema" + ema_name(update_.ema_profiles()[i]);
     if (comm_.rank() == 0)
       save_snapshot(folder_.snapshot(progress_.step, label), config_, dataset_.example_shape(),
-                    parameters_, average, {progress_.step, label});
+                    parameters_, average, {progress_.step, label, model_.config.train.precision});
   }
   comm_.barrier("checkpoint saved").wait();
   set_phase(comm::Phase::train);
@@ -309,8 +332,8 @@ void Trainer::evaluate() {
 }
 
 void Trainer::evaluate_classifier(comm::Communicator& comm) {
-  const ClassifierReport report =
-      train::evaluate_classifier(model_, *held_out_, training_evaluation(config_.eval), comm);
+  const ClassifierReport report = train::evaluate_classifier(
+      evaluated_model(), *held_out_, training_evaluation(config_.eval), comm);
   if (!log_) return;
   const auto json = to_json(report);
   files::write_file_atomically(folder_.evaluation(progress_.step), json.dump(2) + "\n");
@@ -333,8 +356,8 @@ void Trainer::evaluate_weights(const std::string& weights, bool on_all_ranks) {
     sampler.steps = config_.eval.sampler_steps;
     sampler.final = default_final(dataset_.example_shape());
     const auto samples =
-        generate(model_, dataset_.example_shape(), slot_range(0, config_.eval.samples), sampler, {},
-                 config_.eval.micro_batch, comm);
+        generate(evaluated_model(), dataset_.example_shape(), slot_range(0, config_.eval.samples),
+                 sampler, {}, config_.eval.micro_batch, comm);
     if (log_) {
       data::write_png_grid(folder_.grid(progress_.step, weights),
                            pixels_from_data(samples.x.nan_to_num(0, 1, -1)), 8);
@@ -342,7 +365,7 @@ void Trainer::evaluate_weights(const std::string& weights, bool on_all_ranks) {
   }
   if (!weights.empty()) return;  // the bound is the moving average's
   const EvaluationReport report =
-      train::evaluate(model_, *held_out_, training_evaluation(config_.eval), comm);
+      train::evaluate(evaluated_model(), *held_out_, training_evaluation(config_.eval), comm);
   if (!log_) return;
   files::write_file_atomically(folder_.evaluation(progress_.step), to_json(report).dump(2) + "\n");
   for (const auto& [name, value] : headline(report)) log_->metric(progress_.step, name, value);

@@ -34,6 +34,8 @@ class Trainer {
 
  private:
   void resume();
+  std::string precision_line() const;
+  ScoreModel evaluated_model() const;
   void start_logs();
   void take_step(const StopSignal& stop);
   void handle_trouble(const StepReport& report);

@@ -219,7 +219,7 @@ std::vector<StateBuffer> Update::buffers() const {
 std::vector<StateTensor> Update::tensors() const {
   std::vector<StateTensor> all;
   if (loss_scale_.adapts())
-    all.push_back({"optimizer.safetensors", "loss_scale", loss_scale_.state()});
+    all.push_back({"optimizer.safetensors", "loss_scale", loss_scale_.state(), true});
   for (const auto& [name, tensor] : optimizer_.state()) {
     if (tensor.dim() == 0) all.push_back({"optimizer.safetensors", name, tensor});
   }

@@ -41,7 +41,8 @@ class GuidedByClassifier : public testing::Test {
         << "[model]\ntype = \"classifier\"\nnum_classes = 25\nhidden = [64, 64]\n"
         << "time_embedding = \"scalar\"\n"
         << "[diffusion]\nschedule = \"vp_linear\"\ntime_sampling = \"log_snr\"\n"
-        << "[train]\nbatch_size = 256\nsteps = 700\nwarmup_steps = 20\nlearning_rate = 5e-3\n"
+        << "[train]\nprecision = \"fp32\"\nbatch_size = 256\nsteps = 700\nwarmup_steps = "
+           "20\nlearning_rate = 5e-3\n"
         << "lr_schedule = \"cosine\"\n[ema]\ndecays = [0.98]\n[checkpoint]\nevery = 700\n"
         << "[eval]\nevery = 700\nn = 500\n[run]\ntick = 100\nthreads = 1\n";
     const Outcome trained =

@@ -182,7 +182,8 @@ TinyRun make_tiny_run(const Folder& folder) {
       << "[data]\npath = \"" << tiny.data << "\"\n"
       << "[model]\nchannels = [8, 8]\nattention = [false, true]\nnorm_groups = 4\ndropout = 0.1\n"
       << "[diffusion]\nschedule = \"vdm_linear\"\nprediction = \"v\"\n"
-      << "[train]\nbatch_size = 12\nsteps = 20\nwarmup_steps = 4\nlearning_rate = 1e-3\n"
+      << "[train]\nbatch_size = 12\nprecision = \"fp32\"\nsteps = 20\nwarmup_steps = "
+         "4\nlearning_rate = 1e-3\n"
       << "[ema]\ndecays = [0.9]\n[checkpoint]\nevery = 10\n"
       << "[eval]\nevery = 20\nn = 8\nmicro_batch = 4\nsamples = 4\nsampler_steps = 4\n[run]\ntick "
          "= 1\nthreads = 1\n";

@@ -48,8 +48,12 @@ TEST(LinkModel, TheFitFindsTheLinkThatMadeTheTimings) {
   EXPECT_THROW(fit_link(timings, 1), ConfigError);
   // Timings that fall with size, as noise can have it, still give a usable link.
   const LinkModel noisy = fit_link({{1000, 2e-3}, {2000, 1e-3}}, 2);
-  EXPECT_GE(noisy.latency_s, 0);
-  EXPECT_GT(noisy.bandwidth_bytes_per_s, 0);
+  EXPECT_GT(noisy.latency_s, 0);
+  EXPECT_NEAR(noisy.bandwidth_bytes_per_s, 2000 / 1e-3, 1e-3);  // of the largest message
+  // Timings whose line meets 0 below 0: no message is free, whatever the line says. 2 (n - 1) = 2 latencies.
+  const LinkModel free = fit_link({{1000, 1e-6}, {2000, 4e-6}}, 2);
+  EXPECT_NEAR(free.latency_s, 0.5e-6, 1e-12);
+  EXPECT_GT(free.bandwidth_bytes_per_s, 0);
 }
 
 TEST(LinkModel, MeasuringASimulatedNetworkFindsItsParameters) {

@@ -1,0 +1,103 @@
+#include "models/native_precision.hpp"
+
+#include <ATen/detail/CUDAHooksInterface.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+namespace scorenet::models {
+namespace {
+
+std::string text_of_cpuinfo() {
+  std::ifstream in("/proc/cpuinfo");
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// The variable's present name and its older one.
+std::string isa_limit() {
+  for (const char* name : {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"})
+    if (const char* value = std::getenv(name)) return value;
+  return "";
+}
+
+// oneDNN's names of what lies below bfloat16's instructions, and what lies between those and float16's.
+constexpr std::array kBelowBf16 = {
+    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"};
+constexpr std::array kBelowFp16 = {"AVX512_CORE_BF16"};
+
+template <size_t kCount>
+bool is_one_of(const std::string& name, const std::array<const char*, kCount>& names) {
+  return std::any_of(names.begin(), names.end(), [&](const char* one) { return name == one; });
+}
+
+bool has_bf16(torch::Device device) {
+  if (device.is_cpu()) return this_cpu().bf16;
+  // LibTorch's own question for compute capability 8.0, asked of the current device.
+  return device.is_cuda() && at::detail::getCUDAHooks().supportsBFloat16ConvolutionWithCuDNNv8();
+}
+
+}  // namespace
+
+CpuArithmetic cpu_arithmetic(const std::string& flags, const std::string& isa_limit) {
+  const auto has = [padded = " " + flags + " "](const std::string& flag) {
+    return padded.find(" " + flag + " ") != std::string::npos;
+  };
+  std::string limit = isa_limit;
+  for (char& c : limit) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  const bool bf16_used = !is_one_of(limit, kBelowBf16);
+  const bool fp16_used = bf16_used && !is_one_of(limit, kBelowFp16);
+  return {bf16_used && (has("avx512_bf16") || has("amx_bf16")),
+          fp16_used && (has("avx512_fp16") || has("amx_fp16"))};
+}
+
+std::string cpuinfo_value(const std::string& cpuinfo, const std::string& key) {
+  std::istringstream lines(cpuinfo);
+  for (std::string line; std::getline(lines, line);) {
+    const size_t colon = line.find(':');
+    if (colon == std::string::npos) continue;
+    const size_t end = line.find_last_not_of(" \t", colon - 1);
+    if (colon == 0 || end == std::string::npos || line.substr(0, end + 1) != key) continue;
+    const size_t begin = line.find_first_not_of(' ', colon + 1);
+    return begin == std::string::npos ? "" : line.substr(begin);
+  }
+  return "";
+}
+
+CpuArithmetic this_cpu() {
+  return cpu_arithmetic(cpuinfo_value(text_of_cpuinfo(), "flags"), isa_limit());
+}
+
+std::string cpu_name() {
+  const std::string name = cpuinfo_value(text_of_cpuinfo(), "model name");
+  return name.empty() ? "unknown CPU" : name;
+}
+
+std::string auto_precision(torch::Device device) { return has_bf16(device) ? "bf16" : "fp32"; }
+
+// Seconds of a core a training step of configs/quickstart.toml, imitated over fp32: bf16 4 (AVX-512) to 11 (AVX2), fp16 30.
+std::string cost_of_precision(const std::string& precision, torch::Device device) {
+  const std::string remedy = "train.precision = auto takes " + auto_precision(device) + " here";
+  if (precision == "bf16" && device.is_cpu() && !has_bf16(device)) {
+    return "imitated, as this CPU has no bf16 arithmetic (avx512_bf16 or amx_bf16): 4 to 11 times "
+           "slower than fp32; " +
+           remedy;
+  }
+  if (precision == "bf16" && device.is_cuda() && !has_bf16(device)) {
+    return "imitated, as this GPU has no bf16 arithmetic (compute capability 8.0): slower than "
+           "fp32; " +
+           remedy;
+  }
+  if (precision == "fp16" && device.is_cpu() && !this_cpu().fp16) {
+    return "imitated, as this CPU has no fp16 arithmetic (avx512_fp16 or amx_fp16): about 30 times "
+           "slower than fp32; " +
+           remedy;
+  }
+  return "";
+}
+
+}  // namespace scorenet::models
