@@ -39,7 +39,10 @@ void print_snapshot(const std::string& path) {
   std::cout << "snapshot    " << path << "\n"
             << "weights     " << snapshot.label << ", step " << snapshot.step << "\n"
             << "examples    " << shape_string(snapshot.example_shape) << "\n"
-            << "parameters  " << models::parameter_count(*snapshot.model.network) << "\n\n"
+            << "parameters  " << models::parameter_count(*snapshot.model.network) << "\n"
+            << "digests     "
+            << (snapshot.has_digests ? "as saved" : "none: of an older version, not checked")
+            << "\n\n"
             << config::to_toml(snapshot.model.config);
 }
 

@@ -8,6 +8,8 @@
 
 #include "framework/core/error.hpp"
 #include "framework/files/atomic_file.hpp"
+#include "framework/files/regular_file.hpp"
+#include "framework/files/temporaries.hpp"
 
 namespace scorenet::checkpoint {
 namespace {
@@ -46,18 +48,19 @@ std::vector<fs::path> step_folders(const fs::path& root) {
   return folders;
 }
 
+// One process writes here, and writes one checkpoint at a time.
 void remove_temporaries(const fs::path& root) {
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(root, ignored)) {
-    const auto name = entry.path().filename().string();
-    if (name.find(files::kTemporaryMark) != std::string::npos)
-      fs::remove_all(entry.path(), ignored);
-  }
+  files::remove_dead_temporaries(root, {.own_too = true, .foreign_age = std::chrono::seconds(0)});
 }
 
 std::string name_in_latest(const fs::path& root) {
   std::error_code missing;
-  if (!fs::exists(root / kLatest, missing)) return "";
+  if (!fs::exists(fs::symlink_status(root / kLatest, missing))) return "";
+  constexpr int64_t kLongest = 4096;
+  as_checkpoint_error([&] {
+    if (files::regular_file_size(root / kLatest) > kLongest)
+      throw files::FileError((root / kLatest).string() + ": too long for the name of a step.");
+  });
   std::string name = as_checkpoint_error([&] { return files::read_file(root / kLatest); });
   while (!name.empty() && std::isspace(static_cast<unsigned char>(name.back()))) name.pop_back();
   return is_step_name(name) ? name : "";

@@ -9,9 +9,11 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "framework/checkpoint/json_text.hpp"
 #include "framework/checkpoint/safetensors.hpp"
 #include "framework/core/error.hpp"
 #include "framework/files/atomic_file.hpp"
+#include "framework/files/regular_file.hpp"
 
 namespace scorenet::checkpoint {
 namespace {
@@ -62,10 +64,13 @@ std::string checksum_of_part(const std::filesystem::path& path, int64_t begin, i
 }
 
 void verify_file(const std::filesystem::path& path, const FileRecord& record) {
-  std::error_code missing;
-  const auto size = std::filesystem::file_size(path, missing);
-  if (missing) throw CheckpointError(path.string() + ": missing, though its manifest lists it.");
-  if (static_cast<int64_t>(size) != record.bytes) {
+  const std::string reason = files::unreadable_because(path);
+  if (reason == "no such file")
+    throw CheckpointError(path.string() + ": missing, though its manifest lists it.");
+  if (!reason.empty())
+    throw CheckpointError(path.string() + ": " + reason + ", though its manifest lists it.");
+  const int64_t size = files::regular_file_size(path);
+  if (size != record.bytes) {
     throw CheckpointError(path.string() + ": " + std::to_string(size) + " bytes, expected " +
                           std::to_string(record.bytes) + ". The file is cut short or damaged.");
   }
@@ -97,8 +102,8 @@ std::string manifest_text(const Manifest& manifest) {
 }
 
 Manifest parse_manifest(const std::string& text, const std::filesystem::path& path) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("checksum")) {
+  Json json = parse_object(text, path, "its text");
+  if (!json.contains("checksum")) {
     throw CheckpointError(path.string() + ": is not a whole manifest. The file is damaged.");
   }
   try {
@@ -114,6 +119,10 @@ Manifest parse_manifest(const std::string& text, const std::filesystem::path& pa
     }
     Manifest manifest{json.at("step").get<int64_t>(), {}};
     for (const auto& [name, entry] : json.at("files").items()) {
+      if (std::filesystem::path(name).filename() != name) {
+        throw CheckpointError(path.string() + ": lists \"" + name +
+                              "\", which is no name of a file in its folder. The file is damaged.");
+      }
       manifest.files[name] = {entry.at("bytes").get<int64_t>(), entry.at("xxh3").get<std::string>(),
                               entry.at("tensors").get<std::map<std::string, std::string>>()};
     }
@@ -126,8 +135,11 @@ Manifest parse_manifest(const std::string& text, const std::filesystem::path& pa
 
 Manifest verify_folder(const std::filesystem::path& folder) {
   const auto path = folder / kManifestName;
+  constexpr int64_t kLargestManifest = 100'000'000;
   std::string text;
   try {
+    if (files::regular_file_size(path) > kLargestManifest)
+      throw CheckpointError(path.string() + ": too large for a manifest. The file is damaged.");
     text = files::read_file(path);
   } catch (const files::FileError& error) {
     throw CheckpointError(error.what());

@@ -8,8 +8,11 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "framework/checkpoint/digests.hpp"
+#include "framework/checkpoint/json_text.hpp"
 #include "framework/core/check.hpp"
 #include "framework/files/atomic_file.hpp"
+#include "framework/files/regular_file.hpp"
 
 namespace scorenet::checkpoint {
 namespace {
@@ -98,28 +101,49 @@ std::string length_bytes(uint64_t length) {
 
 // Everything below reads what anyone may have written.
 
+// Also where a size is 0 the others must have a product: LibTorch multiplies them to strides.
 int64_t element_count(const std::vector<int64_t>& shape, const std::filesystem::path& path,
                       const std::string& name) {
-  int64_t count = 1;
+  constexpr size_t kMostDimensions = 64;
+  int64_t span = 1;
+  bool impossible = shape.size() > kMostDimensions;
   for (const int64_t size : shape) {
-    if (size < 0 || (size > 0 && count > std::numeric_limits<int64_t>::max() / 16 / size)) {
-      fail_tensor(path, name, "impossible shape " + shape_string(shape) + ". The file is damaged.");
+    const int64_t factor = std::max<int64_t>(size, 1);
+    if (impossible || size < 0 || span > std::numeric_limits<int64_t>::max() / 16 / factor) {
+      fail_tensor(path, name,
+                  "impossible shape " +
+                      (impossible ? "of " + std::to_string(shape.size()) + " dimensions"
+                                  : shape_string(shape)) +
+                      ". The file is damaged.");
     }
-    count *= size;
+    span *= factor;
   }
-  return count;
+  return std::count(shape.begin(), shape.end(), 0) > 0 ? 0 : span;
 }
 
-TensorPlace parse_place(const Json& entry, const std::filesystem::path& path,
-                        const std::string& name, int64_t data_at) {
+// Only whole numbers: JSON's reals, booleans and texts would be turned into some.
+std::vector<int64_t> whole_numbers(const nlohmann::json& list) {
+  std::vector<int64_t> numbers;
+  for (const auto& number : list.get<std::vector<nlohmann::json>>()) {
+    constexpr auto kLargest = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+    const bool fits = number.is_number_unsigned() ? number.get<uint64_t>() <= kLargest
+                                                  : number.is_number_integer();
+    if (!fits) throw std::domain_error("not whole");
+    numbers.push_back(number.get<int64_t>());
+  }
+  return numbers;
+}
+
+TensorPlace parse_place(const nlohmann::json& entry, const std::filesystem::path& path,
+                        const std::string& name, int64_t data_at, int64_t file_size) {
   TensorPlace place;
   std::string dtype;
   std::vector<int64_t> offsets;
   try {
     dtype = entry.at("dtype").get<std::string>();
-    place.shape = entry.at("shape").get<std::vector<int64_t>>();
-    offsets = entry.at("data_offsets").get<std::vector<int64_t>>();
-  } catch (const Json::exception&) {
+    place.shape = whole_numbers(entry.at("shape"));
+    offsets = whole_numbers(entry.at("data_offsets"));
+  } catch (const std::exception&) {
     fail_tensor(path, name,
                 "its header entry is not {dtype, shape, data_offsets}. The file is damaged.");
   }
@@ -131,11 +155,17 @@ TensorPlace parse_place(const Json& entry, const std::filesystem::path& path,
   place.dtype = type->dtype;
   const int64_t bytes =
       element_count(place.shape, path, name) * static_cast<int64_t>(c10::elementSize(place.dtype));
-  if (offsets.size() != 2 || offsets[0] < 0 || offsets[1] - offsets[0] != bytes) {
+  if (offsets.size() != 2 || offsets[0] < 0 || offsets[1] < offsets[0] ||
+      offsets[1] - offsets[0] != bytes) {
     fail_tensor(path, name,
                 dtype + " of shape " + shape_string(place.shape) + " needs " +
                     std::to_string(bytes) +
                     " bytes, but its offsets do not span them. The file is damaged.");
+  }
+  if (offsets[1] > file_size - data_at) {
+    fail_tensor(path, name,
+                "its bytes end at " + std::to_string(offsets[1]) + " of the data, which has " +
+                    std::to_string(file_size - data_at) + ". The file is cut short.");
   }
   place.begin = data_at + offsets[0];
   place.end = data_at + offsets[1];
@@ -159,11 +189,6 @@ void check_places(const std::map<std::string, TensorPlace>& places, int64_t data
                       std::to_string(end) + ". The file is damaged.");
     }
     end = place_end;
-    if (end > file_size) {
-      fail_tensor(path, name,
-                  "its bytes end at " + std::to_string(end) + ", the file at " +
-                      std::to_string(file_size) + ". The file is cut short.");
-    }
   }
   if (end != file_size) {
     fail(path,
@@ -177,12 +202,14 @@ struct OpenFile {
 };
 
 OpenFile open_file(const std::filesystem::path& path) {
-  OpenFile file{std::ifstream(path, std::ios::binary | std::ios::ate), 0};
-  if (!file.stream || std::filesystem::is_directory(path)) {
-    fail(path, "no such file, or not readable. Check the path.");
+  OpenFile file;
+  try {
+    file.size = files::regular_file_size(path);
+  } catch (const files::FileError& error) {
+    throw CheckpointError(error.what());
   }
-  file.size = file.stream.tellg();
-  file.stream.seekg(0);
+  file.stream.open(path, std::ios::binary);
+  if (!file.stream) fail(path, "cannot be opened. Check the path.");
   return file;
 }
 
@@ -192,7 +219,8 @@ void read_exactly(OpenFile& file, char* out, int64_t count, const std::filesyste
     fail(path, what + " cannot be read. The disk or the file is damaged.");
 }
 
-Json read_header_json(OpenFile& file, const std::filesystem::path& path, int64_t& data_at) {
+nlohmann::json read_header_json(OpenFile& file, const std::filesystem::path& path,
+                                int64_t& data_at) {
   std::array<unsigned char, 8> length_text{};
   uint64_t length = 0;
   if (file.size >= 8) {
@@ -207,18 +235,16 @@ Json read_header_json(OpenFile& file, const std::filesystem::path& path, int64_t
   std::string text(length, '\0');
   read_exactly(file, text.data(), static_cast<int64_t>(length), path, "the header");
   data_at = 8 + static_cast<int64_t>(length);
-  Json header = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!header.is_object()) fail(path, "its header is not a JSON object. The file is damaged.");
-  return header;
+  return parse_object(text, path, "its header");
 }
 
 SafetensorsHeader read_header(OpenFile& file, const std::filesystem::path& path) {
   int64_t data_at = 0;
-  const Json json = read_header_json(file, path, data_at);
+  const nlohmann::json json = read_header_json(file, path, data_at);
   SafetensorsHeader header;
   for (const auto& [name, entry] : json.items()) {
     if (name != kMetadataKey) {
-      header.places[name] = parse_place(entry, path, name, data_at);
+      header.places[name] = parse_place(entry, path, name, data_at, file.size);
       continue;
     }
     try {
@@ -228,6 +254,7 @@ SafetensorsHeader read_header(OpenFile& file, const std::filesystem::path& path)
     }
   }
   check_places(header.places, data_at, file.size, path);
+  verify_header(header, path);
   return header;
 }
 
@@ -269,6 +296,7 @@ Safetensors read_safetensors(const std::filesystem::path& path) {
                  "tensor \"" + name + "\"");
     result.tensors[name] = values;
   }
+  verify_tensors(result, path);
   return result;
 }
 

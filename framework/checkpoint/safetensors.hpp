@@ -52,7 +52,8 @@ void serialise_safetensors(const std::filesystem::path& path, const TensorMap& t
                            const Metadata& metadata,
                            const std::function<void(std::string_view)>& sink);
 
-/// Checks the header and every size and offset, then reads all. Throws CheckpointError naming file and tensor.
+/// Checks the header and every size and offset against the file's size, then reads all, and compares with the digests of a file
+/// that carries them (digests.hpp). Throws CheckpointError naming file and tensor.
 Safetensors read_safetensors(const std::filesystem::path& path);
 
 /// The header alone: cheap, whatever the file's size. Throws as read_safetensors.

@@ -267,8 +267,7 @@ void snapshot_from_diffusers(const fs::path& folder, const fs::path& snapshot) {
   const ScoreModel built = build_model(config, shape, torch::kCPU);
   fill_weights(built, tensors, model / kWeights);  // checks names and shapes
   for (auto& [name, tensor] : tensors) tensor = tensor.to(torch::kFloat32);
-  checkpoint::write_safetensors(snapshot, tensors,
-                                snapshot_metadata(config, shape, {0, "diffusers"}));
+  write_snapshot(snapshot, tensors, snapshot_metadata(config, shape, {0, "diffusers"}));
 }
 
 std::vector<std::string> diffusers_files() {

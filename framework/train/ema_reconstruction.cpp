@@ -4,6 +4,7 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "framework/checkpoint/safetensors.hpp"
@@ -45,6 +46,29 @@ struct Stored {
   PowerAverage average;
 };
 
+double relative_width(const std::string& text, const std::filesystem::path& path) {
+  double width = 0;
+  const char* const end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, width);
+  // Beyond 0.28 no power has such a width (EDM2).
+  if (read.ec == std::errc() && read.ptr == end && width > 0 && width < 0.28) return width;
+  throw CheckpointError(path.string() + ": says an average of width \"" + text +
+                        "\", expected a number in (0, 0.28). The file is damaged.");
+}
+
+void check_is_of_a_power_average(const Stored& s, const std::filesystem::path& path) {
+  if (s.step < 1) {
+    throw CheckpointError(path.string() +
+                          ": is of step 0, before anything was averaged. Give a later snapshot.");
+  }
+  for (const auto& [name, tensor] : s.file.tensors) {
+    if (tensor.is_floating_point()) continue;
+    throw CheckpointError(path.string() + ", tensor '" + name + "': " +
+                          c10::toString(tensor.scalar_type()) +
+                          " numbers, weights are floating-point ones.");
+  }
+}
+
 Stored read(const std::filesystem::path& path) {
   Stored s{checkpoint::read_safetensors(path), {}, 0, {}};
   for (const auto& [name, tensor] : s.file.tensors)
@@ -59,8 +83,9 @@ Stored read(const std::filesystem::path& path) {
                           "which runs with ema.powers save.");
   }
   const auto batch = static_cast<double>(s.config.train.batch_size);
-  s.average = {std::stod(label.weights.substr(prefix.size())),
+  s.average = {relative_width(label.weights.substr(prefix.size()), path),
                static_cast<double>(label.step) * batch};
+  check_is_of_a_power_average(s, path);
   return s;
 }
 
@@ -137,7 +162,7 @@ double reconstruct_snapshot(const std::vector<std::filesystem::path>& snapshots,
   checkpoint::Metadata metadata = stored.front().file.metadata;
   metadata["scorenet.step"] = std::to_string(step);
   metadata["scorenet.weights"] = "ema" + ema_name({EmaProfile::Kind::power, sigma_rel});
-  checkpoint::write_safetensors(out, sum, metadata);
+  write_snapshot(out, sum, metadata);
   return reconstruction_error(averages, wanted, factors);
 }
 

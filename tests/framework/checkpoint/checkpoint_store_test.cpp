@@ -2,6 +2,7 @@
 #include "framework/checkpoint/checkpoint_store.hpp"
 
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -210,6 +211,25 @@ TEST_F(CheckpointStoreTest, TemporariesOfAKilledWriterAreClearedByTheNext) {
   expect_whole(*open_latest(root_), 1);
   save(root_, 2);
   EXPECT_EQ(names_in(root_), (std::set<std::string>{"0000001", "0000002", "latest"}));
+}
+
+TEST_F(CheckpointStoreTest, PipesInPlaceOfFilesAreRefusedAtOnce) {
+  for (const char* name : {"latest", "0000001/manifest.json", "0000001/state.json"}) {
+    std::filesystem::remove_all(root_);
+    save(root_, 1);
+    std::filesystem::remove(root_ / name);
+    ASSERT_EQ(::mkfifo((root_ / name).c_str(), 0600), 0);
+    EXPECT_ERROR(open_latest(root_), CheckpointError, name, "is a pipe");
+  }
+}
+
+TEST_F(CheckpointStoreTest, ManifestsThatPointElsewhereOrAreNestedDeepAreRefused) {
+  Manifest manifest;
+  manifest.files["../0000002/state.json"] = {};
+  EXPECT_ERROR(parse_manifest(manifest_text(manifest), "m.json"), CheckpointError, "m.json",
+               "../0000002/state.json");
+  const std::string deep = "{\"checksum\":\"\",\"files\":" + std::string(1'000'000, '[');
+  EXPECT_ERROR(parse_manifest(deep, "m.json"), CheckpointError, "nested");
 }
 
 TEST_F(CheckpointStoreTest, NamesThatAreNoFilesOfACheckpointAreRefused) {

@@ -1,8 +1,11 @@
 // safetensors: what is written is read back, other programs read it, and nothing damaged is believed.
 #include "framework/checkpoint/safetensors.hpp"
 
+#include <sys/stat.h>
+
 #include <cstdlib>
 
+#include "framework/checkpoint/digests.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "tests/support/expect_error.hpp"
 #include "tests/support/fault_layer.hpp"
@@ -39,7 +42,7 @@ class SafetensorsTest : public testing::Test {
                                         __LINE__);
   }
 
-  test::TemporaryFolder folder_;
+  test::TemporaryFolder folder_{test::memory_or_disk()};
   std::filesystem::path path_ = folder_.path() / "x.safetensors";
 };
 
@@ -136,7 +139,23 @@ TEST_F(SafetensorsTest, HeadersThatLieAreRefusedByTensorName) {
            offsets + "}}";
   };
   refused(raw(entry("F32", "[3]", "[0,8]"), data), {"tensor \"w\"", "(3) needs 12 bytes"});
-  refused(raw(entry("F32", "[2]", "[4,12]"), data), {"tensor \"w\"", "begin at"});
+  refused(raw(entry("F32", "[2]", "[4,12]"), data), {"tensor \"w\"", "end at 12"});
+  refused(raw(entry("F32", "[1]", "[4,8]"), data), {"tensor \"w\"", "begin at"});
+  refused(raw(entry("F32", "[0,9223372036854775807,4]", "[0,0]"), data), {"impossible shape"});
+  refused(raw(entry("F32", "[2.0]", "[0,8]"), data), {"tensor \"w\"", "header entry"});
+  refused(raw(entry("F32", "[true,2]", "[0,8]"), data), {"tensor \"w\"", "header entry"});
+  refused(raw(entry("F32", "[18446744073709551615]", "[0,8]"), data), {"tensor \"w\""});
+  refused(raw(entry("F32", "[1e9,1e9]", "[0,8]"), data), {"tensor \"w\"", "header entry"});
+  refused(raw(entry("F32", "[2]", "[9223372036854775800,9223372036854775807]"), data),
+          {"tensor \"w\""});
+  refused(raw(entry("U8", "[9223372036854775807]", "[-9223372036854775807,0]"), data),
+          {"tensor \"w\""});
+  refused(raw(entry("F32", "[" + std::string(199, '1').replace(1, 1, ",") + "]", "[0,8]"), data),
+          {"tensor \"w\""});
+  refused(raw(R"({"w":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},)"
+              R"("w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
+              data),
+          {"names \"w\" twice"});
   refused(raw(entry("F32", "[2]", "[-8,0]"), data), {"tensor \"w\"", "offsets"});
   refused(raw(entry("F32", "[2]", "[0]"), data), {"tensor \"w\"", "offsets"});
   refused(raw(entry("F32", "[-2]", "[0,8]"), data), {"tensor \"w\"", "impossible shape (-2)"});
@@ -155,6 +174,67 @@ TEST_F(SafetensorsTest, HeadersThatLieAreRefusedByTensorName) {
   refused(std::string(8, '\xff') + "{}", {"not a whole safetensors file"});
 }
 
+TEST_F(SafetensorsTest, HeadersNestedDeepAreRefusedWithoutAStackOfThatDepth) {
+  constexpr size_t kDepth = 1'000'000;
+  for (const char* open : {"[", "{\"a\":"}) {
+    std::string text = "{\"w\":";
+    for (size_t i = 0; i < kDepth; ++i) text += open;
+    refused(raw(text), {"nested more than 16 deep"});
+  }
+}
+
+TEST_F(SafetensorsTest, OnlyRegularFilesAreOpened) {
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_ERROR(read_safetensors(path_), CheckpointError, "x.safetensors", "is a pipe");
+  EXPECT_ERROR(read_safetensors_header("/dev/zero"), CheckpointError, "is a device");
+}
+
+// A small snapshot in all but its names: two tensors, some texts, digests.
+std::string with_digests_of(const std::filesystem::path& path) {
+  const TensorMap tensors{{"a", torch::arange(6, torch::kFloat32).view({2, 3})},
+                          {"b", torch::ones({4}, torch::kFloat64)}};
+  write_safetensors(path, tensors, with_digests(tensors, {{"format", "pt"}, {"step", "12"}}));
+  return files::read_file(path);
+}
+
+TEST_F(SafetensorsTest, WithDigestsEveryBitOfTheFileIsChecked) {
+  const std::string whole = with_digests_of(path_);
+  EXPECT_EQ(read_safetensors(path_).metadata.at("step"), "12");
+  for (size_t i = 0; i < 8 * whole.size(); ++i) {
+    std::string damaged = whole;
+    damaged[i / 8] = static_cast<char>(damaged[i / 8] ^ (1 << (i % 8)));
+    test::write_bytes(path_, damaged);
+    EXPECT_THROW(read_safetensors(path_), CheckpointError) << "bit " << i;
+  }
+}
+
+TEST_F(SafetensorsTest, WithDigestsAnotherShapeOfTheSameBytesIsRefusedAndADamagedTensorNamed) {
+  std::string bytes = with_digests_of(path_);
+  const size_t shape = bytes.find("[2,3]");
+  bytes.replace(shape, 5, "[3,2]");
+  refused(bytes, {"header", "digest differs"});
+  bytes.replace(shape, 5, "[2,3]");
+  bytes.back() ^= 1;  // float32 lies behind float64
+  refused(bytes, {"tensor \"a\"", "digest differs"});
+}
+
+TEST_F(SafetensorsTest, FilesWithoutDigestsAreReadAndNoDamageCrashesTheReader) {
+  write_safetensors(path_, every_type(), {{"step", "12"}});
+  EXPECT_FALSE(has_digests(read_safetensors(path_).metadata));
+  const std::string whole = files::read_file(path_);
+  for (size_t i = 0; i < whole.size(); ++i) {
+    for (const int mask : {0x01, 0x10, 0x80}) {
+      std::string damaged = whole;
+      damaged[i] = static_cast<char>(damaged[i] ^ mask);
+      test::write_bytes(path_, damaged);
+      try {
+        read_safetensors(path_);
+      } catch (const CheckpointError&) {
+      }
+    }
+  }
+}
+
 TEST_F(SafetensorsTest, WhatCannotBeStoredIsNamedAndNothingIsWritten) {
   EXPECT_ERROR(write_safetensors(path_, {{"z", torch::zeros({1}, torch::kComplexFloat)}}),
                CheckpointError, "tensor \"z\"", "ComplexFloat");
@@ -163,7 +243,7 @@ TEST_F(SafetensorsTest, WhatCannotBeStoredIsNamedAndNothingIsWritten) {
   EXPECT_ERROR(write_safetensors(path_, {}, {{"k", "\xff"}}), CheckpointError, "x.safetensors",
                "UTF-8");
   EXPECT_ERROR(read_safetensors(path_), CheckpointError, "x.safetensors", "no such file");
-  EXPECT_ERROR(read_safetensors(folder_.path()), CheckpointError, "no such file");
+  EXPECT_ERROR(read_safetensors(folder_.path()), CheckpointError, "is a folder");
   EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
 }
 

@@ -1,0 +1,54 @@
+#include "models/least_parameters.hpp"
+
+namespace scorenet::models {
+namespace {
+
+// In floating point, as the numbers come from a file.
+double number(int64_t n) { return static_cast<double>(n); }
+
+double unet(const UNetOptions& o, bool has_way_up) {
+  if (o.channels.empty()) return 0;
+  const double first = number(o.channels.front());
+  double sum = 16 * first * first;  // the time embedding's second layer
+  if (o.num_classes > 0) sum += 4 * first * number(o.num_classes);
+  const double blocks = number(o.layers_per_block) * (has_way_up ? 2 : 1);
+  // A block's second convolution and its projection of time.
+  for (const int64_t c : o.channels)
+    sum += blocks * (9 * number(c) * number(c) + 4 * first * number(c));
+  return sum;
+}
+
+double mlp(const MLPOptions& o, int64_t dims) {
+  double sum = 0, width = number(dims);
+  for (const int64_t next : o.hidden) {
+    sum += width * number(next);
+    width = number(next);
+  }
+  if (o.num_classes > 0) sum += number(o.num_classes) * number(o.embedding_dim);
+  return sum;
+}
+
+double dit(const DiTOptions& o, int64_t image_channels) {
+  const double width = number(o.width), patch = number(o.patch_size);
+  // A block's modulation, attention and perceptron; the first and the last layer.
+  double sum = number(o.depth) * width * width * (6 + 4 + 2 * number(o.mlp_ratio));
+  sum += 2 * patch * patch * number(image_channels) * width;
+  if (o.num_classes > 0) sum += width * number(o.num_classes);
+  return sum;
+}
+
+}  // namespace
+
+double least_parameters(const ModelOptions& options, c10::IntArrayRef example_shape) {
+  const int64_t first = example_shape.empty() ? 0 : example_shape[0];
+  if (options.type == "unet") return unet(options.unet, true);
+  if (options.type == "dit") return dit(options.dit, first);
+  if (options.type == "mlp") return mlp(options.mlp, first);
+  if (options.type != "classifier") return 0;
+  UNetOptions encoder = options.unet;
+  MLPOptions points = options.mlp;
+  encoder.num_classes = points.num_classes = 0;
+  return example_shape.size() == 1 ? mlp(points, first) : unet(encoder, false);
+}
+
+}  // namespace scorenet::models
