@@ -286,7 +286,9 @@ void add_sample_verb(CLI::App& app, Task& task) {
                     "folder for what is made; older grid.png, seed-*.png and samples.h5 there are "
                     "replaced")
       ->required();
-  verb->add_flag("--force", "as in other verbs; the files above are replaced without it");
+  // Named here so that scripts may give --force to every verb that writes.
+  verb->add_flag_function(
+      "--force", [](int64_t) {}, "as in other verbs; the files above are replaced without it");
   verb->add_flag("--save-h5", a->save_h5,
                  "write samples.h5: samples (N, ...) float64 in seed order");
   verb->add_flag("--trajectory", a->sampler.keep_path,
