@@ -62,8 +62,8 @@ for name in list(os.environ):
 os.execv("PROGRAM", ["PROGRAM"] + words)
 '''
 TRAIN_KEYS = ["--train.steps", "4", "--train.duration_kimg", "0", "--train.batch_size", "16", "--train.warmup_steps", "1",
-              "--eval.every", "0", "--eval.samples", "0", "--checkpoint.every", "0", "--run.threads", "1", "--model.layers_per_block", "1",
-              "--model.norm_groups", "8", "--model.attention_head_dim", "8"]
+              "--eval.every", "4", "--eval.n", "2", "--eval.samples", "0", "--checkpoint.every", "0", "--run.threads", "1",
+              "--model.layers_per_block", "1", "--model.norm_groups", "8", "--model.attention_head_dim", "8"]
 SBATCH = r'''#!/usr/bin/env bash
 # Options, then the script and its arguments: started here, as the job's first node would.
 while [[ "$1" == --* ]]; do [[ "$1" == *=* ]] || { echo "sbatch: write $1=VALUE" >&2; exit 2; }; shift; done
