@@ -73,7 +73,7 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
                  "model.timesteps: how beta runs over them",
                  -kInfinity,
                  kInfinity,
-                 {"linear", "scaled_linear", "squared_cosine"}});
+                 {"linear", "scaled_linear", "squared_cosine", "sigmoid"}});
   out.push_back(
       {"model.timestep_beta_min", &c.timestep_beta_min, "beta of the first step", kTiny, 1});
   out.push_back(

@@ -30,12 +30,20 @@ double squared_cosine(const DiscreteSteps& d, int64_t i) {
   return std::min(1 - f(i + 1) / f(i), 0.999);
 }
 
+double sigmoid(const DiscreteSteps& d, int64_t i) {
+  const double share = 1 / (1 + std::exp(-between(-6, 6, i, d.steps)));
+  return d.beta_min + (d.beta_max - d.beta_min) * share;
+}
+
 struct Entry {
   const char* name;
   double (*beta)(const DiscreteSteps&, int64_t);
 };
 constexpr Entry kLaws[] = {
-    {"linear", linear}, {"scaled_linear", scaled_linear}, {"squared_cosine", squared_cosine}};
+    {"linear", linear},
+    {"scaled_linear", scaled_linear},
+    {"squared_cosine", squared_cosine},
+    {"sigmoid", sigmoid}};
 
 const Entry& law_of(const DiscreteSteps& d) {
   std::string known;
@@ -48,7 +56,7 @@ const Entry& law_of(const DiscreteSteps& d) {
 
 }  // namespace
 
-std::vector<double> log_snr_of_steps(const DiscreteSteps& d) {
+std::vector<double> betas_of_steps(const DiscreteSteps& d) {
   const Entry& law = law_of(d);
   if (d.steps < 2)
     throw ConfigError("discrete steps: " + std::to_string(d.steps) + ", must be at least 2.");
@@ -56,10 +64,16 @@ std::vector<double> log_snr_of_steps(const DiscreteSteps& d) {
     throw ConfigError("discrete steps: beta from " + std::to_string(d.beta_min) + " to " +
                       std::to_string(d.beta_max) + ", must rise within (0, 1).");
   }
+  std::vector<double> betas;
+  for (int64_t i = 0; i < d.steps; ++i) betas.push_back(law.beta(d, i));
+  return betas;
+}
+
+std::vector<double> log_snr_of_steps(const DiscreteSteps& d) {
   std::vector<double> out;
   double log_product = 0;  // log A_i
-  for (int64_t i = 0; i < d.steps; ++i) {
-    log_product += std::log1p(-law.beta(d, i));
+  for (const double beta : betas_of_steps(d)) {
+    log_product += std::log1p(-beta);
     out.push_back(log_product - std::log(-std::expm1(log_product)));
   }
   return out;
