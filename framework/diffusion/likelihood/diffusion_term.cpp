@@ -66,11 +66,20 @@ torch::Tensor amax_per_example(const torch::Tensor& values) {
   return values.flatten(1).amax(1).to(torch::kCPU, torch::kFloat64);
 }
 
+// How far an affine eps_hat of this size may seem to bend, (n). What rounding of x_t alone does to
+// it cannot be told from a bend.
+torch::Tensor allowed_bend(const torch::Tensor& size, const NoiseLevel& level,
+                           const torch::Tensor& x) {
+  const bool exact_type = x.scalar_type() == torch::kFloat64;
+  const auto rounding = (exact_type ? 1e-14 : 1e-6) * amax_per_example(x.abs()) / level.sigma;
+  return (exact_type ? 1e-9 : 1e-4) * (1 + size) + rounding;
+}
+
 // bend, allowed (n): beside example i of x at level i.
 void check_bend(const torch::Tensor& bend, const torch::Tensor& allowed, const NoiseLevel& level,
                 const torch::Tensor& x) {
-  const auto excess =
-      (bend - allowed).nan_to_num(-1);  // an example without a finite value has failed
+  // An example without a finite value has failed.
+  const auto excess = (bend - allowed).nan_to_num(-1);
   const auto row = excess.argmax().item<int64_t>();
   if (!(excess[row].item<double>() > 0)) return;
   std::ostringstream what;
@@ -99,7 +108,6 @@ void check_noise_error(const torch::Tensor& error, const torch::Tensor& rows,
 // A cheap refusal before the costly work: five levels, one chord from about x0 to about -x0.
 void require_affine_at_a_glance(const Denoiser& denoiser, const Schedule& schedule,
                                 const torch::Tensor& x0) {
-  const double tolerance = x0.scalar_type() == torch::kFloat64 ? 1e-9 : 1e-4;
   const auto slots = slot_range(0, x0.size(0));
   const LogSnrRange ends = log_snr_range(schedule);
   for (int64_t i = 1; i <= 5; ++i) {
@@ -110,8 +118,8 @@ void require_affine_at_a_glance(const Denoiser& denoiser, const Schedule& schedu
     const auto b = add_noise(-x0, evaluation_noise(2, i, slots, x0), level);
     const auto middle = denoiser(0.5 * (a + b), level).eps;
     const auto mean = 0.5 * (denoiser(a, level).eps + denoiser(b, level).eps);
-    const auto bend = amax_per_example((middle - mean).abs() / (1.0 + mean.abs()));
-    check_bend(bend, torch::full_like(bend, tolerance), level, x0);
+    check_bend(amax_per_example((middle - mean).abs()),
+               allowed_bend(amax_per_example(mean.abs()), level, x0), level, x0);
   }
 }
 
@@ -120,7 +128,6 @@ void require_affine_at_a_glance(const Denoiser& denoiser, const Schedule& schedu
 // about it.
 void require_affine_over_the_noise(const Denoiser& denoiser, const NoiseLevel& level,
                                    const torch::Tensor& x) {
-  const bool exact_type = x.scalar_type() == torch::kFloat64;
   const NoiseChords chords = noise_chords(dims_per_example(x));
   const int64_t count = chords.a.size(0);
   const auto points = torch::cat({chords.a, chords.b, chords.middle}).to(x.options());
@@ -134,10 +141,8 @@ void require_affine_over_the_noise(const Denoiser& denoiser, const NoiseLevel& l
     const auto eps = denoiser(x_t, there).eps.to(torch::kFloat64).view({part.size(0), rows, -1});
     const auto bend =
         eps.slice(1, 2 * count) - 0.5 * (eps.slice(1, 0, count) + eps.slice(1, count, 2 * count));
-    // What rounding of x_t alone does to eps_hat cannot be told from a bend.
-    const auto rounding = (exact_type ? 1e-14 : 1e-6) * amax_per_example(part.abs()) / here.sigma;
-    const auto allowed = (exact_type ? 1e-9 : 1e-4) * (1 + amax_per_example(eps.abs())) + rounding;
-    check_bend(amax_per_example(bend.abs()), allowed, here, part);
+    check_bend(amax_per_example(bend.abs()),
+               allowed_bend(amax_per_example(eps.abs()), here, part), here, part);
   }
 }
 
