@@ -87,7 +87,7 @@ void require_agreement(const std::string& quantity, const torch::Tensor& values,
   const bool fixed = precision.steps > 0;
   const std::string what =
       fixed ? std::to_string(precision.steps) + " and " + std::to_string(precision.second().steps) +
-                  " steps leave an error in " + quantity + " (relative)"
+                  " steps leave " + quantity + " uncertain (relative)"
             : "two tolerances of the solver change " + quantity + " (relative)";
   refuse_exact(
       what, error[row].item<double>(), allowed, x, row,

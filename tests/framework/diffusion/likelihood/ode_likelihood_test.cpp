@@ -156,7 +156,7 @@ TEST(OdeLikelihood, IsExactOnlyWhereASecondPrecisionAgrees) {
       [&] {
         ode_likelihood_exact(denoiser, *schedule, x, {0, 1}, {.steps = 8});
       },
-      "8 and 4 steps leave an error in ode, -log p");
+      "8 and 4 steps leave ode, -log p uncertain");
 }
 
 TEST(OdeLikelihood, RejectsWrongOptionsByName) {
