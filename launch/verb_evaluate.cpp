@@ -59,7 +59,7 @@ void add_sampler_options(CLI::App* verb, diffusion::SamplerOptions& sampler) {
       ->check(known_name(diffusion::sampler_names()))
       ->capture_default_str();
   verb->add_option("--sampler-steps", sampler.steps, "w2, fd, kid, pr: steps of the sampler")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
       ->capture_default_str();
   verb->add_option("--sampler-hbar", sampler.hbar,
                    "w2, fd, kid, pr: noise knob h of euler-maruyama and dpmpp-2m-sde")

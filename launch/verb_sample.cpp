@@ -57,13 +57,13 @@ void check_outputs(const SampleArguments& a, const std::vector<int64_t>& seeds) 
   auto inputs = inputs_of(a.model);
   inputs.push_back({"--weak-network", a.weak_network});
   inputs.push_back({"--classifier", a.classifier});
-  std::set<fs::path> files{h5_file(a)};
-  if (!a.grid.empty()) files.insert(grid_file(a));
-  if (a.grid.empty())
-    for (const int64_t seed : seeds) files.insert(seed_file(a, seed));
+  std::set<fs::path> names{h5_file(a)};
+  if (!a.grid.empty()) names.insert(grid_file(a));
+  for (const int64_t seed : a.grid.empty() ? seeds : std::vector<int64_t>())
+    names.insert(seed_file(a, seed));
   std::vector<files::Output> outputs;
-  for (const fs::path& file : files)
-    outputs.push_back({"--outdir", file, /*may_replace=*/true, /*may_make_folder=*/true});
+  for (const fs::path& name : names)
+    outputs.push_back({"--outdir", name, /*may_replace=*/true, /*may_make_folder=*/true});
   files::check_outputs(inputs, outputs);
 }
 
