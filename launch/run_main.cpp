@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <exception>
 #include <iostream>
+#include <new>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -24,15 +26,24 @@ struct Failure {
 // LibTorch's messages carry a C++ stack trace after the first line.
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
+// The standard library says bad_alloc, or length_error for a size beyond all memory; LibTorch says it in words.
+bool is_lack_of_memory(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error)) return true;
+  if (dynamic_cast<const std::length_error*>(&error)) return true;
+  const std::string text = first_line(error.what());
+  return text.find("can't allocate memory") != std::string::npos ||
+         text.find("out of memory") != std::string::npos;
+}
+
 Failure failure_of(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const Error& e) {
     return {e.exit_code(), e.what()};
-  } catch (const std::bad_alloc&) {
-    return {ExitCode::usage,
-            "out of memory: use a smaller train.micro_batch, eval.micro_batch or network."};
   } catch (const std::exception& e) {
+    if (is_lack_of_memory(e))
+      return {ExitCode::usage,
+              "out of memory: use a smaller train.micro_batch, eval.micro_batch or network."};
     return {ExitCode::usage,
             "internal error: " + first_line(e.what()) + ". Please report it with the command."};
   }

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "framework/checkpoint/checkpoint_store.hpp"
+#include "framework/checkpoint/json_text.hpp"
 #include "framework/config/fields.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/core/check.hpp"
@@ -90,11 +91,20 @@ bool may_change(const std::string& key) {
   return false;
 }
 
+config::Config saved_config(const checkpoint::CheckpointReader& reader) {
+  try {
+    return config::parse_text(reader.text("config.toml"),
+                              (reader.folder() / "config.toml").string());
+  } catch (const ConfigError& error) {
+    throw CheckpointError(std::string(error.what()) +
+                          " The checkpoint is damaged or of a newer version.");
+  }
+}
+
 // The keys that changed since, each with both values. Throws ConfigError for one that must not.
 std::vector<std::string> changes_since(const checkpoint::CheckpointReader& reader,
                                        const config::Config& config) {
-  const config::Config then =
-      config::parse_text(reader.text("config.toml"), reader.folder().string() + "/config.toml");
+  const config::Config then = saved_config(reader);
   std::vector<std::string> changes;
   for (const config::Change& change : config::changes(then, config)) {
     if (!may_change(change.name)) {
@@ -120,9 +130,17 @@ struct Source {
 };
 
 RunProgress progress_of(const checkpoint::CheckpointReader& reader) {
-  const auto json = nlohmann::json::parse(reader.text("state.json"));
-  return {json.at("step"), json.at("skipped"), json.at("total_sec"), reader.warnings(),
-          json.value("precision", std::string())};
+  const auto path = reader.folder() / "state.json";
+  const auto json = checkpoint::parse_object(reader.text("state.json"), path, "its text");
+  try {
+    RunProgress progress{json.at("step").get<int64_t>(), json.at("skipped").get<int64_t>(),
+                         json.at("total_sec").get<double>(), reader.warnings(),
+                         json.value("precision", std::string())};
+    if (progress.step == reader.step() && progress.skipped >= 0) return progress;
+  } catch (const nlohmann::json::exception&) {  // told below
+  }
+  throw CheckpointError(path.string() + ": has no numbers step (" + std::to_string(reader.step()) +
+                        "), skipped and total_sec. The file is damaged.");
 }
 
 comm::DataType type_of(const torch::Tensor& tensor) {

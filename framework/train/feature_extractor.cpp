@@ -7,6 +7,8 @@
 
 #include "framework/core/check.hpp"
 #include "framework/core/error.hpp"
+#include "framework/files/atomic_file.hpp"
+#include "framework/files/regular_file.hpp"
 #include "framework/train/classifier.hpp"
 #include "framework/train/snapshot.hpp"
 
@@ -24,10 +26,16 @@ FeatureExtractor pixels() {
 FeatureExtractor torch_script(const std::string& path, torch::Device device) {
   const auto module = std::make_shared<torch::jit::Module>();
   try {
+    files::require_regular_file(path);
+  } catch (const files::FileError& error) {
+    throw CheckpointError(error.what());
+  }
+  try {
     *module = torch::jit::load(path, device);
-  } catch (const c10::Error& error) {
+  } catch (const std::exception& error) {  // LibTorch's parser lets several types through
+    const std::string reason = error.what();
     throw CheckpointError(path + ": cannot be read as a TorchScript module (" +
-                          error.what_without_backtrace() +
+                          reason.substr(0, reason.find('\n')) +
                           "). Export one with torch.jit.trace(...).save(FILE).");
   }
   module->eval();

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <functional>
@@ -9,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/core/error.hpp"
+#include "framework/files/atomic_file.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -19,17 +22,22 @@ std::string format(const char* pattern, double value) {
   return text;
 }
 
-// Rewrites a log without the lines whose step lies beyond `last_step`; a torn last line goes too.
-void drop_beyond(const std::filesystem::path& path,
-                 const std::function<int64_t(const std::string&)>& step_of, int64_t last_step) {
+// Rewrites a log with the lines that are wanted alone; whole or not at all, as it may be all that is known of a run.
+void keep_lines(const std::filesystem::path& path,
+                const std::function<bool(const std::string&)>& wanted) {
   std::ifstream in(path);
   if (!in) return;
   std::string kept, line;
+  bool all = true;
   while (std::getline(in, line)) {
-    if (step_of(line) <= last_step) kept += line + "\n";
+    const bool torn = in.eof();
+    if (!torn && wanted(line))
+      kept += line + "\n";
+    else
+      all = false;
   }
   in.close();
-  std::ofstream(path, std::ios::trunc) << kept;
+  if (!all) files::write_file_atomically(path, kept);
 }
 
 constexpr int64_t kTornLine = std::numeric_limits<int64_t>::max();
@@ -44,6 +52,17 @@ int64_t metrics_step(const std::string& line) {
   char* end = nullptr;
   const long long step = std::strtoll(line.c_str(), &end, 10);
   return end && *end == ',' ? step : kTornLine;
+}
+
+// The names that a tick writes; others are an evaluation's.
+constexpr std::array<const char*, 3> kTickNames = {"loss", "grad_norm", "images_per_sec"};
+
+// Whether a line of metrics.csv is a number of the evaluation at this step.
+bool is_of_evaluation(const std::string& line, int64_t step) {
+  const std::string start = std::to_string(step) + ",";
+  if (line.rfind(start, 0) != 0) return false;
+  const std::string name = line.substr(start.size(), line.find(',', start.size()) - start.size());
+  return std::find(kTickNames.begin(), kTickNames.end(), name) == kTickNames.end();
 }
 
 std::ofstream open_for_append(const std::filesystem::path& path) {
@@ -159,9 +178,12 @@ std::string log_field_legend() {
 }
 
 MetricsLog::MetricsLog(const RunFolder& folder, int64_t resumed_step, int64_t total_steps, bool bar)
-    : total_steps_(total_steps), bar_(bar) {
-  drop_beyond(folder.stats(), stats_step, resumed_step);
-  drop_beyond(folder.metrics(), metrics_step, resumed_step);
+    : metrics_path_(folder.metrics()), total_steps_(total_steps), bar_(bar) {
+  const auto until_here = [resumed_step](int64_t (*step_of)(const std::string&)) {
+    return [=](const std::string& line) { return step_of(line) <= resumed_step; };
+  };
+  keep_lines(folder.stats(), until_here(stats_step));
+  keep_lines(folder.metrics(), until_here(metrics_step));
   log_ = open_for_append(folder.log());
   stats_ = open_for_append(folder.stats());
   const bool fresh = !std::filesystem::exists(folder.metrics()) ||
@@ -184,13 +206,25 @@ void MetricsLog::line(const std::string& text) {
 void MetricsLog::tick(const Tick& tick) {
   line(status_line(tick));
   stats_ << to_json(tick).dump() << std::endl;
-  const std::pair<const char*, double> columns[] = {
-      {"loss", tick.loss}, {"grad_norm", tick.grad_norm}, {"images_per_sec", tick.images_per_sec}};
-  for (const auto& [name, value] : columns) metric(tick.step, name, value);
+  const double values[] = {tick.loss, tick.grad_norm, tick.images_per_sec};
+  for (size_t i = 0; i < kTickNames.size(); ++i) metric(tick.step, kTickNames[i], values[i]);
 }
 
 void MetricsLog::metric(int64_t step, const std::string& name, double value) {
   metrics_ << step << ',' << name << ',' << format("%.17g", value) << std::endl;
+}
+
+bool MetricsLog::has_evaluation(int64_t step) const {
+  std::ifstream in(metrics_path_);
+  for (std::string line; std::getline(in, line);)
+    if (is_of_evaluation(line, step)) return true;
+  return false;
+}
+
+void MetricsLog::forget_evaluation(int64_t step) {
+  metrics_.close();
+  keep_lines(metrics_path_, [step](const auto& line) { return !is_of_evaluation(line, step); });
+  metrics_ = open_for_append(metrics_path_);
 }
 
 void MetricsLog::progress(int64_t step, double images_per_sec, double loss, double eta_sec) {

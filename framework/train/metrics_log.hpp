@@ -62,6 +62,10 @@ class MetricsLog {
   void tick(const Tick& tick);
   /// Named numbers that belong to a step, such as an evaluation's: metrics.csv (step,name,value).
   void metric(int64_t step, const std::string& name, double value);
+  /// Whether metrics.csv has numbers of this step that no tick writes.
+  bool has_evaluation(int64_t step) const;
+  /// Drops them, before the step is evaluated again.
+  void forget_evaluation(int64_t step);
   /// Between ticks: redraws the bar, if there is one.
   void progress(int64_t step, double images_per_sec, double loss, double eta_sec);
 
@@ -69,6 +73,7 @@ class MetricsLog {
   void clear_bar();
 
   std::ofstream log_, stats_, metrics_;
+  std::filesystem::path metrics_path_;
   int64_t total_steps_;
   bool bar_;
   bool bar_drawn_ = false;

@@ -1,8 +1,10 @@
 #include "framework/train/mixture_file.hpp"
 
-#include "framework/core/error.hpp"
+#include "framework/core/check.hpp"
 #include "framework/core/finite.hpp"
 #include "framework/data/hdf5.hpp"
+#include "framework/files/atomic_file.hpp"
+#include "framework/files/regular_file.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -20,16 +22,35 @@ torch::Tensor optional_values(const std::vector<double>& values, const std::vect
   return torch::tensor(values, torch::kFloat64).view(shape);
 }
 
+// Its shape is held against the file's size first: gzip packs at most 1032 bytes into one.
+torch::Tensor read_array(const data::Hdf5File& file, const char* name) {
+  constexpr double kMostPacked = 1032;
+  const data::Hdf5Array array = file.array(name);
+  double bytes = sizeof(double);
+  for (const int64_t size : array.info().shape) bytes *= static_cast<double>(size);
+  if (bytes > kMostPacked * static_cast<double>(files::regular_file_size(file.path()))) {
+    throw DataError(array.where() + ": shape " + shape_string(array.info().shape) +
+                    " cannot be in a file of this size. The file is cut short or damaged.");
+  }
+  const torch::Tensor values = array.read_all(torch::kFloat64);
+  check_finite(values, array.where());
+  return values;
+}
+
+data::Hdf5File open_mixture(const std::string& path) {
+  try {
+    files::require_regular_file(path);
+  } catch (const files::FileError& error) {
+    throw DataError(error.what());
+  }
+  return data::Hdf5File::open(path);
+}
+
 }  // namespace
 
 std::shared_ptr<const diffusion::GaussianMixture> read_mixture(const std::string& path) {
-  const data::Hdf5File file = data::Hdf5File::open(path);
-  const auto array = [&](const char* name) {
-    const data::Hdf5Array stored = file.array(name);
-    const auto values = stored.read_all(torch::kFloat64);
-    check_finite(values, stored.where());
-    return values;
-  };
+  const data::Hdf5File file = open_mixture(path);
+  const auto array = [&](const char* name) { return read_array(file, name); };
   try {
     return std::make_shared<diffusion::GaussianMixture>(array("weights"), array("means"),
                                                         array("covariances"));

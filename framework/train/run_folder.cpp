@@ -4,6 +4,7 @@
 
 #include "framework/core/error.hpp"
 #include "framework/files/step_name.hpp"
+#include "framework/files/temporaries.hpp"
 
 namespace scorenet::train {
 
@@ -21,6 +22,12 @@ void RunFolder::create() const {
 std::filesystem::path RunFolder::changed_config(int64_t step, int attempt) const {
   return root_ / ("config-" + files::step_name(step) +
                   (attempt > 1 ? "-" + std::to_string(attempt) : "") + ".toml");
+}
+
+void RunFolder::clear_temporaries() const {
+  for (const auto& folder : {root_, checkpoints(), snapshots(), root_ / "samples", root_ / "eval",
+                             timeline(0).parent_path()})
+    files::remove_dead_temporaries(folder);
 }
 
 std::filesystem::path RunFolder::grid(int64_t step, const std::string& weights) const {

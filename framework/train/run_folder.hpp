@@ -15,6 +15,9 @@ class RunFolder {
   /// written.
   void create() const;
 
+  /// Deletes what killed writers left in the folder and its parts.
+  void clear_temporaries() const;
+
   std::filesystem::path root() const { return root_; }
   std::filesystem::path config() const { return root_ / "config.toml"; }
   /// Of a start at `step` whose keys are not those of config(). attempt: 1, 2, ...: of several there, the first free.

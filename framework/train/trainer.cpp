@@ -3,6 +3,7 @@
 #include <ATen/DeviceAccelerator.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -155,6 +156,7 @@ std::string Trainer::start_block() const {
 void Trainer::start_logs() {
   if (comm_.rank() != 0) return;
   folder_.create();
+  folder_.clear_temporaries();
   const auto changed = keep_config(folder_, config_, progress_.step);
   const bool bar =
       config_.run.progress == "bar" || (config_.run.progress == "auto" && isatty(STDERR_FILENO));
@@ -174,6 +176,7 @@ void Trainer::start_logs() {
 ExitCode Trainer::run() {
   const StopSignal stop;
   start_logs();
+  complete_last_step();
   // From here on the data set belongs to the loader's thread.
   loader_ = std::make_unique<data::BatchLoader>(
       [this](const std::vector<int64_t>& indices) { return dataset_.read(indices); },
@@ -224,7 +227,7 @@ void Trainer::take_step(const StopSignal& stop) {
   if (is_due(config_.run.tick) || last || stop_asked_) report_tick();
   if (is_due(config_.checkpoint.every) || last || stop_asked_)
     meter_.add_maintenance(seconds_of([&] { save(); }));
-  if (held_out_ && (is_due(config_.eval.every) || last))
+  if (evaluation_is_due())
     meter_.add_maintenance(seconds_of([&] { evaluate(); }));
 }
 
@@ -307,15 +310,73 @@ void Trainer::save() {
       folder_, config_, {parameters_, update_, objective_},
       {progress_.step, progress_.skipped, wall_seconds(), {}, model_.config.train.precision, {}},
       comm_);
-  for (size_t i = 0; i < update_.ema_profiles().size(); ++i) {
-    const torch::Tensor average = update_.average(i);
-    const std::string label = "ema" + ema_name(update_.ema_profiles()[i]);
-    if (comm_.rank() == 0)
-      save_snapshot(folder_.snapshot(progress_.step, label), config_, dataset_.example_shape(),
-                    parameters_, average, {progress_.step, label, model_.config.train.precision});
-  }
+  for (size_t i = 0; i < update_.ema_profiles().size(); ++i)
+    save_average(i, model_.config.train.precision);
+  if (comm_.rank() == 0) folder_.clear_temporaries();
   comm_.barrier("checkpoint saved").wait();
   set_phase(comm::Phase::train);
+}
+
+std::filesystem::path Trainer::snapshot_path(size_t profile) const {
+  return folder_.snapshot(progress_.step, "ema" + ema_name(update_.ema_profiles()[profile]));
+}
+
+// Collective.
+void Trainer::save_average(size_t profile, const std::string& precision) {
+  const torch::Tensor average = update_.average(profile);
+  if (comm_.rank() != 0) return;
+  const std::string label = "ema" + ema_name(update_.ema_profiles()[profile]);
+  save_snapshot(snapshot_path(profile), config_, dataset_.example_shape(), parameters_, average,
+                {progress_.step, label, precision});
+}
+
+bool Trainer::evaluation_is_due() const {
+  return held_out_ && (is_due(config_.eval.every) || progress_.step == total_steps_);
+}
+
+bool Trainer::draws_grids() const {
+  return !model_.classifier && config_.eval.samples > 0 && dataset_.example_shape().size() == 3;
+}
+
+// Rank zero's view.
+bool Trainer::evaluation_is_whole() const {
+  std::vector<std::filesystem::path> files = {folder_.evaluation(progress_.step)};
+  if (draws_grids())
+    for (const char* weights : {"raw-", ""})
+      files.push_back(folder_.grid(progress_.step, weights));
+  const auto is_file = [](const auto& path) { return std::filesystem::is_regular_file(path); };
+  return log_->has_evaluation(progress_.step) && std::all_of(files.begin(), files.end(), is_file);
+}
+
+// A commit promises its step's snapshots and evaluation. A start before this one may have ended between the two. Collective.
+void Trainer::complete_last_step() {
+  if (progress_.step == 0) return;
+  const size_t profiles = update_.ema_profiles().size();
+  std::vector<int64_t> missing(profiles + 1, 0);  // each snapshot; the evaluation
+  if (comm_.rank() == 0) {
+    for (size_t i = 0; i < profiles; ++i)
+      missing[i] = !std::filesystem::is_regular_file(snapshot_path(i));
+    missing[profiles] = evaluation_is_due() && !evaluation_is_whole();
+  }
+  comm_
+      .broadcast({missing.data(), static_cast<int64_t>(missing.size()), comm::DataType::int64}, 0,
+                 "what the last step lacks")
+      .wait();
+  const std::string step = "step " + std::to_string(progress_.step);
+  set_phase(comm::Phase::save);
+  for (size_t i = 0; i < profiles; ++i) {
+    if (!missing[i]) continue;
+    save_average(i, progress_.precision);
+    if (log_) log_->line(step + " had no " + snapshot_path(i).filename().string() + "; saved now");
+  }
+  comm_.barrier("snapshots completed").wait();
+  set_phase(comm::Phase::start);
+  if (!missing[profiles]) return;
+  if (log_) {
+    log_->line(step + " had no whole evaluation; evaluated now");
+    log_->forget_evaluation(progress_.step);
+  }
+  evaluate();
 }
 
 void Trainer::evaluate() {
@@ -336,9 +397,9 @@ void Trainer::evaluate_classifier(comm::Communicator& comm) {
       evaluated_model(), *held_out_, training_evaluation(config_.eval), comm);
   if (!log_) return;
   const auto json = to_json(report);
-  files::write_file_atomically(folder_.evaluation(progress_.step), json.dump(2) + "\n");
   for (const char* name : {"cross_entropy", "accuracy", "accuracy_clean"})
     log_->metric(progress_.step, name, json.at(name).get<double>());
+  files::write_file_atomically(folder_.evaluation(progress_.step), json.dump(2) + "\n");
   log_->line("evaluation at step " + std::to_string(progress_.step) + ": " + json.dump());
 }
 
@@ -350,7 +411,7 @@ void Trainer::evaluate_weights(const std::string& weights, bool on_all_ranks) {
     if (weights.empty()) evaluate_classifier(comm);
     return;
   }
-  if (config_.eval.samples > 0 && dataset_.example_shape().size() == 3) {
+  if (draws_grids()) {
     diffusion::SamplerOptions sampler;
     sampler.name = config_.eval.sampler;
     sampler.steps = config_.eval.sampler_steps;
@@ -367,8 +428,9 @@ void Trainer::evaluate_weights(const std::string& weights, bool on_all_ranks) {
   const EvaluationReport report =
       train::evaluate(evaluated_model(), *held_out_, training_evaluation(config_.eval), comm);
   if (!log_) return;
-  files::write_file_atomically(folder_.evaluation(progress_.step), to_json(report).dump(2) + "\n");
   for (const auto& [name, value] : headline(report)) log_->metric(progress_.step, name, value);
+  // Last: an evaluation that has its report is whole.
+  files::write_file_atomically(folder_.evaluation(progress_.step), to_json(report).dump(2) + "\n");
   log_->line("evaluation at step " + std::to_string(progress_.step) + ": " + summary(report));
 }
 

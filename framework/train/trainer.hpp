@@ -44,6 +44,12 @@ class Trainer {
   void report_straggler(Tick& tick);
   void write_timeline();
   void save();
+  void save_average(size_t profile, const std::string& precision);
+  std::filesystem::path snapshot_path(size_t profile) const;
+  void complete_last_step();
+  bool evaluation_is_due() const;
+  bool evaluation_is_whole() const;
+  bool draws_grids() const;
   void evaluate();
   void evaluate_weights(const std::string& weights, bool on_all_ranks);
   void evaluate_classifier(comm::Communicator& comm);

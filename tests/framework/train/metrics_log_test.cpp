@@ -44,6 +44,25 @@ class MetricsLogTest : public testing::Test {
   RunFolder folder_;
 };
 
+TEST_F(MetricsLogTest, AnEvaluationIsForgottenWithoutTheTickOfItsStep) {
+  MetricsLog log(folder_, 0, 100, false);
+  log.metric(5, "elbo", 1);
+  EXPECT_FALSE(log.has_evaluation(50));
+  log.tick(tick_at(50));
+  EXPECT_FALSE(log.has_evaluation(50));
+  log.metric(50, "elbo", 2);
+  log.metric(500, "elbo", 4);
+  EXPECT_TRUE(log.has_evaluation(50));
+  log.forget_evaluation(50);
+  EXPECT_FALSE(log.has_evaluation(50));
+  log.metric(50, "elbo", 3);
+  const auto all = lines(folder_.metrics());
+  ASSERT_EQ(all.size(), 7u);  // a head, one, three of the tick, one, one
+  EXPECT_EQ(all[1], "5,elbo,1");
+  EXPECT_EQ(all[5], "500,elbo,4");
+  EXPECT_EQ(all[6], "50,elbo,3");
+}
+
 TEST_F(MetricsLogTest, ATickIsOneJsonObjectWithTheContractsFields) {
   MetricsLog(folder_, 0, 100, false).tick(tick_at(50));
   const auto all = lines(folder_.stats());
