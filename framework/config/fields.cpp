@@ -12,14 +12,11 @@ constexpr double kTiny = std::numeric_limits<double>::min();  // "> 0"
 void data_fields(DataConfig& c, std::vector<Field>& out) {
   out.push_back(
       {"data.path", &c.path, "HDF5 file with /SPLIT/images and, optionally, /SPLIT/labels"});
-  out.push_back({"data.split",
-                 &c.split,
-                 "split to train on",
-                 -kInfinity,
-                 kInfinity,
-                 {"train", "validation", "test"}});
+  out.push_back({"data.split", &c.split, "split to train on: train or any group of the file"});
   out.push_back({"data.labels", &c.labels, "condition on /SPLIT/labels"});
   out.push_back({"data.flip", &c.flip, "mirror each image left-right with probability 1/2"});
+  out.push_back({"data.changed", &c.changed,
+                 "resume a run although its data set is another now; log.txt says so"});
   out.push_back({"data.shuffle_window", &c.shuffle_window,
                  "chunks shuffled together (chunked files)", 1, 1 << 20});
   out.push_back({"data.prefetch", &c.prefetch, "batches read ahead", 1, 1024});
@@ -226,12 +223,8 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  "steps between checkpoints and snapshots; 0: only the last", 0, 1e12});
   out.push_back({"checkpoint.keep", &c.checkpoint.keep, "checkpoints kept", 1, 1e6});
   out.push_back({"eval.every", &c.eval.every, "steps between evaluations; 0: none", 0, 1e12});
-  out.push_back({"eval.split",
-                 &c.eval.split,
-                 "held-out split",
-                 -kInfinity,
-                 kInfinity,
-                 {"train", "validation", "test"}});
+  out.push_back(
+      {"eval.split", &c.eval.split, "held-out split: validation or any group of the file"});
   out.push_back({"eval.n", &c.eval.n, "held-out images evaluated; 0: all", 0, 1e12});
   out.push_back(
       {"eval.ranks", &c.eval.ranks, "who evaluates", -kInfinity, kInfinity, {"zero", "all"}});

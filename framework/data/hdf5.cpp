@@ -2,28 +2,17 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <mutex>
+#include <limits>
 #include <utility>
 
 #include "framework/core/check.hpp"
+#include "framework/data/hdf5_call.hpp"
+#include "framework/data/hdf5_links.hpp"
+#include "framework/data/hdf5_storage.hpp"
+#include "framework/files/regular_file.hpp"
 
 namespace scorenet::data {
 namespace {
-
-// The one lock for a library that may not be thread-safe. In thread-safe builds the printing of
-// errors is a property of each thread, so it is switched off here too, and not once at start.
-class Hdf5Section {
- public:
-  Hdf5Section() : lock_(mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
-
- private:
-  static std::recursive_mutex& mutex() {
-    static std::recursive_mutex m;
-    return m;
-  }
-  std::lock_guard<std::recursive_mutex> lock_;
-};
 
 // What HDF5 itself said: its most specific record.
 std::string hdf5_reason() {
@@ -37,22 +26,6 @@ std::string hdf5_reason() {
       },
       &reason);
   return reason.empty() ? "no reason given" : reason;
-}
-
-[[noreturn]] void fail(const std::string& where, const std::string& what,
-                       const std::string& advice) {
-  throw DataError(where + ": " + what + " (HDF5: " + hdf5_reason() + "). " + advice);
-}
-
-Hdf5Handle checked(hid_t id, Hdf5Handle::Close close, const std::string& where,
-                   const std::string& what, const std::string& advice) {
-  if (id < 0) fail(where, what, advice);
-  return {id, close};
-}
-
-// H5Iinvalid-free wrapper for handles HDF5 only gives out when memory is short.
-Hdf5Handle own(hid_t id, Hdf5Handle::Close close) {
-  return checked(id, close, "HDF5", "a handle could not be made", "Free some memory.");
 }
 
 struct NativeType {
@@ -100,6 +73,17 @@ std::vector<int64_t> to_shape(const std::vector<hsize_t>& dims) {
   return {dims.begin(), dims.end()};
 }
 
+// Bytes of all values. What a file declares may be more than any number holds.
+int64_t bytes_of(const std::vector<hsize_t>& dims, size_t element, const std::string& where) {
+  int64_t bytes = static_cast<int64_t>(element);
+  bool too_many = false;
+  for (const hsize_t size : dims)
+    too_many = too_many || size > static_cast<hsize_t>(std::numeric_limits<int64_t>::max()) ||
+               __builtin_mul_overflow(bytes, static_cast<int64_t>(size), &bytes);
+  if (!too_many) return bytes;
+  throw DataError(where + ": declares more values than any file holds. " + kDamaged);
+}
+
 void describe_type(hid_t array, Hdf5ArrayInfo& info) {
   const auto type = own(H5Dget_type(array), H5Tclose);
   info.type_name = type_name(type.id());
@@ -144,6 +128,9 @@ Hdf5ArrayInfo describe(hid_t array, const std::string& where) {
       static_cast<size_t>(std::max(0, H5Sget_simple_extent_ndims(space.id()))));
   if (!dims.empty()) H5Sget_simple_extent_dims(space.id(), dims.data(), nullptr);
   info.shape = to_shape(dims);
+  info.file = file_of_object(array);
+  const auto type = own(H5Dget_type(array), H5Tclose);
+  info.bytes = bytes_of(dims, H5Tget_size(type.id()), where);
   describe_type(array, info);
   describe_storage(array, info, where);
   return info;
@@ -162,12 +149,35 @@ std::pair<Hdf5Handle, Hdf5Handle> select_rows(hid_t array, const std::vector<int
   return {std::move(memory), std::move(file)};
 }
 
-bool is_readable(const std::string& path) { return std::ifstream(path).good(); }
-
-constexpr const char* kDamaged =
-    "The file may be truncated or damaged: compare its size with the original, or make it again.";
-
 }  // namespace
+
+std::recursive_mutex& Hdf5Section::mutex() {
+  static std::recursive_mutex m;
+  return m;
+}
+
+void fail(const std::string& where, const std::string& what, const std::string& advice) {
+  throw DataError(where + ": " + what + " (HDF5: " + hdf5_reason() + "). " + advice);
+}
+
+Hdf5Handle checked(hid_t id, Hdf5Handle::Close close, const std::string& where,
+                   const std::string& what, const std::string& advice) {
+  if (id < 0) fail(where, what, advice);
+  return {id, close};
+}
+
+Hdf5Handle own(hid_t id, Hdf5Handle::Close close) {
+  return checked(id, close, "HDF5", "a handle could not be made", "Free some memory.");
+}
+
+std::string file_of_object(hid_t object) {
+  const ssize_t length = H5Fget_name(object, nullptr, 0);
+  if (length <= 0) return "";
+  std::string name(static_cast<size_t>(length) + 1, '\0');
+  H5Fget_name(object, name.data(), name.size());
+  name.resize(static_cast<size_t>(length));
+  return name;
+}
 
 Hdf5Handle::Hdf5Handle(Hdf5Handle&& other) noexcept
     : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
@@ -190,7 +200,10 @@ Hdf5Array::Hdf5Array(Hdf5Handle array, std::string path, std::string name)
   info_ = describe(array_.id(), where());
 }
 
-std::string Hdf5Array::where() const { return path_ + ", dataset \"" + name_ + "\""; }
+std::string Hdf5Array::where() const {
+  const bool elsewhere = !info_.file.empty() && info_.file != path_;
+  return path_ + ", dataset \"" + name_ + "\"" + (elsewhere ? " (in " + info_.file + ")" : "");
+}
 
 torch::Tensor Hdf5Array::read_rows(int64_t first, int64_t count, torch::Dtype dtype) const {
   if (info_.shape.empty() || first < 0 || count < 0 || first + count > rows()) {
@@ -206,11 +219,13 @@ torch::Tensor Hdf5Array::read_rows(int64_t first, int64_t count, torch::Dtype dt
   const auto [memory, file] = select_rows(array_.id(), info_.shape, first, count);
   if (H5Dread(array_.id(), hdf5_type(dtype), memory.id(), file.id(), H5P_DEFAULT, rows.data_ptr()) <
       0) {
+    check_not_shrunk(files_);
     fail(where(),
          "rows " + std::to_string(first) + " to " + std::to_string(first + count) + " of type " +
              info_.type_name + " cannot be read",
          kDamaged);
   }
+  check_not_shrunk(files_);
   return rows;
 }
 
@@ -246,12 +261,14 @@ Hdf5File::Hdf5File(Hdf5Handle file, std::string path)
 
 Hdf5File Hdf5File::open(const std::string& path) {
   const Hdf5Section section;
-  if (!std::filesystem::exists(path)) {
+  const std::string reason = files::unreadable_because(path);
+  if (reason == "no such file") {
     throw DataError(path +
                     ": no such file. Make one with `scorenet data convert`, or check data.path.");
   }
-  if (std::filesystem::is_directory(path) || !is_readable(path)) {
-    throw DataError(path + ": expected a readable HDF5 file. Check the path and its permissions.");
+  if (!reason.empty()) {
+    throw DataError(path + ": " + reason +
+                    ", expected a readable HDF5 file. Check the path and its permissions.");
   }
   if (H5Fis_hdf5(path.c_str()) <= 0) {
     throw DataError(path +
@@ -281,23 +298,40 @@ Hdf5File Hdf5File::create(const std::string& path) {
 bool Hdf5File::has(const std::string& name) const {
   if (name == "/") return true;
   const Hdf5Section section;
+  const auto access = careful_access(H5P_LINK_ACCESS);
   for (size_t end = name.find('/', 1); end != std::string::npos; end = name.find('/', end + 1)) {
-    if (H5Lexists(file_.id(), name.substr(0, end).c_str(), H5P_DEFAULT) <= 0) return false;
+    if (H5Lexists(file_.id(), name.substr(0, end).c_str(), access.id()) <= 0) return false;
   }
-  return H5Lexists(file_.id(), name.c_str(), H5P_DEFAULT) > 0 &&
-         H5Oexists_by_name(file_.id(), name.c_str(), H5P_DEFAULT) > 0;
+  return H5Lexists(file_.id(), name.c_str(), access.id()) > 0 &&
+         H5Oexists_by_name(file_.id(), name.c_str(), access.id()) > 0;
+}
+
+std::string Hdf5File::broken_link(const std::string& name) const {
+  const Hdf5Section section;
+  const auto access = careful_access(H5P_LINK_ACCESS);
+  for (size_t end = name.find('/', 1);; end = name.find('/', end + 1)) {
+    const std::string part = name.substr(0, end);
+    if (H5Lexists(file_.id(), part.c_str(), access.id()) <= 0) return "";
+    if (H5Oexists_by_name(file_.id(), part.c_str(), access.id()) <= 0) {
+      const std::string link = describe_link(file_.id(), part);
+      return link.empty() ? "" : "\"" + part + "\" is " + link;
+    }
+    if (end == std::string::npos) return "";
+  }
 }
 
 bool Hdf5File::is_group(const std::string& name) const {
   const Hdf5Section section;
-  const Hdf5Handle object(H5Oopen(file_.id(), name.c_str(), H5P_DEFAULT), H5Oclose);
+  const auto access = careful_access(H5P_LINK_ACCESS);
+  const Hdf5Handle object(H5Oopen(file_.id(), name.c_str(), access.id()), H5Oclose);
   return object.valid() && H5Iget_type(object.id()) == H5I_GROUP;
 }
 
 std::vector<std::string> Hdf5File::children(const std::string& group) const {
   std::vector<std::string> names;
   const Hdf5Section section;
-  const auto object = checked(H5Gopen2(file_.id(), group.c_str(), H5P_DEFAULT), H5Gclose, path_,
+  const auto access = careful_access(H5P_GROUP_ACCESS);
+  const auto object = checked(H5Gopen2(file_.id(), group.c_str(), access.id()), H5Gclose, path_,
                               "no group \"" + group + "\"", kDamaged);
   H5Literate(
       object.id(), H5_INDEX_NAME, H5_ITER_INC, nullptr,
@@ -309,15 +343,19 @@ std::vector<std::string> Hdf5File::children(const std::string& group) const {
   return names;
 }
 
-Hdf5Array Hdf5File::array(const std::string& name) const {
+Hdf5Array Hdf5File::array(const std::string& name, int nesting) const {
   const Hdf5Section section;
   if (!has(name)) {
-    throw DataError(path_ + ": no dataset \"" + name +
-                    "\". Look at what the file holds with `scorenet data info` or h5ls -r.");
+    const std::string link = broken_link(name);
+    throw DataError(path_ + ": no dataset \"" + name + "\"" + (link.empty() ? "" : "; " + link) +
+                    ". Look at what the file holds with `scorenet data info` or h5ls -r.");
   }
-  return {checked(H5Dopen2(file_.id(), name.c_str(), H5P_DEFAULT), H5Dclose, path_,
-                  "\"" + name + "\" is not a readable dataset", kDamaged),
-          path_, name};
+  const auto access = careful_access(H5P_DATASET_ACCESS);
+  Hdf5Array array(checked(H5Dopen2(file_.id(), name.c_str(), access.id()), H5Dclose, path_,
+                          "\"" + name + "\" is not a readable dataset", kDamaged),
+                  path_, name);
+  array.files_ = check_stored(array.array_.id(), array.info_, array.where(), nesting);
+  return array;
 }
 
 Hdf5Array Hdf5File::create_array(const std::string& name, const std::vector<int64_t>& shape,

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "framework/core/error.hpp"
+#include "framework/data/stored_file.hpp"
 
 namespace scorenet::data {
 
@@ -48,33 +49,42 @@ struct Hdf5ArrayInfo {
   bool bytes_are_native = false;  // the file's bytes are the tensor's bytes
   std::vector<int64_t> chunk;     // empty: not chunked
   bool compressed = false;
-  int64_t offset = -1;  // where a contiguous array begins in the file; -1: no such place
+  int64_t offset = -1;  // where a contiguous array begins in `file`; -1: no such place
+  int64_t bytes = 0;    // of all values
+  std::string file;     // holds the array: not the one opened, behind an external link
 };
 
 /// An array inside an open file. Keeps the file alive.
 class Hdf5Array {
  public:
+  /// path: of the file that was opened.
   Hdf5Array(Hdf5Handle array, std::string path, std::string name);
 
   const Hdf5ArrayInfo& info() const { return info_; }
   int64_t rows() const { return info_.shape.empty() ? 1 : info_.shape[0]; }
+  /// All files that hold values of an array that was opened to be read.
+  const std::vector<StoredFile>& files() const { return files_; }
 
   /// Rows [first, first + count), converted to `dtype` by HDF5: (count, ...). Throws DataError if
-  /// they cannot be read (damaged file, missing filter) or the element types do not convert.
+  /// they cannot be read (damaged file, missing filter), a file has become shorter, or the element
+  /// types do not convert.
   torch::Tensor read_rows(int64_t first, int64_t count, torch::Dtype dtype) const;
   /// The whole array, any shape, scalars included.
   torch::Tensor read_all(torch::Dtype dtype) const;
   /// `rows` (count, ...) at row `first`. The array must come from create_array.
   void write_rows(int64_t first, const torch::Tensor& rows);
 
-  /// "FILE.h5, dataset "/train/images"": how a message begins.
+  /// "FILE.h5, dataset "/train/images"": how a message begins. Names the file that holds it, too.
   std::string where() const;
 
  private:
+  friend class Hdf5File;
+
   Hdf5Handle array_;
   std::string path_;
   std::string name_;
   Hdf5ArrayInfo info_;
+  std::vector<StoredFile> files_;
 };
 
 /// How a new array is stored. chunk_rows 0: contiguous, which a reader can map; gzip needs chunks.
@@ -92,12 +102,16 @@ class Hdf5File {
 
   const std::string& path() const { return path_; }
   bool has(const std::string& name) const;
+  /// Why `name` is not there although a link of that name, or of a group on the way, is: "/train is an
+  /// external link to "/x" in t.h5 (no such file)". Empty if there is no such link.
+  std::string broken_link(const std::string& name) const;
   /// Names inside a group ("/" or "/train"), sorted.
   std::vector<std::string> children(const std::string& group) const;
   bool is_group(const std::string& name) const;
 
-  /// Throws DataError if there is no such array.
-  Hdf5Array array(const std::string& name) const;
+  /// To be read. Throws DataError if there is no such array, or not every value of it is stored
+  /// (hdf5_storage.hpp). nesting: how many virtual data sets lead here.
+  Hdf5Array array(const std::string& name, int nesting = 0) const;
   /// Missing groups on the way are made. dtype: uint8, int32, int64, float32 or float64.
   Hdf5Array create_array(const std::string& name, const std::vector<int64_t>& shape,
                          torch::Dtype dtype, const Hdf5Storage& storage = {});

@@ -1,23 +1,17 @@
 #include "framework/data/image_dataset.hpp"
 
-#include <xxhash.h>
-
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
-#include <filesystem>
 #include <functional>
 #include <numeric>
-#include <set>
-#include <sstream>
 
 #include "framework/core/check.hpp"
 
 namespace scorenet::data {
 namespace {
 
-constexpr int64_t kFingerprintSamples = 64;
+// Above it no label can number a class; a uint64 that no int64 holds arrives as the largest int64.
+constexpr int64_t kGreatestLabel = (int64_t{1} << 31) - 1;
 
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
@@ -25,20 +19,25 @@ std::string joined(const std::vector<std::string>& names) {
   return text.empty() ? "none" : text;
 }
 
-Hdf5Array images_of(const Hdf5File& file, const std::string& split) {
-  if (!file.has("/" + split + "/images")) {
-    throw DataError(file.path() + ": no dataset \"/" + split + "/images\"; splits found: " +
-                    joined(splits_of(file)) + ". Name one of these as the split.");
+// Groups that hold `images`; a link that leads nowhere is none.
+std::vector<std::string> whole_splits_of(const Hdf5File& file) {
+  std::vector<std::string> splits;
+  for (const auto& name : file.children("/")) {
+    if (file.is_group("/" + name) && file.has("/" + name + "/images")) splits.push_back(name);
   }
-  return file.array("/" + split + "/images");
+  return splits;
 }
 
-std::string hex(const XXH128_hash_t& hash) {
-  std::array<char, 33> text{};
-  std::snprintf(text.data(), text.size(), "%016llx%016llx",
-                static_cast<unsigned long long>(hash.high64),
-                static_cast<unsigned long long>(hash.low64));
-  return text.data();
+Hdf5Array images_of(const Hdf5File& file, const std::string& split) {
+  const std::string name = "/" + split + "/images";
+  if (file.has(name)) return file.array(name);
+  if (const std::string link = file.broken_link(name); !link.empty()) {
+    throw DataError(file.path() + ": no dataset \"" + name + "\", since " + link +
+                    ". Put back what it leads to.");
+  }
+  throw DataError(file.path() + ": no dataset \"" + name +
+                  "\"; splits found: " + joined(whole_splits_of(file)) +
+                  ". Name one of these as the split.");
 }
 
 // A plain loop: on the loader's thread a parallel one would wake a second team of OpenMP threads.
@@ -52,11 +51,12 @@ int64_t first_not_finite(const torch::Tensor& values) {
 }  // namespace
 
 std::vector<std::string> splits_of(const Hdf5File& file) {
-  std::vector<std::string> splits;
   for (const auto& name : file.children("/")) {
-    if (file.is_group("/" + name) && file.has("/" + name + "/images")) splits.push_back(name);
+    const std::string link = file.broken_link("/" + name + "/images");
+    if (link.empty()) continue;
+    throw DataError(file.path() + ": " + link + ". Put back what it leads to, or remove the link.");
   }
-  return splits;
+  return whole_splits_of(file);
 }
 
 ImageDataset::ImageDataset(const std::string& path, const std::string& split,
@@ -67,8 +67,10 @@ ImageDataset::ImageDataset(const std::string& path, const std::string& split,
   info_ = images.info();
   check_images();
   example_shape_.assign(info_.shape.begin() + 1, info_.shape.end());
-  if (options.labels && file.has("/" + split + "/labels")) labels_ = read_labels(file);
-  reader_ = make_row_reader(path, std::move(images), options.cached_blocks);
+  const std::string labels = "/" + split + "/labels";
+  if (options.labels && (file.has(labels) || !file.broken_link(labels).empty()))
+    labels_ = read_labels(file);
+  reader_ = make_row_reader(std::move(images), options.cached_blocks);
 }
 
 void ImageDataset::check_images() const {
@@ -109,6 +111,11 @@ torch::Tensor ImageDataset::read_labels(const Hdf5File& file) const {
     throw DataError(array.where() + ": label " + std::to_string(least) + " at index " +
                     std::to_string(labels.argmin().item<int64_t>()) +
                     ", expected labels >= 0. Number the classes from 0.");
+  }
+  if (const auto greatest = labels.max().item<int64_t>(); greatest > kGreatestLabel) {
+    throw DataError(array.where() + ": label " + std::to_string(greatest) + " or above at index " +
+                    std::to_string(labels.argmax().item<int64_t>()) + ", expected labels below " +
+                    std::to_string(kGreatestLabel + 1) + ". Number the classes from 0.");
   }
   return labels;
 }
@@ -164,24 +171,6 @@ void ImageDataset::check_finite(const Batch& batch) const {
   const auto index = batch.indices[static_cast<size_t>(place / dims())];
   throw DataError(path_ + ", dataset \"/" + split_ + "/images\": sample " + std::to_string(index) +
                   " holds a NaN or an infinity, expected finite values. Remove or repair it.");
-}
-
-std::string ImageDataset::fingerprint() {
-  std::ostringstream header;
-  header << info_.type_name << shape_string(info_.shape) << std::filesystem::file_size(path_);
-  const std::string text = header.str();
-  std::set<int64_t> spread;
-  for (int64_t i = 0; i < kFingerprintSamples; ++i) {
-    spread.insert(i * (size() - 1) / (kFingerprintSamples - 1));
-  }
-  const torch::Tensor samples = reader_->read({spread.begin(), spread.end()});
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
-                                                                       &XXH3_freeState);
-  XXH3_128bits_reset(state.get());
-  XXH3_128bits_update(state.get(), text.data(), text.size());
-  XXH3_128bits_update(state.get(), samples.data_ptr(), samples.nbytes());
-  if (has_labels()) XXH3_128bits_update(state.get(), labels_.data_ptr(), labels_.nbytes());
-  return hex(XXH3_128bits_digest(state.get()));
 }
 
 }  // namespace scorenet::data

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,10 +37,22 @@ struct DatasetOptions {
       32;  // chunked files: blocks kept in memory; twice a shuffle window is plenty
 };
 
+struct ValueRange {
+  double least = 0, greatest = 0;
+};
+
+/// What tells one data set from another.
+struct DatasetSummary {
+  std::string fingerprint;  // 32 hex digits
+  DataKind kind = DataKind::discrete;
+  std::optional<ValueRange> range;  // of continuous data
+  std::string description;          // "60000 examples of shape (1, 28, 28), uint8, labels"
+};
+
 class ImageDataset {
  public:
   /// Throws DataError if the file is missing, not HDF5 or truncated; lacks the split (the message
-  /// names those it has) or its images; has no samples, another rank or type than above, or labels
+  /// names those it has), its images, or some of their values (hdf5_storage.hpp); has no samples, another rank or type than above, or labels
   /// that do not fit.
   ImageDataset(const std::string& path, const std::string& split,
                const DatasetOptions& options = {});
@@ -71,9 +84,12 @@ class ImageDataset {
   /// the split, or the first sample of continuous data that is not finite.
   Batch read(const std::vector<int64_t>& indices);
 
-  /// 32 hex digits (XXH3, 128 bit) over the split's shape and type, all labels, the file's size,
-  /// and 64 samples spread over the split. Equal for copies; two ranks that open different files
-  /// differ here.
+  /// Reads the split once. The fingerprint (XXH3, 128 bit) is over shape, type, all labels, the rows
+  /// of a block (a run's order follows them) and the values: all of them up to 256 MiB; of larger
+  /// splits 256 MiB (at least 64 blocks) spread evenly, first and last among them, so that there a
+  /// change of a few samples may be missed. Equal for copies wherever they lie. Throws as read.
+  DatasetSummary summary();
+  /// That of summary().
   std::string fingerprint();
 
  private:
@@ -89,7 +105,8 @@ class ImageDataset {
   std::unique_ptr<RowReader> reader_;
 };
 
-/// The splits of a file: the groups that hold `images`, sorted.
+/// The splits of a file: the groups that hold `images`, sorted. Throws DataError naming a link among
+/// them that leads nowhere.
 std::vector<std::string> splits_of(const Hdf5File& file);
 
 }  // namespace scorenet::data

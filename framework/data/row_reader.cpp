@@ -23,7 +23,7 @@ constexpr int64_t kLeastBlockBytes = int64_t{1} << 18;
 
 class MappedFile {
  public:
-  explicit MappedFile(const std::string& path) {
+  explicit MappedFile(const std::string& path) : path_(path) {
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     struct stat status {};
     if (file >= 0 && ::fstat(file, &status) == 0) {
@@ -43,8 +43,10 @@ class MappedFile {
 
   const char* at(int64_t offset) const { return static_cast<const char*>(data_) + offset; }
   int64_t size() const { return static_cast<int64_t>(size_); }
+  const std::string& path() const { return path_; }
 
  private:
+  std::string path_;
   void* data_ = MAP_FAILED;
   size_t size_ = 0;
 };
@@ -61,8 +63,8 @@ torch::Tensor empty_rows(const Hdf5ArrayInfo& info, size_t count) {
 
 class MappedRows : public RowReader {
  public:
-  MappedRows(const std::string& path, Hdf5Array array)
-      : file_(path),
+  explicit MappedRows(const Hdf5Array& array)
+      : file_(array.info().file),
         info_(array.info()),
         row_bytes_(row_elements(info_) * static_cast<int64_t>(c10::elementSize(*info_.dtype))) {
     if (info_.offset + info_.shape[0] * row_bytes_ > file_.size()) {
@@ -77,8 +79,8 @@ class MappedRows : public RowReader {
     torch::Tensor rows = empty_rows(info_, indices.size());
     char* out = static_cast<char*>(rows.data_ptr());
     for (const int64_t index : indices) {
-      std::memcpy(out, file_.at(info_.offset + index * row_bytes_),
-                  static_cast<size_t>(row_bytes_));
+      copy_from_mapped(out, file_.at(info_.offset + index * row_bytes_),
+                       static_cast<size_t>(row_bytes_), file_.path());
       out += row_bytes_;
     }
     return rows;
@@ -159,11 +161,9 @@ class BlockRows : public RowReader {
 
 }  // namespace
 
-std::unique_ptr<RowReader> make_row_reader(const std::string& path, Hdf5Array array,
-                                           int64_t cached_blocks) {
-  if (array.info().offset >= 0 && array.info().bytes_are_native) {
-    return std::make_unique<MappedRows>(path, std::move(array));
-  }
+std::unique_ptr<RowReader> make_row_reader(Hdf5Array array, int64_t cached_blocks) {
+  if (array.info().offset >= 0 && array.info().bytes_are_native)
+    return std::make_unique<MappedRows>(array);
   return std::make_unique<BlockRows>(std::move(array), cached_blocks);
 }
 

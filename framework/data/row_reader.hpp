@@ -3,7 +3,8 @@
 // Contiguous: the file is mapped and rows are copied from the array's offset, at the speed of
 // memory in any order (5.1 GB/s against 0.24 for one H5Dread an image, CIFAR-sized, warm).
 // Otherwise whole blocks of chunks are read and kept, least recently used out first: an order that
-// stays inside a window of blocks reads each block once.
+// stays inside a window of blocks reads each block once. Either way a file that becomes shorter while it
+// is read is a DataError.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +25,7 @@ class RowReader {
   virtual int64_t block_rows() const = 0;
 };
 
-/// array: of `path`, element type of info().dtype. cached_blocks: how many blocks may stay in
-/// memory.
-std::unique_ptr<RowReader> make_row_reader(const std::string& path, Hdf5Array array,
-                                           int64_t cached_blocks);
+/// Element type of info().dtype. cached_blocks: how many blocks may stay in memory.
+std::unique_ptr<RowReader> make_row_reader(Hdf5Array array, int64_t cached_blocks);
 
 }  // namespace scorenet::data

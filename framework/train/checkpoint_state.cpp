@@ -85,7 +85,7 @@ bool may_change(const std::string& key) {
   for (const char* name :
        {"train.steps", "train.duration_kimg", "train.micro_batch", "train.uneven",
         "train.on_nonfinite", "train.max_skipped", "train.learning_rate", "train.precision",
-        "train.shard_optimizer", "model.kernels", "data.path", "data.prefetch"}) {
+        "train.shard_optimizer", "model.kernels", "data.path", "data.changed", "data.prefetch"}) {
     if (key == name) return true;
   }
   return false;
@@ -116,6 +116,27 @@ std::vector<std::string> changes_since(const checkpoint::CheckpointReader& reade
     changes.push_back(change.sentence());
   }
   return changes;
+}
+
+// Refuses other data, or notes it.
+void check_data_unchanged(const checkpoint::CheckpointReader& reader, const config::Config& config,
+                          const data::DatasetSummary& now, RunProgress& progress) {
+  const auto json = nlohmann::json::parse(reader.text("state.json"));
+  if (!json.contains("data")) return;
+  const std::string was = json["data"].at("description"), hash = json["data"].at("fingerprint");
+  if (hash == now.fingerprint) return;
+  const std::string change =
+      "the data set is another than at step " + std::to_string(progress.step) + ": " +
+      (was == now.description ? "other values, labels or storage of " + was
+                              : was + " then, " + now.description + " now") +
+      " (fingerprint " + hash + " then, " + now.fingerprint + " now)";
+  if (!config.data.changed) {
+    throw DataError(config.data.path + ", split " + config.data.split + ": " + change +
+                    ". Give the data that the run in " +
+                    reader.folder().parent_path().parent_path().string() +
+                    " was started with, or set data.changed = true to go on with these.");
+  }
+  progress.changes.push_back("data.changed = true: " + change);
 }
 
 // What rank zero restores from; empty on the others and where there is no checkpoint.
@@ -205,7 +226,10 @@ void save_checkpoint(const RunFolder& folder, const config::Config& config, cons
                                            {"step", progress.step},
                                            {"skipped", progress.skipped},
                                            {"total_sec", progress.total_sec},
-                                           {"precision", progress.precision}};
+                                           {"precision", progress.precision},
+                                           {"data",
+                                            {{"fingerprint", state.data.fingerprint},
+                                             {"description", state.data.description}}}};
   writer->write_text("state.json", counters.dump(2) + "\n");
   writer->commit(static_cast<int>(config.checkpoint.keep));
 }
@@ -220,6 +244,7 @@ RunProgress restore_checkpoint(const RunFolder& folder, const config::Config& co
     std::vector<std::string> changes = changes_since(*source.reader, config);
     progress = progress_of(*source.reader);
     progress.changes = std::move(changes);
+    check_data_unchanged(*source.reader, config, state.data, progress);
   }
   broadcast_progress(progress, comm);
   for (const StateBuffer& buffer : buffers_of(state)) restore_buffer(buffer, state, source, comm);

@@ -117,7 +117,7 @@ torch::Tensor classifier_features(const ScoreModel& classifier, const torch::Ten
 ClassifierReport evaluate_classifier(const ScoreModel& classifier, data::ImageDataset& dataset,
                                      const EvaluationOptions& options, comm::Communicator& comm) {
   check_is_classifier(classifier);
-  dataset.check_labels(classifier.config.model.num_classes);
+  data::check_fit(expected_data(classifier), dataset, options.n);
   ClassifierReport report;
   report.n = options.n > 0 ? std::min(options.n, dataset.size()) : dataset.size();
   std::mutex reading;

@@ -132,14 +132,12 @@ void check_options(const EvaluationOptions& options) {
   }
 }
 
-void check_fit(const ScoreModel& model, const data::ImageDataset& dataset) {
-  if (model.is_analytic()) {
-    if (model.mixture->dims() == dataset.dims()) return;
+void check_dims(const ScoreModel& model, const data::ImageDataset& dataset) {
+  if (model.is_analytic() && model.mixture->dims() != dataset.dims()) {
     throw ShapeError(model.name + ": a mixture in " + std::to_string(model.mixture->dims()) +
                      " dimensions, but " + dataset.path() + " has examples of " +
                      std::to_string(dataset.dims()) + ". Give data that fits.");
   }
-  if (model.config.model.num_classes > 0) dataset.check_labels(model.config.model.num_classes);
 }
 
 }  // namespace
@@ -151,7 +149,8 @@ diffusion::HbarShape hbar_shape(const EvaluationOptions& options) {
 
 EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
                           const EvaluationOptions& options, comm::Communicator& comm) {
-  check_fit(model, dataset);
+  check_dims(model, dataset);
+  data::check_fit(expected_data(model), dataset, options.n);
   check_options(options);
   const bool discrete = dataset.kind() == data::DataKind::discrete;
   const MetricRequest request{model, discrete, decoder_for(options.decoder, discrete), options};

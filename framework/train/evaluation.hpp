@@ -50,7 +50,7 @@ struct EvaluationOptions {
 diffusion::HbarShape hbar_shape(const EvaluationOptions& options);
 
 /// Collective over `comm`. Throws ConfigError for an unknown metric (listing the known) or one that cannot be computed
-/// as asked, ShapeError if data and model do not fit.
+/// as asked, ShapeError or DataError if data and model do not fit (data/fit.hpp).
 EvaluationReport evaluate(const ScoreModel& model, data::ImageDataset& dataset,
                           const EvaluationOptions& options, comm::Communicator& comm);
 

@@ -112,6 +112,11 @@ std::shared_ptr<models::ScoreNetwork> build_network(const config::Config& config
 
 }  // namespace
 
+data::ExpectedData expected_data(const ScoreModel& model) {
+  if (model.is_analytic()) return {model.name, {}, {}, 0};
+  return {model.name, model.example_shape, model.traits, model.config.model.num_classes};
+}
+
 ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape,
                        torch::Device device) {
   ScoreModel model;

@@ -12,6 +12,7 @@
 
 #include "framework/config/config.hpp"
 #include "framework/core/random.hpp"
+#include "framework/data/fit.hpp"
 #include "framework/diffusion/denoiser.hpp"
 #include "framework/diffusion/gaussian_mixture.hpp"
 #include "framework/diffusion/learned_schedule.hpp"
@@ -33,6 +34,7 @@ struct ScoreModel {
   std::string name;  // the snapshot's or config's path, for reports
   config::Config config;
   std::vector<int64_t> example_shape;
+  data::DataTraits traits;  // of the training data, where they are known
   std::shared_ptr<const diffusion::Schedule> schedule;
   std::shared_ptr<models::ScoreNetwork> network;              // null for an analytic model
   std::shared_ptr<models::Classifier> classifier;             // the network, where it is one
@@ -60,6 +62,9 @@ NamedTensors named_parameters(const ScoreModel& model);
 
 /// The denoiser of a batch with these labels (undefined: unconditional). Throws ConfigError for a classifier.
 diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels = {});
+
+/// What a data set must be like for this model (data/fit.hpp); a mixture's dimensions are not in it.
+data::ExpectedData expected_data(const ScoreModel& model);
 
 /// A network with fresh weights, or the mixture of model.file. example_shape: of the data; for a mixture it may be
 /// empty. Throws ConfigError or DataError.

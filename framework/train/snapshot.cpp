@@ -50,6 +50,7 @@ checkpoint::Metadata snapshot_metadata(const config::Config& config,
                                    {"scorenet.step", std::to_string(label.step)},
                                    {"scorenet.weights", label.weights}};
   if (!label.precision.empty()) metadata["scorenet.precision"] = label.precision;
+  if (label.traits.kind) metadata["scorenet.data"] = data::to_text(label.traits);
   return metadata;
 }
 
@@ -61,7 +62,11 @@ SnapshotLabel snapshot_label(const checkpoint::Metadata& metadata,
     throw CheckpointError(path.string() + ": its metadata say step \"" + text +
                           "\", expected a whole number >= 0. The file is damaged.");
   }
-  return {*step, required(metadata, "scorenet.weights", path)};
+  const auto data = metadata.find("scorenet.data");
+  return {*step,
+          required(metadata, "scorenet.weights", path),
+          {},
+          data == metadata.end() ? data::DataTraits() : data::traits_from_text(data->second)};
 }
 
 config::Config snapshot_config(const checkpoint::Metadata& metadata,
@@ -193,6 +198,7 @@ LoadedSnapshot load_snapshot(const std::filesystem::path& path, torch::Device de
   snapshot.has_digests = checkpoint::has_digests(file.metadata);
   snapshot.model = build_stored(config, snapshot, file.tensors, path, device);
   snapshot.model.name = path.string();
+  snapshot.model.traits = label.traits;
   fill_weights(snapshot.model, file.tensors, path);
   snapshot.model.network->eval();
   return snapshot;

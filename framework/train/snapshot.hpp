@@ -1,7 +1,8 @@
 // A network with its config in one safetensors file: all that evaluate and sample need, and open to other programs.
 //
 // Tensors: the weights under their names (named_parameters). Metadata: "scorenet.config" (the resolved config, TOML),
-// "scorenet.example_shape" ("1,28,28"), "scorenet.step", "scorenet.weights" ("ema0.999", "raw"), "format" ("pt"), and the digests
+// "scorenet.example_shape" ("1,28,28"), "scorenet.step", "scorenet.weights" ("ema0.999", "raw"), "format" ("pt"), "scorenet.data"
+// ("discrete", "continuous -1 1": kind and range of the training data, where they are known), and the digests
 // of checkpoint/digests.hpp, which every reader compares. Snapshots of before 2026-11-26 have none and are read without.
 #pragma once
 
@@ -19,6 +20,7 @@ struct SnapshotLabel {
   int64_t step = 0;
   std::string weights;         // "ema0.999"
   std::string precision = {};  // what training computed in ("scorenet.precision"); "": not said
+  data::DataTraits traits = {};
 };
 
 /// values: a flat buffer with the layout of `parameters` (an average, or the weights themselves). The file appears whole

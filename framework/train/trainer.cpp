@@ -73,8 +73,9 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       comm_(*comms.host),
       total_steps_(config::total_steps(config.train)),
       dataset_(config.data.path, config.data.split, dataset_options(config)),
+      data_(dataset_.summary()),
       model_(same_on_all_ranks(trainable_model(config, dataset_.example_shape(), device, comm_),
-                               dataset_, comm_)),
+                               data_.fingerprint, comm_)),
       plan_(plan_gradients(model_, dataset_.example_shape(), comms)),
       parameters_(named_parameters(model_), plan_.layout),
       objective_(model_, dataset_.kind() == data::DataKind::discrete),
@@ -82,12 +83,20 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       step_(model_, objective_, update_, comm_),
       meter_(config.train.batch_size) {
   model_.name = outdir.string();
+  model_.traits = data::traits_of(data_);
   if (config.data.labels) dataset_.check_labels(config.model.num_classes);
-  if (config.eval.every > 0) {
-    held_out_ = std::make_unique<data::ImageDataset>(config.data.path, config.eval.split,
-                                                     dataset_options(config));
-  }
+  if (config.data.flip) data::check_has_width(dataset_);
+  if (config.eval.every > 0) open_held_out();
   resume();
+}
+
+// Looked at as the first evaluation will: what does not fit is said before the first step.
+void Trainer::open_held_out() {
+  held_out_ = std::make_unique<data::ImageDataset>(config_.data.path, config_.eval.split,
+                                                   dataset_options(config_));
+  data::ExpectedData expected = expected_data(model_);
+  expected.name = "the split " + config_.data.split;
+  data::check_fit(expected, *held_out_, config_.eval.n);
 }
 
 void Trainer::resume() {
@@ -95,7 +104,8 @@ void Trainer::resume() {
     comms_.recorder->set_dump(folder_.flight_record(comm_.rank()),
                               {comm_.rank(), comm_.size(), ""});
   }
-  progress_ = restore_checkpoint(folder_, config_, {parameters_, update_, objective_}, comm_);
+  progress_ = restore_checkpoint(folder_, config_, {parameters_, update_, objective_, data_},
+                                 comm_);
   if (comm_.rank() == 0) {
     for (const auto& warning : progress_.warnings) std::cerr << warning << std::endl;
   }
@@ -307,7 +317,7 @@ void Trainer::check_weights_equal() {
 void Trainer::save() {
   set_phase(comm::Phase::save);
   save_checkpoint(
-      folder_, config_, {parameters_, update_, objective_},
+      folder_, config_, {parameters_, update_, objective_, data_},
       {progress_.step, progress_.skipped, wall_seconds(), {}, model_.config.train.precision, {}},
       comm_);
   for (size_t i = 0; i < update_.ema_profiles().size(); ++i)
@@ -327,7 +337,7 @@ void Trainer::save_average(size_t profile, const std::string& precision) {
   if (comm_.rank() != 0) return;
   const std::string label = "ema" + ema_name(update_.ema_profiles()[profile]);
   save_snapshot(snapshot_path(profile), config_, dataset_.example_shape(), parameters_, average,
-                {progress_.step, label, precision});
+                {progress_.step, label, precision, model_.traits});
 }
 
 bool Trainer::evaluation_is_due() const {

@@ -33,6 +33,7 @@ class Trainer {
   ExitCode run();
 
  private:
+  void open_held_out();
   void resume();
   std::string precision_line() const;
   ScoreModel evaluated_model() const;
@@ -64,6 +65,7 @@ class Trainer {
   comm::Communicator& comm_;  // host memory: control, start, evaluation
   int64_t total_steps_;
   data::ImageDataset dataset_;
+  data::DatasetSummary data_;  // of dataset_
   std::unique_ptr<data::ImageDataset> held_out_;  // null: no evaluation
   ScoreModel model_;
   GradientPlan plan_;

@@ -237,18 +237,6 @@ TEST_F(ImageDatasetTest, NumbersOfAnotherByteOrderAreConvertedAndNotMapped) {
                            values.index_select(0, torch::tensor({3, 0, 1}))));
 }
 
-TEST_F(ImageDatasetTest, AnArrayThatWasNeverWrittenReadsAsItsFillValue) {
-  // Contiguous, but without a place in the file: nothing to map.
-  {
-    auto file = Hdf5File::create(folder_.file("unwritten.h5"));
-    file.create_array("/train/images", {3, 1, 2, 2}, torch::kUInt8);
-    file.close();
-  }
-  ImageDataset dataset(folder_.file("unwritten.h5"), "train");
-  EXPECT_EQ(dataset.storage().offset, -1);
-  EXPECT_TRUE(dataset.read({2}).examples.eq(0).all().item<bool>());
-}
-
 TEST_F(ImageDatasetTest, AMissingFilterIsNamedWhenTheFileIsOpened) {
   constexpr H5Z_filter_t kZstandard =
       32015;  // its number in HDF5's list of filters; not part of the library
@@ -291,7 +279,26 @@ TEST_F(ImageDatasetTest, FingerprintIsTheSameForACopyAndChangesWithPixelsLabelsA
           .fingerprint(),
       fingerprint);
   EXPECT_NE(ImageDataset(numbered_file(51), "train").fingerprint(), fingerprint);
+  EXPECT_NE(ImageDataset(file_with({{"/train/images", numbered_images(50).bitwise_not()},
+                                    {"/train/labels", numbered_labels(50)}}),
+                         "train")
+                .fingerprint(),
+            fingerprint);
   EXPECT_EQ(ImageDataset(numbered_file(1), "train").fingerprint().size(), 32u);
+}
+
+TEST_F(ImageDatasetTest, FingerprintSeesAnySampleAndNoOtherSplit) {
+  const auto images = numbered_images(5000);
+  const auto changed = images.clone();
+  changed[2345][0][1][1] += 1;
+  for (const int64_t chunk : {0, 64}) {
+    const auto of = [&](const std::vector<std::pair<std::string, torch::Tensor>>& arrays) {
+      return ImageDataset(file_with(arrays, {chunk, 0}), "train").fingerprint();
+    };
+    const auto original = of({{"/train/images", images}});
+    EXPECT_NE(of({{"/train/images", changed}}), original);
+    EXPECT_EQ(of({{"/train/images", images}, {"/test/images", changed}}), original);
+  }
 }
 
 TEST_F(ImageDatasetTest, TwoFilesCanBeReadFromTwoThreads) {

@@ -1,0 +1,47 @@
+// Does a data set fit what a model was made for? One check for the trainer, its dry run and every
+// evaluation, before any work.
+//
+// Compared are the examples' shape, discrete against continuous data, the labels, whether the
+// values can be read and are finite, and their range: a model of values in [-1, 1] answers for
+// 0..255 too, with numbers that mean nothing.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "framework/data/image_dataset.hpp"
+
+namespace scorenet::data {
+
+/// What is known of the data that a model was trained on; a snapshot carries it.
+struct DataTraits {
+  std::optional<DataKind> kind;     // none: older snapshots, and networks of other programs
+  std::optional<ValueRange> range;  // of continuous data
+};
+
+DataTraits traits_of(const DatasetSummary& summary);
+/// "discrete", "continuous -1 1" and back. Text of another form says nothing: neither kind nor
+/// range.
+std::string to_text(const DataTraits& traits);
+DataTraits traits_from_text(const std::string& text);
+
+/// What a model expects.
+struct ExpectedData {
+  std::string name;  // whose expectation, for messages: a snapshot's path, "the training split"
+  std::vector<int64_t> example_shape;  // empty: not compared here
+  DataTraits traits;
+  int64_t num_classes = 0;  // > 0: every label must be there and below it
+};
+
+/// Looks at shape, kind and labels, and reads the first n samples (0: all). Throws DataError naming
+/// the data set, what differs and what was expected: the first label too large, the first sample
+/// that is not finite, or a range of values more than ten times that of the training data away for
+/// most of them.
+void check_fit(const ExpectedData& expected, ImageDataset& dataset, int64_t n);
+
+/// data.flip mirrors along the width. Throws ConfigError where an example has none: points, series.
+void check_has_width(const ImageDataset& dataset);
+
+}  // namespace scorenet::data

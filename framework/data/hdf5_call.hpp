@@ -1,0 +1,39 @@
+// What every call into HDF5 needs: the lock, the reason of a failure, and owned handles. For the files of this folder.
+#pragma once
+
+#include <mutex>
+#include <string>
+
+#include "framework/data/hdf5.hpp"
+
+namespace scorenet::data {
+
+// The one lock for a library that may not be thread-safe. In thread-safe builds the printing of
+// errors is a property of each thread, so it is switched off here too, and not once at start.
+class Hdf5Section {
+ public:
+  Hdf5Section() : lock_(mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+
+ private:
+  static std::recursive_mutex& mutex();
+  std::lock_guard<std::recursive_mutex> lock_;
+};
+
+/// Throws DataError "WHERE: WHAT (HDF5: its own reason). ADVICE".
+[[noreturn]] void fail(const std::string& where, const std::string& what,
+                       const std::string& advice);
+
+/// Owns `id`. Fails as above if it is none.
+Hdf5Handle checked(hid_t id, Hdf5Handle::Close close, const std::string& where,
+                   const std::string& what, const std::string& advice);
+
+/// For handles HDF5 only refuses when memory is short.
+Hdf5Handle own(hid_t id, Hdf5Handle::Close close);
+
+/// Name of the file that holds an open object: another than the one opened, behind an external link.
+std::string file_of_object(hid_t object);
+
+inline constexpr const char* kDamaged =
+    "The file may be truncated or damaged: compare its size with the original, or make it again.";
+
+}  // namespace scorenet::data

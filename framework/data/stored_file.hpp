@@ -1,0 +1,33 @@
+// A file that stays open while a run reads from it, and may shrink meanwhile.
+//
+// A read past the end of a file gives zeros in HDF5 and the signal SIGBUS in mapped memory. Both are made an error here.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace scorenet::data {
+
+struct StoredFile {
+  std::string path;
+  int64_t size = 0;  // bytes, when it was first looked at
+  dev_t device = 0;
+  ino_t inode = 0;
+};
+
+/// Throws DataError unless `path` is a regular file that may be read. Never waits.
+StoredFile look_at_file(const std::string& path);
+
+/// Throws DataError naming the first file that is shorter now. A file of the same name that took its place is no concern:
+/// the old one is whole as long as it is open.
+void check_not_shrunk(const std::vector<StoredFile>& files);
+
+/// memcpy from a mapped file of this path. Throws DataError naming it where the file has become too short. For any number of
+/// threads; the first call takes SIGBUS over, and gives other causes of it their usual end.
+void copy_from_mapped(void* out, const void* mapped, size_t bytes, const std::string& path);
+
+}  // namespace scorenet::data
