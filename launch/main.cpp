@@ -7,6 +7,7 @@
 
 #include "framework/config/plain_text.hpp"
 #include "framework/core/allocator.hpp"
+#include "framework/core/stop_signal.hpp"
 #include "launch/verbs.hpp"
 
 namespace {
@@ -25,6 +26,7 @@ void add_verbs(CLI::App& app, scorenet::launch::Task& task) {
   add_plan_verb(app, task);
   add_timeline_verb(app, task);
   add_doctor_verb(app, task);
+  add_threads_options(app, task);
 }
 
 // Names on the command line end up in configs, reports and logs, none of which can hold other bytes.
@@ -41,6 +43,8 @@ void check_arguments(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace scorenet::launch;
+  scorenet::catch_stop_signals();
+  scorenet::let_writes_fail();
   scorenet::tune_allocator();
   CLI::App app("scorenet: distributed training and evaluation of score networks (diffusion models)",
                "scorenet");
@@ -49,12 +53,14 @@ int main(int argc, char** argv) {
   try {
     check_arguments(argc, argv);
     app.parse(argc, argv);
+    describe_verb(app, argc, argv, task);
   } catch (const CLI::ParseError& e) {  // also --help and --version
     if (!launched_as_other_rank()) app.exit(e);
-    return e.get_exit_code() == 0 ? 0 : static_cast<int>(scorenet::ExitCode::usage);
+    return end_before_connecting(e.get_exit_code() == 0 ? scorenet::ExitCode::done
+                                                        : scorenet::ExitCode::usage);
   } catch (const scorenet::Error& e) {  // a config file that cannot be read
     if (!launched_as_other_rank()) std::cerr << e.what() << std::endl;
-    return static_cast<int>(e.exit_code());
+    return end_before_connecting(e.exit_code());
   }
   return run_on_ranks(task);
 }

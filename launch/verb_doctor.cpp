@@ -4,6 +4,7 @@
 //   mpirun -n 4 scorenet doctor          a table of all ranks, and one timed all-reduce
 #include <hdf5.h>
 #include <torch/cuda.h>
+#include <torch/utils.h>
 #include <torch/version.h>
 #include <unistd.h>
 
@@ -58,9 +59,10 @@ void print_ranks(comm::Communicator& comm) {
   for (int rank = 0; rank < comm.size(); ++rank) {
     char line[512];
     std::snprintf(line, sizeof line,
-                  "rank %d of %d  host %s  local rank %d of %d  cores %lld  pid %d", comm.rank(),
+                  "rank %d of %d  host %s  local rank %d of %d  cores %lld  threads %d  pid %d", comm.rank(),
                   comm.size(), host_name().c_str(), comm.local_rank(), comm.local_size(),
-                  static_cast<long long>(cores), static_cast<int>(getpid()));
+                  static_cast<long long>(cores), torch::get_num_threads(),
+                  static_cast<int>(getpid()));
     const std::string text = comm::broadcast_text(comm, line, rank, "rank table");
     if (comm.rank() == 0) std::cout << text << "\n";
   }

@@ -37,7 +37,6 @@ void check_outputs(const EvaluateArguments& a) {
 }
 
 ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms) {
-  use_threads(0, *comms.host);
   comms.host->set_phase(comm::Phase::evaluate);
   if (comms.host->rank() == 0) check_outputs(arguments);
   const torch::NoGradGuard no_grad;

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/config/parse.hpp"
+#include "framework/core/stop_signal.hpp"
 #include "framework/data/image_dataset.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/perf/step_model.hpp"
@@ -52,6 +53,7 @@ double optimizer_seconds(const train::ScoreModel& model) {
   train::EmaSet averages(parameters.values(), train::ema_profiles_of(model.config.ema));
   double seconds = 0;
   for (int i = 0; i < 2; ++i) {  // the first touches the memory
+    throw_if_stop_asked();
     const auto start = comm::Clock::now();
     adamw.step(1e-3, adamw.gradient_norm());
     averages.update(parameters.values(), {1, 1, 1});
@@ -68,6 +70,7 @@ perf::StepCosts measure_costs(const train::ScoreModel& model, c10::IntArrayRef s
   const int64_t piece = micro > 0 ? std::min(micro, batch) : batch;
   const auto pieces = static_cast<double>((batch + piece - 1) / piece);
   train::rehearse(model, shape, piece);  // warms up
+  throw_if_stop_asked();
   const train::Rehearsal rehearsal = train::rehearse(model, shape, piece);
   const auto sizes = train::parameter_sizes(train::named_parameters(model));
   perf::StepCosts costs = train::step_costs(rehearsal, sizes, optimizer_seconds(model));
@@ -169,7 +172,6 @@ void print(const nlohmann::ordered_json& out, const std::vector<perf::ScalingRow
 
 ExitCode plan(const config::Config& config, const PlanArguments& arguments,
               comm::Communicators& comms) {
-  use_threads(config.run.threads, *comms.host);
   if (comms.host->rank() == 0) {
     files::check_outputs({{"config", arguments.config_path}, {"data.path", config.data.path}},
                          {{"--json", arguments.json, arguments.force}});
@@ -238,6 +240,7 @@ void add_plan_verb(CLI::App& app, Task& task) {
   verb->callback([verb, a, &task] {
     config::Config config = config::parse_file(a->config_path);
     config::apply_overrides(config, verb->remaining());
+    take_threads(task, config);
     task.action = [config, a](comm::Communicators& comms) { return plan(config, *a, comms); };
   });
 }

@@ -163,7 +163,6 @@ void tell_channels(const SampleArguments& a, const LoadedModel& loaded) {
 
 ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   comm::Communicator& comm = *comms.host;
-  use_threads(0, comm);
   comm.set_phase(comm::Phase::evaluate);
   const auto seeds = seeds_to_draw(a, comm);
   if (comm.rank() == 0) check_outputs(a, seeds);

@@ -5,6 +5,7 @@
 //   srun --mpi=pmix scorenet train configs/fashion_mnist.toml --outdir runs/a         under Slurm (launch/train.sbatch)
 // The same command again resumes.
 #include <torch/cuda.h>
+#include <torch/utils.h>
 
 #include <iostream>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "framework/comm/nccl_communicator.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
+#include "framework/train/run_lock.hpp"
 #include "framework/train/trainer.hpp"
 #include "launch/device.hpp"
 #include "launch/output_options.hpp"
@@ -92,10 +94,11 @@ ExitCode train(const config::Config& config, const TrainArguments& arguments,
   const torch::Device device = device_for_rank(*comms.host);
   // A GPU leaves the host operations so small that a team of threads slows them down: 7,800 images/s with 16, 11,300 with one
   // (configs/fashion_mnist/network.toml, batch 512, H100).
-  const bool alone = config.run.threads == 0 && device.is_cuda();
-  use_threads(alone ? 1 : config.run.threads, *comms.host);
+  if (device.is_cuda() && threads_asked_for(config.run.threads) == 0) torch::set_num_threads(1);
   carry_device_memory(config, comms, device);
-  train::Trainer trainer(config, arguments.outdir, comms, device);
+  std::unique_ptr<files::FolderLock> lock;
+  if (!arguments.dry_run) lock = train::lock_run_folder(arguments.outdir, *comms.host);
+  train::Trainer trainer(config, arguments.outdir, comms, device, lock.get());
   if (!arguments.dry_run) return trainer.run();
   if (comms.host->rank() == 0)
     std::cout << config::to_toml(config) << "\n" << trainer.start_block() << std::endl;
@@ -118,6 +121,7 @@ void add_train_verb(CLI::App& app, Task& task) {
       throw ConfigError("--outdir '': is empty. Give the run's folder, for example runs/a.");
     config::Config config = config::parse_file(arguments->config_path);
     config::apply_overrides(config, verb->remaining());
+    take_threads(task, config);
     task.comm = comm_options(config);
     task.action = [config, arguments](comm::Communicators& comms) {
       return train(config, *arguments, comms);

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "framework/config/config.hpp"
 #include "launch/run_main.hpp"
 
 namespace scorenet::launch {
@@ -17,5 +18,15 @@ void add_info_verb(CLI::App& app, Task& task);
 void add_plan_verb(CLI::App& app, Task& task);
 void add_timeline_verb(CLI::App& app, Task& task);
 void add_doctor_verb(CLI::App& app, Task& task);
+
+/// --threads wins over the config's run.threads, and both then say the same.
+void take_threads(Task& task, config::Config& config);
+
+/// --threads N for every verb that has actions of its own; to be called once all verbs are there.
+void add_threads_options(CLI::App& app, Task& task);
+
+/// What the task needs to know of the verb that was chosen: whether it works alone, heeds stop signals, and by what it is
+/// recognised on other ranks.
+void describe_verb(const CLI::App& app, int argc, char** argv, Task& task);
 
 }  // namespace scorenet::launch

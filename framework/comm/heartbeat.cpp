@@ -14,18 +14,21 @@
 
 #include "framework/comm/mpi_detail.hpp"
 #include "framework/core/error.hpp"
+#include "framework/core/stop_signal.hpp"
 
 namespace scorenet::comm {
 namespace {
 
-/// What a rank says about itself.
+/// What a rank says about itself. The wish to stop so reaches every rank within about two seconds, also one that evaluates
+/// while the others wait.
 struct Beat {
   int64_t leaving = 0;
   int64_t step = -1;
   int64_t operations = 0;
   int64_t phase = 0;
+  int64_t stop = 0;  // it, or a rank that it hears, was told to stop
 };
-constexpr int kWords = 4;
+constexpr int kWords = 5;
 
 /// One peer as this rank sees it.
 struct Peer {
@@ -108,7 +111,7 @@ class MpiHeartbeat final : public Heartbeat {
     MPI_Test(&peer.sending, &sent, MPI_STATUS_IGNORE);
     if (sent == 0) return;  // it does not read: it will be found silent
     peer.outgoing = {leaving ? 1 : 0, vitals_->step, vitals_->operations,
-                     int64_t(vitals_->phase.load())};
+                     int64_t(vitals_->phase.load()), stop_asked() ? 1 : 0};
     MPI_Isend(&peer.outgoing, kWords, MPI_INT64_T, peer.rank, 0, comm_, &peer.sending);
   }
 
@@ -120,6 +123,7 @@ class MpiHeartbeat final : public Heartbeat {
         if (here == 0) break;
         MPI_Recv(&peer.beat, kWords, MPI_INT64_T, peer.rank, 0, comm_, MPI_STATUS_IGNORE);
         peer.last_seen = Clock::now();
+        if (peer.beat.stop != 0) ask_to_stop();
       }
     }
   }

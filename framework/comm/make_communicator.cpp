@@ -10,11 +10,36 @@
 namespace scorenet::comm {
 
 bool started_by_a_launcher() {
-  for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"}) {
+  for (const char* variable :
+       {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"}) {
     if (std::getenv(variable) != nullptr) return true;
   }
   return false;
 }
+
+namespace {
+
+int number_in(const char* variable) {
+  const char* text = std::getenv(variable);
+  return text == nullptr ? 0 : std::atoi(text);
+}
+
+// mpiexec of MPICH, Intel MPI or MVAPICH, srun --mpi=pmi2, or mpirun of an Open MPI that this one does not know.
+void check_processes_of_launcher() {
+  for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"}) {
+    const int processes = number_in(variable);
+    if (processes == 1) return;  // the innermost launcher: a choice
+    if (processes <= 1) continue;
+    throw CommError(std::string("the launcher started ") + std::to_string(processes) +
+                    " processes (" + variable +
+                    "), but this one sees itself as the only rank: each would work alone, in the "
+                    "same folder. The launcher belongs to another MPI library than the program "
+                    "(scorenet doctor names its own): start with that library's mpirun, or with "
+                    "srun --mpi=pmix.");
+  }
+}
+
+}  // namespace
 
 void check_slurm_tasks(int mpi_size) {
   // mpirun -n 1 inside an allocation is a choice, not an accident.
@@ -44,6 +69,7 @@ Communicators make_communicators(const CommOptions& options) {
     return result;
   }
   result.environment = std::make_unique<MpiEnvironment>();
+  if (result.environment->size() == 1) check_processes_of_launcher();
   check_slurm_tasks(result.environment->size());
   if (options.recorded_operations > 0) {
     result.recorder = std::make_shared<FlightRecorder>(size_t(options.recorded_operations));

@@ -1,6 +1,7 @@
 #include "framework/data/dataset_writer.hpp"
 
 #include "framework/core/check.hpp"
+#include "framework/core/stop_signal.hpp"
 #include "framework/files/atomic_file.hpp"
 
 namespace scorenet::data {
@@ -45,6 +46,7 @@ void DatasetWriter::begin_split(const SplitHeader& header) {
 }
 
 void DatasetWriter::append(const torch::Tensor& images, const torch::Tensor& labels) {
+  throw_if_stop_asked();
   images_->write_rows(rows_, images);
   if (labels_) labels_->write_rows(rows_, labels.to(torch::kInt64));
   rows_ += images.size(0);

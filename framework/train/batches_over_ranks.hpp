@@ -18,7 +18,8 @@ namespace scorenet::train {
 using ComputeRows = std::function<torch::Tensor(int64_t first, int64_t count)>;
 
 /// All n rows on every rank: (n, row_shape...) float64. Collective. batch >= 1. Uses as many threads as LibTorch is set to.
-/// Rethrows the first exception of `compute`, once all threads are done.
+/// Rethrows the first exception of `compute`, once all threads are done; throws StopRequested on all ranks once any of them was
+/// told to stop, between two batches or, in `compute`, between two calls of a denoiser.
 torch::Tensor rows_over_ranks(comm::Communicator& comm, int64_t n, c10::IntArrayRef row_shape,
                               int64_t batch, const ComputeRows& compute);
 

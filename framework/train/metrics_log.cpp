@@ -178,7 +178,7 @@ std::string log_field_legend() {
 }
 
 MetricsLog::MetricsLog(const RunFolder& folder, int64_t resumed_step, int64_t total_steps, bool bar)
-    : metrics_path_(folder.metrics()), total_steps_(total_steps), bar_(bar) {
+    : paths_{folder.log(), folder.stats(), folder.metrics()}, total_steps_(total_steps), bar_(bar) {
   const auto until_here = [resumed_step](int64_t (*step_of)(const std::string&)) {
     return [=](const std::string& line) { return step_of(line) <= resumed_step; };
   };
@@ -192,6 +192,18 @@ MetricsLog::MetricsLog(const RunFolder& folder, int64_t resumed_step, int64_t to
   if (fresh) metrics_ << "step,name,value\n" << std::flush;
 }
 
+// What the run's own files do not take is an error, as at a save: a log with holes would be believed.
+void MetricsLog::check_written() const {
+  const std::pair<const std::ofstream*, const std::filesystem::path*> files[] = {
+      {&log_, &paths_[0]}, {&stats_, &paths_[1]}, {&metrics_, &paths_[2]}};
+  for (const auto& [stream, path] : files) {
+    if (stream->good()) continue;
+    throw CheckpointError(path->string() +
+                          ": cannot be written to its end (a full disk, or a limit on the size of "
+                          "files). Make room; the same command goes on from the last checkpoint.");
+  }
+}
+
 void MetricsLog::clear_bar() {
   if (bar_drawn_) std::cerr << "\r\033[K";
   bar_drawn_ = false;
@@ -201,21 +213,24 @@ void MetricsLog::line(const std::string& text) {
   clear_bar();
   std::cout << text << std::endl;
   log_ << text << std::endl;
+  check_written();
 }
 
 void MetricsLog::tick(const Tick& tick) {
   line(status_line(tick));
   stats_ << to_json(tick).dump() << std::endl;
+  check_written();
   const double values[] = {tick.loss, tick.grad_norm, tick.images_per_sec};
   for (size_t i = 0; i < kTickNames.size(); ++i) metric(tick.step, kTickNames[i], values[i]);
 }
 
 void MetricsLog::metric(int64_t step, const std::string& name, double value) {
   metrics_ << step << ',' << name << ',' << format("%.17g", value) << std::endl;
+  check_written();
 }
 
 bool MetricsLog::has_evaluation(int64_t step) const {
-  std::ifstream in(metrics_path_);
+  std::ifstream in(paths_[2]);
   for (std::string line; std::getline(in, line);)
     if (is_of_evaluation(line, step)) return true;
   return false;
@@ -223,8 +238,8 @@ bool MetricsLog::has_evaluation(int64_t step) const {
 
 void MetricsLog::forget_evaluation(int64_t step) {
   metrics_.close();
-  keep_lines(metrics_path_, [step](const auto& line) { return !is_of_evaluation(line, step); });
-  metrics_ = open_for_append(metrics_path_);
+  keep_lines(paths_[2], [step](const auto& line) { return !is_of_evaluation(line, step); });
+  metrics_ = open_for_append(paths_[2]);
 }
 
 void MetricsLog::progress(int64_t step, double images_per_sec, double loss, double eta_sec) {

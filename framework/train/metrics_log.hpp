@@ -2,6 +2,7 @@
 // bar. Rank zero only.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <fstream>
@@ -54,7 +55,8 @@ class MetricsLog {
  public:
   /// Opens the files for appending. After a restart from `resumed_step`, what a lost stretch had
   /// logged beyond it is dropped from stats.jsonl and metrics.csv, so that a step stands there
-  /// once. bar: draw a progress bar on stderr.
+  /// once. bar: draw a progress bar on stderr. This and all below throw CheckpointError naming the file that takes no
+  /// more; a terminal or pipe that is gone is no error, as log.txt has the same lines.
   MetricsLog(const RunFolder& folder, int64_t resumed_step, int64_t total_steps, bool bar);
 
   /// To the terminal and log.txt.
@@ -71,9 +73,10 @@ class MetricsLog {
 
  private:
   void clear_bar();
+  void check_written() const;
 
+  std::array<std::filesystem::path, 3> paths_;  // of the three below
   std::ofstream log_, stats_, metrics_;
-  std::filesystem::path metrics_path_;
   int64_t total_steps_;
   bool bar_;
   bool bar_drawn_ = false;

@@ -1,6 +1,7 @@
 #include "framework/train/score_model.hpp"
 
 #include "framework/core/error.hpp"
+#include "framework/core/stop_signal.hpp"
 #include "framework/diffusion/discrete_steps.hpp"
 #include "framework/diffusion/preconditioning.hpp"
 #include "framework/train/mixture_file.hpp"
@@ -88,15 +89,28 @@ NamedTensors named_parameters(const ScoreModel& model) {
   return all;
 }
 
+namespace {
+
+// Evaluators and samplers call a denoiser thousands of times for a batch: here they hear that they are to stop.
+diffusion::Denoiser stoppable(diffusion::Denoiser denoiser) {
+  return [denoiser = std::move(denoiser)](const torch::Tensor& x, const diffusion::NoiseLevel& at) {
+    throw_if_stop_asked();
+    return denoiser(x, at);
+  };
+}
+
+}  // namespace
+
 diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels) {
   if (model.classifier) {
     throw ConfigError(model.name +
                       ": model.type = classifier knows classes, not how to remove noise. Give it "
                       "to sample with --classifier, beside a --network.");
   }
-  if (model.is_analytic()) return diffusion::make_mixture_denoiser(model.mixture, model.errors);
-  return diffusion::make_denoiser(network_for(model, labels, nullptr),
-                                  parametrisation(model.config.diffusion));
+  if (model.is_analytic())
+    return stoppable(diffusion::make_mixture_denoiser(model.mixture, model.errors));
+  return stoppable(diffusion::make_denoiser(network_for(model, labels, nullptr),
+                                            parametrisation(model.config.diffusion)));
 }
 
 namespace {

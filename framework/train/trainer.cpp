@@ -15,6 +15,7 @@
 #include "framework/core/check.hpp"
 #include "framework/core/host_name.hpp"
 #include "framework/core/pixels.hpp"
+#include "framework/core/stop_signal.hpp"
 #include "framework/data/png.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/train/classifier.hpp"
@@ -66,9 +67,10 @@ double seconds_of(const std::function<void()>& work) {
 }  // namespace
 
 Trainer::Trainer(const config::Config& config, const std::filesystem::path& outdir,
-                 comm::Communicators& comms, torch::Device device)
+                 comm::Communicators& comms, torch::Device device, files::FolderLock* lock)
     : config_(config),
       folder_(outdir),
+      lock_(lock),
       comms_(comms),
       comm_(*comms.host),
       total_steps_(config::total_steps(config.train)),
@@ -184,7 +186,6 @@ void Trainer::start_logs() {
 }
 
 ExitCode Trainer::run() {
-  const StopSignal stop;
   start_logs();
   complete_last_step();
   // From here on the data set belongs to the loader's thread.
@@ -197,7 +198,8 @@ ExitCode Trainer::run() {
                           static_cast<uint64_t>(config_.train.seed)},
       progress_.step);
   set_phase(comm::Phase::train);
-  while (progress_.step < total_steps_ && !stop_asked_) take_step(stop);
+  while (progress_.step < total_steps_ && !stop_asked_) take_step();
+  if (lock_) lock_->announce_end();
   if (log_) {
     log_->line(stop_asked_ ? "stopped by a signal at step " + std::to_string(progress_.step) +
                                  "; the same command goes on from here"
@@ -213,10 +215,10 @@ void Trainer::set_phase(comm::Phase phase) {
 
 bool Trainer::is_due(int64_t every) const { return every > 0 && progress_.step % every == 0; }
 
-void Trainer::take_step(const StopSignal& stop) {
+void Trainer::take_step() {
   const bool was_tracing = step_.clock().tracing();
   const bool was_decided = update_.reducer().overlap().decided();
-  const StepReport report = step_.run(loader_->next(), progress_.step, stop.received() != 0);
+  const StepReport report = step_.run(loader_->next(), progress_.step, stop_asked());
   ++progress_.step;
   comms_.vitals->step = progress_.step;
   meter_.add(report);
@@ -235,10 +237,23 @@ void Trainer::take_step(const StopSignal& stop) {
                    left / meter_.images_per_sec());
   }
   if (is_due(config_.run.tick) || last || stop_asked_) report_tick();
-  if (is_due(config_.checkpoint.every) || last || stop_asked_)
-    meter_.add_maintenance(seconds_of([&] { save(); }));
-  if (evaluation_is_due())
+  save_where_due(last);
+  // A run that was told to stop evaluates when it goes on.
+  if (!stop_asked_ && evaluation_is_due())
     meter_.add_maintenance(seconds_of([&] { evaluate(); }));
+}
+
+void Trainer::save_where_due(bool last) {
+  if (stop_asked_ && lock_) lock_->announce_end();
+  if (!is_due(config_.checkpoint.every) && !last && !stop_asked_) return;
+  meter_.add_maintenance(seconds_of([&] { save(); }));
+}
+
+// Whether any rank says so. Collective; it takes the place of a barrier.
+bool Trainer::tells_all(bool mine, std::string_view tag) {
+  int64_t any = mine ? 1 : 0;
+  comm_.all_reduce({&any, 1, comm::DataType::int64}, comm::ReduceOp::max, tag).wait();
+  return any != 0;
 }
 
 void Trainer::handle_trouble(const StepReport& report) {
@@ -316,6 +331,7 @@ void Trainer::check_weights_equal() {
 
 void Trainer::save() {
   set_phase(comm::Phase::save);
+  if (lock_) lock_->require_held();
   save_checkpoint(
       folder_, config_, {parameters_, update_, objective_, data_},
       {progress_.step, progress_.skipped, wall_seconds(), {}, model_.config.train.precision, {}},
@@ -323,7 +339,9 @@ void Trainer::save() {
   for (size_t i = 0; i < update_.ema_profiles().size(); ++i)
     save_average(i, model_.config.train.precision);
   if (comm_.rank() == 0) folder_.clear_temporaries();
-  comm_.barrier("checkpoint saved").wait();
+  // A signal that came meanwhile need not wait for another step and another save.
+  const bool stop = tells_all(stop_asked(), "checkpoint saved");
+  stop_asked_ = stop_asked_ || (stop && progress_.step < total_steps_);
   set_phase(comm::Phase::train);
 }
 
@@ -393,13 +411,29 @@ void Trainer::evaluate() {
   set_phase(comm::Phase::evaluate);
   const bool on_all_ranks = config_.eval.ranks == "all";
   const torch::Tensor average = update_.average(0);
+  bool given_up = false;
   if (on_all_ranks || comm_.rank() == 0) {
-    evaluate_weights("raw-", on_all_ranks);
-    const EmaScope averaged(parameters_.values(), average);
-    evaluate_weights("", on_all_ranks);
+    try {
+      evaluate_weights("raw-", on_all_ranks);
+      const EmaScope averaged(parameters_.values(), average);
+      evaluate_weights("", on_all_ranks);
+    } catch (const StopRequested&) {
+      given_up = true;
+    }
   }
-  comm_.barrier("evaluation").wait();
+  given_up = tells_all(given_up, "evaluation");
   set_phase(comm::Phase::train);
+  if (given_up) stop_after_given_up_evaluation();
+}
+
+void Trainer::stop_after_given_up_evaluation() {
+  stop_asked_ = true;
+  if (log_)
+    log_->line("evaluation at step " + std::to_string(progress_.step) +
+               " given up, because a stop was asked for");
+  if (lock_) lock_->announce_end();
+  const bool saved = is_due(config_.checkpoint.every) || progress_.step == total_steps_;
+  if (!saved) save();
 }
 
 void Trainer::evaluate_classifier(comm::Communicator& comm) {

@@ -10,10 +10,10 @@
 #include "framework/core/error.hpp"
 #include "framework/data/batch_loader.hpp"
 #include "framework/data/image_dataset.hpp"
+#include "framework/files/folder_lock.hpp"
 #include "framework/train/checkpoint_state.hpp"
 #include "framework/train/metrics_log.hpp"
 #include "framework/train/run_folder.hpp"
-#include "framework/train/stop_signal.hpp"
 #include "framework/train/tick_meter.hpp"
 #include "framework/train/train_step.hpp"
 
@@ -22,14 +22,14 @@ namespace scorenet::train {
 class Trainer {
  public:
   /// Opens the data, builds the network, compares all of it over the ranks, and takes up the newest intact checkpoint of
-  /// `outdir`, if there is one. Collective. Throws ConfigError, DataError, CheckpointError, CommError.
+  /// `outdir`, if there is one. `lock`: rank zero's on `outdir`, or null. Collective. Throws ConfigError, DataError, CheckpointError, CommError.
   Trainer(const config::Config& config, const std::filesystem::path& outdir,
-          comm::Communicators& comms, torch::Device device);
+          comm::Communicators& comms, torch::Device device, files::FolderLock* lock = nullptr);
 
   /// What --dry-run prints, and what stands at the head of a log. Rank zero's view.
   std::string start_block() const;
 
-  /// Trains to the end (done) or until a signal (requeue, state saved). Collective. Throws NotFiniteError.
+  /// Trains to the end (done) or until a stop signal on any rank (requeue, state saved). Collective. Throws NotFiniteError.
   ExitCode run();
 
  private:
@@ -38,7 +38,7 @@ class Trainer {
   std::string precision_line() const;
   ScoreModel evaluated_model() const;
   void start_logs();
-  void take_step(const StopSignal& stop);
+  void take_step();
   void handle_trouble(const StepReport& report);
   void give_up_on_trouble(const std::string& sentence);
   void report_tick();
@@ -51,7 +51,10 @@ class Trainer {
   bool evaluation_is_due() const;
   bool evaluation_is_whole() const;
   bool draws_grids() const;
+  void save_where_due(bool last);
   void evaluate();
+  void stop_after_given_up_evaluation();
+  bool tells_all(bool mine, std::string_view tag);
   void evaluate_weights(const std::string& weights, bool on_all_ranks);
   void evaluate_classifier(comm::Communicator& comm);
   void check_weights_equal();
@@ -61,6 +64,7 @@ class Trainer {
 
   config::Config config_;
   RunFolder folder_;
+  files::FolderLock* lock_;
   comm::Communicators& comms_;
   comm::Communicator& comm_;  // host memory: control, start, evaluation
   int64_t total_steps_;

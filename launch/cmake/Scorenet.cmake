@@ -75,7 +75,8 @@ endfunction()
 # What SOURCES define is linked in place of what the libraries hold.
 function(scorenet_variant name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
-  add_executable(${name} "${CMAKE_SOURCE_DIR}/launch/main.cpp" ${ARG_SOURCES})
+  add_executable(${name} "${CMAKE_SOURCE_DIR}/launch/main.cpp"
+    "${CMAKE_SOURCE_DIR}/launch/early_start.cpp" ${ARG_SOURCES})
   _scorenet_common(${name})
   target_link_libraries(${name} PRIVATE scorenet_launch ${ARG_LINKS})
   target_precompile_headers(${name} REUSE_FROM scorenet_pch)

@@ -1,0 +1,61 @@
+// One job at a time in a folder: a file FOLDER/lock that says who works there, put in place by link(2), which is atomic on
+// network file systems too.
+//
+// The file names host, process, the process's start time, the machine's boot and its space of process numbers. On the same
+// machine a lock without its living process is abandoned: kill -9 or a crash leaves nothing to clean up. Of another
+// machine, whose processes cannot be seen, the file's time tells: its owner sets it anew every `refresh_s`; one that stands
+// still for `stale_s` is abandoned. Times are compared with that of a file written beside it, so clocks may differ.
+#pragma once
+
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <string>
+#include <thread>
+
+namespace scorenet::files {
+
+/// Seconds.
+struct LockTimes {
+  double refresh_s = 5;    // between two signs of life
+  double stale_s = 60;     // without a sign of life from another machine: abandoned
+  double patience_s = 60;  // for an owner that has announced its end
+};
+
+class FolderLock {
+ public:
+  /// Makes the folder where it is missing. Returns at once if no living job holds the lock; waits for one that has announced
+  /// its end, and until it is known whether one on another machine lives.
+  /// Throws FileError naming the owner (host, process, since when) if one holds it, or if the folder cannot be written.
+  explicit FolderLock(std::filesystem::path folder, const LockTimes& times = {});
+  /// Gives the folder free; an empty folder that this lock had to make goes too.
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+  /// Tells a job that comes now to wait instead of giving up: this one is saving its last.
+  void announce_end() noexcept;
+
+  /// Throws FileError if another job has taken the folder over, which it may after this process stood still for `stale_s`.
+  void require_held() const;
+
+  std::filesystem::path file() const { return folder_ / "lock"; }
+
+ private:
+  void make_folder();
+  void acquire();
+  void stay_alive();
+  std::string holder_now() const;
+
+  std::filesystem::path folder_;
+  LockTimes times_;
+  std::string token_;  // tells this lock from any other
+  bool made_folder_ = false;
+  std::string since_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool leaving_ = false;
+  std::thread thread_;
+};
+
+}  // namespace scorenet::files
