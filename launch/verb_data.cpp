@@ -10,9 +10,11 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "framework/data/convert.hpp"
 #include "framework/data/describe.hpp"
+#include "framework/files/output_guard.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
@@ -24,7 +26,7 @@ namespace fs = std::filesystem;
 struct DataArguments {
   data::ConvertOptions options;
   fs::path idx, cifar10, folder, npy, labels;
-  bool channels_last = false;
+  data::ChannelAxis channels = data::ChannelAxis::unsaid;
   fs::path in;
   std::string kind;
   std::map<std::string, int64_t> sizes;
@@ -42,7 +44,19 @@ void set_action(CLI::App* verb, Task& task, Work work) {
   });
 }
 
-void say_written(const fs::path& path) { std::printf("%s", data::describe_file(path).c_str()); }
+void say_file(const fs::path& path) { std::printf("%s", data::describe_file(path).c_str()); }
+
+// What a user should know of the conversion, once and last.
+void say_written(const fs::path& path, const std::vector<std::string>& notes) {
+  say_file(path);
+  for (const auto& note : notes) std::printf("note: %s\n", note.c_str());
+}
+
+// Before the work: the source is not overwritten, an older file only when that was asked for.
+void check_output(const data::ConvertOptions& options,
+                  const std::vector<files::NamedPath>& inputs) {
+  files::check_outputs(inputs, {{"--out", options.out, options.overwrite, false}});
+}
 
 void add_output_options(CLI::App* verb, const Arguments& arguments) {
   auto& options = arguments->options;
@@ -65,13 +79,30 @@ void convert(DataArguments& arguments) {
     throw ConfigError("--test " + std::to_string(options.test) +
                       ": this set has a test file of its own. Leave --test out.");
   }
-  if (!arguments.idx.empty()) data::convert_idx(arguments.idx, options);
-  if (!arguments.cifar10.empty()) data::convert_cifar10(arguments.cifar10, options);
-  if (!arguments.folder.empty()) data::convert_folder(arguments.folder, options);
+  check_output(options, {{"--idx", arguments.idx},
+                         {"--cifar10", arguments.cifar10},
+                         {"--folder", arguments.folder},
+                         {"--npy", arguments.npy},
+                         {"--labels", arguments.labels}});
+  std::vector<std::string> notes;
+  if (!arguments.idx.empty()) notes = data::convert_idx(arguments.idx, options);
+  if (!arguments.cifar10.empty()) notes = data::convert_cifar10(arguments.cifar10, options);
+  if (!arguments.folder.empty()) notes = data::convert_folder(arguments.folder, options);
   if (!arguments.npy.empty()) {
-    data::convert_npy(arguments.npy, arguments.labels, arguments.channels_last, options);
+    notes = data::convert_npy(arguments.npy, arguments.labels, arguments.channels, options);
   }
-  say_written(options.out);
+  say_written(options.out, notes);
+}
+
+void add_channel_flags(CLI::App* verb, CLI::Option* npy, const Arguments& arguments) {
+  auto* last = verb->add_flag_callback(
+      "--channels-last", [arguments] { arguments->channels = data::ChannelAxis::last; },
+      "the array is (N, H, W, C)");
+  auto* first = verb->add_flag_callback(
+      "--channels-first", [arguments] { arguments->channels = data::ChannelAxis::first; },
+      "the array is (N, C, H, W), whatever its sizes look like");
+  last->needs(npy);
+  first->needs(npy)->excludes(last);
 }
 
 void add_convert(CLI::App* data_verb, Task& task) {
@@ -82,18 +113,30 @@ void add_convert(CLI::App* data_verb, Task& task) {
   source->add_option("--idx", arguments->idx,
                      "folder with the four IDX files of the MNIST family, plain or .gz");
   source->add_option("--cifar10", arguments->cifar10, "folder with CIFAR-10's binary version");
-  source->add_option("--folder", arguments->folder,
-                     "FOLDER/CLASS/*.png|jpg, or FOLDER/train|validation|test/CLASS/*.png|jpg");
+  auto* folder = source->add_option("--folder", arguments->folder,
+                                    "PNG, JPEG or WebP: FOLDER/CLASS/..., FOLDER/train|val|test/CLASS/..., or "
+                                    "FOLDER/*.png without classes; what is left out or changed is told");
   auto* npy =
       source->add_option("--npy", arguments->npy,
                          "NumPy array: uint8 images, or float32/float64 of any shape (N, ...)");
   source->require_option(1);
   verb->add_option("--labels", arguments->labels, "NumPy array of integers (N)")->needs(npy);
-  verb->add_flag("--channels-last", arguments->channels_last, "the array is (N, H, W, C)")
-      ->needs(npy);
+  add_channel_flags(verb, npy, arguments);
+  const std::map<std::string, data::FolderLayout> layouts{
+      {"auto", data::FolderLayout::automatic},
+      {"classes", data::FolderLayout::classes},
+      {"splits", data::FolderLayout::splits}};
+  verb->add_option_function<std::string>(
+          "--layout",
+          [arguments, layouts](const std::string& name) {
+            arguments->options.layout = layouts.at(name);
+          },
+          "what the folders in --folder are: auto (told by content) | classes | splits")
+      ->check(CLI::IsMember({"auto", "classes", "splits"}))
+      ->needs(folder);
   verb->add_option_function<int64_t>(
           "--validation", [arguments](int64_t n) { arguments->options.validation = n; },
-          "samples split off the end of the training data [5000 for --idx and --cifar10, else 0]")
+          "samples held out of the training data; 0: none [a tenth, at most 5000, where the source has no such split]")
       ->check(CLI::NonNegativeNumber);
   verb->add_option("--test", arguments->options.test, "likewise, for --folder and --npy")
       ->check(CLI::NonNegativeNumber)
@@ -107,7 +150,7 @@ void add_info(CLI::App* data_verb, Task& task) {
       data_verb->add_subcommand("info", "splits, shapes, types, storage, labels, fingerprint");
   const auto arguments = std::make_shared<DataArguments>();
   verb->add_option("file", arguments->in, "HDF5 file")->required();
-  set_action(verb, task, [arguments] { say_written(arguments->in); });
+  set_action(verb, task, [arguments] { say_file(arguments->in); });
 }
 
 void add_rechunk(CLI::App* data_verb, Task& task) {
@@ -116,8 +159,8 @@ void add_rechunk(CLI::App* data_verb, Task& task) {
   verb->add_option("file", arguments->in, "HDF5 file to read")->required();
   add_output_options(verb, arguments);
   set_action(verb, task, [arguments] {
-    data::rechunk(arguments->in, arguments->options);
-    say_written(arguments->options.out);
+    check_output(arguments->options, {{"the file to read", arguments->in}});
+    say_written(arguments->options.out, data::rechunk(arguments->in, arguments->options));
   });
 }
 
@@ -138,8 +181,9 @@ void add_synthesize(CLI::App* data_verb, Task& task) {
       throw ConfigError(
           "data synthesize: no split asked for. Give --train N, --validation N or --test N.");
     }
+    check_output(arguments->options, {});
     data::synthesize(arguments->kind, arguments->sizes, arguments->seed, arguments->options);
-    say_written(arguments->options.out);
+    say_file(arguments->options.out);
   });
 }
 

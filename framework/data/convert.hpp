@@ -2,7 +2,8 @@
 //
 // Every function writes splits of `images` and, where known, `labels`, records the source and the rule of the split
 // as attributes "source" and "split_rule" of the file, and makes the file appear whole. They throw DataError if the
-// source is missing or damaged or the target exists, and ConfigError for options that do not fit.
+// source is missing or damaged or the target exists, and ConfigError for options that do not fit. They return what a
+// user should be told, a line each: what was held out, left out, turned or reduced.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,10 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "framework/data/hdf5.hpp"
+#include "framework/data/picture_folder.hpp"
 
 namespace scorenet::data {
 
@@ -19,33 +22,41 @@ struct ConvertOptions {
   std::filesystem::path out;
   bool overwrite = false;
   Hdf5Storage storage;  // contiguous unless asked otherwise: the fastest to read
-  std::optional<int64_t>
-      validation;    // samples split off the end of the training data; see each function
+  // Samples held out of the training data. Unsaid: a tenth, at most 5,000, where the source has no such split.
+  std::optional<int64_t> validation;
   int64_t test = 0;  // likewise for a test split; for folders and arrays only
+  FolderLayout layout = FolderLayout::automatic;  // for folders only
 };
 
-/// A folder with the four files of the MNIST family (train-images-idx3-ubyte, ..., t10k-labels-idx1-ubyte), plain or
-/// with .gz: train, validation (default: the last 5,000 of the training file) and test. If any of the four has the
-/// MD5 of Fashion-MNIST, or the folder is named so, all four must.
-void convert_idx(const std::filesystem::path& folder, const ConvertOptions& options);
+/// What is said of an array's channels. unsaid: second, but refused where the last axis looks like them.
+enum class ChannelAxis { unsaid, first, last };
+
+/// A folder with the four files of the MNIST family (train-images-idx3-ubyte, ..., t10k-labels-idx1-ubyte; a dot before
+/// idx will do), plain or with .gz: train, validation (its last samples) and test. Their MD5 is compared with that of
+/// Fashion-MNIST: what is found is told, nothing is refused for it.
+std::vector<std::string> convert_idx(const std::filesystem::path& folder,
+                                     const ConvertOptions& options);
 
 /// A folder with CIFAR-10's binary version (data_batch_1.bin to data_batch_5.bin, test_batch.bin; records of one
-/// label byte and 3 x 32 x 32 pixels): train, validation (default: the last 5,000) and test.
-void convert_cifar10(const std::filesystem::path& folder, const ConvertOptions& options);
+/// label byte and 3 x 32 x 32 pixels): train, validation (the last samples) and test.
+std::vector<std::string> convert_cifar10(const std::filesystem::path& folder,
+                                         const ConvertOptions& options);
 
-/// folder/CLASS/*.png or .jpg, all of one size; classes are numbered in the order of their sorted names (attribute
-/// "classes"). If the folder holds folders train, validation or test, each of these is a split. Otherwise files are
-/// shuffled with a fixed seed and the last `test` and the `validation` (default 0) before them are split off.
-/// All images become colour unless every one is grey.
-void convert_folder(const std::filesystem::path& folder, const ConvertOptions& options);
+/// PNG, JPEG and WebP pictures of one size, in the structures of find_pictures. Classes are numbered in the order of
+/// their sorted names, kept in the data set /classes. Files are shuffled with a fixed seed; without folders for it, the
+/// last `test` and the `validation` before them are split off. All become colour unless every one is grey.
+std::vector<std::string> convert_folder(const std::filesystem::path& folder,
+                                        const ConvertOptions& options);
 
-/// NumPy arrays. images: uint8 (N, C, H, W), (N, H, W), or with channels_last (N, H, W, C); or float32 or float64
-/// (N, ...). labels: integers (N), or an empty path. In order: train, validation (default 0), test.
-void convert_npy(const std::filesystem::path& images, const std::filesystem::path& labels,
-                 bool channels_last, const ConvertOptions& options);
+/// NumPy arrays. images: uint8 (N, C, H, W), (N, H, W), or with the channels last (N, H, W, C); or float32 or float64
+/// (N, ...). labels: integers (N), or an empty path. In order: train, validation, test; if validation is unsaid it is
+/// drawn from the samples before test.
+std::vector<std::string> convert_npy(const std::filesystem::path& images,
+                                     const std::filesystem::path& labels, ChannelAxis channels,
+                                     const ConvertOptions& options);
 
-/// All splits and attributes of another file of ours, stored as options.storage says.
-void rechunk(const std::filesystem::path& in, const ConvertOptions& options);
+/// Another file of ours: its splits stored as options.storage says, all attributes and all other objects as they are.
+std::vector<std::string> rechunk(const std::filesystem::path& in, const ConvertOptions& options);
 
 /// Two-dimensional sets in float64 (N, 2), of the sizes given for each split, from `seed`. kinds:
 ///   swiss-roll    t = 1.5 pi (1 + 2 U), ((t cos t, t sin t) + 0.5 N(0, I)) / 6.865

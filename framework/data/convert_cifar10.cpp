@@ -36,7 +36,9 @@ Records read_records(const std::filesystem::path& path) {
 
 }  // namespace
 
-void convert_cifar10(const std::filesystem::path& folder, const ConvertOptions& options) {
+std::vector<std::string> convert_cifar10(const std::filesystem::path& folder,
+                                         const ConvertOptions& options) {
+  Notes notes;
   std::vector<torch::Tensor> images, labels;
   for (int i = 1; i <= 5; ++i) {
     const auto records = read_records(folder / ("data_batch_" + std::to_string(i) + ".bin"));
@@ -45,8 +47,7 @@ void convert_cifar10(const std::filesystem::path& folder, const ConvertOptions& 
   }
   const auto test = read_records(folder / "test_batch.bin");
   const auto train_images = torch::cat(images);
-  const auto sizes =
-      split_sizes(train_images.size(0), options.validation.value_or(kUsualValidation), 0);
+  const auto sizes = train_sizes(train_images.size(0), options, notes);
   DatasetWriter writer(options.out, options.storage, options.overwrite);
   writer.set_attribute("source", "CIFAR-10, binary version");
   writer.set_attribute("split_rule", split_rule(sizes, "data_batch_1 to data_batch_5") +
@@ -54,6 +55,7 @@ void convert_cifar10(const std::filesystem::path& folder, const ConvertOptions& 
   write_splits(writer, sizes, train_images, torch::cat(labels));
   writer.write_split("test", test.images, test.labels);
   writer.commit();
+  return notes.lines();
 }
 
 }  // namespace scorenet::data

@@ -1,205 +1,206 @@
 #include <algorithm>
-#include <memory>
-#include <set>
+#include <bit>
 #include <utility>
 #include <vector>
-
-// The two decoders asked for, and no others: less code meets files from anywhere.
-#define STB_IMAGE_IMPLEMENTATION
-#define STB_IMAGE_STATIC
-#define STBI_ONLY_PNG
-#define STBI_ONLY_JPEG
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-function"
-#include <stb/stb_image.h>
-#pragma GCC diagnostic pop
 
 #include "framework/core/random.hpp"
 #include "framework/data/convert.hpp"
 #include "framework/data/convert_parts.hpp"
+#include "framework/data/picture.hpp"
+#include "framework/data/picture_folder.hpp"
 
 namespace scorenet::data {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kRowsAtOnce = 256;
+constexpr int64_t kBytesAtOnce = int64_t{64} << 20;
 
-struct ImageFile {
-  fs::path path;
-  int64_t label = 0;
-};
-
+// What all pictures are brought to.
 struct Geometry {
-  int height = 0;
-  int width = 0;
-  int channels = 1;
+  int64_t height = 0;
+  int64_t width = 0;
+  int64_t channels = 1;
+  int64_t largest = 0;  // value in the pictures of more than 8 bits
 };
 
-bool is_image(const fs::path& path) {
-  std::string ending = path.extension().string();
-  std::transform(ending.begin(), ending.end(), ending.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
-}
-
-std::vector<fs::path> sorted_entries(const fs::path& folder) {
-  if (!fs::is_directory(folder)) {
-    throw DataError(folder.string() + ": no such folder. Expected FOLDER/CLASS/*.png or .jpg.");
+// Widened by one picture: one size for all, colour as soon as one has it.
+void widen(Geometry& geometry, const fs::path& path) {
+  const auto header = read_picture_header(path);
+  if (geometry.height == 0) geometry = {header.height, header.width, 1, 0};
+  if (header.height != geometry.height || header.width != geometry.width) {
+    throw DataError(path.string() + ": " + std::to_string(header.width) + " x " +
+                    std::to_string(header.height) + " pixels, the first picture has " +
+                    std::to_string(geometry.width) + " x " + std::to_string(geometry.height) +
+                    ". Resize all to one size first.");
   }
-  std::vector<fs::path> entries;
-  for (const auto& entry : fs::directory_iterator(folder)) entries.push_back(entry.path());
-  std::sort(entries.begin(), entries.end());
-  return entries;
-}
-
-std::vector<std::string> class_names(const std::vector<fs::path>& folders) {
-  std::set<std::string> names;
-  for (const auto& folder : folders) {
-    for (const auto& entry : sorted_entries(folder)) {
-      if (fs::is_directory(entry)) names.insert(entry.filename().string());
-    }
+  if (header.colour) geometry.channels = 3;
+  if (header.bits > 8) {
+    geometry.largest = std::max(geometry.largest, read_picture(path).pixels.max().item<int64_t>());
   }
-  return {names.begin(), names.end()};
 }
 
-std::vector<ImageFile> list_images(const fs::path& folder,
-                                   const std::vector<std::string>& classes) {
-  std::vector<ImageFile> images;
-  for (size_t label = 0; label < classes.size(); ++label) {
-    if (!fs::is_directory(folder / classes[label])) continue;
-    for (const auto& path : sorted_entries(folder / classes[label])) {
-      if (is_image(path)) images.push_back({path, static_cast<int64_t>(label)});
-    }
-  }
-  if (images.empty()) {
-    throw DataError(folder.string() +
-                    ": no image found. Expected FOLDER/CLASS/*.png, .jpg or .jpeg.");
-  }
-  return images;
-}
-
-[[noreturn]] void fail_decoding(const fs::path& path) {
-  const char* reason = stbi_failure_reason();
-  throw DataError(path.string() + ": cannot be decoded (" + (reason ? reason : "unknown reason") +
-                  "). Expected an 8-bit PNG or baseline JPEG: repair or remove it.");
-}
-
-// One size for all; colour as soon as one image has it.
-Geometry common_geometry(const std::vector<ImageFile>& images, Geometry geometry) {
-  for (const auto& image : images) {
-    int width = 0, height = 0, channels = 0;
-    if (!stbi_info(image.path.c_str(), &width, &height, &channels)) fail_decoding(image.path);
-    if (geometry.height == 0) geometry = {height, width, 1};
-    if (height != geometry.height || width != geometry.width) {
-      throw DataError(image.path.string() + ": " + std::to_string(width) + " x " +
-                      std::to_string(height) + " pixels, the first image has " +
-                      std::to_string(geometry.width) + " x " + std::to_string(geometry.height) +
-                      ". Resize all to one size first.");
-    }
-    if (channels >= 3) geometry.channels = 3;
+Geometry common_geometry(const PictureFolder& found) {
+  Geometry geometry;
+  for (const auto& split : found.splits) {
+    for (const auto& file : split.files) widen(geometry, file.path);
   }
   return geometry;
 }
 
-// (C, H, W) uint8.
-torch::Tensor decode(const ImageFile& image, const Geometry& geometry) {
-  int width = 0, height = 0, channels = 0;
-  const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> pixels(
-      stbi_load(image.path.c_str(), &width, &height, &channels, geometry.channels),
-      &stbi_image_free);
-  if (!pixels || width != geometry.width || height != geometry.height) fail_decoding(image.path);
-  return torch::from_blob(pixels.get(), {height, width, geometry.channels}, torch::kUInt8)
-      .permute({2, 0, 1})
-      .clone(torch::MemoryFormat::Contiguous);  // never a view: stb's buffer ends here
-}
-
-void write_images(DatasetWriter& writer, const std::string& split,
-                  const std::vector<ImageFile>& images, const Geometry& geometry) {
-  writer.begin_split({split,
-                      static_cast<int64_t>(images.size()),
-                      {geometry.channels, geometry.height, geometry.width},
-                      torch::kUInt8,
-                      true});
-  std::vector<torch::Tensor> rows;
-  std::vector<int64_t> labels;
-  for (size_t i = 0; i < images.size(); ++i) {
-    rows.push_back(decode(images[i], geometry));
-    labels.push_back(images[i].label);
-    if (static_cast<int64_t>(rows.size()) < kRowsAtOnce && i + 1 < images.size()) continue;
-    writer.append(torch::stack(rows), torch::tensor(labels));
-    rows.clear();
-    labels.clear();
+// Writes splits, and notes what pictures lose on the way.
+class PictureWriter {
+ public:
+  PictureWriter(DatasetWriter& writer, const fs::path& root, const Geometry& geometry, bool labels,
+                Notes& notes)
+      : writer_(writer), root_(root), geometry_(geometry), labels_(labels), notes_(notes) {
+    // 12-bit cameras store 0 to 4095 in 16 bits: the range in use is the one that becomes 0 to 255.
+    const int bits = std::max(8, std::bit_width(static_cast<uint64_t>(geometry.largest)));
+    white_ = (int64_t{1} << bits) - 1;
+    reduced_ = "pictures of more than 8 bits reduced to 8 (0 to " + std::to_string(white_) +
+               " became 0 to 255; their largest value is " + std::to_string(geometry.largest) + ")";
   }
-}
 
-std::vector<ImageFile> shuffled(const std::vector<ImageFile>& images) {
-  std::vector<ImageFile> result;
+  void write(const std::string& split, const std::vector<PictureFile>& files) {
+    writer_.begin_split({split,
+                         static_cast<int64_t>(files.size()),
+                         {geometry_.channels, geometry_.height, geometry_.width},
+                         torch::kUInt8,
+                         labels_});
+    const int64_t bytes = geometry_.channels * geometry_.height * geometry_.width;
+    const auto at_once = static_cast<size_t>(std::clamp<int64_t>(kBytesAtOnce / bytes, 1, 256));
+    std::vector<torch::Tensor> rows;
+    std::vector<int64_t> labels;
+    for (size_t i = 0; i < files.size(); ++i) {
+      rows.push_back(row(files[i].path));
+      labels.push_back(files[i].label);
+      if (rows.size() < at_once && i + 1 < files.size()) continue;
+      writer_.append(torch::stack(rows), torch::tensor(labels));
+      rows.clear();
+      labels.clear();
+    }
+  }
+
+ private:
+  // (C, H, W) uint8.
+  torch::Tensor row(const fs::path& path) {
+    const auto picture = read_picture(path);
+    note(picture, path.lexically_relative(root_).string());
+    auto pixels = picture.pixels;
+    if (pixels.scalar_type() != torch::kUInt8) {
+      pixels = torch::floor_divide(pixels.to(torch::kInt64) * 255 + white_ / 2, white_)
+                   .to(torch::kUInt8);
+    }
+    if (pixels.size(0) != geometry_.height || pixels.size(1) != geometry_.width) {
+      throw DataError(path.string() + ": has changed since the conversion began. Start it again.");
+    }
+    return pixels.permute({2, 0, 1})
+        .expand({geometry_.channels, geometry_.height, geometry_.width})
+        .contiguous();
+  }
+
+  void note(const Picture& picture, const std::string& name) {
+    if (picture.turned) notes_.add("pictures turned by their EXIF orientation", name);
+    if (picture.laid_over_white) notes_.add("transparent pictures laid over white", name);
+    if (picture.more_frames) notes_.add("animations of which the first frame was taken", name);
+    if (picture.cmyk) notes_.add("CMYK pictures turned to RGB without a colour profile", name);
+    if (picture.pixels.scalar_type() != torch::kUInt8) notes_.add(reduced_, name);
+  }
+
+  DatasetWriter& writer_;
+  fs::path root_;
+  Geometry geometry_;
+  bool labels_;
+  Notes& notes_;
+  int64_t white_ = 255;
+  std::string reduced_;
+};
+
+std::vector<PictureFile> shuffled(const std::vector<PictureFile>& files) {
+  std::vector<PictureFile> result;
   for (const int64_t i :
-       permutation({0, RandomStream::shuffle, 0}, static_cast<int64_t>(images.size()))) {
-    result.push_back(images[static_cast<size_t>(i)]);
+       permutation({0, RandomStream::shuffle, 0}, static_cast<int64_t>(files.size()))) {
+    result.push_back(files[static_cast<size_t>(i)]);
   }
   return result;
 }
 
-struct NamedSplit {
-  std::string name;
-  std::vector<ImageFile> images;
-};
-
-std::vector<NamedSplit> cut(const std::vector<ImageFile>& images, const SplitSizes& sizes) {
-  std::vector<NamedSplit> splits;
-  auto next = images.begin();
+// Rows of one split as train, validation and test, in this order.
+std::vector<PictureSplit> cut(const PictureSplit& split, const SplitSizes& sizes) {
+  std::vector<PictureSplit> parts;
+  auto next = split.files.begin();
   for (const auto& [name, size] :
        {std::pair{"train", sizes.train}, {"validation", sizes.validation}, {"test", sizes.test}}) {
-    if (size > 0) splits.push_back({name, {next, next + size}});
+    if (size > 0) parts.push_back({name, split.folder, {next, next + size}});
     next += size;
   }
-  return splits;
+  return parts;
 }
 
-std::string joined_lines(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) text += (text.empty() ? "" : "\n") + name;
-  return text;
+std::string rule_of(const std::vector<PictureSplit>& splits) {
+  std::string rule;
+  for (const auto& split : splits) {
+    rule += (rule.empty() ? "" : "; ") + split.name + ": the folder " + printable(split.folder);
+  }
+  return rule;
+}
+
+bool has_split(const PictureFolder& found, const std::string& name) {
+  return std::any_of(found.splits.begin(), found.splits.end(),
+                     [&name](const PictureSplit& split) { return split.name == name; });
+}
+
+void check_options(const fs::path& folder, const PictureFolder& found,
+                   const ConvertOptions& options) {
+  const bool has_its_own = has_split(found, "validation") || !has_split(found, "train");
+  if ((has_its_own && options.validation.value_or(0) > 0) || options.test > 0) {
+    throw ConfigError(folder.string() + ": has folders for its splits, so " +
+                      (options.test > 0 ? "--test" : "--validation") +
+                      " does not apply. Leave it out.");
+  }
+}
+
+// Cuts what the folder has not cut itself. Returns the attribute split_rule.
+std::string divide(const fs::path& folder, PictureFolder& found, const ConvertOptions& options,
+                   Notes& notes) {
+  const bool whole = found.splits.front().name.empty();
+  if (!whole) check_options(folder, found, options);
+  std::string rule = whole ? "" : rule_of(found.splits);
+  for (auto& split : found.splits) split.files = shuffled(split.files);
+  if (!whole && (has_split(found, "validation") || !has_split(found, "train"))) return rule;
+  const PictureSplit first = found.splits.front();  // everything, or the folder train
+  const auto total = static_cast<int64_t>(first.files.size());
+  const auto sizes = split_sizes(
+      total, options.validation.value_or(usual_validation(total - options.test)), options.test);
+  if (!options.validation) {
+    tell_hold_out(notes, sizes.validation, total, "the last after shuffling with seed 0");
+  }
+  found.splits.erase(found.splits.begin());
+  const auto parts = cut(first, sizes);
+  found.splits.insert(found.splits.begin(), parts.begin(), parts.end());
+  const std::string order = "files in sorted order, shuffled with seed 0";
+  if (whole) return split_rule(sizes, "the " + order);
+  const std::vector<PictureSplit> others(
+      found.splits.begin() + static_cast<int64_t>(parts.size()), found.splits.end());
+  return split_rule(sizes, "the folder " + printable(first.folder) + "'s " + order) +
+         (others.empty() ? "" : "; ") + rule_of(others);
 }
 
 }  // namespace
 
-void convert_folder(const fs::path& folder, const ConvertOptions& options) {
-  sorted_entries(folder);  // the folder itself must exist
-  std::vector<fs::path> given;
-  for (const char* name : {"train", "validation", "test"}) {
-    if (fs::is_directory(folder / name)) given.push_back(folder / name);
-  }
-  if (!given.empty() && (options.validation.value_or(0) > 0 || options.test > 0)) {
-    throw ConfigError(folder.string() +
-                      ": has folders for its splits, so --validation and --test do not apply. "
-                      "Leave them out.");
-  }
-  const auto classes = class_names(given.empty() ? std::vector<fs::path>{folder} : given);
-  std::vector<NamedSplit> splits;
-  Geometry geometry;
-  std::string rule = "the source's own folders";
-  if (given.empty()) {
-    const auto images = list_images(folder, classes);
-    const auto sizes = split_sizes(static_cast<int64_t>(images.size()),
-                                   options.validation.value_or(0), options.test);
-    geometry = common_geometry(images, geometry);
-    splits = cut(shuffled(images), sizes);
-    rule = split_rule(sizes, "the files in sorted order, shuffled with seed 0");
-  }
-  for (const auto& path : given) {
-    const auto images = list_images(path, classes);
-    geometry = common_geometry(images, geometry);
-    splits.push_back({path.filename().string(), shuffled(images)});
-  }
+std::vector<std::string> convert_folder(const fs::path& folder, const ConvertOptions& options) {
+  Notes notes;
+  auto found = find_pictures(folder, options.layout, notes);
+  const std::string rule = divide(folder, found, options, notes);
   DatasetWriter writer(options.out, options.storage, options.overwrite);
+  const Geometry geometry = common_geometry(found);
   writer.set_attribute("source", "folder of images");
   writer.set_attribute("split_rule", rule);
-  writer.set_attribute("classes", joined_lines(classes));
-  for (const auto& split : splits) write_images(writer, split.name, split.images, geometry);
+  if (!found.classes.empty()) writer.set_class_names(found.classes);
+  PictureWriter pictures(writer, folder, geometry, !found.classes.empty(), notes);
+  for (const auto& split : found.splits) pictures.write(split.name, split.files);
   writer.commit();
+  return notes.lines();
 }
 
 }  // namespace scorenet::data

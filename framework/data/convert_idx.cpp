@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "framework/core/check.hpp"
+#include "framework/data/byte_source.hpp"
 #include "framework/data/convert.hpp"
 #include "framework/data/convert_parts.hpp"
 #include "framework/data/md5.hpp"
@@ -24,9 +25,12 @@ constexpr std::array<PublishedFile, 4> kFiles{{
     {"t10k-labels-idx1-ubyte", "15d484375f8d13e6eb1aabb0c3f46965"},
 }};
 
+// train-images-idx3-ubyte, as published, or train-images.idx3-ubyte, as some programs unpack it.
 std::filesystem::path find_file(const std::filesystem::path& folder, const std::string& name) {
-  for (const auto& candidate : {folder / name, folder / (name + ".gz")}) {
-    if (std::filesystem::exists(candidate)) return candidate;
+  std::string dotted = name;
+  dotted[dotted.find("-idx")] = '.';
+  for (const auto& candidate : {name, name + ".gz", dotted, dotted + ".gz"}) {
+    if (std::filesystem::exists(folder / candidate)) return folder / candidate;
   }
   throw DataError((folder / name).string() +
                   ": no such file, with or without .gz. Expected the four IDX files of "
@@ -39,49 +43,77 @@ int64_t big_endian(const std::string& bytes, size_t at) {
   return value;
 }
 
-// A uint8 array of `axes` axes.
-torch::Tensor parse_idx(const std::string& bytes, const std::filesystem::path& path, size_t axes) {
-  const size_t header = 4 + 4 * axes;
+struct IdxFile {
+  std::filesystem::path path;
+  torch::Tensor values;  // uint8
+  std::string md5;       // of the decoded file
+};
+
+// The header's shape; the values it stands for were not read yet.
+std::vector<int64_t> parse_shape(const std::string& header, const std::filesystem::path& path,
+                                 size_t axes) {
   const std::string expected_start{'\0', '\0', '\x08', static_cast<char>(axes)};
-  if (bytes.size() < header || bytes.compare(0, 4, expected_start) != 0) {
+  if (header.size() < 4 + 4 * axes || header.compare(0, 4, expected_start) != 0) {
     throw DataError(path.string() + ": expected an IDX file of unsigned bytes with " +
                     std::to_string(axes) + " axes. Check that it is the file its name says.");
   }
   std::vector<int64_t> shape;
-  int64_t count = 1;
-  for (size_t i = 0; i < axes; ++i) {
-    shape.push_back(big_endian(bytes, 4 + 4 * i));
-    count *= shape.back();
-  }
-  if (static_cast<int64_t>(bytes.size() - header) != count) {
-    throw DataError(path.string() + ": header says shape " + shape_string(shape) + ", " +
-                    std::to_string(count) + " bytes, found " +
-                    std::to_string(bytes.size() - header) +
-                    ". The file is cut short or damaged: fetch it again.");
-  }
-  torch::Tensor values = torch::empty(shape, torch::kUInt8);
-  std::memcpy(values.data_ptr(), bytes.data() + header, static_cast<size_t>(count));
-  return values;
+  for (size_t i = 0; i < axes; ++i) shape.push_back(big_endian(header, 4 + 4 * i));
+  return shape;
 }
 
-// True if all four are Fashion-MNIST's; throws if only some are.
-bool check_fashion_mnist(const std::array<std::filesystem::path, 4>& paths,
-                         const std::array<std::string, 4>& bytes, bool named_so) {
-  size_t matches = 0, differs = 0;
-  std::array<std::string, 4> found;
-  for (size_t i = 0; i < kFiles.size(); ++i) {
-    found[i] = md5(bytes[i]);
-    if (found[i] == kFiles[i].fashion_mnist_md5)
-      ++matches;
-    else
-      differs = i;
+[[noreturn]] void fail_size(const ByteSource& source, const std::vector<int64_t>& shape,
+                            const std::string& found) {
+  throw DataError(source.path().string() + ": header says shape " + shape_string(shape) +
+                  ", of bytes found " + found +
+                  ". The file is cut short or damaged: fetch it again.");
+}
+
+// Bytes of the values. Bounds every product by the file's size, so that none overflows.
+int64_t value_bytes(const ByteSource& source, const std::vector<int64_t>& shape, size_t header) {
+  const int64_t room = source.most_bytes() - static_cast<int64_t>(header);
+  int64_t count = 1;
+  for (const int64_t size : shape) {
+    if (size == 0) {
+      throw DataError(source.path().string() + ": header says shape " + shape_string(shape) +
+                      ", expected no axis of length 0. Use files with samples.");
+    }
+    if (size > room / count) fail_size(source, shape, "at most " + std::to_string(room));
+    count *= size;
   }
-  if (matches == kFiles.size()) return true;
-  if (matches == 0 && !named_so) return false;
-  throw DataError(paths[differs].string() + ": MD5 of the decoded file is " + found[differs] +
-                  ", expected " + kFiles[differs].fashion_mnist_md5 +
-                  " for Fashion-MNIST. Fetch the file again (Debian: "
-                  "apt-get install --reinstall dataset-fashion-mnist).");
+  return count;
+}
+
+// A uint8 array of `axes` axes.
+IdxFile read_idx(const std::filesystem::path& path, size_t axes) {
+  const size_t header = 4 + 4 * axes;
+  ByteSource source(path);
+  const auto shape = parse_shape(source.read_string(header), path, axes);
+  const auto count = static_cast<size_t>(value_bytes(source, shape, header));
+  source.rewind();
+  std::string bytes = source.read_string(header + count);
+  if (bytes.size() < header + count) {
+    fail_size(source, shape, std::to_string(bytes.size() - header));
+  }
+  if (!source.at_end()) fail_size(source, shape, "more than " + std::to_string(count));
+  torch::Tensor values = torch::empty(shape, torch::kUInt8);
+  std::memcpy(values.data_ptr(), bytes.data() + header, count);
+  return {path, values, md5(bytes)};
+}
+
+// Where the files come from, by their content. A copy that is Fashion-MNIST's in part may be damaged or a user's own.
+std::string source_of(const std::array<IdxFile, 4>& files, Notes& notes) {
+  size_t matches = 0;
+  for (size_t i = 0; i < kFiles.size(); ++i) matches += files[i].md5 == kFiles[i].fashion_mnist_md5;
+  if (matches == kFiles.size()) return "Fashion-MNIST, IDX files with the published MD5";
+  if (matches == 0) return "IDX files";
+  for (size_t i = 0; i < kFiles.size(); ++i) {
+    if (files[i].md5 == kFiles[i].fashion_mnist_md5) continue;
+    notes.tell(files[i].path.filename().string() + " is not Fashion-MNIST's, of which other files here are: its MD5 is " +
+               files[i].md5 + ", published is " + kFiles[i].fashion_mnist_md5 +
+               "; fetch it again unless it is yours");
+  }
+  return "IDX files, " + std::to_string(matches) + " of 4 with the MD5 of Fashion-MNIST";
 }
 
 void check_pairs(const torch::Tensor& images, const torch::Tensor& labels,
@@ -93,32 +125,25 @@ void check_pairs(const torch::Tensor& images, const torch::Tensor& labels,
 
 }  // namespace
 
-void convert_idx(const std::filesystem::path& folder, const ConvertOptions& options) {
-  std::array<std::filesystem::path, 4> paths;
-  std::array<std::string, 4> bytes;
+std::vector<std::string> convert_idx(const std::filesystem::path& folder,
+                                     const ConvertOptions& options) {
+  Notes notes;
+  std::array<IdxFile, 4> files;
   for (size_t i = 0; i < kFiles.size(); ++i) {
-    paths[i] = find_file(folder, kFiles[i].name);
-    bytes[i] = read_maybe_gzip(paths[i]);
+    files[i] = read_idx(find_file(folder, kFiles[i].name), i % 2 == 0 ? 3 : 1);
   }
-  const auto train_images = parse_idx(bytes[0], paths[0], 3).unsqueeze(1);
-  const auto train_labels = parse_idx(bytes[1], paths[1], 1);
-  const auto test_images = parse_idx(bytes[2], paths[2], 3).unsqueeze(1);
-  const auto test_labels = parse_idx(bytes[3], paths[3], 1);
-  check_pairs(train_images, train_labels, paths[1]);
-  check_pairs(test_images, test_labels, paths[3]);
-  const bool named_so = folder.string().find("fashion-mnist") != std::string::npos;
-  const bool fashion_mnist = check_fashion_mnist(paths, bytes, named_so);
-
-  const auto sizes =
-      split_sizes(train_images.size(0), options.validation.value_or(kUsualValidation), 0);
+  check_pairs(files[0].values, files[1].values, files[1].path);
+  check_pairs(files[2].values, files[3].values, files[3].path);
+  const auto source = source_of(files, notes);
+  const auto sizes = train_sizes(files[0].values.size(0), options, notes);
   DatasetWriter writer(options.out, options.storage, options.overwrite);
-  writer.set_attribute(
-      "source", fashion_mnist ? "Fashion-MNIST, IDX files with the published MD5" : "IDX files");
+  writer.set_attribute("source", source);
   writer.set_attribute("split_rule",
                        split_rule(sizes, kFiles[0].name) + "; test: all of " + kFiles[2].name);
-  write_splits(writer, sizes, train_images, train_labels);
-  writer.write_split("test", test_images, test_labels);
+  write_splits(writer, sizes, files[0].values.unsqueeze(1), files[1].values);
+  writer.write_split("test", files[2].values.unsqueeze(1), files[3].values);
   writer.commit();
+  return notes.lines();
 }
 
 }  // namespace scorenet::data

@@ -1,32 +1,34 @@
 #include "framework/data/convert_parts.hpp"
 
-#include <zlib.h>
-
+#include <algorithm>
 #include <array>
-#include <memory>
 #include <tuple>
-#include <vector>
+
+#include "framework/data/byte_source.hpp"
 
 namespace scorenet::data {
 
 std::string read_maybe_gzip(const std::filesystem::path& path) {
-  const std::unique_ptr<gzFile_s, decltype(&gzclose)> file(gzopen(path.c_str(), "rb"), &gzclose);
-  if (!file || std::filesystem::is_directory(path)) {
-    throw DataError(path.string() + ": no such file, or not readable. Check the path.");
-  }
+  constexpr size_t kPart = size_t{1} << 20;
+  ByteSource source(path);
   std::string bytes;
-  std::vector<char> part(1 << 20);
-  int count = 0;
-  while ((count = gzread(file.get(), part.data(), static_cast<unsigned>(part.size()))) > 0) {
-    bytes.append(part.data(), static_cast<size_t>(count));
+  while (true) {
+    const std::string part = source.read_string(kPart);
+    bytes += part;
+    if (part.size() < kPart) return bytes;
   }
-  int code = Z_OK;
-  const std::string reason = gzerror(file.get(), &code);
-  if (count < 0 || code == Z_BUF_ERROR) {
-    throw DataError(path.string() + ": damaged or cut short after " + std::to_string(bytes.size()) +
-                    " decoded bytes (zlib: " + reason + "). Fetch the file again.");
-  }
-  return bytes;
+}
+
+int64_t usual_validation(int64_t total) {
+  constexpr int64_t kMost = 5000;
+  return total < 2 ? 0 : std::clamp<int64_t>(total / 10, 1, kMost);
+}
+
+void tell_hold_out(Notes& notes, int64_t count, int64_t total, const std::string& which) {
+  notes.tell(count == 0 ? "no validation split: one sample is too few to hold one out"
+                        : "validation split: " + std::to_string(count) + " of " +
+                              std::to_string(total) + " samples held out, " + which +
+                              "; choose with --validation N (0: none)");
 }
 
 SplitSizes split_sizes(int64_t total, int64_t validation, int64_t test) {
@@ -36,6 +38,12 @@ SplitSizes split_sizes(int64_t total, int64_t validation, int64_t test) {
                       " samples, and at least one must be left to train on. Give smaller numbers.");
   }
   return {total - validation - test, validation, test};
+}
+
+SplitSizes train_sizes(int64_t total, const ConvertOptions& options, Notes& notes) {
+  const auto sizes = split_sizes(total, options.validation.value_or(usual_validation(total)), 0);
+  if (!options.validation) tell_hold_out(notes, sizes.validation, total, "the last");
+  return sizes;
 }
 
 std::string split_rule(const SplitSizes& sizes, const std::string& source) {

@@ -8,11 +8,16 @@
 
 #include "framework/data/convert.hpp"
 #include "framework/data/dataset_writer.hpp"
+#include "framework/data/notes.hpp"
 
 namespace scorenet::data {
 
-/// The default of ConvertOptions::validation where a published set has none of its own.
-inline constexpr int64_t kUsualValidation = 5000;
+/// Samples to hold out for validation where nobody said how many: a tenth of `total`, at least one and at most 5,000;
+/// none of a single sample.
+int64_t usual_validation(int64_t total);
+
+/// Tells that `count` of `total` samples were held out without being asked for.
+void tell_hold_out(Notes& notes, int64_t count, int64_t total, const std::string& which);
 
 /// The decoded bytes of a plain or gzip file. Throws DataError if it is missing, or ends early.
 std::string read_maybe_gzip(const std::filesystem::path& path);
@@ -26,6 +31,9 @@ struct SplitSizes {
 
 /// Sizes of the parts of `total` samples. Throws ConfigError if nothing is left to train on.
 SplitSizes split_sizes(int64_t total, int64_t validation, int64_t test);
+
+/// Train and validation of a published training set of `total` samples; tells a hold-out that nobody asked for.
+SplitSizes train_sizes(int64_t total, const ConvertOptions& options, Notes& notes);
 
 /// "train: samples 0 to 54999 of SOURCE; validation: ...": the attribute split_rule.
 std::string split_rule(const SplitSizes& sizes, const std::string& source);

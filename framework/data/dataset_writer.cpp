@@ -1,5 +1,8 @@
 #include "framework/data/dataset_writer.hpp"
 
+#include <functional>
+#include <numeric>
+
 #include "framework/core/check.hpp"
 #include "framework/core/stop_signal.hpp"
 #include "framework/files/atomic_file.hpp"
@@ -32,17 +35,39 @@ void DatasetWriter::set_attribute(const std::string& key, const std::string& val
   file_->set_attribute("/", key, value);
 }
 
+void DatasetWriter::set_class_names(const std::vector<std::string>& names) {
+  file_->write_strings("/classes", names);
+}
+
+void DatasetWriter::copy_the_rest(const Hdf5File& from, Notes& notes) {
+  from.copy_missing(*file_, notes);
+}
+
 void DatasetWriter::begin_split(const SplitHeader& header) {
   check_complete();
   split_ = header;
   rows_ = 0;
   std::vector<int64_t> shape{header.size};
   shape.insert(shape.end(), header.example_shape.begin(), header.example_shape.end());
+  if (storage_.gzip_level == 0) {
+    check_room(std::accumulate(shape.begin(), shape.end(),
+                               static_cast<int64_t>(c10::elementSize(header.dtype)),
+                               std::multiplies<>()));
+  }
   images_ = file_->create_array("/" + header.name + "/images", shape, header.dtype, storage_);
   labels_.reset();
   if (header.labels) {
     labels_ = file_->create_array("/" + header.name + "/labels", {header.size}, torch::kInt64);
   }
+}
+
+// Before hours of work, not after them.
+void DatasetWriter::check_room(int64_t bytes) const {
+  std::error_code error;
+  const auto space = std::filesystem::space(std::filesystem::absolute(target_).parent_path(), error);
+  if (error || space.available >= static_cast<uintmax_t>(bytes)) return;
+  throw DataError(target_.string() + ": needs " + std::to_string(bytes) + " bytes, its disk has " +
+                  std::to_string(space.available) + " free. Write to another disk, or make room.");
 }
 
 void DatasetWriter::append(const torch::Tensor& images, const torch::Tensor& labels) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "framework/data/hdf5.hpp"
+#include "framework/data/notes.hpp"
 
 namespace scorenet::data {
 
@@ -32,7 +33,12 @@ class DatasetWriter {
 
   /// Recorded on the file itself: where the data came from, how it was split.
   void set_attribute(const std::string& key, const std::string& value);
-  /// Begins a split; the one before it must be complete.
+  /// The names of the labels 0, 1, ...: the data set /classes.
+  void set_class_names(const std::vector<std::string>& names);
+  /// Takes over from another file what its splits' arrays do not hold: attributes, and objects of other names. What
+  /// cannot be taken over is noted. Call after the last split.
+  void copy_the_rest(const Hdf5File& from, Notes& notes);
+  /// Begins a split; the one before it must be complete. Throws DataError if the disk has no room for it.
   void begin_split(const SplitHeader& header);
   /// The next rows of the split: images (n, ...) and, where it has labels, labels (n) of an integer type.
   void append(const torch::Tensor& images, const torch::Tensor& labels);
@@ -44,6 +50,7 @@ class DatasetWriter {
 
  private:
   void check_complete() const;
+  void check_room(int64_t bytes) const;
 
   std::filesystem::path target_;
   std::filesystem::path temporary_;

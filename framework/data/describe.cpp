@@ -1,5 +1,6 @@
 #include "framework/data/describe.hpp"
 
+#include <algorithm>
 #include <sstream>
 
 #include "framework/core/check.hpp"
@@ -21,12 +22,33 @@ std::string storage_line(const Hdf5ArrayInfo& storage) {
 std::string label_line(const ImageDataset& dataset) {
   if (!dataset.has_labels()) return "none";
   std::ostringstream out;
-  out << dataset.num_classes() << " classes";
-  if (dataset.num_classes() > kMostClassesShown) return out.str();
-  const auto counts = torch::bincount(dataset.labels(), {}, dataset.num_classes());
-  out << ", samples in each:";
+  const auto largest = dataset.labels().max().item<int64_t>();
+  if (largest >= kMostClassesShown) return "0 to " + std::to_string(largest);
+  out << largest + 1 << " classes, samples in each:";
+  const auto counts = torch::bincount(dataset.labels(), {}, largest + 1);
   for (int64_t k = 0; k < counts.size(0); ++k) out << ' ' << counts[k].item<int64_t>();
   return out.str();
+}
+
+// The data set /classes, or the attribute of that name in files of before 2026-11-25.
+std::vector<std::string> class_names(const Hdf5File& file) {
+  if (file.has("/classes") && !file.is_group("/classes") &&
+      file.array("/classes").info().type_name == "string") {
+    return file.read_strings("/classes");
+  }
+  std::vector<std::string> names;
+  std::istringstream lines(file.attribute("/", "classes").value_or(""));
+  for (std::string line; std::getline(lines, line);) names.push_back(line);
+  return names;
+}
+
+std::string classes_line(const std::vector<std::string>& names) {
+  constexpr size_t kMostNames = 10;
+  std::string text = std::to_string(names.size()) + ": ";
+  for (size_t i = 0; i < std::min(kMostNames, names.size()); ++i) {
+    text += (i == 0 ? "" : ", ") + printable(names[i]);
+  }
+  return text + (names.size() > kMostNames ? ", ..." : "");
 }
 
 }  // namespace
@@ -41,7 +63,12 @@ std::string describe_file(const std::filesystem::path& path) {
   std::ostringstream out;
   out << path.string() << ", " << std::filesystem::file_size(path) << " bytes\n";
   for (const char* key : {"source", "split_rule"}) {
-    if (const auto value = file.attribute("/", key)) out << "  " << key << ": " << *value << '\n';
+    if (const auto value = file.attribute("/", key)) {
+      out << "  " << key << ": " << printable(*value) << '\n';
+    }
+  }
+  if (const auto names = class_names(file); !names.empty()) {
+    out << "  classes: " << classes_line(names) << '\n';
   }
   for (const auto& split : splits) {
     ImageDataset dataset(path.string(), split);

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "framework/core/error.hpp"
+#include "framework/data/notes.hpp"
 #include "framework/data/stored_file.hpp"
 
 namespace scorenet::data {
@@ -120,8 +121,17 @@ class Hdf5File {
                    const Hdf5Storage& storage = {});
 
   void set_attribute(const std::string& object, const std::string& key, const std::string& value);
-  /// A string attribute, if there is one.
+  /// A string attribute of fixed or variable length, if there is one; of several strings, a line each.
   std::optional<std::string> attribute(const std::string& object, const std::string& key) const;
+
+  /// A one-dimensional array of UTF-8 strings: unlike an attribute it may be longer than 64 KiB.
+  void write_strings(const std::string& name, const std::vector<std::string>& values);
+  /// Those of an array of strings of fixed or variable length. Throws DataError if it is none.
+  std::vector<std::string> read_strings(const std::string& name) const;
+
+  /// Copies to `to` every attribute and every object, as it is stored, that `to` does not have yet. Notes what cannot
+  /// be copied, such as references to places in this file.
+  void copy_missing(Hdf5File& to, Notes& notes) const;
 
   /// Writes everything out and closes. Throws DataError (a full disk shows only here). Call before
   /// the file is used.
@@ -129,6 +139,7 @@ class Hdf5File {
 
  private:
   Hdf5File(Hdf5Handle file, std::string path);
+  void copy_missing_below(const std::string& group, Hdf5File& to, Notes& notes) const;
 
   Hdf5Handle file_;
   std::string path_;

@@ -22,7 +22,7 @@ void copy_split(DatasetWriter& writer, const std::string& path, const std::strin
 
 }  // namespace
 
-void rechunk(const std::filesystem::path& in, const ConvertOptions& options) {
+std::vector<std::string> rechunk(const std::filesystem::path& in, const ConvertOptions& options) {
   const auto file = Hdf5File::open(in.string());
   const auto splits = splits_of(file);
   if (splits.empty()) {
@@ -30,11 +30,11 @@ void rechunk(const std::filesystem::path& in, const ConvertOptions& options) {
                     ": holds no group with `images`. Expected /train/images or the like.");
   }
   DatasetWriter writer(options.out, options.storage, options.overwrite);
-  for (const char* key : {"source", "split_rule", "classes"}) {
-    if (const auto value = file.attribute("/", key)) writer.set_attribute(key, *value);
-  }
   for (const auto& split : splits) copy_split(writer, in.string(), split);
+  Notes notes;
+  writer.copy_the_rest(file, notes);
   writer.commit();
+  return notes.lines();
 }
 
 }  // namespace scorenet::data
