@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -59,8 +60,9 @@ void check_outputs(const SampleArguments& a, const std::vector<int64_t>& seeds) 
   inputs.push_back({"--classifier", a.classifier});
   std::set<fs::path> names{h5_file(a)};
   if (!a.grid.empty()) names.insert(grid_file(a));
-  for (const int64_t seed : a.grid.empty() ? seeds : std::vector<int64_t>())
-    names.insert(seed_file(a, seed));
+  // Of millions of pictures the first stand for all: no network has such a name.
+  const size_t pictures = a.grid.empty() ? std::min<size_t>(seeds.size(), 1000) : 0;
+  for (size_t i = 0; i < pictures; ++i) names.insert(seed_file(a, seeds[i]));
   std::vector<files::Output> outputs;
   for (const fs::path& name : names)
     outputs.push_back({"--outdir", name, /*may_replace=*/true, /*may_make_folder=*/true});
@@ -139,12 +141,20 @@ void check_guidance(const SampleArguments& a) {
       "--guidance-interval: nothing is guided. Give --guidance W other than 1, or --classifier.");
 }
 
+// Of this machine, or what its container is lent of it (cgroup v2).
+double memory_bytes() {
+  const double machine =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  double lent = 0;
+  std::ifstream("/sys/fs/cgroup/memory.max") >> lent;  // "max" is no number
+  return lent > 0 ? std::min(machine, lent) : machine;
+}
+
 void check_memory(const SampleArguments& a, size_t seeds, const LoadedModel& loaded) {
   const auto dims = static_cast<double>(c10::multiply_integers(loaded.example_shape));
   const double points = a.sampler.keep_path ? static_cast<double>(a.sampler.steps) + 2 : 1;
   const double needed = static_cast<double>(seeds) * points * dims * sizeof(double);
-  const double memory =
-      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  const double memory = memory_bytes();
   if (needed < memory) return;
   throw ConfigError(
       "--seeds " + a.seeds + ": " + std::to_string(seeds) + " samples take " +
