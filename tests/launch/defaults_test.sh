@@ -15,7 +15,7 @@ tiny_run "$folder" || { echo "FAILED: $SCORENET data synthesize"; exit 1; }
 
 exits() { # CODE CMD...: its exit code; output in out and err
   local expected=$1 code=0; shift
-  timeout 60 "$@" >out 2>err || code=$?
+  timeout 180 "$@" >out 2>err || code=$?
   [ "$code" = "$expected" ] || { echo "exit code $code, expected $expected: $(tail -n 5 out err)"; return 1; }
 }
 one_line() { [ "$(wc -l <err)" = 1 ] || { cat err; return 1; }; }
