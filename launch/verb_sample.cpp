@@ -18,6 +18,7 @@
 #include "framework/core/pixels.hpp"
 #include "framework/data/hdf5.hpp"
 #include "framework/data/png.hpp"
+#include "framework/diffusion/sampler/trained_steps.hpp"
 #include "framework/files/step_name.hpp"
 #include "framework/train/generate.hpp"
 #include "framework/train/generate_in_step.hpp"
@@ -204,7 +205,10 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
                       ": samples of shape " + shape_string(loaded.example_shape) +
                       " are no pictures. Leave it out; they are written to samples.h5.");
   }
-  a.sampler.final = a.final.empty() ? train::default_final(loaded.example_shape) : a.final;
+  // DDIM's last step leads to the data itself, or as near to it as its scheduler says.
+  const bool numbered = a.sampler.spacing == diffusion::kTrainedSteps;
+  const std::string usual = numbered ? "state" : train::default_final(loaded.example_shape);
+  a.sampler.final = a.final.empty() ? usual : a.final;
   if (!a.hbar_schedule.empty()) a.sampler.hbar_shape = diffusion::parse_hbar_shape(a.hbar_schedule);
   const auto generated = a.corrector_norms == "batch"
                              ? train::generate_in_step(loaded.model, loaded.example_shape, seeds,
@@ -233,10 +237,14 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
   verb->add_option("--steps", s.steps, "steps from t_max to t_min")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
       ->capture_default_str();
-  verb->add_option("--spacing", s.spacing, "uniform (in t), log-snr or edm")->capture_default_str();
+  verb->add_option("--spacing", s.spacing,
+                   "uniform (in t), log-snr or edm; trained-steps: with ddim, the numbered steps of "
+                   "a network that has some, as diffusers' DDIMScheduler visits them")
+      ->capture_default_str();
   verb->add_option(
           "--final", a.final,
-          "state: x at t_min; denoised: the network's x0 there [images: denoised, else state]")
+          "state: x at t_min; denoised: the network's x0 there [images: denoised, else and "
+          "with trained-steps state]")
       ->check(CLI::IsMember({"state", "denoised"}));
   verb->add_option("--eta", s.eta, "ddim: 0 deterministic to 1 ancestral")->capture_default_str();
   verb->add_option("--hbar", s.hbar,

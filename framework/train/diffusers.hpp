@@ -12,15 +12,19 @@
 
 namespace scorenet::train {
 
-/// DIR/config.json and DIR/diffusion_pytorch_model.safetensors, or those of DIR/unet; the schedule from
-/// DIR/scheduler/scheduler_config.json if there is one, else DDPM's. Throws CheckpointError for a folder that lacks a
-/// file, ConfigError naming the key and value of a UNet2DModel that this program does not have.
+/// A pipeline's folder (unet/, scheduler/), or a network's with scheduler/scheduler_config.json or scheduler_config.json in it
+/// or beside it in its pipeline. Weights of any variant and in any number of files (diffusers_weights.hpp). A folder without
+/// a scheduler is refused: nothing is guessed. Throws CheckpointError for a folder that lacks a file, ConfigError naming
+/// file, key and value of a network or a scheduler that this program does not have (diffusers_network.hpp,
+/// diffusers_scheduler.hpp), NotFiniteError for weights that are not finite. Nothing is written then.
 void snapshot_from_diffusers(const std::filesystem::path& folder,
                              const std::filesystem::path& snapshot);
 
 /// Writes config.json, diffusion_pytorch_model.safetensors, a README.md that says how the network is told the noise level,
 /// and scorenet.toml, from which the way back knows it too; scheduler/scheduler_config.json for a network with numbered
-/// steps. Throws CheckpointError for a snapshot that is no U-Net or has Fourier features, which UNet2DModel lacks.
+/// steps, as it came or by the config. Throws CheckpointError for a snapshot that is no U-Net or has Fourier features, which
+/// UNet2DModel lacks, or whose prediction no scheduler has, NotFiniteError for weights that are not finite; nothing is
+/// written then.
 void snapshot_to_diffusers(const std::filesystem::path& snapshot,
                            const std::filesystem::path& folder);
 

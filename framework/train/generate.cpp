@@ -7,6 +7,7 @@
 #include "framework/diffusion/guidance.hpp"
 #include "framework/train/batches_over_ranks.hpp"
 #include "framework/train/classifier.hpp"
+#include "framework/train/numbered_steps.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -79,6 +80,8 @@ Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape,
                    const std::vector<int64_t>& seeds, const diffusion::SamplerOptions& sampler,
                    const GuidanceOptions& guidance, int64_t batch, comm::Communicator& comm) {
   const torch::NoGradGuard no_grad;
+  std::optional<diffusion::TrainedSteps> trained;
+  if (sampler.spacing == diffusion::kTrainedSteps) trained = trained_steps_of(model);
   const std::vector<int64_t> shape(example_shape.begin(), example_shape.end());
   const auto dims = static_cast<int64_t>(c10::multiply_integers(shape));
   const auto n = static_cast<int64_t>(seeds.size());
@@ -87,10 +90,12 @@ Generated generate(const ScoreModel& model, c10::IntArrayRef example_shape,
   const int64_t width = dims + 1 + points * (dims + 1);
   const auto rows = rows_over_ranks(comm, n, {width}, batch, [&](int64_t first, int64_t count) {
     const std::vector<int64_t> part(seeds.begin() + first, seeds.begin() + first + count);
+    const auto denoiser = guided_denoiser(model, guidance, count);
+    const auto start = diffusion::draw_start(*model.schedule, part, shape, 0, model.device);
+    const auto noise = diffusion::make_slot_noise(part, shape, 0, model.device);
     const auto result =
-        diffusion::sample(guided_denoiser(model, guidance, count), *model.schedule, sampler,
-                          diffusion::draw_start(*model.schedule, part, shape, 0, model.device),
-                          diffusion::make_slot_noise(part, shape, 0, model.device));
+        trained ? diffusion::sample_trained_steps(denoiser, *trained, sampler, start, noise)
+                : diffusion::sample(denoiser, *model.schedule, sampler, start, noise);
     std::vector<torch::Tensor> columns = {result.x.reshape({count, dims}).to(torch::kCPU),
                                           torch::full({count, 1}, result.nfe, torch::kFloat64)};
     if (points > 0) {

@@ -47,7 +47,7 @@ at::Tensor grid_times(const Schedule& schedule, int64_t steps, const std::string
   }
   if (spacing == "edm") return schedule.time_of(edm_log_snr(start, end, steps));
   throw ConfigError("sampler spacing = \"" + spacing +
-                    "\": unknown. Use one of uniform, log-snr, edm.");
+                    "\": unknown. Use one of uniform, log-snr, edm; trained-steps with ddim.");
 }
 
 }  // namespace

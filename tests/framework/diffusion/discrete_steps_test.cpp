@@ -29,6 +29,15 @@ TEST(DiscreteSteps, OfThreeScaledLinearBetas) {
   EXPECT_NEAR(levels[2], log_odds(0.99 * 0.96 * 0.91), 1e-13);
 }
 
+TEST(DiscreteSteps, OfThreeSigmoidBetas) {
+  // 1 / (1 + e^-y) at y = -6, 0, 6 is u, 1/2, 1 - u.
+  const double u = 1 / (1 + std::exp(6.0));
+  const auto betas = betas_of_steps({3, "sigmoid", 0.1, 0.3});
+  EXPECT_NEAR(betas[0], 0.1 + 0.2 * u, 1e-14);
+  EXPECT_NEAR(betas[1], 0.2, 1e-14);
+  EXPECT_NEAR(betas[2], 0.3 - 0.2 * u, 1e-14);
+}
+
 TEST(DiscreteSteps, TheSquaredCosinesProductTelescopes) {
   // Without the cap A_i = f((i + 1) / n) / f(0).
   const int64_t n = 100;

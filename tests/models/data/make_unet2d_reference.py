@@ -34,7 +34,8 @@ def reference(tag, **options):
     print(tag, y.std().item(), y.abs().max().item())
 
 
-torch.set_num_threads(1)
-reference("default", attention_head_dim=4, num_class_embeds=4)
-# The choices of the original DDPM weights.
-reference("ddpm", attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1, norm_eps=1e-6)
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    reference("default", attention_head_dim=4, num_class_embeds=4)
+    # The choices of the original DDPM weights.
+    reference("ddpm", attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1, norm_eps=1e-6)
