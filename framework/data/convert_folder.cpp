@@ -55,7 +55,8 @@ class PictureWriter {
                 Notes& notes)
       : writer_(writer), root_(root), geometry_(geometry), labels_(labels), notes_(notes) {
     // 12-bit cameras store 0 to 4095 in 16 bits: the range in use is the one that becomes 0 to 255.
-    const int bits = std::max(8, std::bit_width(static_cast<uint64_t>(geometry.largest)));
+    const auto used = static_cast<int>(std::bit_width(static_cast<uint64_t>(geometry.largest)));
+    const int bits = std::max(8, used);
     white_ = (int64_t{1} << bits) - 1;
     reduced_ = "pictures of more than 8 bits reduced to 8 (0 to " + std::to_string(white_) +
                " became 0 to 255; their largest value is " + std::to_string(geometry.largest) + ")";

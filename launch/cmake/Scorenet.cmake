@@ -50,7 +50,7 @@ function(scorenet_test name)
   _scorenet_test_program(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY "${CMAKE_BINARY_DIR}")
-  set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 900)
 endfunction()
 
 # The program brings its own main (tests/support/mpi_main.cpp): it prints on rank zero and agrees on the exit code.
