@@ -192,9 +192,9 @@ std::string divide(const fs::path& folder, PictureFolder& found, const ConvertOp
 std::vector<std::string> convert_folder(const fs::path& folder, const ConvertOptions& options) {
   Notes notes;
   auto found = find_pictures(folder, options.layout, notes);
+  const Geometry geometry = common_geometry(found);  // in sorted order: an odd one out is named
   const std::string rule = divide(folder, found, options, notes);
   DatasetWriter writer(options.out, options.storage, options.overwrite);
-  const Geometry geometry = common_geometry(found);
   writer.set_attribute("source", "folder of images");
   writer.set_attribute("split_rule", rule);
   if (!found.classes.empty()) writer.set_class_names(found.classes);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <set>
 
+#include "framework/core/random.hpp"
 #include "framework/data/describe.hpp"
 #include "framework/data/image_dataset.hpp"
 #include "framework/data/md5.hpp"

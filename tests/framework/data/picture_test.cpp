@@ -4,12 +4,12 @@
 #include <webp/encode.h>
 #include <zlib.h>
 
+#include <cstdio>
 #include <filesystem>
 
-#include <cstdio>
+#include <jpeglib.h>  // needs FILE of <cstdio>
 
-#include <jpeglib.h>
-
+#include "framework/core/random.hpp"
 #include "framework/data/convert.hpp"
 #include "framework/data/describe.hpp"
 #include "framework/data/image_dataset.hpp"
@@ -52,7 +52,7 @@ std::string png(int64_t width, int64_t height, char bits, PngColour colour, cons
   packed.resize(size);
   return "\x89PNG\r\n\x1a\n" +
          chunk("IHDR", big_endian(static_cast<size_t>(width)) +
-                           big_endian(static_cast<size_t>(height)) + bits + colour +
+                           big_endian(static_cast<size_t>(height)) + bits + static_cast<char>(colour) +
                            std::string(3, '\0')) +
          extra + chunk("IDAT", packed) + chunk("IEND", "");
 }
@@ -139,6 +139,7 @@ TEST_F(PictureTest, ClassesMayBeCalledAsSplitsAre) {
   convert();
   EXPECT_EQ(file().read_strings("/classes"), (Names{"cat", "train"}));
   fs::remove_all(folder_.path() / "in/cat");
+  fs::remove(folder_.path() / "out.h5");
   put("test/0.png", grey_png(1));
   refused("--layout classes or --layout splits");
   convert(FolderLayout::classes);
