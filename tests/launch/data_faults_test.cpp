@@ -73,7 +73,8 @@ TEST_F(DataFaults, AHeldOutSplitThatDoesNotFitIsRefusedBeforeTheFirstStep) {
   expect_refusal(file("f.h5", {x, {}}, {reals, {}}), "", 3, HasSubstr("float32"));
   auto bad = reals.clone();
   bad[11][0][2][2] = std::nan("");
-  expect_refusal(file("nan.h5", {reals, {}}, {bad, {}}), "", 3, HasSubstr("sample 11"));
+  // The samples that the evaluations will read are looked at, no others.
+  expect_refusal(file("nan.h5", {reals, {}}, {bad, {}}), "--eval.n 16", 3, HasSubstr("sample 11"));
   expect_refusal(file("unit.h5", {reals, {}}, {x.to(torch::kFloat32), {}}), "", 3,
                  HasSubstr("same units"));
   expect_refusal(file("none.h5", {x, {}}, {x, {}}, "test"), "", 3, HasSubstr("test, train"));
