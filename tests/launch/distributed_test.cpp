@@ -180,8 +180,8 @@ std::string write_overflowing_data(const Folder& folder) {
       out.write(reinterpret_cast<const char*>(&value), sizeof value);
     }
   }
-  const Outcome made = run("SCORENET data convert --npy " + (folder / "huge.npy") + " --out " +
-                           (folder / "huge.h5"));
+  const Outcome made = run("SCORENET data convert --npy " + (folder / "huge.npy") +
+                           " --validation 0 --out " + (folder / "huge.h5"));
   EXPECT_EQ(made.exit_code, 0) << made.err;
   return folder / "huge.h5";
 }

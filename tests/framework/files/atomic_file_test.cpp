@@ -73,11 +73,11 @@ TEST_F(AtomicFileTest, TemporaryNamesAreUnusedHiddenAndMarked) {
 }
 
 TEST_F(AtomicFileTest, WhatCannotBeReadIsNamed) {
-  EXPECT_ERROR(read_file(target_), FileError, "a.txt", "No such file");
+  EXPECT_ERROR(read_file(target_), FileError, "a.txt", "no such file");
   EXPECT_ERROR(read_file(folder_.path()), FileError, folder_.path().string());
   EXPECT_ERROR(sync_file(target_), FileError, "a.txt");
   EXPECT_ERROR(write_file_atomically(folder_.path() / "no/a.txt", ""), FileError, "no/",
-               "No such file");
+               "no such file");
 }
 
 TEST_F(AtomicFileTest, AFullDeviceIsAnError) {

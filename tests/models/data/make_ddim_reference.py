@@ -27,11 +27,11 @@ def wave(phase):
 def trajectory(model, options, steps, eta):
     scheduler = DDIMScheduler(**options)
     scheduler.set_timesteps(steps)
-    x = wave(0)
+    x = wave(0).double()
     for k, t in enumerate(scheduler.timesteps):
         with torch.no_grad():
             output = model(x, t).sample
-        x = scheduler.step(output, t, x, eta=eta, variance_noise=wave(k + 1) if eta > 0 else None).prev_sample
+        x = scheduler.step(output, t, x, eta=eta, variance_noise=wave(k + 1).double() if eta > 0 else None).prev_sample
     return x
 
 
@@ -42,6 +42,7 @@ if __name__ == "__main__":
         down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
         attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1, norm_eps=1e-6)
     net.load_state_dict({name: formula(name, tensor) for name, tensor in net.state_dict().items()})
+    net.double()  # so that the reference has no rounding of its own beyond the scheduler's float32 products
     for name, case in CASES.items():
         end = trajectory(net, *case)
         with open(f"ddim_{name}.txt", "w") as out:
