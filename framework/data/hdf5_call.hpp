@@ -12,7 +12,12 @@ namespace scorenet::data {
 // errors is a property of each thread, so it is switched off here too, and not once at start.
 class Hdf5Section {
  public:
-  Hdf5Section() : lock_(mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+  Hdf5Section() : lock_(mutex()) {
+    // At the program's end HDF5 would write once more to files whose writing failed, and crash. The handles of this
+    // folder have closed them by then.
+    [[maybe_unused]] static const herr_t no_work_at_exit = H5dont_atexit();
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  }
 
  private:
   static std::recursive_mutex& mutex();

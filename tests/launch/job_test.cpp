@@ -86,7 +86,7 @@ class Job : public testing::Test {
   }
   static std::string sample_long(const std::string& outdir) {
     return "SCORENET sample --network " + snapshot() +
-           " --seeds 0-3 --steps 10000000 --save-h5 --outdir " + outdir;
+           " --seeds 0-3 --steps 1000000 --save-h5 --outdir " + outdir;
   }
 
   static inline Folder* folder_ = nullptr;
@@ -130,8 +130,8 @@ TEST_F(StopSignals, AnEvaluationInsideTrainingIsGivenUpWhicheverRankWasTold) {
   for (const char* ranks : {"zero", "all"}) {
     const std::string name = std::string("in_evaluation_") + ranks;
     const std::string keys =
-        " --eval.every 1 --eval.time_samples 10000000 --eval.time_budget_s 100000 --eval.ranks " +
-        std::string(ranks) + " --train.steps 5";
+        " --eval.every 1 --eval.time_samples 1000000 --eval.time_budget_s 100000 --eval.ranks " +
+        std::string(ranks) + " --train.steps 5 --run.tick 1";
     Background job("exec mpirun -n 2 --oversubscribe " + train(name, keys));
     ASSERT_TRUE(wait_for_lines(file(name + "/stats.jsonl"), 1, 120));
     sleep_ms(1000);

@@ -77,7 +77,7 @@ TEST_F(AtomicFileTest, WhatCannotBeReadIsNamed) {
   EXPECT_ERROR(read_file(folder_.path()), FileError, folder_.path().string());
   EXPECT_ERROR(sync_file(target_), FileError, "a.txt");
   EXPECT_ERROR(write_file_atomically(folder_.path() / "no/a.txt", ""), FileError, "no/",
-               "no such file");
+               "No such file");
 }
 
 TEST_F(AtomicFileTest, AFullDeviceIsAnError) {
