@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "framework/data/write_output.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/train/evaluation.hpp"
 #include "framework/train/metric_table.hpp"
@@ -47,7 +48,8 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
   std::cout << train::summary(report) << std::endl;
   if (!arguments.json.empty())
     files::write_file_atomically(arguments.json, train::to_json(report).dump(2) + "\n");
-  if (!arguments.per_example.empty()) train::write_per_example(arguments.per_example, report);
+  if (!arguments.per_example.empty())
+    data::write_output([&] { train::write_per_example(arguments.per_example, report); });
   train::require_finite(report);
   return ExitCode::done;
 }

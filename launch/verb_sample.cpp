@@ -18,6 +18,7 @@
 #include "framework/core/pixels.hpp"
 #include "framework/data/hdf5.hpp"
 #include "framework/data/png.hpp"
+#include "framework/data/write_output.hpp"
 #include "framework/diffusion/sampler/trained_steps.hpp"
 #include "framework/files/step_name.hpp"
 #include "framework/train/generate.hpp"
@@ -221,7 +222,8 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   files::make_output_folder({"--outdir", a.outdir});
   if (image) write_pictures(a, seeds, generated);
   if (image) tell_channels(a, loaded);
-  if (a.save_h5 || a.sampler.keep_path || !image) write_h5(a, generated);
+  if (a.save_h5 || a.sampler.keep_path || !image)
+    data::write_output([&] { write_h5(a, generated); });
   std::cout << seeds.size() << " samples, " << a.sampler.name << ", nfe " << generated.nfe
             << ", in " << a.outdir << std::endl;
   if (!bad.sentence.empty()) throw NotFiniteError(bad.sentence);

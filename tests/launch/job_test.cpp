@@ -316,11 +316,12 @@ TEST_F(Launchers, VerbsOfOneProcessRunInAnAllocationsShell) {
 }
 
 TEST_F(Launchers, OfAnotherMpiAreNamedByTheFirstOfItsProcesses) {
-  for (const char* size : {"PMI_SIZE=3", "OMPI_COMM_WORLD_SIZE=3"}) {
-    const Outcome zero = run(std::string(size) + " PMI_RANK=0 " + train("pmi"));
+  for (const std::string name : {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE"}) {
+    const std::string size = name + "=3";
+    const Outcome zero = run(size + " PMI_RANK=0 " + train("pmi"));
     EXPECT_EQ(zero.exit_code, 5) << zero.err;
-    EXPECT_THAT(zero.err, AllOf(HasSubstr(size), HasSubstr("3 processes"))) << zero.err;
-    EXPECT_EQ(run(std::string(size) + " PMI_RANK=1 " + train("pmi")).err, "");
+    EXPECT_THAT(zero.err, AllOf(HasSubstr(name), HasSubstr("3 processes"))) << zero.err;
+    EXPECT_EQ(run(size + " PMI_RANK=1 " + train("pmi")).err, "");
   }
   EXPECT_FALSE(fs::exists(file("pmi")));
 }

@@ -610,12 +610,16 @@ TEST_F(Diffusers, TrainedStepsLeadWhereDDIMSchedulerLeads) {
                                                    wave(0), [](int64_t k) { return wave(k + 1); })
                        .x.flatten();
     std::ifstream numbers(reference("ddim_" + std::string(c.name) + ".txt"));
+    auto expected = torch::full_like(x, NAN);
     for (int64_t i = 0; i < x.numel(); ++i) {
-      double expected = NAN;
-      numbers >> expected;
-      ASSERT_NEAR(x[i].item<double>(), expected, 1e-5 * std::max(1.0, std::abs(expected)))
-          << c.name << " " << i;
+      double value = NAN;
+      numbers >> value;
+      expected[i] = value;
     }
+    // The network computes in float32: its rounding is in proportion to the largest values.
+    const auto size = std::max(1.0, expected.abs().max().item<double>());
+    const auto distance = (x - expected).abs().max().item<double>();
+    EXPECT_LE(distance, 1e-5 * size) << c.name;  // false for NaN
   }
 }
 
