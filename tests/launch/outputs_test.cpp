@@ -9,6 +9,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "framework/checkpoint/digests.hpp"
 #include "framework/checkpoint/safetensors.hpp"
 #include "tests/launch/gaussian_model.hpp"
 #include "tests/launch/program.hpp"
@@ -143,7 +144,8 @@ TEST_F(Outputs, ANetworkThatIsNotFiniteIsRefusedByEveryVerbNamingTheTensor) {
   for (const double value : {std::nan(""), std::numeric_limits<double>::infinity()}) {
     const std::string bad = file("bad-" + std::to_string(value) + ".safetensors");
     const auto file_of = with_value(snapshot(), value);
-    checkpoint::write_safetensors(bad, file_of.tensors, file_of.metadata);
+    checkpoint::write_safetensors(bad, file_of.tensors,
+                                checkpoint::with_digests(file_of.tensors, file_of.metadata));
     for (const std::string& arguments :
          {"sample --network " + bad + " --seeds 0 --steps 2 --outdir " + file("bad"),
           "evaluate --network " + bad + " --data " + tiny_.data, "info " + bad,
@@ -169,7 +171,8 @@ TEST_F(Outputs, APowerAverageThatIsNotFiniteIsNotReconstructed) {
   const std::string bad = file("bad-emastd0.1.safetensors");
   const auto file_of =
       with_value(file("run/snapshots/network-0000002-emastd0.1.safetensors"), std::nan(""));
-  checkpoint::write_safetensors(bad, file_of.tensors, file_of.metadata);
+  checkpoint::write_safetensors(bad, file_of.tensors,
+                                checkpoint::with_digests(file_of.tensors, file_of.metadata));
   expect_refused("ema reconstruct " + bad + " --sigma-rel 0.1 --out " + file("r.safetensors"), 4,
                  {"'conv_in.bias'", "not finite"}, bad);
 }
