@@ -1,13 +1,16 @@
 // Guidance: denoisers in, a denoiser out.
 //
-// All rules shift the score, and scores, eps and x0 are affine in one another at fixed x_t, so one
-// rule serves all:
-//     classifier-free   q_u + w (q_c - q_u)          Ho & Salimans 2022, 2207.12598; w = 1 is
-//     conditional (their w + 1) autoguidance      q_weak + w (q - q_weak)      Karras et al. 2024,
-//     2406.02507; w = 1 is the model itself classifier        q + w grad log p(c | x_t)    Dhariwal
-//     & Nichol 2021, 2105.05233; Luo 2022, 2208.11970, eq. 167 interval          guided inside a
-//     range of log-SNR, plain outside: Kynkaanniemi et al. 2024, 2404.07724
-// A guided denoiser costs an evaluation of each denoiser in it.
+// All rules shift the score. At fixed x_t, score, eps and x0 are affine in one another, so one rule
+// serves all three (q is any of them):
+//
+//     classifier-free   q_u + w (q_c - q_u)          w = 1 is conditional (the paper's w + 1)
+//     autoguidance      q_weak + w (q - q_weak)      w = 1 is the model itself
+//     classifier        q + w grad log p(c | x_t)    on the score
+//     interval          guided inside a range of log-SNR, plain outside
+//
+// Sources, in this order: Ho & Salimans 2022, 2207.12598; Karras et al. 2024, 2406.02507; Dhariwal
+// & Nichol 2021, 2105.05233, with Luo 2022, 2208.11970, eq. 167; Kynkaanniemi et al. 2024,
+// 2404.07724. A guided denoiser costs one evaluation of each denoiser in it.
 #pragma once
 
 #include <torch/types.h>

@@ -1,14 +1,22 @@
-// Losses that learn more than a mean: an uncertainty for every noise level, and the reverse variance.
+// Losses that learn more than a mean: an uncertainty for every noise level, and the
+// reverse variance.
 //
-// Uncertainty (Karras et al. 2024, 2312.02696, eq. 14 and 15): L / e^u + u with u(log_snr) a tiny network. At its optimum
-// u = log E[L given log_snr], so every noise level contributes equally to the network's gradient.
+// Uncertainty (Karras et al. 2024, 2312.02696, eq. 14 and 15), with u(log_snr) a tiny network:
 //
-// Learned variance (Nichol & Dhariwal 2021, 2102.09672, eq. 15 and 16): the network says a second tensor `raw`, and
-//     log v = u log beta + (1 - u) log beta_tilde,  u = (raw + 1) / 2,
-// beta = sigma_{t|s}^2 the forward step's variance, beta_tilde the posterior's. With a KL of
-//     1/2 [log(v / beta_tilde) + beta_tilde / v - 1] + |mean gap|^2 / (2 v) a dimension,
-// hybrid = simple + weight T KL, the mean detached in the KL. Here t_min > 0 or gamma(0) is finite: beta_tilde > 0 at
-// the first step too, and no clipping of its logarithm is needed.
+//     L / e^u + u
+//
+// At its optimum u = log E[L given log_snr], so every noise level contributes equally to
+// the network's gradient.
+//
+// Learned variance (Nichol & Dhariwal 2021, 2102.09672, eq. 15 and 16): the network's second tensor
+// is `raw`. With beta = sigma_{t|s}^2 the forward step's variance and beta_tilde the posterior's:
+//
+//     log v  = u log beta + (1 - u) log beta_tilde,   u = (raw + 1) / 2
+//     KL     = 1/2 [log(v / beta_tilde) + beta_tilde / v - 1] + |mean gap|^2 / (2 v)   a dimension
+//     hybrid = simple + weight T KL,   the mean detached in the KL
+//
+// Here t_min > 0 or gamma(0) is finite: beta_tilde > 0 at the first step too, and no clipping of
+// its logarithm is needed.
 #pragma once
 
 #include <torch/nn/module.h>

@@ -1,16 +1,19 @@
-// Denoising losses: a weight w(t) on the squared error of whatever the network predicts, per
-// example.
+// Denoising losses: a weight w(t) on the squared error of whatever the network
+// predicts, per example.
 //
 // The diffusion term of -log p(x0), for every prediction and every density of t (Kingma et al.
 // 2021, 2107.00630, eq. 18; Song et al. 2021, 2101.09258, theorem 1):
 //     1/2 int -(d log_snr / dt) E|eps - eps_hat|^2 dt = 1/2 int g^2 E|score - score_hat|^2 dt.
-// A single draw of t with density p(t) gives w(t) / p(t) |target - prediction|^2 with the weights
-//     elbo, likelihood   -(d log_snr / dt) / 2 on |eps - eps_hat|^2     nats
-//     simple             1 on the prediction's own error, sigma^2 for the score (DDPM, Ho et al.
-//     2020, 2006.11239, eq. 14) edm                (sigma'^2 + sigma_data^2) / (sigma'
-//     sigma_data)^2 on |x0 - x0_hat|^2, sigma' = sigma / alpha
-//                        (Karras et al. 2022, 2206.00364, table 1)
-//     min_snr            min(snr, cap) on |x0 - x0_hat|^2 (Hang et al. 2023, 2303.09556; cap 5)
+// One draw of t with density p(t) gives w(t) / p(t) |target - prediction|^2. With s =
+// sigma / alpha:
+//
+//     name         weight                                   on                   source
+//     elbo         -(d log_snr / dt) / 2, in nats           |eps - eps_hat|^2    2107.00630, eq. 18
+//     likelihood   the same                                 |eps - eps_hat|^2    2101.09258, thm. 1
+//     simple       1; sigma^2 for the score                 its own error        2006.11239, eq. 14
+//     edm          (s^2 + sigma_data^2) / (s sigma_data)^2  |x0 - x0_hat|^2      2206.00364, tab. 1
+//     min_snr      min(snr, cap), cap = 5                   |x0 - x0_hat|^2      2303.09556
+//
 // "likelihood" is the diffusion term alone; "elbo" is trained with the two end terms of
 // variational_bound.hpp as well. simple, edm and min_snr name a weight under the times' own
 // distribution: they are not divided by p(t).

@@ -1,18 +1,19 @@
 // Exact maps between the quantities a network may predict.
 //
-// x_t = alpha x0 + sigma eps, S = alpha^2 + sigma^2, N = sigma^2 + sigma_data^2 alpha^2:
-//     score = -eps / sigma,
-//     v = alpha eps - sigma x0                                    (Salimans & Ho 2022, 2202.00512,
-//     app. D)
-//         x0 = (alpha x_t - sigma v) / S,  eps = (sigma x_t + alpha v) / S;  S = 1 where the
-//         variance is preserved
-//     F = (sigma x0 / sigma_data - sigma_data alpha eps) / sqrt N (Karras et al. 2022, 2206.00364,
-//     eq. 7 and 8,
-//         in x_t's own scale):  x0 = sigma_data^2 alpha x_t / N + sigma sigma_data F / sqrt N,
-//                               eps = sigma x_t / N - alpha sigma_data F / sqrt N.
-// Each estimate is formed by the route that divides by nothing small: F and v give both at full
-// precision, x0 gives x0 and eps gives eps exactly; the other of the two loses digits only where it
-// carries no information.
+// With x_t = alpha x0 + sigma eps, S = alpha^2 + sigma^2 and N = sigma^2 + sigma_data^2 alpha^2:
+//
+//     score = -eps / sigma
+//     v     = alpha eps - sigma x0
+//         x0  = (alpha x_t - sigma v) / S
+//         eps = (sigma x_t + alpha v) / S
+//     F     = (sigma x0 / sigma_data - sigma_data alpha eps) / sqrt(N)
+//         x0  = sigma_data^2 alpha x_t / N + sigma sigma_data F / sqrt(N)
+//         eps = sigma x_t / N - alpha sigma_data F / sqrt(N)
+//
+// v: Salimans & Ho 2022, 2202.00512, app. D; S = 1 where the variance is preserved. F: Karras et
+// al. 2022, 2206.00364, eq. 7 and 8, here in x_t's own scale. Each estimate is formed by the route
+// that divides by nothing small. F and v give both at full precision. x0 gives x0, and eps gives
+// eps, exactly; the other of the two loses digits only where it carries no information.
 #pragma once
 
 #include <torch/types.h>

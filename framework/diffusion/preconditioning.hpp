@@ -1,15 +1,15 @@
-// A raw network made a denoiser: its input scaled to order one under every schedule, its output
-// given a meaning.
+// A raw network made a denoiser: its input is scaled to order one, its output is given a meaning.
 //
-// The input is c_in x_t with
-//     c_in = 1 / sqrt(sigma^2 + sigma_data^2 alpha^2)    for F (Karras et al. 2022, 2206.00364,
-//     table 1, in x_t's scale), c_in = 1 / sqrt(alpha^2 + sigma^2)                 for the others:
-//     1 where the variance is preserved, and for
-//                                                        alpha = 1, sigma^2 = t the 1 / sqrt(1 + t)
-//                                                        of McAllester 2023.
-// c_skip and c_out are the conversion of F in parametrisation.hpp. The noise level reaches the
-// network as log_snr, of which EDM's c_noise = log(sigma / alpha) / 4 is -1/8: the scale is the
-// embedding's business.
+// The network's input is c_in x_t:
+//
+//     F            c_in = 1 / sqrt(sigma^2 + sigma_data^2 alpha^2)    in x_t's own scale
+//     the others   c_in = 1 / sqrt(alpha^2 + sigma^2)
+//
+// F: Karras et al. 2022, 2206.00364, table 1. The others' c_in is 1 where the variance is
+// preserved; with alpha = 1 and sigma^2 = t it is McAllester's 1 / sqrt(1 + t) (2023,
+// 2301.11108). c_skip and c_out are the conversion of F in parametrisation.hpp. The network is
+// told the noise level as log_snr. EDM's c_noise = log(sigma / alpha) / 4 is -log_snr / 8: the
+// embedding sets that scale.
 #pragma once
 
 #include "framework/diffusion/denoiser.hpp"

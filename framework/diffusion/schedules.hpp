@@ -1,8 +1,8 @@
 // Every schedule the project has, one small class each. Users go through make_schedule
 // (schedule.hpp).
 //
-// B(t) is the integral of beta; log-SNR is written so that no small number is the difference of two
-// large ones.
+// B(t) is the integral of beta. log-SNR is written so that no small number is the difference of
+// two large ones.
 #pragma once
 
 #include "framework/diffusion/schedule.hpp"

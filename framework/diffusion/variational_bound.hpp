@@ -1,12 +1,18 @@
 // The three terms of the variational bound on -log p(x0): prior + diffusion + reconstruction.
 //
 //     -log p(x0) <= KL(q(x_1 given x0) || N(0, P I)) + diffusion + E[-log p(x0 given x_0)]
-// (VDM, Kingma et al. 2021, 2107.00630, eq. 12; Luo 2022, 2208.11970, eq. 45). x_0 and x_1 stand at t_min and t_max, P is
-// the schedule's prior variance. The diffusion term is in loss.hpp; here are the end terms and their sum for training.
-// Decoders, with snr_0 and gamma_0 = -log_snr at t_min, z = x_0 / alpha_0 = x0 + e^{gamma_0 / 2} eps:
-//     discrete   softmax over the 256 levels of -1/2 snr_0 (z - x_k)^2, summed over pixels: for 8-bit data (2107.00630, app. E)
-//     flat       N(x0; z, 1 / snr_0): its mean D/2 log(2 pi e / snr_0) knows neither x0 nor model: for continuous data
-//     tweedie    N(x0; x0_hat(x_0), 1 / snr_0): D/2 log(2 pi / snr_0) + 1/2 |eps - eps_hat|^2: for continuous data
+//
+// (VDM, Kingma et al. 2021, 2107.00630, eq. 12; Luo 2022, 2208.11970, eq. 45.) x_0 and x_1 stand at
+// t_min and t_max, P is the schedule's prior variance. The diffusion term is in loss.hpp; here are
+// the end terms and their sum for training. Decoders p(x0 given x_0), with z = x_0 / alpha_0 = x0 +
+// eps / sqrt(snr_0) and snr_0 that of t_min:
+//
+//     discrete   softmax over the 256 levels x_k of -1/2 snr_0 (z - x_k)^2, summed over pixels
+//     flat       N(x0; z, 1 / snr_0): its mean is D/2 log(2 pi e / snr_0)
+//     tweedie    N(x0; x0_hat(x_0), 1 / snr_0): D/2 log(2 pi / snr_0) + 1/2 |eps - eps_hat|^2
+//
+// discrete is for 8-bit data (2107.00630, app. E), the others for continuous data. The mean of flat
+// knows neither x0 nor the model.
 #pragma once
 
 #include <torch/types.h>

@@ -1,13 +1,19 @@
 // 8-bit data made continuous, for evaluators that need a density.
 //
-// With y drawn from q(y given k): -log P(k) <= E[-log p(y) + log q(y given k)]; p is the density at t_min, y the state
-// there. `log_q` is per draw; no other offset is added anywhere.
-//     uniform            y = 2 (k + u) / 256 - 1: log q = D log 128, the familiar 7 bits a dimension
-//     truncated normal   y = alpha_0 x_k + sigma_0 e, e ~ N(0, 1) cut to [-tau, tau], tau = alpha_0 / (256 sigma_0)
-//                        (i-DODE, Zheng et al. 2023, 2305.03935, sec. 4.1: training-free)
-//     variational        y = alpha_0 x_k + sigma_0 e, e ~ N(0, 1) uncut, the decoder of 256 levels deciding which level y meant:
-//                        log q = log N(y; alpha_0 x_k, sigma_0^2) - log p(k given y) (the same paper's "variational")
-//     importance         -log (1 / K) sum_k exp(log p(y_k) - log q(y_k)): tightens each of them towards -log P (their code lacks -log K)
+// With y drawn from q(y given k): -log P(k) <= E[-log p(y) + log q(y given k)]; p is the density at
+// t_min, y the state there. `log_q` is per draw; no other offset is added anywhere.
+//
+//     uniform            y = 2 (k + u) / 256 - 1; log q = D log 128: 7 bits a dimension
+//     truncated normal   y = alpha_0 x_k + sigma_0 e, e ~ N(0, 1) cut to [-tau, tau],
+//                        tau = alpha_0 / (256 sigma_0)
+//     variational        y = alpha_0 x_k + sigma_0 e, e ~ N(0, 1) uncut; the decoder of 256 levels
+//                        says which level y meant: log q = log N(y; alpha_0 x_k, sigma_0^2)
+//                        - log p(k given y)
+//     importance         -log (1 / K) sum_k exp(log p(y_k) - log q(y_k))
+//
+// truncated normal and variational: i-DODE, Zheng et al. 2023, 2305.03935, sec. 4.1
+// (training-free). importance tightens each of them towards -log P; the paper's code lacks
+// the -log K.
 #pragma once
 
 #include <torch/types.h>

@@ -1,5 +1,5 @@
-// z_s = a_s xh + sqrt(s_s^2 - w^2) eh + w n,   w = eta s_s sqrt(c),   c = -expm1(gamma_s -
-// gamma_t).
+//     z_s = a_s xh + sqrt(s_s^2 - w^2) eh + w n
+//     w = eta s_s sqrt(c),   c = -expm1(gamma_s - gamma_t)
 #include <ATen/ATen.h>
 
 #include <cmath>

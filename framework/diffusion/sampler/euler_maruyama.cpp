@@ -1,8 +1,8 @@
-// dx = [f x - (1 + hbar) / 2 g^2 score] dt + sqrt(hbar) g dw, coefficients at t, dt = t - s of the
-// actual grid.
+//     dx = [f x - (1 + hbar) / 2 g^2 score] dt + sqrt(hbar) g dw
 //
-// Hirono, Tanaka, Fukushima 2024, 2403.11262, eq. 9: drift (1 + hbar) / 2 goes with noise
-// sqrt(hbar) and with no other; the Fokker-Planck equation forces it.
+// Coefficients are taken at t, dt = t - s is that of the actual grid. Hirono, Tanaka, Fukushima
+// 2024, 2403.11262, eq. 9: the drift with (1 + hbar) / 2 goes with the noise sqrt(hbar) and with no
+// other; the Fokker-Planck equation forces it.
 #include <ATen/ATen.h>
 
 #include <cmath>

@@ -1,8 +1,7 @@
-// z_s = (a_s / a_t) z - s_s expm1(h) eh: the linear part of the probability-flow ODE exactly, eh
-// held over the step.
+//     z_s = (a_s / a_t) z - s_s expm1(h) eh
 //
-// Equal to ddim with eta = 0 in exact arithmetic; written in eps it is the member of the DEIS
-// family of order zero.
+// The linear part of the probability-flow ODE is exact, eh is held over the step. Equal to ddim
+// with eta = 0 in exact arithmetic; written in eps it is the DEIS family's member of order zero.
 #include <ATen/ATen.h>
 
 #include <cmath>

@@ -1,5 +1,8 @@
-// y = x / a, level = s / a. Churn raises the level to (1 + gamma) level by fresh noise; slope d =
-// (y - xh) / level = eh; an Euler step to the next level, then the mean of the slopes at both ends.
+// y = x / a, level = s / a.
+//
+// 1. Churn raises the level to (1 + gamma) level by fresh noise.
+// 2. An Euler step goes to the next level along the slope d = (y - xh) / level = eh.
+// 3. The step is taken again along the mean of the slopes at both ends.
 #include <ATen/ATen.h>
 
 #include <algorithm>

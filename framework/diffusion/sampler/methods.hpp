@@ -1,8 +1,11 @@
 // The sampling methods, siblings of one signature: x at grid.front() to x at grid.back().
 //
-// Notation in the .cpp files, one step from t down to s: a = alpha, s = sigma, z =
-// x_t, h = (log_snr_s - log_snr_t) / 2 > 0, gamma = -log_snr, n ~ N(0, I), xh and eh the estimates
-// of x0 and eps at (z, t).
+// Notation in the .cpp files, for one step from t down to s:
+//
+//     a, s         alpha and sigma           z        x_t
+//     xh, eh       estimates of x0 and eps at (z, t)
+//     h            (log_snr_s - log_snr_t) / 2 > 0
+//     gamma        -log_snr                  n        ~ N(0, I)
 #pragma once
 
 #include <torch/types.h>

@@ -1,9 +1,11 @@
-// At each t: M corrector steps z += e q + sqrt(2 e) n with e = 2 al (r |n| / |q|)^2, q the score,
-// al = A^2; then the reverse-diffusion predictor z_s = (2 - A) z + V q + sqrt(V) n.
+// At each t, M corrector steps and then one predictor step:
+//
+//     corrector   z  += e q + sqrt(2 e) n,   e = 2 al (r |n| / |q|)^2,   q the score,   al = A^2
+//     predictor   z_s = (2 - A) z + V q + sqrt(V) n
 //
 // A = a_t / a_s and V = s_t^2 - A^2 s_s^2 = -expm1(gamma_s - gamma_t) s_t^2 are the forward step's
-// own scale and variance, so that one formula serves every schedule: A = sqrt(1 - beta_i), V =
-// beta_i is score_sde's VP, A = 1 its VE.
+// own scale and variance, so one formula serves every schedule: A = sqrt(1 - beta_i), V = beta_i is
+// score_sde's VP, A = 1 its VE.
 #include <ATen/ATen.h>
 
 #include <cmath>
