@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "framework/core/host_name.hpp"
+#include "framework/core/utc_time.hpp"
 #include "framework/files/atomic_file.hpp"
 
 namespace scorenet::files {
@@ -66,15 +67,6 @@ ProcessState state_of(const std::string& pid) {
   constexpr int kStartTime = 22, kState = 3;  // proc(5)
   for (int i = kState; i < kStartTime; ++i) fields >> result.start;
   return result;
-}
-
-std::string time_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
 }
 
 std::string random_token() {
@@ -282,7 +274,7 @@ class Watch {
 }  // namespace
 
 FolderLock::FolderLock(fs::path folder, const LockTimes& times)
-    : folder_(std::move(folder)), times_(times), token_(random_token()), since_(time_now()) {
+    : folder_(std::move(folder)), times_(times), token_(random_token()), since_(utc_time_now()) {
   make_folder();
   acquire();
   thread_ = std::thread([this] { stay_alive(); });

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/core/error.hpp"
+#include "framework/core/utc_time.hpp"
 #include "framework/files/atomic_file.hpp"
 
 namespace scorenet::train {
@@ -73,15 +74,6 @@ std::ofstream open_for_append(const std::filesystem::path& path) {
   return out;
 }
 
-std::string timestamp_utc() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
-
 std::string status_line(const Tick& t) {
   return "step " + std::to_string(t.step) + "  kimg " + format("%.1f", t.kimg) + "  time " +
          duration_text(t.total_sec) + "  loss " + format("%.4f", t.loss) + "  gradnorm " +
@@ -141,7 +133,7 @@ nlohmann::ordered_json to_json(const Tick& t) {
                         {"sec", t.straggler_sec},
                         {"median_sec", t.straggler_median_sec}};
   }
-  out["timestamp"] = timestamp_utc();
+  out["timestamp"] = utc_time_now();
   return out;
 }
 
