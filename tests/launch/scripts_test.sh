@@ -61,7 +61,7 @@ check "--help explains" exits 0 "$script" --help && check "the options" grep -q 
 check "an error of the program keeps its code" exits 2 "$script" --config tiny.toml --outdir x -- --train.step 1
 
 # Every script that a user starts: it explains itself, and says in a sentence what is missing.
-for name in quickstart run_tests setup train_mpirun.sh train.sbatch evaluate.sbatch; do
+for name in quickstart run_tests setup format train_mpirun.sh train.sbatch evaluate.sbatch; do
   check "$name explains itself" exits 0 bash "$root/launch/$name" --help
   check "with its own name" grep -q "$name" out
   check "$name refuses an unknown option" exits 2 env -u SLURM_JOB_ID bash "$root/launch/$name" --no-such-option
@@ -81,4 +81,20 @@ check "by its name" says "--unknown"
 check "setup refuses a folder that is no LibTorch" exits 2 "$root/launch/setup" --libtorch /nonexistent
 check "by its name" says "/nonexistent"
 check "setup --help explains" exits 0 "$root/launch/setup" --help && check "its options" grep -q -- '--libtorch' out
+
+# The format check: each line below is right or wrong in one way.
+format=$root/launch/format
+long=$(printf 'é%.0s' {1..92})
+printf 'int main() { return 0; }\n// %s %s\n' "$long" 1234 >right.cpp
+check "a formatted file passes, characters counted, not bytes" exits 0 "$format" --check right.cpp
+printf '// https://%s\n' "$long$long" >address.cpp
+check "an address may be longer" exits 0 "$format" --check address.cpp
+printf '// %s %s\n' "$long" 123456 >wide.cpp
+check "a comment of 102 columns is refused" exits 1 "$format" --check wide.cpp
+check "by its place" says "wide.cpp:1: over 100"
+printf '\nint main() {return 0;}\n' >other.cpp
+check "code of another format is refused" exits 1 "$format" --check other.cpp
+check "by its place" says "other.cpp:2: not as clang-format"
+check "and written anew" exits 0 "$format" other.cpp && check "as it should be" exits 0 "$format" --check other.cpp
+check "a file that is not there is refused" exits 2 "$format" --check nothing.cpp
 exit $((failures > 0))
