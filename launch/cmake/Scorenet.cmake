@@ -1,6 +1,7 @@
 # The shapes of target this project has, so that a folder's CMakeLists.txt says only what is in it.
 #
-#   scorenet_library(diffusion SOURCES a.cpp b.cpp LINKS scorenet_core)      one layer: links only what it may know
+#   scorenet_library(diffusion SOURCES a.cpp b.cpp LINKS scorenet_core)      one layer: links only what it may know;
+#                                                                            installed as scorenet::diffusion
 #   scorenet_test(schedule_test [LINKS ...] [SOURCES extra.cpp])             schedule_test.cpp, one process
 #   scorenet_mpi_test(process_group_test RANKS 1 2 4 [LINKS ...])            the same program under mpirun, once a count
 #   scorenet_variant(scorenet_away SOURCES x.cpp [LINKS ...])                the program, its parts replaced by those given
@@ -12,6 +13,10 @@ add_library(scorenet_pch STATIC "${CMAKE_SOURCE_DIR}/launch/cmake/pch.cpp")
 target_link_libraries(scorenet_pch PUBLIC LibTorch::cpu)
 target_precompile_headers(scorenet_pch PRIVATE <torch/types.h>)
 
+include(GNUInstallDirs)
+# An installed program finds LibTorch where the build found it.
+set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
+
 set(SCORENET_WARNINGS -Wall -Wextra -Wshadow -Wconversion)
 
 function(_scorenet_common target)
@@ -19,14 +24,23 @@ function(_scorenet_common target)
   target_compile_options(${target} PRIVATE ${SCORENET_WARNINGS})
 endfunction()
 
-# NO_TORCH: the layer knows nothing of tensors, and is not given their headers.
+# NO_TORCH: the layer knows nothing of tensors, and is not given their headers. INTERNAL: not installed (Package.cmake).
 function(scorenet_library name)
-  cmake_parse_arguments(ARG "NO_TORCH" "" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "NO_TORCH;INTERNAL" "" "SOURCES;LINKS" ${ARGN})
   add_library(scorenet_${name} STATIC ${ARG_SOURCES})
+  add_library(scorenet::${name} ALIAS scorenet_${name})
   _scorenet_common(scorenet_${name})
+  if(NOT ARG_INTERNAL)
+    set_property(GLOBAL APPEND PROPERTY SCORENET_COMPONENTS ${name})
+    set_target_properties(scorenet_${name} PROPERTIES EXPORT_NAME ${name})
+    target_compile_features(scorenet_${name} PUBLIC cxx_std_20)
+    install(TARGETS scorenet_${name} EXPORT scorenet INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/scorenet")
+  endif()
   target_link_libraries(scorenet_${name} PUBLIC ${ARG_LINKS})
   if(NOT ARG_NO_TORCH)
     target_link_libraries(scorenet_${name} PUBLIC LibTorch::cpu)
+    # As in our own build: without it some of LibTorch's classes would differ from those in its libraries and in ours.
+    target_compile_definitions(scorenet_${name} INTERFACE $<INSTALL_INTERFACE:NDEBUG>)
     target_precompile_headers(scorenet_${name} REUSE_FROM scorenet_pch)
   endif()
 endfunction()
