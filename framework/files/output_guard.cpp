@@ -9,6 +9,7 @@
 
 #include "framework/core/error.hpp"
 #include "framework/files/atomic_file.hpp"
+#include "framework/files/temporaries.hpp"
 
 namespace scorenet::files {
 namespace {
@@ -142,6 +143,14 @@ fs::path check_folder(const Output& output) {
   return folder;
 }
 
+void clear_left_behind(const std::vector<Output>& outputs) {
+  std::map<fs::path, std::set<std::string>> names;
+  for (const Output& output : outputs)
+    if (!output.path.empty())
+      names[folder_of(output.path)].insert(output.path.filename().string());
+  for (const auto& [folder, of] : names) remove_dead_temporaries_of(of, folder);
+}
+
 }  // namespace
 
 void check_outputs(const std::vector<NamedPath>& inputs, const std::vector<Output>& outputs) {
@@ -156,6 +165,7 @@ void check_outputs(const std::vector<NamedPath>& inputs, const std::vector<Outpu
     if (tried.emplace(folder, output.path.filename().string().size()).second)
       try_to_write(output, folder);
   }
+  clear_left_behind(outputs);
 }
 
 void make_output_folder(const NamedPath& folder) {

@@ -32,6 +32,7 @@ struct Output {
 ///   - exists and may not be replaced.
 /// Throws FileError, the exit code of unwritable output, if it is no name for a file (a folder, a
 /// device, a pipe) or if no file can be made beside it; that is tried, and leaves nothing.
+/// Then clears what killed writers of the same names have left beside them (temporaries.hpp).
 /// Empty paths are options that were not given: they are passed over. So are inputs that do not
 /// exist: who opens them says so better.
 void check_outputs(const std::vector<NamedPath>& inputs, const std::vector<Output>& outputs);

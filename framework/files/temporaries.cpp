@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Writer {
+  std::string target;  // the name of what was being written
   std::string host;
   pid_t process = 0;
 };
@@ -45,11 +46,12 @@ std::optional<Writer> writer_of(std::string_view name) {
   const size_t mark = name.rfind(kTemporaryMark);
   if (name.empty() || name[0] != '.' || mark == std::string_view::npos || mark < 1)
     return std::nullopt;
+  const std::string_view target = name.substr(1, mark - 1);
   std::string_view rest = name.substr(mark + kTemporaryMark.size());
   if (!cut_number(rest)) return std::nullopt;
   const auto process = cut_number(rest);
   if (!process || rest.empty()) return std::nullopt;
-  return Writer{std::string(rest), *process};
+  return Writer{std::string(target), std::string(rest), *process};
 }
 
 // Seconds since the epoch at which a process of this host began; 0 where the system does not tell.
@@ -93,16 +95,27 @@ bool is_dead(const fs::path& path, const Writer& writer, const TemporaryRule& ru
   return static_cast<double>(last_change(path)) + kLag < start_of(writer.process);
 }
 
-}  // namespace
-
-void remove_dead_temporaries(const fs::path& folder, const TemporaryRule& rule) {
+// names: of what was being written; null for any.
+void remove_dead(const fs::path& folder, const TemporaryRule& rule,
+                 const std::set<std::string>* names) {
   std::error_code ignored;
   std::vector<fs::path> dead;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
     const auto writer = writer_of(entry.path().filename().string());
-    if (writer && is_dead(entry.path(), *writer, rule)) dead.push_back(entry.path());
+    if (!writer || (names && !names->contains(writer->target))) continue;
+    if (is_dead(entry.path(), *writer, rule)) dead.push_back(entry.path());
   }
   for (const fs::path& path : dead) fs::remove_all(path, ignored);
+}
+
+}  // namespace
+
+void remove_dead_temporaries(const fs::path& folder, const TemporaryRule& rule) {
+  remove_dead(folder, rule, nullptr);
+}
+
+void remove_dead_temporaries_of(const std::set<std::string>& names, const fs::path& folder) {
+  remove_dead(folder, {}, &names);
 }
 
 }  // namespace scorenet::files

@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <filesystem>
+#include <set>
+#include <string>
 
 namespace scorenet::files {
 
@@ -15,5 +17,9 @@ struct TemporaryRule {
 /// Deletes from `folder` (not deeper) the files and folders with a name of temporary_sibling whose writer has ended. Other names
 /// stay. A folder that is not there, or an entry that cannot be deleted, is no error.
 void remove_dead_temporaries(const std::filesystem::path& folder, const TemporaryRule& rule = {});
+
+/// Those alone that killed writers of files with these names left there.
+void remove_dead_temporaries_of(const std::set<std::string>& names,
+                                const std::filesystem::path& folder);
 
 }  // namespace scorenet::files

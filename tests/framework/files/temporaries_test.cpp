@@ -82,6 +82,17 @@ TEST_F(TemporariesTest, AWriterOnAnotherHostIsGivenUpWhenItsFileHasNotChangedFor
   EXPECT_FALSE(is_there(fresh));
 }
 
+TEST_F(TemporariesTest, OfOneNameAloneWhereThatIsAskedFor) {
+  const std::string by = ".tmp-" + host_name() + "-" + std::to_string(ended_process()) + "-0";
+  add(".a.h5" + by);
+  add(".b.h5" + by);
+  add(".a.h5.tmp-" + host_name() + "-" + std::to_string(::getppid()) + "-0");
+  remove_dead_temporaries_of({"a.h5", "c.h5"}, folder_.path());
+  EXPECT_FALSE(is_there(".a.h5" + by));
+  EXPECT_TRUE(is_there(".b.h5" + by));
+  EXPECT_TRUE(is_there(".a.h5.tmp-" + host_name() + "-" + std::to_string(::getppid()) + "-0"));
+}
+
 TEST_F(TemporariesTest, OtherNamesStay) {
   const std::set<std::string> names = {"x.safetensors", ".hidden", "notes.tmp-a-1-0", ".x.tmp-a-b",
                                        ".x.tmp-1-0", ".x.tmp-host-1x-0"};
