@@ -23,6 +23,7 @@
 #include "framework/files/step_name.hpp"
 #include "framework/train/generate.hpp"
 #include "framework/train/generate_in_step.hpp"
+#include "framework/train/run_lock.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/known_name.hpp"
@@ -211,6 +212,8 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   const std::string usual = numbered ? "state" : train::default_final(loaded.example_shape);
   a.sampler.final = a.final.empty() ? usual : a.final;
   if (!a.hbar_schedule.empty()) a.sampler.hbar_shape = diffusion::parse_hbar_shape(a.hbar_schedule);
+  // Two jobs would leave pictures of both under one name.
+  const auto lock = train::lock_run_folder(a.outdir, comm);
   const auto generated = a.corrector_norms == "batch"
                              ? train::generate_in_step(loaded.model, loaded.example_shape, seeds,
                                                        a.sampler, a.guidance, comm)
@@ -302,7 +305,7 @@ void add_sample_verb(CLI::App& app, Task& task) {
                    "channels: these; of any other number each has a tile]")
       ->delimiter(',');
   add_output_option(verb, "--outdir", a->outdir,
-                    "folder for what is made; older grid.png, seed-*.png and samples.h5 there are "
+                    "folder for what is made, by one job at a time; older grid.png, seed-*.png and samples.h5 there are "
                     "replaced")
       ->required();
   // Named here so that scripts may give --force to every verb that writes.

@@ -228,6 +228,28 @@ TEST_F(Writes, ALimitOnTheSizeOfFilesIsAnErrorAndLeavesNoTemporaries) {
   }
 }
 
+TEST_F(Writes, WhatAKilledConversionLeftGoesWithTheNextOne) {
+  const std::string folder = file("killed");
+  fs::create_directory(folder);
+  const auto synthesize = [&folder](const std::string& sizes) {
+    return "SCORENET data synthesize --kind gaussian --out " + folder + "/points.h5 " + sizes;
+  };
+  Background job("exec " + synthesize("--train 4000000 --chunk 1000 --gzip 9"));
+  const pid_t killed = job.pid();
+  for (int i = 0; i < 12000 && temporaries(folder).empty(); ++i) sleep_ms(5);
+  kill(killed, SIGKILL);
+  ASSERT_EQ(job.finish(60).exit_code, 128 + SIGKILL);
+  ASSERT_EQ(temporaries(folder).size(), 1u);
+  const std::string of_another = folder + "/.b.h5.tmp-" + host_name() + "-" +
+                                 std::to_string(killed) + "-0";
+  fs::copy_file(temporaries(folder)[0], of_another);
+  EXPECT_EQ(run(synthesize("--train 0")).exit_code, 2);  // refused before it looks at its output
+  EXPECT_EQ(temporaries(folder).size(), 2u);
+  const Outcome next = run(synthesize("--train 5"));
+  EXPECT_EQ(next.exit_code, 0) << next.err;
+  EXPECT_EQ(temporaries(folder), std::vector<std::string>{of_another});
+}
+
 TEST_F(Writes, ALogThatCanTakeNoMoreEndsTheRunWithItsName) {
   // /dev/full takes no byte: a disk that is full for one file alone.
   fs::create_directories(file("full"));
@@ -262,6 +284,26 @@ TEST_F(TwoJobs, InOneFolderTheSecondIsRefusedNamingTheFirst) {
   EXPECT_EQ(third.exit_code, 0) << third.err;
   EXPECT_THAT(third.out, HasSubstr("resumed at step"));
   EXPECT_FALSE(fs::exists(file("shared/lock")));
+}
+
+TEST_F(TwoJobs, OfSamplesIntoOneFolderTheSecondIsRefusedNamingTheFirst) {
+  const std::string few = "SCORENET sample --network " + snapshot() +
+                          " --sampler ddim --seeds 0 --steps 1 --outdir " + file("pictures");
+  Background first("exec " + sample_long(file("pictures")));
+  for (int i = 0; i < 12000 && !fs::exists(file("pictures/lock")); ++i) sleep_ms(5);
+  for (const std::string& launcher : {std::string(), std::string("mpirun -n 2 --oversubscribe ")}) {
+    const Outcome second = run(launcher + few);
+    EXPECT_EQ(second.exit_code, 6) << second.err;
+    EXPECT_THAT(second.err, AllOf(HasSubstr("process " + std::to_string(first.pid())),
+                                  HasSubstr(host_name()), HasSubstr("since 20")));
+    EXPECT_EQ(count(second.err, "another job writes into this folder"), 1u) << second.err;
+  }
+  kill(first.pid(), SIGKILL);
+  EXPECT_EQ(first.finish(60).exit_code, 128 + SIGKILL);
+  const Outcome third = run(few);
+  EXPECT_EQ(third.exit_code, 0) << third.err;
+  EXPECT_TRUE(fs::exists(file("pictures/seed-0000000.png")));
+  EXPECT_FALSE(fs::exists(file("pictures/lock")));
 }
 
 TEST_F(TwoJobs, OfTwoThatStartTogetherOneTrains) {
