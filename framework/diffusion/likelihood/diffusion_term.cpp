@@ -353,6 +353,7 @@ IntegratedTerm exact_diffusion_term(const Denoiser& denoiser, const Schedule& sc
   IntegratedTerm sum = nothing_yet(x0);
   const ExampleIntegrand half_error = [&](const torch::Tensor& rows, const torch::Tensor& log_snr) {
     const auto t = schedule.time_of(log_snr).clamp(schedule.t_min(), schedule.t_max());
+    require_levels(log_snr, schedule.log_snr(t));
     const auto x = x0.index_select(0, rows.to(x0.device()));
     const IntegratedTerm error = expected_eps_error(denoiser, schedule, t, x, rules);
     sum.nfe.index_add_(0, rows, error.nfe);

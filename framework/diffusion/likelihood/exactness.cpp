@@ -94,4 +94,17 @@ void require_agreement(const std::string& quantity, const torch::Tensor& values,
       fixed ? "give more --steps, or none for adaptive ones" : "the path is too sensitive for it");
 }
 
+void require_levels(const torch::Tensor& wanted, const torch::Tensor& found) {
+  constexpr double kAllowed = 1e-6;
+  const auto gap = (found - wanted).abs() / (1 + wanted.abs());
+  if (gap.numel() == 0 || gap.max().item<double>() <= kAllowed) return;
+  const auto worst = gap.argmax().item<int64_t>();
+  std::ostringstream sentence;
+  sentence << "the schedule has no time of log_snr " << wanted[worst].item<double>()
+           << ", the nearest has " << found[worst].item<double>()
+           << ": it rises too steeply there for float64, and nothing can be integrated over it. "
+              "Take an earlier snapshot, or train with another schedule.";
+  throw ConfigError(sentence.str());
+}
+
 }  // namespace scorenet::diffusion

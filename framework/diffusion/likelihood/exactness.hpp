@@ -53,4 +53,8 @@ void require_agreement(const std::string& quantity, const torch::Tensor& values,
                        const torch::Tensor& second, const SolverPrecision& precision,
                        const torch::Tensor& x);
 
+/// Throws ConfigError unless the log-SNRs (b) found at a schedule's times are those wanted. One that
+/// is learned may rise too steeply for float64, and two rules then agree on what both miss.
+void require_levels(const torch::Tensor& wanted, const torch::Tensor& found);
+
 }  // namespace scorenet::diffusion

@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "framework/core/check.hpp"
+#include "framework/diffusion/likelihood/exactness.hpp"
 
 namespace scorenet::diffusion {
 
@@ -14,6 +15,7 @@ FlowLevel flow_level(const Schedule& schedule, const torch::Tensor& log_snr) {
   const torch::NoGradGuard no_grad;
   const auto t = schedule.time_of(log_snr).clamp(schedule.t_min(), schedule.t_max());
   const NoiseLevel level = schedule.at(t);
+  require_levels(log_snr, level.log_snr);
   return {level, schedule.d_log_alpha(t) / schedule.d_log_snr(t), level.sigma / 2, t};
 }
 
