@@ -130,6 +130,20 @@ TEST_F(DataFaults, OtherDataOnResumeAreRefusedUnlessTheUserSaysSo) {
   EXPECT_EQ(train(inverted, "--train.steps 7", "run").exit_code, 0);  // these are the run's now
 }
 
+TEST_F(DataFaults, WhichAxisTheChannelsAreIsSaidByAFlag) {
+  write_npy(folder_ / "hwc.npy", "2, 5, 6, 3", std::string(2 * 5 * 6 * 3, 'x'));
+  const auto convert = [&](const std::string& flags) {
+    return run("SCORENET data convert --npy " + (folder_ / "hwc.npy") + " --validation 0 --force " +
+               "--out " + (folder_ / "hwc.h5") + flags);
+  };
+  const Outcome unsaid = convert("");
+  EXPECT_EQ(unsaid.exit_code, 3);
+  EXPECT_THAT(unsaid.err, AllOf(HasSubstr("--channels-last"), HasSubstr("--channels-first")));
+  EXPECT_THAT(convert(" --channels-last").out, HasSubstr("(2, 3, 5, 6)"));
+  EXPECT_THAT(convert(" --channels-first").out, HasSubstr("(2, 5, 6, 3)"));
+  EXPECT_EQ(convert(" --channels-last --channels-first").exit_code, 2);
+}
+
 TEST_F(DataFaults, PointsAreNotMirrored) {
   const auto points = torch::arange(32).to(torch::kFloat32).view({16, 2});
   expect_refusal(file("p.h5", {points, {}}, {points, {}}), "--model.type mlp --data.flip true", 2,

@@ -286,6 +286,23 @@ TEST_F(Diffusers, EveryValueOfAnotherTypeIsNamedWithFileAndKey) {
   }
 }
 
+// A UNet2DModel of no fixed size: nobody can know what to sample, so the one who converts has to say it.
+TEST_F(Diffusers, WithoutASampleSizeTheUserIsAskedToWriteIt) {
+  Json json = ddpm_config();
+  const auto asks = [](const std::string& found) {
+    return testing::AllOf(HasSubstr("config.json, key \"sample_size\": found " + found),
+                          HasSubstr("expected a whole number or [height, width]"),
+                          HasSubstr("Write there the size of the images"));
+  };
+  json["sample_size"] = nullptr;
+  EXPECT_THAT(refusal<ConfigError>(json), asks("null"));
+  json.erase("sample_size");
+  EXPECT_THAT(refusal<ConfigError>(json), asks("no such key"));
+  json["sample_size"] = 12;
+  write(json, formula_weights("ddpm"));
+  EXPECT_EQ(converted().example_shape, (std::vector<int64_t>{2, 12, 12}));
+}
+
 TEST_F(Diffusers, AConfigThatIsNoObjectOrNoJsonIsNamed) {
   write(ddpm_config(), formula_weights("ddpm"));
   write_text("config.json", "[1, 2]");
