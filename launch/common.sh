@@ -2,6 +2,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 torch_version=2.13.0
 clang_format_version=19.1.7
+clang_tidy_version=22.1.8 # from 22 on it passes over LibTorch's headers: 15 s a file, not 50
 
 say() { echo "[$(basename "$0")] $*"; }
 die() { local code=$1; shift; echo "$(basename "$0"): $*" >&2; exit "$code"; }
@@ -19,6 +20,21 @@ all_sources() {
   { git -C "$root" ls-files --cached --others --exclude-standard -- '*.cpp' '*.hpp' 2>/dev/null ||
     (cd "$root" && find framework models launch tests benchmarks -name '*.[ch]pp'); } |
     while read -r file; do if [ -f "$root/$file" ]; then echo "$root/$file"; fi; done
+}
+
+# Prints the path of a tool of LLVM in exactly this version: one that is installed, else PyPI's wheel, which is fetched into
+# .deps/ on first use.
+llvm_tool() { # NAME VERSION
+  local name=$1 version=$2 tool
+  local wheel=$root/.deps/$name-$version
+  for tool in "$name" "$name-${version%%.*}" "$wheel/${name/-/_}/data/bin/$name"; do
+    case "$("$tool" --version 2>/dev/null)" in *" $version"*) echo "$tool"; return ;; esac
+  done
+  say "fetching $name $version into .deps/" >&2
+  mkdir -p "$root/.deps"
+  python3 -m pip install -q --no-deps --only-binary=:all: --disable-pip-version-check --target "$wheel" "$name==$version" >&2 ||
+    die 2 "could not fetch $name $version: check the network and python3 -m pip, or install that version"
+  echo "$tool"
 }
 
 # Configure (once) and build into $root/build. $1: the targets, default all.

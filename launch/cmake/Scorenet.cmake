@@ -22,6 +22,11 @@ set(SCORENET_WARNINGS -Wall -Wextra -Wshadow -Wconversion)
 function(_scorenet_common target)
   target_include_directories(${target} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_compile_options(${target} PRIVATE ${SCORENET_WARNINGS})
+  get_target_property(type ${target} TYPE)
+  if(SCORENET_SANITIZE AND type STREQUAL "EXECUTABLE")
+    target_sources(${target} PRIVATE "${CMAKE_SOURCE_DIR}/tests/support/sanitizers.cpp")
+    set_source_files_properties("${CMAKE_SOURCE_DIR}/tests/support/sanitizers.cpp" PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  endif()
 endfunction()
 
 # NO_TORCH: the layer knows nothing of tensors, and is not given their headers. INTERNAL: not installed (Package.cmake).

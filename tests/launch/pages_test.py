@@ -7,8 +7,9 @@ Commands are the lines of a page that are indented by four spaces or fenced; tho
 one folder that looks like the project's root. What a command needs (images, a hostfile) the test puts there under the names
 that the pages use. What would take long is made short on its way to the program: VALUES lists which values are replaced,
 train_keys what a training is given besides; names of verbs, options and files reach the program as written. sbatch and srun
-are stand-ins that start the script and one rank of the program at once. Names in `backticks` are looked up too: scripts,
-options, keys.
+are stand-ins that start the script and one rank of the program at once. Commands of cmake and ctest build the project, so
+of these only the names are looked up: options, targets, tests. Names in `backticks` are looked up too: scripts, options, keys,
+files, tests and their cases; and so are links. What a stranger reads first has no line over 160 columns.
 """
 import os
 import re
@@ -23,7 +24,8 @@ import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["README.md", "framework/README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("framework/*/README.md")),
+STRANGERS = ["README.md", ".github/CONTRIBUTING.md", "launch/README.md", "benchmarks/README.md"]
+PAGES = [*STRANGERS, "framework/README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("framework/*/README.md")),
          "models/README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("configs/*/README.md"))]
 
 # Commands that are not run, and why. What they start is shown to exist, and to explain itself.
@@ -33,7 +35,9 @@ NOT_RUN = {
     "configs/fashion_mnist/run": "takes a day",
     "configs/path_integral/run": "takes hours; with --help it is run",
     "./launch/setup --cuda": "fetches wheels",
-    "cmake -S . -B build -G Ninja -DSCORENET_CUDA=ON": "builds the program",
+    "./launch/format": "rewrites the sources",
+    "./launch/format --check": "begins .ci/run",
+    "./launch/tidy": "takes minutes",
 }
 # Indented lines that are no commands.
 TEXT = [r"^core <- ", r"train -> all of these", r"/SPLIT/", r"this page \(Python"]
@@ -129,11 +133,13 @@ def prepare(folder, program):
 
 
 def blocks(page):
-    """Lists of lines: what stands indented by four spaces after an empty line, or between fences."""
-    found, now, fenced, before = [], [], False, ""
+    """Lists of lines: what stands indented by four spaces after an empty line, or between fences of no other language."""
+    found, now, fenced, foreign, before = [], [], False, False, ""
     for line in (ROOT / page).read_text().splitlines() + [""]:
         if line.startswith("```"):
-            fenced = not fenced
+            fenced, foreign = not fenced, not fenced and line.strip("` ") not in ("", "bash", "sh")
+        elif foreign:
+            continue
         elif fenced or (line.startswith("    ") and (now or not before.strip())):
             now.append(line if fenced else line[4:])
         elif now and line.strip():
@@ -158,10 +164,20 @@ def commands(lines):
             yield line, bool(first in FIRST_WORDS or re.match(r"(\./)?(launch|configs)/|[A-Z_]+=", first))
 
 
+def wrong_build_names(command):
+    """Names in a command of cmake or ctest that the project does not have."""
+    lists = "\n".join(path.read_text() for path in [*ROOT.glob("*.txt"), *ROOT.glob("*/**/CMakeLists.txt"),
+                                                    *ROOT.glob("launch/cmake/*.cmake")] if "build" not in path.parts[len(ROOT.parts)])
+    for option in re.findall(r"-D((?:SCORENET|LIBTORCH)\w*)", command):
+        if not re.search(rf"\b{option}\b", lists):
+            yield f"{command}: no CMakeLists.txt has {option}"
+    for target in re.findall(r"(?:--target|-R) (\w+)", command):
+        if not re.search(rf"(_test|_library|_executable|NAME|ITEMS)[( ][^)]*\b{target}\b", lists):
+            yield f"{command}: no target or test is called {target}"
+
+
 def shown_to_exist(command):
     script = ROOT / command.split()[0]
-    if command.split()[0] in ("cmake",):
-        return None
     if not script.exists():
         return f"{script} is not there"
     done = subprocess.run(["bash", str(script), "--help"], capture_output=True, text=True)
@@ -214,9 +230,30 @@ def wrong_names(page, options, keys):
         for key in re.findall(r"(?<![\w./])([a-z]+\.[a-z0-9_]+)(?![\w/(.])", span):
             if key.split(".")[0] in sections and key not in keys and not re.search(r"\.(h|c)pp$|\.md$|\.toml$|\.json|\.txt", key):
                 yield f"`{span}`: no key is called {key}"
-        for path in re.findall(r"(?<![\w/])\./?launch/[\w.]+|(?<![\w/.])launch/[\w.]+", span):
-            if not (ROOT / path).exists() and not list(ROOT.glob(path + "*")):
+        for path in re.findall(r"(?<![\w/.-])(?:\./)?((?:framework|models|launch|configs|tests|benchmarks)/[\w./-]*)", span):
+            if not (ROOT / path).exists() and not list(ROOT.glob(path.rstrip(".") + "*")):
                 yield f"`{span}`: {path} is not there"
+
+
+def wrong_tests(page):
+    """Test programs in `backticks`, and the cases that are listed behind them, that do not exist."""
+    for program, cases in re.findall(r"`(\w+_test)`((?:[\s,]+[A-Z][a-z]*[A-Z]\w+)*)", (ROOT / page).read_text()):
+        files = list(ROOT.glob(f"tests/**/{program}.*"))
+        if not files:
+            yield f"no test is called {program}"
+        for case in re.findall(r"\w+", cases):
+            if files and not any(re.search(rf"TEST\w*\(\w+,\s*{case}\)", file.read_text()) for file in files):
+                yield f"{program} has no case {case}"
+
+
+def wrong_form(page):
+    """Links that lead nowhere, and lines that are too wide for a stranger."""
+    for number, line in enumerate((ROOT / page).read_text().splitlines(), 1):
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", line):
+            if not target.startswith("http") and not ((ROOT / page).parent / target).exists():
+                yield f"line {number}: {target} is not there"
+        if page in STRANGERS and len(line) > 160:
+            yield f"line {number}: {len(line)} columns; at most 160"
 
 
 def main():
@@ -230,7 +267,8 @@ def main():
         prepare(folder, program)
         options, keys = known_names(program)
         for page in PAGES:
-            failures += [f"{page}: {problem}" for problem in wrong_names(page, options, keys)]
+            for problem in [*wrong_names(page, options, keys), *wrong_tests(page), *wrong_form(page)]:
+                failures.append(f"{page}: {problem}")
             for block in blocks(page):
                 lines = []
                 for command, is_command in commands(block):
@@ -239,6 +277,9 @@ def main():
                         left_out += 1
                         problem = shown_to_exist(bare)
                         failures += [f"{page}: {problem}"] if problem else []
+                    elif command.split()[0] in ("cmake", "ctest"):
+                        left_out += 1
+                        failures += [f"{page}: {problem}" for problem in wrong_build_names(command)]
                     elif is_command:
                         lines.append(command)
                     elif not any(re.search(text, command) for text in TEXT):

@@ -62,8 +62,8 @@ TEST(StepModel, MemoryFallsWithSharding) {
   EXPECT_EQ(state_bytes(10, 1, 4, true), 80 + 32);  // 30 elements over 4: 8 each
 }
 
-/// 36 M weights in 220 tensors of U-Net-like sizes; compute of the DDPM CIFAR network on a modern GPU as
-/// assumed in anchors: forward 15 ms, backward 30 ms in proportion to weights and a constant.
+/// 36 M weights in 220 tensors of U-Net-like sizes, on an assumed GPU: forward 15 ms, backward
+/// 30 ms, of which each tensor takes a part in proportion to its weights and a constant.
 StepCosts unet_36m() {
   StepCosts costs{15e-3, {}, 1e-3, 0};
   double weight = 0;
