@@ -12,6 +12,7 @@ namespace scorenet::data {
 namespace {
 
 constexpr int64_t kBestRatio = 1032;  // of deflate (zlib, "Maximum compression factor")
+constexpr size_t kFirstPiece = size_t{1} << 20;
 constexpr size_t kMostAtOnce = size_t{1} << 30;
 
 int64_t size_of(const std::filesystem::path& path) {
@@ -58,14 +59,21 @@ size_t ByteSource::read(void* out, size_t count) {
 }
 
 std::string ByteSource::read_string(size_t count) {
+  // As much memory as there is to read, not as much as is asked for: that may come from a header.
   std::string bytes;
   try {
-    bytes.resize(count);
+    for (size_t got = 0, more = std::min(count, kFirstPiece); more > 0;
+         more = std::min(count - bytes.size(), std::max(bytes.size(), kFirstPiece))) {
+      bytes.resize(got + more);
+      const size_t read_now = read(bytes.data() + got, more);
+      got += read_now;
+      bytes.resize(got);
+      if (read_now < more) break;
+    }
   } catch (const std::bad_alloc&) {
     throw DataError(path_.string() + ": " + std::to_string(count) +
                     " bytes do not fit into this machine's memory. Use a larger machine.");
   }
-  bytes.resize(read(bytes.data(), count));
   return bytes;
 }
 

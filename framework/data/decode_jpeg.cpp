@@ -1,13 +1,11 @@
 // libjpeg-turbo goes on after damage with a warning; here a warning about the data is an error.
-#include <cstddef>
-#include <cstdio>
-
-#include <jpeglib.h>
-
 #include <jerror.h>
+#include <jpeglib.h>
 
 #include <array>
 #include <csetjmp>
+#include <cstddef>
+#include <cstdio>
 #include <cstring>
 #include <stdexcept>
 
@@ -22,15 +20,14 @@ constexpr std::string_view kExifStart("Exif\0\0", 6);
 
 // Owns libjpeg's structures, and what its callbacks need.
 struct Reader {
-  Reader() {
-    state.err = jpeg_std_error(&errors);
-  }
+  Reader() { state.err = jpeg_std_error(&errors); }
   ~Reader() { jpeg_destroy_decompress(&state); }
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
 
   jpeg_decompress_struct state{};
   jpeg_error_mgr errors{};
+  jpeg_progress_mgr progress{};
   std::array<char, JMSG_LENGTH_MAX> reason{};
   std::jmp_buf jump{};
 };
@@ -62,11 +59,25 @@ bool read_header(Reader& reader, std::string_view bytes) {
   return true;
 }
 
+// A file of a thousand scans, each of a few bytes, would go through all its pixels as often.
+extern "C" {
+static void on_jpeg_progress(j_common_ptr state) {
+  constexpr int kMostScans = 100;
+  auto* decoder = reinterpret_cast<jpeg_decompress_struct*>(state);
+  if (decoder->input_scan_number <= kMostScans) return;
+  auto* reader = static_cast<Reader*>(state->client_data);
+  std::strncpy(reader->reason.data(), "more than 100 scans", reader->reason.size() - 1);
+  std::longjmp(reader->jump, 1);
+}
+}
+
 bool read_rows(Reader& reader, uint8_t* values) {
   if (setjmp(reader.jump)) return false;
+  reader.progress.progress_monitor = on_jpeg_progress;
+  reader.state.progress = &reader.progress;
   jpeg_start_decompress(&reader.state);
-  const size_t row_bytes = size_t{reader.state.output_width} *
-                           static_cast<size_t>(reader.state.output_components);
+  const size_t row_bytes =
+      size_t{reader.state.output_width} * static_cast<size_t>(reader.state.output_components);
   while (reader.state.output_scanline < reader.state.output_height) {
     JSAMPROW row = values + reader.state.output_scanline * row_bytes;
     jpeg_read_scanlines(&reader.state, &row, 1);

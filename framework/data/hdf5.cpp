@@ -160,10 +160,22 @@ std::vector<std::string> fixed_strings(const std::string& bytes, size_t size, si
   return values;
 }
 
-// The strings of an array or attribute; nothing if read(memory type, buffer) fails.
+// Whether the values that a space and a type declare can be in a file that has room for `most`
+// bytes of them.
+bool fits_in(hid_t type, hid_t space, int64_t most) {
+  const hssize_t count = H5Sget_simple_extent_npoints(space);
+  const auto size = static_cast<hssize_t>(H5Tget_size(type));
+  return size > 0 && count <= most / size;
+}
+
+// The strings of an array or attribute, of `most` bytes; nothing if they are more, or if
+// read(memory type, buffer) fails.
 template <typename Read>
-std::optional<std::vector<std::string>> strings_from(hid_t type, hid_t space, Read read) {
-  const auto count = static_cast<size_t>(std::max<hssize_t>(0, H5Sget_simple_extent_npoints(space)));
+std::optional<std::vector<std::string>> strings_from(hid_t type, hid_t space, int64_t most,
+                                                     Read read) {
+  if (!fits_in(type, space, most)) return std::nullopt;
+  const auto count =
+      static_cast<size_t>(std::max<hssize_t>(0, H5Sget_simple_extent_npoints(space)));
   if (count == 0) return std::vector<std::string>{};
   if (H5Tis_variable_str(type) <= 0) {
     std::string bytes(H5Tget_size(type) * count, '\0');
@@ -186,12 +198,13 @@ std::string joined_lines(const std::vector<std::string>& lines) {
 
 // Copies one attribute of `from` to `to`, both open objects. False where that has no meaning or fails: references name
 // places in their own file.
-bool copy_attribute(hid_t from, hid_t to, const char* key) {
+bool copy_attribute(hid_t from, hid_t to, const char* key, int64_t most) {
   const auto attribute = own(H5Aopen(from, key, H5P_DEFAULT), H5Aclose);
   const auto stored = own(H5Aget_type(attribute.id()), H5Tclose);
   if (H5Tdetect_class(stored.id(), H5T_REFERENCE) != 0) return false;
   const auto type = own(H5Tcopy(stored.id()), H5Tclose);  // a named type belongs to its file
   const auto space = own(H5Aget_space(attribute.id()), H5Sclose);
+  if (!fits_in(type.id(), space.id(), most)) return false;
   const auto count = std::max<hssize_t>(0, H5Sget_simple_extent_npoints(space.id()));
   std::vector<char> values(static_cast<size_t>(count) * H5Tget_size(type.id()));
   if (count > 0 && H5Aread(attribute.id(), type.id(), values.data()) < 0) return false;
@@ -199,8 +212,8 @@ bool copy_attribute(hid_t from, hid_t to, const char* key) {
                         H5Aclose);
   const bool done =
       copy.valid() && (count == 0 || H5Awrite(copy.id(), type.id(), values.data()) >= 0);
-  const bool has_pointers = H5Tdetect_class(type.id(), H5T_VLEN) > 0 ||
-                            H5Tdetect_class(type.id(), H5T_STRING) > 0;
+  const bool has_pointers =
+      H5Tdetect_class(type.id(), H5T_VLEN) > 0 || H5Tdetect_class(type.id(), H5T_STRING) > 0;
   if (count > 0 && has_pointers) {
     H5Dvlen_reclaim(type.id(), space.id(), H5P_DEFAULT, values.data());
   }
@@ -208,7 +221,8 @@ bool copy_attribute(hid_t from, hid_t to, const char* key) {
 }
 
 // Those of the object `name` that its namesake in the other file lacks.
-void copy_attributes(hid_t from_file, hid_t to_file, const std::string& name, Notes& notes) {
+void copy_attributes(hid_t from_file, hid_t to_file, const std::string& name, int64_t most,
+                     Notes& notes) {
   const auto from = own(H5Oopen(from_file, name.c_str(), H5P_DEFAULT), H5Oclose);
   const auto to = own(H5Oopen(to_file, name.c_str(), H5P_DEFAULT), H5Oclose);
   std::vector<std::string> keys;
@@ -221,7 +235,7 @@ void copy_attributes(hid_t from_file, hid_t to_file, const std::string& name, No
       &keys);
   for (const auto& key : keys) {
     if (H5Aexists(to.id(), key.c_str()) > 0) continue;
-    if (!copy_attribute(from.id(), to.id(), key.c_str())) {
+    if (!copy_attribute(from.id(), to.id(), key.c_str(), most)) {
       notes.add("attributes that could not be copied", name + "@" + key);
     }
   }
@@ -268,13 +282,14 @@ Hdf5Handle& Hdf5Handle::operator=(Hdf5Handle&& other) noexcept {
 
 Hdf5Handle::~Hdf5Handle() {
   if (!valid()) return;
-  const Hdf5Section section;
+  static const std::string file = "an HDF5 file";
+  const Hdf5Reading reading(file, 0);
   close_(id_);
 }
 
 Hdf5Array::Hdf5Array(Hdf5Handle array, std::string path, std::string name)
     : array_(std::move(array)), path_(std::move(path)), name_(std::move(name)) {
-  const Hdf5Section section;
+  const Hdf5Reading reading(path_, 0);
   info_ = describe(array_.id(), where());
 }
 
@@ -293,7 +308,7 @@ torch::Tensor Hdf5Array::read_rows(int64_t first, int64_t count, torch::Dtype dt
   shape[0] = count;
   torch::Tensor rows = torch::empty(shape, dtype);
   if (rows.numel() == 0) return rows;
-  const Hdf5Section section;
+  const Hdf5Reading reading(path_, info_.bytes);
   const auto [memory, file] = select_rows(array_.id(), info_.shape, first, count);
   if (H5Dread(array_.id(), hdf5_type(dtype), memory.id(), file.id(), H5P_DEFAULT, rows.data_ptr()) <
       0) {
@@ -310,7 +325,7 @@ torch::Tensor Hdf5Array::read_rows(int64_t first, int64_t count, torch::Dtype dt
 torch::Tensor Hdf5Array::read_all(torch::Dtype dtype) const {
   if (!info_.shape.empty()) return read_rows(0, rows(), dtype);
   torch::Tensor value = torch::empty({}, dtype);
-  const Hdf5Section section;
+  const Hdf5Reading reading(path_, info_.bytes);
   if (H5Dread(array_.id(), hdf5_type(dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, value.data_ptr()) < 0) {
     fail(where(), "the value of type " + info_.type_name + " cannot be read", kDamaged);
   }
@@ -338,7 +353,7 @@ Hdf5File::Hdf5File(Hdf5Handle file, std::string path)
     : file_(std::move(file)), path_(std::move(path)) {}
 
 Hdf5File Hdf5File::open(const std::string& path) {
-  const Hdf5Section section;
+  const Hdf5Reading reading(path, 0);
   const std::string reason = files::unreadable_because(path);
   if (reason == "no such file") {
     throw DataError(path +
@@ -375,7 +390,7 @@ Hdf5File Hdf5File::create(const std::string& path) {
 
 bool Hdf5File::has(const std::string& name) const {
   if (name == "/") return true;
-  const Hdf5Section section;
+  const Hdf5Reading reading(path_, 0);
   const auto access = careful_access(H5P_LINK_ACCESS);
   for (size_t end = name.find('/', 1); end != std::string::npos; end = name.find('/', end + 1)) {
     if (H5Lexists(file_.id(), name.substr(0, end).c_str(), access.id()) <= 0) return false;
@@ -385,7 +400,7 @@ bool Hdf5File::has(const std::string& name) const {
 }
 
 std::string Hdf5File::broken_link(const std::string& name) const {
-  const Hdf5Section section;
+  const Hdf5Reading reading(path_, 0);
   const auto access = careful_access(H5P_LINK_ACCESS);
   for (size_t end = name.find('/', 1);; end = name.find('/', end + 1)) {
     const std::string part = name.substr(0, end);
@@ -399,7 +414,7 @@ std::string Hdf5File::broken_link(const std::string& name) const {
 }
 
 bool Hdf5File::is_group(const std::string& name) const {
-  const Hdf5Section section;
+  const Hdf5Reading reading(path_, 0);
   const auto access = careful_access(H5P_LINK_ACCESS);
   const Hdf5Handle object(H5Oopen(file_.id(), name.c_str(), access.id()), H5Oclose);
   return object.valid() && H5Iget_type(object.id()) == H5I_GROUP;
@@ -407,7 +422,7 @@ bool Hdf5File::is_group(const std::string& name) const {
 
 std::vector<std::string> Hdf5File::children(const std::string& group) const {
   std::vector<std::string> names;
-  const Hdf5Section section;
+  const Hdf5Reading reading(path_, files::regular_file_size(path_));
   const auto access = careful_access(H5P_GROUP_ACCESS);
   const auto object = checked(H5Gopen2(file_.id(), group.c_str(), access.id()), H5Gclose, path_,
                               "no group \"" + group + "\"", kDamaged);
@@ -422,7 +437,7 @@ std::vector<std::string> Hdf5File::children(const std::string& group) const {
 }
 
 Hdf5Array Hdf5File::array(const std::string& name, int nesting) const {
-  const Hdf5Section section;
+  const Hdf5Reading reading(path_, files::regular_file_size(path_));
   if (!has(name)) {
     const std::string link = broken_link(name);
     throw DataError(path_ + ": no dataset \"" + name + "\"" + (link.empty() ? "" : "; " + link) +
@@ -483,7 +498,7 @@ void Hdf5File::set_attribute(const std::string& object, const std::string& key,
 
 std::optional<std::string> Hdf5File::attribute(const std::string& object,
                                                const std::string& key) const {
-  const Hdf5Section section;
+  const Hdf5Reading reading(path_, 0);
   if (!has(object) ||
       H5Aexists_by_name(file_.id(), object.c_str(), key.c_str(), H5P_DEFAULT) <= 0) {
     return std::nullopt;
@@ -493,7 +508,8 @@ std::optional<std::string> Hdf5File::attribute(const std::string& object,
   const auto type = own(H5Aget_type(attribute.id()), H5Tclose);
   if (H5Tget_class(type.id()) != H5T_STRING) return std::nullopt;
   const auto space = own(H5Aget_space(attribute.id()), H5Sclose);
-  const auto values = strings_from(type.id(), space.id(), [&](hid_t memory, void* out) {
+  const int64_t most = files::regular_file_size(path_);
+  const auto values = strings_from(type.id(), space.id(), most, [&](hid_t memory, void* out) {
     return H5Aread(attribute.id(), memory, out);
   });
   if (!values) fail(path_, "attribute \"" + key + "\" cannot be read", kDamaged);
@@ -519,17 +535,17 @@ void Hdf5File::write_strings(const std::string& name, const std::vector<std::str
 }
 
 std::vector<std::string> Hdf5File::read_strings(const std::string& name) const {
-  const Hdf5Section section;
-  const auto array =
-      checked(H5Dopen2(file_.id(), name.c_str(), H5P_DEFAULT), H5Dclose, path_,
-              "\"" + name + "\" is not a readable dataset", kDamaged);
+  const Hdf5Array opened = array(name);
+  const Hdf5Reading reading(path_, opened.info().bytes);
+  const Hdf5Handle& array = opened.array_;
   const auto type = own(H5Dget_type(array.id()), H5Tclose);
   if (H5Tget_class(type.id()) != H5T_STRING) {
     throw DataError(path_ + ", dataset \"" + name + "\": type " + type_name(type.id()) +
                     ", expected strings. Store it again as strings.");
   }
   const auto space = own(H5Dget_space(array.id()), H5Sclose);
-  const auto values = strings_from(type.id(), space.id(), [&](hid_t memory, void* out) {
+  const int64_t most = opened.info().bytes;
+  const auto values = strings_from(type.id(), space.id(), most, [&](hid_t memory, void* out) {
     return H5Dread(array.id(), memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
   });
   if (!values) fail(path_, "dataset \"" + name + "\" cannot be read", kDamaged);
@@ -537,23 +553,24 @@ std::vector<std::string> Hdf5File::read_strings(const std::string& name) const {
 }
 
 void Hdf5File::copy_missing(Hdf5File& to, Notes& notes) const {
-  const Hdf5Section section;
+  const Hdf5Reading reading(path_, files::regular_file_size(path_));
   copy_missing_below("/", to, notes);
 }
 
 void Hdf5File::copy_missing_below(const std::string& group, Hdf5File& to, Notes& notes) const {
-  copy_attributes(file_.id(), to.file_.id(), group, notes);
+  const int64_t most = files::regular_file_size(path_);
+  copy_attributes(file_.id(), to.file_.id(), group, most, notes);
   for (const auto& child : children(group)) {
     const std::string name = (group == "/" ? "" : group) + "/" + child;
     if (!to.has(name)) {
-      if (H5Ocopy(file_.id(), name.c_str(), to.file_.id(), name.c_str(), H5P_DEFAULT,
-                  H5P_DEFAULT) < 0) {
+      if (H5Ocopy(file_.id(), name.c_str(), to.file_.id(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT) <
+          0) {
         notes.add("objects that could not be copied", name);
       }
     } else if (is_group(name)) {
       copy_missing_below(name, to, notes);
     } else {
-      copy_attributes(file_.id(), to.file_.id(), name, notes);
+      copy_attributes(file_.id(), to.file_.id(), name, most, notes);
     }
   }
 }

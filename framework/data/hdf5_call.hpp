@@ -5,6 +5,7 @@
 #include <string>
 
 #include "framework/data/hdf5.hpp"
+#include "framework/data/library_guard.hpp"
 
 namespace scorenet::data {
 
@@ -37,6 +38,17 @@ Hdf5Handle own(hid_t id, Hdf5Handle::Close close);
 
 /// Name of the file that holds an open object: another than the one opened, behind an external link.
 std::string file_of_object(hid_t object);
+
+/// A section in which this file is read, `bytes` of it or of its values at most: the library is
+/// not trusted with it.
+class Hdf5Reading {
+ public:
+  Hdf5Reading(const std::string& path, int64_t bytes) : guard_(path, most_seconds(bytes)) {}
+
+ private:
+  Hdf5Section section_;
+  LibraryGuard guard_;
+};
 
 inline constexpr const char* kDamaged =
     "The file may be truncated or damaged: compare its size with the original, or make it again.";

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 
 #include "framework/core/check.hpp"
 #include "framework/data/hdf5_call.hpp"
@@ -23,6 +24,45 @@ void check_contiguous(const Hdf5ArrayInfo& info, const std::string& where, int64
   throw DataError(where + ": ends at byte " + std::to_string(info.offset) + " + " +
                   std::to_string(info.bytes) + ", the file has " + std::to_string(file_size) +
                   ". The file is truncated: copy or make it again.");
+}
+
+// Of values that are in the file: bytes that they take at most for one stored, infinity where a
+// filter's best is not known.
+double most_from_a_byte(hid_t properties) {
+  constexpr double kDeflate = 1032;  // zlib, "Maximum compression factor"
+  double most = 1;
+  const int filters = H5Pget_nfilters(properties);
+  for (int i = 0; i < filters; ++i) {
+    unsigned flags = 0;
+    size_t values = 0;
+    const H5Z_filter_t filter = H5Pget_filter2(properties, static_cast<unsigned>(i), &flags,
+                                               &values, nullptr, 0, nullptr, nullptr);
+    if (filter == H5Z_FILTER_SHUFFLE || filter == H5Z_FILTER_FLETCHER32) continue;
+    most *= filter == H5Z_FILTER_DEFLATE ? kDeflate : std::numeric_limits<double>::infinity();
+  }
+  return most;
+}
+
+// Before memory is taken for them.
+void check_room(hid_t array, hid_t properties, const Hdf5ArrayInfo& info, const std::string& where,
+                int64_t file_size) {
+  const auto stored = static_cast<double>(
+      std::min<hsize_t>(H5Dget_storage_size(array), static_cast<hsize_t>(file_size)));
+  if (static_cast<double>(info.bytes) <= stored * most_from_a_byte(properties)) return;
+  throw DataError(where + ": shape " + shape_string(info.shape) + " needs " +
+                  std::to_string(info.bytes) + " bytes, more than those that are stored can be. " +
+                  kDamaged);
+}
+
+// HDF5 does not look at these itself.
+void check_chunk_shape(const Hdf5ArrayInfo& info, const std::string& where) {
+  const bool sound = info.chunk.size() == info.shape.size() &&
+                     std::all_of(info.chunk.begin(), info.chunk.end(), [](int64_t size) {
+                       return size >= 1 && size <= std::numeric_limits<uint32_t>::max();
+                     });
+  if (sound) return;
+  throw DataError(where + ": chunks of shape " + shape_string(info.chunk) + " cannot be. " +
+                  kDamaged);
 }
 
 #if H5_VERSION_GE(1, 10, 5)
@@ -93,9 +133,10 @@ std::vector<StoredFile> external_files(hid_t array, hid_t properties, const Hdf5
     try {
       files.push_back(look_at_file(path.string()));
     } catch (const DataError& error) {
-      throw DataError(where + ": its values lie in another file: " + error.what() +
-                      " Relative names start at the working folder; HDF5_EXTFILE_PREFIX='${ORIGIN}' "
-                      "makes it the data file's.");
+      throw DataError(
+          where + ": its values lie in another file: " + error.what() +
+          " Relative names start at the working folder; HDF5_EXTFILE_PREFIX='${ORIGIN}' "
+          "makes it the data file's.");
     }
     if (files.back().size < offset || files.back().size - offset < part) {
       throw DataError(where + ": expects " + std::to_string(part) + " bytes at byte " +
@@ -123,13 +164,17 @@ std::vector<StoredFile> check_stored(hid_t array, const Hdf5ArrayInfo& info,
   const auto properties = own(H5Dget_create_plist(array), H5Pclose);
   const H5D_layout_t layout = H5Pget_layout(properties.id());
   if (layout == H5D_CHUNKED) {
+    check_chunk_shape(info, where);
     check_chunks(array, info, where, files[0].size);
+    check_room(array, properties.id(), info, where, files[0].size);
   } else if (layout == H5D_VIRTUAL) {
     append(files, check_sources(properties.id(), info, where, nesting));
   } else if (layout == H5D_CONTIGUOUS && H5Pget_external_count(properties.id()) > 0) {
     append(files, external_files(array, properties.id(), info, where));
   } else if (layout == H5D_CONTIGUOUS) {
     check_contiguous(info, where, files[0].size);
+  } else {
+    check_room(array, properties.id(), info, where, files[0].size);
   }
   return files;
 }

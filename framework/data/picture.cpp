@@ -71,8 +71,7 @@ void lay_over_white(Picture& picture, int bits) {
   if (picture.laid_over_white) {
     const auto a = alpha.to(torch::kInt64);
     const auto sum = a * colours.to(torch::kInt64) + (white - a) * white;
-    picture.pixels =
-        torch::floor_divide(sum + white / 2, white).to(picture.pixels.scalar_type());
+    picture.pixels = torch::floor_divide(sum + white / 2, white).to(picture.pixels.scalar_type());
   } else {
     picture.pixels = colours;
   }
@@ -81,14 +80,22 @@ void lay_over_white(Picture& picture, int bits) {
 // EXIF 2.3, tag 0x0112: how the stored rows and columns lie in the picture.
 torch::Tensor turned(const torch::Tensor& pixels, int orientation) {
   switch (orientation) {
-    case 2: return pixels.flip({1});
-    case 3: return pixels.flip({0, 1});
-    case 4: return pixels.flip({0});
-    case 5: return pixels.transpose(0, 1);
-    case 6: return pixels.transpose(0, 1).flip({1});
-    case 7: return pixels.transpose(0, 1).flip({0, 1});
-    case 8: return pixels.transpose(0, 1).flip({0});
-    default: return pixels;
+    case 2:
+      return pixels.flip({1});
+    case 3:
+      return pixels.flip({0, 1});
+    case 4:
+      return pixels.flip({0});
+    case 5:
+      return pixels.transpose(0, 1);
+    case 6:
+      return pixels.transpose(0, 1).flip({1});
+    case 7:
+      return pixels.transpose(0, 1).flip({0, 1});
+    case 8:
+      return pixels.transpose(0, 1).flip({0});
+    default:
+      return pixels;
   }
 }
 
@@ -150,8 +157,10 @@ PictureHeader read_picture_header(const fs::path& path) {
           raw.bits};
 }
 
-Picture read_picture(const fs::path& path) {
-  RawPicture raw = decode(path, Part::all);
+namespace {
+
+// Its tensors hold a picture some times over.
+Picture picture_of(RawPicture raw) {
   Picture picture;
   picture.pixels = values_of(raw);
   picture.more_frames = raw.more_frames;
@@ -160,6 +169,19 @@ Picture read_picture(const fs::path& path) {
   picture.turned = raw.orientation != 1;
   picture.pixels = turned(picture.pixels, raw.orientation).contiguous();
   return picture;
+}
+
+}  // namespace
+
+Picture read_picture(const fs::path& path) {
+  RawPicture raw = decode(path, Part::all);
+  const std::string size = std::to_string(raw.width) + " x " + std::to_string(raw.height);
+  try {
+    return picture_of(std::move(raw));
+  } catch (const c10::Error&) {  // LibTorch's word for no memory
+    throw DataError(path.string() + ": its " + size +
+                    " pixels are too many for this machine's memory. Remove it.");
+  }
 }
 
 }  // namespace scorenet::data

@@ -25,7 +25,7 @@ class MappedFile {
  public:
   explicit MappedFile(const std::string& path) : path_(path) {
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    struct stat status {};
+    struct stat status{};
     if (file >= 0 && ::fstat(file, &status) == 0) {
       size_ = static_cast<size_t>(status.st_size);
       data_ = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file, 0);
@@ -102,7 +102,7 @@ class BlockRows : public RowReader {
                    static_cast<int64_t>(c10::elementSize(*array_.info().dtype))),
         cached_blocks_(std::max<int64_t>(1, cached_blocks)) {
     const auto& chunk = array_.info().chunk;
-    const int64_t chunk_rows = chunk.empty() ? 1 : chunk[0];
+    const int64_t chunk_rows = chunk.empty() ? 1 : std::min(chunk[0], array_.info().shape[0]);
     const int64_t chunk_bytes = std::max<int64_t>(1, chunk_rows * row_bytes_);
     block_rows_ = chunk_rows * std::max<int64_t>(1, kLeastBlockBytes / chunk_bytes);
   }

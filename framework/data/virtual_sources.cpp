@@ -91,6 +91,12 @@ void check_whole_source(const Mapping& m, const Hdf5Array& source, const std::st
 
 void check_long_enough(const Mapping& m, const Hdf5Array& source, const std::string& where) {
   if (H5Sget_select_type(m.source.id()) == H5S_SEL_ALL) return check_whole_source(m, source, where);
+  const hssize_t taken = H5Sget_select_npoints(m.source.id());
+  const hssize_t covered = H5Sget_select_npoints(m.target.id());
+  if (taken >= 0 && covered >= 0 && taken != covered) {
+    throw DataError(where + ": takes " + std::to_string(taken) + " values from " + source.where() +
+                    " for " + std::to_string(covered) + " places. " + kDamaged);
+  }
   const std::vector<hsize_t> needed = needed_extent(m.source.id());
   const std::vector<int64_t>& shape = source.info().shape;
   bool fits = needed.size() == shape.size();
