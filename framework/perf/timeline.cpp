@@ -6,6 +6,7 @@
 
 #include "framework/core/error.hpp"
 #include "framework/files/atomic_file.hpp"
+#include "framework/files/regular_file.hpp"
 
 namespace scorenet::perf {
 namespace {
@@ -62,6 +63,9 @@ void write_timeline(const std::string& path, const comm::Place& place,
 void merge_timelines(const std::vector<std::string>& paths, const std::string& merged) {
   std::vector<std::string> events;
   for (const std::string& path : paths) {
+    const std::string reason = files::unreadable_because(path);
+    if (!reason.empty())
+      throw DataError("timeline " + path + ": " + reason + ", expected a regular file.");
     std::ifstream file(path);
     std::string line;
     if (!std::getline(file, line) || line != "[") {

@@ -118,18 +118,45 @@ std::vector<std::string> changes_since(const checkpoint::CheckpointReader& reade
   return changes;
 }
 
+// What state.json says.
+struct SavedProgress {
+  RunProgress progress;
+  data::DatasetSummary
+      data;  // its fingerprint and description; empty in checkpoints of older versions
+};
+
+SavedProgress saved_progress(const checkpoint::CheckpointReader& reader) {
+  const auto path = reader.folder() / "state.json";
+  const auto json = checkpoint::parse_object(reader.text("state.json"), path, "its text");
+  try {
+    SavedProgress saved;
+    saved.progress = {json.at("step").get<int64_t>(), json.at("skipped").get<int64_t>(),
+                      json.at("total_sec").get<double>(), reader.warnings(),
+                      json.value("precision", std::string())};
+    if (json.contains("data")) {
+      saved.data.fingerprint = json["data"].at("fingerprint").get<std::string>();
+      saved.data.description = json["data"].at("description").get<std::string>();
+    }
+    const auto& [step, skipped, seconds, warnings, precision, changes] = saved.progress;
+    if (step == reader.step() && skipped >= 0 && seconds >= 0) return saved;
+  } catch (const nlohmann::json::exception&) {  // told below
+  }
+  throw CheckpointError(path.string() + ": has no numbers step (" + std::to_string(reader.step()) +
+                        "), skipped and total_sec, or no texts of the data and the precision. The "
+                        "file is damaged.");
+}
+
 // Refuses other data, or notes it.
 void check_data_unchanged(const checkpoint::CheckpointReader& reader, const config::Config& config,
-                          const data::DatasetSummary& now, RunProgress& progress) {
-  const auto json = nlohmann::json::parse(reader.text("state.json"));
-  if (!json.contains("data")) return;
-  const std::string was = json["data"].at("description"), hash = json["data"].at("fingerprint");
-  if (hash == now.fingerprint) return;
-  const std::string change =
-      "the data set is another than at step " + std::to_string(progress.step) + ": " +
-      (was == now.description ? "other values, labels or storage of " + was
-                              : was + " then, " + now.description + " now") +
-      " (fingerprint " + hash + " then, " + now.fingerprint + " now)";
+                          const data::DatasetSummary& then, const data::DatasetSummary& now,
+                          RunProgress& progress) {
+  if (then.fingerprint.empty() || then.fingerprint == now.fingerprint) return;
+  const std::string &was = then.description, &hash = then.fingerprint;
+  const std::string change = "the data set is another than at step " +
+                             std::to_string(progress.step) + ": " +
+                             (was == now.description ? "other values, labels or storage of " + was
+                                                     : was + " then, " + now.description + " now") +
+                             " (fingerprint " + hash + " then, " + now.fingerprint + " now)";
   if (!config.data.changed) {
     throw DataError(config.data.path + ", split " + config.data.split + ": " + change +
                     ". Give the data that the run in " +
@@ -149,20 +176,6 @@ struct Source {
     return files[name];
   }
 };
-
-RunProgress progress_of(const checkpoint::CheckpointReader& reader) {
-  const auto path = reader.folder() / "state.json";
-  const auto json = checkpoint::parse_object(reader.text("state.json"), path, "its text");
-  try {
-    RunProgress progress{json.at("step").get<int64_t>(), json.at("skipped").get<int64_t>(),
-                         json.at("total_sec").get<double>(), reader.warnings(),
-                         json.value("precision", std::string())};
-    if (progress.step == reader.step() && progress.skipped >= 0) return progress;
-  } catch (const nlohmann::json::exception&) {  // told below
-  }
-  throw CheckpointError(path.string() + ": has no numbers step (" + std::to_string(reader.step()) +
-                        "), skipped and total_sec. The file is damaged.");
-}
 
 comm::DataType type_of(const torch::Tensor& tensor) {
   if (tensor.scalar_type() == torch::kFloat64) return comm::DataType::float64;
@@ -205,6 +218,13 @@ void restore_tensor(const StateTensor& tensor, Source& source, comm::Communicato
     if (!missing_but_optional(file, tensor.name, tensor.optional))
       copy_tensor(*source.reader, file, tensor.name, tensor.values);
   }
+  // They count, and are places in other tensors: what is negative is nobody's.
+  if (source.reader && tensor.values.scalar_type() == torch::kInt64 &&
+      tensor.values.lt(0).any().item<bool>()) {
+    throw CheckpointError((source.reader->folder() / tensor.file).string() + ", tensor '" +
+                          tensor.name +
+                          "': holds a number below 0, expected counts. The file is damaged.");
+  }
   broadcast_tensor(tensor.values, comm, "initial " + tensor.name);
 }
 
@@ -222,14 +242,13 @@ void save_checkpoint(const RunFolder& folder, const config::Config& config, cons
   }
   if (!mine) return;
   writer->write_text("config.toml", config::to_toml(config));
-  const nlohmann::ordered_json counters = {{"format", 1},
-                                           {"step", progress.step},
-                                           {"skipped", progress.skipped},
-                                           {"total_sec", progress.total_sec},
-                                           {"precision", progress.precision},
-                                           {"data",
-                                            {{"fingerprint", state.data.fingerprint},
-                                             {"description", state.data.description}}}};
+  const nlohmann::ordered_json counters = {
+      {"format", 1},
+      {"step", progress.step},
+      {"skipped", progress.skipped},
+      {"total_sec", progress.total_sec},
+      {"precision", progress.precision},
+      {"data", {{"fingerprint", state.data.fingerprint}, {"description", state.data.description}}}};
   writer->write_text("state.json", counters.dump(2) + "\n");
   writer->commit(static_cast<int>(config.checkpoint.keep));
 }
@@ -242,9 +261,10 @@ RunProgress restore_checkpoint(const RunFolder& folder, const config::Config& co
   if (comm.rank() == 0) source.reader = checkpoint::open_latest(folder.checkpoints());
   if (source.reader) {
     std::vector<std::string> changes = changes_since(*source.reader, config);
-    progress = progress_of(*source.reader);
+    SavedProgress saved = saved_progress(*source.reader);
+    progress = std::move(saved.progress);
     progress.changes = std::move(changes);
-    check_data_unchanged(*source.reader, config, state.data, progress);
+    check_data_unchanged(*source.reader, config, saved.data, state.data, progress);
   }
   broadcast_progress(progress, comm);
   for (const StateBuffer& buffer : buffers_of(state)) restore_buffer(buffer, state, source, comm);

@@ -23,6 +23,19 @@ FeatureExtractor pixels() {
   return {"pixels", [](const torch::Tensor& x) { return flat(x); }};
 }
 
+// A module may be of examples of another shape, or of anything: whatever it throws is its own.
+torch::IValue result_of(torch::jit::Module& module, const torch::Tensor& x,
+                        const std::string& path) {
+  try {
+    return module.forward({x});
+  } catch (const std::exception& error) {
+    const std::string reason = error.what();
+    throw ShapeError(path + ": cannot be run on examples of shape " + shape_string(x.sizes()) +
+                     " (" + reason.substr(0, reason.find('\n')) +
+                     "). Give a module that takes such examples.");
+  }
+}
+
 FeatureExtractor torch_script(const std::string& path, torch::Device device) {
   const auto module = std::make_shared<torch::jit::Module>();
   try {
@@ -40,7 +53,7 @@ FeatureExtractor torch_script(const std::string& path, torch::Device device) {
   }
   module->eval();
   return {path, [module, path, device](const torch::Tensor& x) {
-            const auto value = module->forward({x.to(device, torch::kFloat32)});
+            const auto value = result_of(*module, x.to(device, torch::kFloat32), path);
             if (value.isTensor() && value.toTensor().dim() >= 2 &&
                 value.toTensor().size(0) == x.size(0))
               return flat(value.toTensor());

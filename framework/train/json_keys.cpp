@@ -75,8 +75,15 @@ std::string between(int64_t low, int64_t high) {
 JsonKeys::JsonKeys(const std::filesystem::path& path) : JsonKeys(text_of(path), path) {}
 
 JsonKeys::JsonKeys(const std::string& text, const std::filesystem::path& path) : path_(path) {
+  // Whatever walks through a value calls itself at each level.
+  constexpr int kDeepest = 16;
+  const auto look = [&](int depth, Json::parse_event_t, Json&) {
+    if (depth <= kDeepest) return true;
+    throw CheckpointError(path.string() + ": is nested more than " + std::to_string(kDeepest) +
+                          " deep. Give a folder that save_pretrained wrote.");
+  };
   try {
-    json_ = Json::parse(without_pythons_numbers(text));
+    json_ = Json::parse(without_pythons_numbers(text), look);
   } catch (const Json::parse_error& error) {
     throw CheckpointError(path.string() + ": is not JSON, at byte " + std::to_string(error.byte) +
                           ". Give a folder that save_pretrained wrote.");

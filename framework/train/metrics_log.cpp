@@ -45,7 +45,8 @@ constexpr int64_t kTornLine = std::numeric_limits<int64_t>::max();
 
 int64_t stats_step(const std::string& line) {
   const auto object = nlohmann::json::parse(line, nullptr, false);
-  return object.is_object() ? object.value("step", kTornLine) : kTornLine;
+  const auto step = object.is_object() ? object.find("step") : object.end();
+  return step != object.end() && step->is_number_integer() ? step->get<int64_t>() : kTornLine;
 }
 
 int64_t metrics_step(const std::string& line) {

@@ -25,14 +25,18 @@ diffusion::TrainedSteps trained_steps_of(const ScoreModel& model) {
         "told the log-SNR. Use uniform, log-snr or edm.");
   }
   if (model.schedule->prior_variance() != 1.0) {
-    throw ConfigError("--spacing trained-steps with diffusion.schedule = " +
-                      model.config.diffusion.schedule +
-                      ": numbered steps preserve the variance, this schedule does not. Use "
-                      "uniform, log-snr or edm.");
+    throw ConfigError(
+        "--spacing trained-steps with diffusion.schedule = " + model.config.diffusion.schedule +
+        ": numbered steps preserve the variance, this schedule does not. Use "
+        "uniform, log-snr or edm.");
   }
-  JsonKeys keys(scheduler_text(model), model.name);
-  return read_trained_steps(
-      keys, {c.timesteps, c.timestep_law, c.timestep_beta_min, c.timestep_beta_max});
+  try {
+    JsonKeys keys(scheduler_text(model), model.name);
+    return read_trained_steps(
+        keys, {c.timesteps, c.timestep_law, c.timestep_beta_min, c.timestep_beta_max});
+  } catch (const ConfigError& error) {  // the converter has refused it already: damage, then
+    throw CheckpointError(std::string(error.what()) + " The snapshot is damaged.");
+  }
 }
 
 }  // namespace scorenet::train
