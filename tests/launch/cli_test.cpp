@@ -38,7 +38,7 @@ class Trained : public testing::Test {
   static inline Outcome outcome_;
 };
 
-TEST_F(Trained, ARunFolderHoldsWhatTheContractLists) {
+TEST_F(Trained, ARunFolderHoldsWhatItsPageLists) {
   ASSERT_EQ(outcome_.exit_code, 0) << outcome_.err;
   for (const char* name :
        {"config.toml", "log.txt", "stats.jsonl", "metrics.csv", "samples/grid-0000020.png",

@@ -63,7 +63,7 @@ TEST_F(MetricsLogTest, AnEvaluationIsForgottenWithoutTheTickOfItsStep) {
   EXPECT_EQ(all[6], "50,elbo,3");
 }
 
-TEST_F(MetricsLogTest, ATickIsOneJsonObjectWithTheContractsFields) {
+TEST_F(MetricsLogTest, ATickIsOneJsonObjectWithTheFieldsThatUsersRelyOn) {
   MetricsLog(folder_, 0, 100, false).tick(tick_at(50));
   const auto all = lines(folder_.stats());
   ASSERT_EQ(all.size(), 1u);
