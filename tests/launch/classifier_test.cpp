@@ -13,7 +13,7 @@
 #include "tests/launch/gaussian_model.hpp"
 #include "tests/support/expect_error.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 using testing::AllOf;
@@ -202,4 +202,4 @@ TEST_F(GuidedByClassifier, WhatDoesNotFitIsNamed) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

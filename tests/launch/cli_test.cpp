@@ -8,9 +8,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "tests/launch/program.hpp"
+#include "tests/launch/trained_once.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -19,27 +19,13 @@ using testing::HasSubstr;
 using testing::Not;
 
 // One training run for all tests that only look at what it left.
-class Trained : public testing::Test {
+class Trained : public TrainedOnce<Trained> {
  protected:
-  static void SetUpTestSuite() {
-    folder_ = new Folder;
-    tiny_ = make_tiny_run(*folder_);
-    outcome_ = run("SCORENET train " + tiny_.config + " --outdir " + (*folder_ / "run"));
-  }
-  static void TearDownTestSuite() { delete folder_; }
-
-  static std::string snapshot() {
-    return *folder_ / "run/snapshots/network-0000020-ema0.9.safetensors";
-  }
-  static std::string file(const std::string& name) { return *folder_ / name; }
-
-  static inline Folder* folder_ = nullptr;
-  static inline TinyRun tiny_;
-  static inline Outcome outcome_;
+  static void SetUpTestSuite() { train_once(20); }
 };
 
 TEST_F(Trained, ARunFolderHoldsWhatItsPageLists) {
-  ASSERT_EQ(outcome_.exit_code, 0) << outcome_.err;
+  ASSERT_EQ(trained_.exit_code, 0) << trained_.err;
   for (const char* name :
        {"config.toml", "log.txt", "stats.jsonl", "metrics.csv", "samples/grid-0000020.png",
         "samples/grid-raw-0000020.png", "samples/reals.png", "eval/eval-0000020.json",
@@ -302,4 +288,4 @@ TEST(Info, AScheduleIsPrintedAndLogFieldsAreExplained) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

@@ -15,7 +15,7 @@
 #include "framework/core/host_name.hpp"
 #include "tests/launch/program.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -165,4 +165,4 @@ TEST_P(Temporaries, OfTheDeadGoFromEveryFolderAndTheLivingKeepTheirs) {
 INSTANTIATE_TEST_SUITE_P(, Temporaries, testing::Values(How{1, ""}));
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

@@ -9,7 +9,7 @@
 #include "framework/data/hdf5.hpp"
 #include "tests/launch/program.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -175,4 +175,4 @@ TEST_F(DataFaults, AFileThatShrinksUnderARunEndsItWithItsName) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

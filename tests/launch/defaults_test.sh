@@ -8,18 +8,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 export SCORENET=${1:?usage: defaults_test.sh PROGRAM} OMP_NUM_THREADS=1
 source "$root/tests/support/tiny_run.sh"
 
-folder=$(mktemp -d "${TMPDIR:-/tmp}/scorenet_defaults_XXXXXX")
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
-tiny_run "$folder" || { echo "FAILED: $SCORENET data synthesize"; exit 1; }
-
-exits() { # CODE CMD...: its exit code; output in out and err
-  local expected=$1 code=0; shift
-  timeout 180 "$@" >out 2>err || code=$?
-  [ "$code" = "$expected" ] || { echo "exit code $code, expected $expected: $(tail -n 5 out err)"; return 1; }
-}
-one_line() { [ "$(wc -l <err)" = 1 ] || { cat err; return 1; }; }
-says() { grep -q -- "$1" err && one_line; }
+own_folder defaults
 shown() { grep -q -- "$1" out || { cat out; return 1; }; }
 count() { [ "$(grep -c -- "$2" "$3")" = "$1" ] || { grep -- "$2" "$3"; return 1; }; }
 

@@ -9,33 +9,24 @@
 
 #include "framework/train/snapshot.hpp"
 #include "tests/launch/gaussian_model.hpp"
+#include "tests/launch/trained_once.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 const std::string kAway = AWAY_PROGRAM;
 
 // One tiny network, trained a few steps on the CPU, for all tests.
-class Device : public testing::Test {
+class Device : public TrainedOnce<Device> {
  protected:
-  static void SetUpTestSuite() {
-    folder_ = new Folder;
-    tiny_ = make_tiny_run(*folder_);
-    succeed("SCORENET train " + tiny_.config + " --train.steps 10 --outdir " + file("cpu"));
-  }
-  static void TearDownTestSuite() { delete folder_; }
-
-  static std::string file(const std::string& name) { return *folder_ / name; }
+  static void SetUpTestSuite() { train_once(10); }
   static void succeed(const std::string& command) {
     const Outcome outcome = run(command);
     ASSERT_EQ(outcome.exit_code, 0) << command << "\n" << outcome.err;
   }
-  static std::string network(const std::string& run = "cpu") {
-    return file(run + "/snapshots/network-0000010-ema0.9.safetensors");
-  }
   static std::vector<torch::Tensor> weights(const std::string& run) {
     std::vector<torch::Tensor> all;
-    const auto loaded = train::load_snapshot(network(run), torch::kCPU);
+    const auto loaded = train::load_snapshot(snapshot(run), torch::kCPU);
     for (const auto& [name, tensor] : train::named_parameters(loaded.model)) all.push_back(tensor);
     return all;
   }
@@ -55,7 +46,7 @@ class Device : public testing::Test {
       EXPECT_LT((a[i] - b[i]).abs().max().item<double>(), 1e-4) << keys << ", parameter " << i;
   }
   static void expect_same_metric(const std::string& options, int ranks = 1) {
-    const std::string rest = " evaluate --network " + network() + " --data " + tiny_.data +
+    const std::string rest = " evaluate --network " + snapshot() + " --data " + tiny_.data +
                              " --n 3 --metrics " + options + " --force --json ";
     succeed("SCORENET" + rest + file("a.json"));
     succeed((ranks == 1 ? kAway : mpirun(ranks, kAway)) + rest + file("b.json"));
@@ -72,7 +63,7 @@ class Device : public testing::Test {
   }
   static void expect_same_samples(const std::string& options, const std::string& model = "",
                                   int ranks = 1) {
-    const std::string rest = " sample --network " + (model.empty() ? network() : model) +
+    const std::string rest = " sample --network " + (model.empty() ? snapshot() : model) +
                              " --seeds 0-2 --batch 3 --steps 4 --save-h5 " + options + " --outdir ";
     succeed("rm -rf " + file("x") + " " + file("y"));
     succeed("SCORENET" + rest + file("x"));
@@ -82,12 +73,7 @@ class Device : public testing::Test {
     EXPECT_LT((x - y).abs().max().item<double>(), 1e-4 * (1 + x.abs().max().item<double>()))
         << options;
   }
-
-  static Folder* folder_;
-  static TinyRun tiny_;
 };
-Folder* Device::folder_ = nullptr;
-TinyRun Device::tiny_;
 
 TEST_F(Device, TrainsEveryObjective) {
   for (const std::string keys :
@@ -154,7 +140,7 @@ TEST_F(Device, SamplesByEveryMethod) {
            "--sampler dpmpp-2m", "--sampler dpmpp-2m-sde", "--sampler exponential",
            "--sampler pc --corrector-steps 1", "--sampler pc --corrector-norms batch",
            "--sampler ode --rtol 1e-2",
-           "--sampler heun --weak-network " + network() + " --guidance 2"})
+           "--sampler heun --weak-network " + snapshot() + " --guidance 2"})
     expect_same_samples(options);
 }
 
@@ -171,10 +157,10 @@ TEST_F(Device, TrainsAndIsGuidedByAClassifierAndByLabels) {
   succeed(kAway + " train " + tiny_.config + " --model.type classifier" + common + file("judge"));
   succeed(kAway + " train " + tiny_.config + " --diffusion.label_drop 0.2" + common +
           file("labelled"));
-  expect_same_samples("--class 1 --guidance 2", network("labelled"));
-  expect_same_samples("--class 1 --guidance 2 --classifier " + network("judge"));
-  expect_same_metric("fd --sampler-steps 3 --features " + network("judge"));
+  expect_same_samples("--class 1 --guidance 2", snapshot("labelled"));
+  expect_same_samples("--class 1 --guidance 2 --classifier " + snapshot("judge"));
+  expect_same_metric("fd --sampler-steps 3 --features " + snapshot("judge"));
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

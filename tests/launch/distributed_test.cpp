@@ -13,7 +13,7 @@
 #include "framework/data/hdf5.hpp"
 #include "tests/launch/program.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 using testing::AllOf;
@@ -265,4 +265,4 @@ TEST_F(Distributed, ARankWithAnotherConfigIsNamedBeforeTraining) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

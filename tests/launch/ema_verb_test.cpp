@@ -11,7 +11,7 @@
 #include "framework/train/ema_reconstruction.hpp"
 #include "tests/launch/program.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 using testing::AllOf;
@@ -117,4 +117,4 @@ TEST_F(EmaVerb, AnAverageOfAnotherKindIsNamed) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

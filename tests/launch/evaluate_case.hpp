@@ -11,7 +11,7 @@
 
 #include "tests/launch/gaussian_model.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 
 // A model, a data file, and what `evaluate` says of them.
 class Case {
@@ -74,4 +74,4 @@ inline void expect_unbiased(const torch::Tensor& a, const torch::Tensor& b, doub
   EXPECT_LT(std::abs(gap.mean().item<double>()), 4 * error) << what;
 }
 
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

@@ -9,7 +9,7 @@
 #include "tests/framework/diffusion/likelihood/affine_reverse.hpp"
 #include "tests/launch/evaluate_case.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 using diffusion::test::doubles;
@@ -26,15 +26,15 @@ class OnEverySchedule : public testing::TestWithParam<std::string> {
  protected:
   const std::shared_ptr<const diffusion::Schedule> schedule = schedule_named(GetParam());
   const Ends ends = ends_of(*schedule);
-  // D = 1, 2, 3 in turn over the schedules.
-  size_t index() const {
-    return static_cast<size_t>(std::find(kSchedules.begin(), kSchedules.end(), GetParam()) -
-                               kSchedules.begin());
+  // 1 and 2 in turn over the schedules; 3, whose cubature costs several times as much, on one of them.
+  size_t dims() const {
+    const auto at = std::find(kSchedules.begin(), kSchedules.end(), GetParam());
+    return GetParam() == "vdm_linear" ? 3 : 1 + static_cast<size_t>(at - kSchedules.begin()) % 2;
   }
 };
 
 TEST_P(OnEverySchedule, ExactValuesOfGaussianDataAreTheClosedForms) {
-  const auto laws = first_laws(1 + index() % 3);
+  const auto laws = first_laws(dims());
   const auto x = points_of(laws, 5);
   const Case c(GetParam(), x, laws);
   c.evaluate("--exact --metrics elbo,mcallester,immse,ode,wkb");
@@ -67,7 +67,7 @@ TEST_P(OnEverySchedule, ExactValuesOfGaussianDataAreTheClosedForms) {
 }
 
 TEST_P(OnEverySchedule, DrawnValuesAreWithinFourStandardErrorsOfTheClosedForms) {
-  const auto laws = first_laws(1 + index() % 3);
+  const auto laws = first_laws(dims());
   const auto x = points_of(laws, 400);
   const Case c(GetParam(), x, laws);
   c.evaluate("--metrics elbo,mcallester --time-samples 16 --batch 400");
@@ -89,7 +89,7 @@ TEST_P(OnEverySchedule, DrawnValuesAreWithinFourStandardErrorsOfTheClosedForms) 
 
 // A score that is scaled: the probability-flow ODE, its slope in h and the reverse family still have closed forms.
 TEST_P(OnEverySchedule, AWronglyScaledScoreHasTheLawThatItsReverseFamilyHas) {
-  const auto laws = first_laws(1 + index() % 3);
+  const auto laws = first_laws(dims());
   const auto x = points_of(laws, 5);
   const double scale = 1.1;
   const Case c(GetParam(), x, laws, "score_scale = 1.1");
@@ -358,11 +358,11 @@ class OfLevels : public testing::Test {
   }
 };
 
-// The importance-weighted value tends to -log P; with 50 draws of relative spread about 1 its error is 0.14. A missing -log K
-// would be 3.9 nats, a second offset of log 128 a pixel 9.7.
+// The importance-weighted value tends to -log P; with 20 draws of relative spread about 1 its error
+// is 0.22. A missing -log K would be 3.0 nats, a second offset of log 128 a pixel 9.7.
 TEST_F(OfLevels, EveryDequantisationTendsToTheProbabilityOfTheBin) {
   for (const char* how : {"uniform", "truncated-normal", "variational"}) {
-    c.evaluate("--exact --metrics ode --steps 40 --dequantise-samples 50 --dequantise " +
+    c.evaluate("--exact --metrics ode --steps 40 --dequantise-samples 20 --dequantise " +
                std::string(how));
     EXPECT_LT((c.values("ode") - probability_nats()).abs().max().item<double>(), 0.6) << how;
     const auto m = c.metric("ode");
@@ -377,7 +377,7 @@ TEST_F(OfLevels, EveryDequantisationTendsToTheProbabilityOfTheBin) {
 
 // All three read -log p of the same draws at h = 0; their Runge-Kutta errors differ.
 TEST_F(OfLevels, DensitiesAgreeOnTheSameDraws) {
-  c.evaluate("--exact --metrics ode,wkb,hbar-elbo --hbar 0 --steps 60 --dequantise-samples 3");
+  c.evaluate("--exact --metrics ode,wkb,hbar-elbo --hbar 0 --steps 60 --dequantise-samples 2");
   expect_equal(c.values("wkb_nll0"), c.values("ode"), 1e-3, "wkb");
   expect_equal(c.values("hbar-elbo")[0], c.values("ode"), 1e-9, "hbar-elbo");
 }
@@ -520,4 +520,4 @@ TEST(Sample, EulerMaruyamaHasTheMomentsOfItsRecursion) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

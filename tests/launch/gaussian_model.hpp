@@ -25,7 +25,7 @@
 #include "framework/diffusion/schedule.hpp"
 #include "tests/launch/program.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 
 inline const std::vector<std::string> kSchedules = {
     "vp_linear", "vp_cosine", "vdm_linear",  "ve",      "subvp",
@@ -187,4 +187,4 @@ inline torch::Tensor points_of(const std::vector<Normal>& laws, int64_t n) {
   return points;
 }
 
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

@@ -7,7 +7,7 @@
 #include "framework/checkpoint/safetensors.hpp"
 #include "tests/launch/program.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 using testing::HasSubstr;
@@ -164,4 +164,4 @@ TEST_F(GradientSum, ShardsThatTheRanksDoNotDivideAreRefusedWithTheRemedy) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

@@ -10,9 +10,9 @@
 #include <thread>
 
 #include "framework/core/host_name.hpp"
-#include "tests/launch/program.hpp"
+#include "tests/launch/trained_once.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -62,21 +62,10 @@ std::vector<std::string> temporaries(const fs::path& folder) {
 }
 
 // One network for all tests that only use one.
-class Job : public testing::Test {
+class Job : public TrainedOnce<Job> {
  protected:
-  static void SetUpTestSuite() {
-    folder_ = new Folder;
-    tiny_ = make_tiny_run(*folder_);
-    const Outcome trained = run("SCORENET train " + tiny_.config + " --outdir " +
-                                (*folder_ / "net") + " --eval.every 0 --train.steps 2");
-    ASSERT_EQ(trained.exit_code, 0) << trained.err;
-  }
-  static void TearDownTestSuite() { delete folder_; }
+  static void SetUpTestSuite() { train_once(2, "--eval.every 0"); }
 
-  static std::string snapshot() {
-    return *folder_ / "net/snapshots/network-0000002-ema0.9.safetensors";
-  }
-  static std::string file(const std::string& name) { return *folder_ / name; }
   static std::string train(const std::string& name, const std::string& keys = "") {
     return "SCORENET train " + tiny_.config + " --outdir " + file(name) + " --eval.every 0 " + keys;
   }
@@ -88,9 +77,6 @@ class Job : public testing::Test {
     return "SCORENET sample --network " + snapshot() +
            " --seeds 0-3 --steps 1000000 --save-h5 --outdir " + outdir;
   }
-
-  static inline Folder* folder_ = nullptr;
-  static inline TinyRun tiny_;
 };
 
 using StopSignals = Job;
@@ -432,4 +418,4 @@ TEST_F(Threads, ThatWaitDoNotSpinUnlessTheUserSaysSo) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

@@ -15,7 +15,7 @@
 #include "framework/train/snapshot.hpp"
 #include "tests/launch/program.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 using testing::HasSubstr;
@@ -23,11 +23,6 @@ using testing::HasSubstr;
 class Points {
  public:
   Points() {
-    const Outcome made =
-        run("SCORENET data synthesize --kind gaussians25 --train 600 --test 500 "
-            "--out " +
-            data());
-    EXPECT_EQ(made.exit_code, 0) << made.err;
     std::ofstream(folder_ / "points.toml")
         << "[data]\npath = \"" << data() << "\"\n"
         << "[model]\ntype = \"mlp\"\nhidden = [32, 32]\n"
@@ -36,7 +31,18 @@ class Points {
         << "[ema]\ndecays = [0.9]\n[checkpoint]\nevery = 10\nkeep = 100\n[eval]\nevery = 0\n"
         << "[run]\ntick = 1\nthreads = 1\n";
   }
-  std::string data() const { return folder_ / "points.h5"; }
+  /// Made once for all.
+  static const std::string& data() {
+    static const Folder folder;
+    static const std::string path = [] {
+      const std::string out = folder / "points.h5";
+      const Outcome made =
+          run("SCORENET data synthesize --kind gaussians25 --train 600 --test 500 --out " + out);
+      EXPECT_EQ(made.exit_code, 0) << made.err;
+      return out;
+    }();
+    return path;
+  }
   std::string operator/(const std::string& name) const { return folder_ / name; }
 
   Outcome train(int ranks, const std::string& name, const std::string& keys) const {
@@ -210,4 +216,4 @@ TEST(Precision, PathsAreOfTheNetworkInFloat32AndBoundsOfTheNetworkAsTrained) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

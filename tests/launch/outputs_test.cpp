@@ -12,30 +12,23 @@
 #include "framework/checkpoint/digests.hpp"
 #include "framework/checkpoint/safetensors.hpp"
 #include "tests/launch/gaussian_model.hpp"
-#include "tests/launch/program.hpp"
+#include "tests/launch/trained_once.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 
-class Outputs : public testing::Test {
+class Outputs : public TrainedOnce<Outputs> {
  protected:
   static void SetUpTestSuite() {
-    folder_ = new Folder;
-    tiny_ = make_tiny_run(*folder_);
-    const Outcome trained = run("SCORENET train " + tiny_.config + " --outdir " + file("run") +
-                                " --train.steps 2 --eval.every 0 --ema.powers 0.1");
-    ASSERT_EQ(trained.exit_code, 0) << trained.err;
+    train_once(2, "--eval.every 0 --ema.powers 0.1");
     write_gaussian(file("law.h5"), {{0, 1}});
     write_points(file("points.h5"), torch::zeros({3, 1}, torch::kFloat64));
     write_config(file("law.toml"), file("law.h5"), "vp_linear", "");
   }
-  static void TearDownTestSuite() { delete folder_; }
-  static std::string file(const std::string& name) { return *folder_ / name; }
-  static std::string snapshot() { return file("run/snapshots/network-0000002-ema0.9.safetensors"); }
   static std::string evaluation() {
     return "evaluate --network " + snapshot() + " --data " + tiny_.data + " --n 2 ";
   }
@@ -52,12 +45,7 @@ class Outputs : public testing::Test {
     for (const std::string& word : words) EXPECT_THAT(outcome.err, HasSubstr(word)) << arguments;
     EXPECT_EQ(text_of(kept), before) << arguments;
   }
-
-  static Folder* folder_;
-  static TinyRun tiny_;
 };
-Folder* Outputs::folder_ = nullptr;
-TinyRun Outputs::tiny_;
 
 TEST_F(Outputs, AreNeverInputsWhateverTheVerbAndThoughForced) {
   fs::create_symlink(tiny_.data, file("link.h5"));
@@ -207,4 +195,4 @@ TEST_F(Outputs, AnEvaluationWithoutAFiniteValueEndsWithItsOwnCode) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

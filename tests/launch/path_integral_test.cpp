@@ -9,7 +9,7 @@
 #include "tests/framework/diffusion/likelihood/affine_reverse.hpp"
 #include "tests/launch/evaluate_case.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 using diffusion::test::doubles;
@@ -227,4 +227,4 @@ TEST(PathIntegral, TheBestHSaysHowManyExamplesItComparedAndWhichHAreAsGood) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

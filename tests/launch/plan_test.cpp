@@ -6,7 +6,7 @@
 
 #include "tests/launch/program.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 using nlohmann::json;
@@ -111,4 +111,4 @@ TEST_F(Plan, StatusLinesSayWhereTheTimeGoes) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

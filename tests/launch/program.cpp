@@ -13,7 +13,9 @@
 #include <stdexcept>
 #include <thread>
 
-namespace scorenet::testing_launch {
+#include "tests/support/npy.hpp"
+
+namespace scorenet::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -39,27 +41,14 @@ int open_or_throw(const fs::path& path, int flags) {
 
 }  // namespace
 
-Folder::Folder() {
-  std::string pattern = (fs::temp_directory_path() / "scorenet_test_XXXXXX").string();
-  if (!mkdtemp(pattern.data())) throw std::runtime_error("no temporary folder");
-  path_ = pattern;
-}
-Folder::~Folder() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
-
 Background::Background(const std::string& command) {
-  std::string pattern = (fs::temp_directory_path() / "scorenet_out_XXXXXX").string();
-  if (!mkdtemp(pattern.data())) throw std::runtime_error("no temporary folder");
-  folder_ = pattern;
   const std::string line = with_program(command);
   pid_ = fork();
   if (pid_ == 0) {
     setpgid(0, 0);
     dup2(open_or_throw("/dev/null", O_RDONLY), 0);
-    dup2(open_or_throw(folder_ / "out", O_WRONLY | O_CREAT), 1);
-    dup2(open_or_throw(folder_ / "err", O_WRONLY | O_CREAT), 2);
+    dup2(open_or_throw(folder_.path() / "out", O_WRONLY | O_CREAT), 1);
+    dup2(open_or_throw(folder_.path() / "err", O_WRONLY | O_CREAT), 2);
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     execl("/bin/bash", "bash", "-c", line.c_str(), nullptr);
@@ -73,8 +62,6 @@ Background::~Background() {
     kill(-pid_, SIGKILL);
     waitpid(pid_, nullptr, 0);
   }
-  std::error_code ignored;
-  fs::remove_all(folder_, ignored);
 }
 
 Outcome Background::finish(double limit_s) {
@@ -149,6 +136,8 @@ std::vector<std::string> lines_of(const fs::path& path) {
 
 namespace {
 
+constexpr int kTinyImages = 60;
+
 // Images of 8x8 with a bright square that moves, and noise from a fixed seed.
 void write_images(const fs::path& path, int count) {
   std::string pixels;
@@ -165,19 +154,30 @@ void write_images(const fs::path& path, int count) {
 }  // namespace
 
 void write_npy(const fs::path& path, const std::string& shape, const std::string& bytes) {
-  std::string header = "{'descr': '|u1', 'fortran_order': False, 'shape': (" + shape + "), }";
-  header.resize(118, ' ');
-  header += '\n';
-  std::ofstream out(path, std::ios::binary);
-  out << "\x93NUMPY" << '\x01' << '\0' << static_cast<char>(119) << '\0' << header << bytes;
+  write_bytes(path, npy("|u1", "(" + shape + ")", bytes));
 }
 
+namespace {
+
+// What the program makes of the images, for all that ask in this process.
+const std::string& tiny_data() {
+  static const Folder folder;
+  static const std::string path = [] {
+    write_images(folder / "images.npy", kTinyImages);
+    const Outcome made = run("SCORENET data convert --npy " + (folder / "images.npy") +
+                             " --validation 8 --test 8 --out " + (folder / "tiny.h5"));
+    if (made.exit_code != 0) throw std::runtime_error("data convert failed: " + made.err);
+    return folder / "tiny.h5";
+  }();
+  return path;
+}
+
+}  // namespace
+
 TinyRun make_tiny_run(const Folder& folder) {
-  write_images(folder / "images.npy", 60);
   TinyRun tiny{folder / "tiny.toml", folder / "tiny.h5"};
-  const Outcome made = run("SCORENET data convert --npy " + (folder / "images.npy") +
-                           " --validation 8 --test 8 --out " + tiny.data);
-  if (made.exit_code != 0) throw std::runtime_error("data convert failed: " + made.err);
+  write_images(folder / "images.npy", kTinyImages);
+  fs::copy_file(tiny_data(), tiny.data);
   std::ofstream(tiny.config)
       << "[data]\npath = \"" << tiny.data << "\"\n"
       << "[model]\nchannels = [8, 8]\nattention = [false, true]\nnorm_groups = 4\ndropout = 0.1\n"
@@ -190,4 +190,4 @@ TinyRun make_tiny_run(const Folder& folder) {
   return tiny;
 }
 
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

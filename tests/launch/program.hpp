@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
-namespace scorenet::testing_launch {
+#include "tests/support/temporary_folder.hpp"
+
+namespace scorenet::test {
 
 struct Outcome {
   int exit_code = -1;  // 128 + signal if a signal ended it; 124 if the time limit did
@@ -33,7 +35,7 @@ class Background {
 
  private:
   pid_t pid_ = -1;
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
 };
 
 /// Processes whose command line holds `text`, by rank variable of Open MPI: pids[rank].
@@ -48,29 +50,18 @@ std::string mpirun(int ranks, const std::string& program = "SCORENET");
 std::string text_of(const std::filesystem::path& path);
 std::vector<std::string> lines_of(const std::filesystem::path& path);
 
-/// A folder of this test's own, gone with the object.
-class Folder {
- public:
-  Folder();
-  ~Folder();
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  std::filesystem::path path() const { return path_; }
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+using Folder = TemporaryFolder;
 
- private:
-  std::filesystem::path path_;
-};
-
-/// numpy's .npy, version 1.0, of bytes. shape: as Python writes it, "60, 1, 8, 8" or "60,".
+/// numpy's .npy of bytes. shape: as Python writes it, "60, 1, 8, 8" or "60,".
 void write_npy(const std::filesystem::path& path, const std::string& shape,
                const std::string& bytes);
 
-/// A config for a small U-Net on a data file of 8x8 images, both made in `folder`; trains a step in milliseconds.
+/// A config for a small U-Net on a data file of 8x8 images, both in `folder`; trains a step in
+/// milliseconds. images.npy holds the same images. The data file is made once, then copied.
 struct TinyRun {
   std::string config;
   std::string data;
 };
 TinyRun make_tiny_run(const Folder& folder);
 
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

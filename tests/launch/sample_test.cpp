@@ -11,9 +11,9 @@
 #include "framework/data/hdf5.hpp"
 #include "framework/metrics/frechet.hpp"
 #include "tests/launch/gaussian_model.hpp"
-#include "tests/launch/program.hpp"
+#include "tests/launch/trained_once.hpp"
 
-namespace scorenet::testing_launch {
+namespace scorenet::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -21,20 +21,9 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 // A network of 8x8 images, grey or of more channels, after two steps.
-class Sample : public testing::Test {
+class Sample : public TrainedOnce<Sample> {
  protected:
-  static void SetUpTestSuite() {
-    folder_ = new Folder;
-    tiny_ = make_tiny_run(*folder_);
-    const Outcome trained = run("SCORENET train " + tiny_.config + " --outdir " + file("run") +
-                                " --train.steps 2 --eval.every 0");
-    ASSERT_EQ(trained.exit_code, 0) << trained.err;
-  }
-  static void TearDownTestSuite() { delete folder_; }
-  static std::string file(const std::string& name) { return *folder_ / name; }
-  static std::string snapshot(const std::string& run = "run") {
-    return file(run + "/snapshots/network-0000002-ema0.9.safetensors");
-  }
+  static void SetUpTestSuite() { train_once(2, "--eval.every 0"); }
   static Outcome sample(const std::string& options, const std::string& run_name = "run") {
     return run("SCORENET sample --network " + snapshot(run_name) +
                " --sampler ddim --steps 2 --outdir " + file("s") + " " + options);
@@ -65,12 +54,7 @@ class Sample : public testing::Test {
     };
     return {number(16), number(20)};
   }
-
-  static Folder* folder_;
-  static TinyRun tiny_;
 };
-Folder* Sample::folder_ = nullptr;
-TinyRun Sample::tiny_;
 
 TEST_F(Sample, AnyNumberOfChannelsTrainsAndIsShownATileAChannel) {
   for (const int64_t channels : {2, 4, 5}) {
@@ -183,4 +167,4 @@ TEST_F(Sample, MoreThanAnyMachineHoldsIsRefused) {
 }
 
 }  // namespace
-}  // namespace scorenet::testing_launch
+}  // namespace scorenet::test

@@ -8,18 +8,9 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 export SCORENET=${1:?usage: scripts_test.sh PROGRAM} OMP_NUM_THREADS=1
 source "$root/tests/support/tiny_run.sh"
 
-folder=$(mktemp -d "${TMPDIR:-/tmp}/scorenet_scripts_XXXXXX")
-trap 'for job in $(jobs -p); do kill -INT "$job"; done; rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
-tiny_run "$folder" || { echo "FAILED: $SCORENET data synthesize"; exit 1; }
+own_folder scripts
 sed 's/^steps = .*/steps = 1000000/; s/^every = 20/every = 10000000/' tiny.toml >endless.toml
 
-exits() { # CODE CMD...: its exit code, and on an error one line on stderr
-  local expected=$1 code=0; shift
-  "$@" >out 2>err || code=$?
-  [ "$code" = "$expected" ] || { echo "exit code $code, expected $expected: $(tail -n 5 out err)"; return 1; }
-}
-says() { grep -q -- "$1" err && [ "$(wc -l <err)" = 1 ]; }
 script=$root/launch/train_mpirun.sh
 
 check "two ranks train" exits 0 "$script" --ranks 2 --config tiny.toml --outdir two -- --train.steps 10

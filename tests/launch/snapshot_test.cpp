@@ -19,7 +19,7 @@
 namespace scorenet::train {
 namespace {
 
-using testing_launch::run;
+using test::run;
 
 config::Config points_config() {
   config::Config config;

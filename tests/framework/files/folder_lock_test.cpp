@@ -14,6 +14,7 @@
 
 #include "framework/core/host_name.hpp"
 #include "framework/files/atomic_file.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace scorenet::files {
 namespace {
@@ -24,13 +25,6 @@ using testing::HasSubstr;
 
 class FolderLockTest : public testing::Test {
  protected:
-  FolderLockTest() {
-    std::string pattern = (fs::temp_directory_path() / "folder_lock_XXXXXX").string();
-    base_ = mkdtemp(pattern.data());
-    folder_ = base_ / "run";
-  }
-  ~FolderLockTest() override { fs::remove_all(base_); }
-
   std::string lock_text() const {
     std::ostringstream text;
     text << std::ifstream(folder_ / "lock").rdbuf();
@@ -79,7 +73,8 @@ class FolderLockTest : public testing::Test {
     return child;
   }
 
-  fs::path base_, folder_;
+  const test::TemporaryFolder base_;
+  fs::path folder_ = base_.path() / "run";
   std::string kept_;
 };
 
@@ -219,10 +214,10 @@ TEST_F(FolderLockTest, OfManyThatStartAtOnceOneGetsIn) {
 }
 
 TEST_F(FolderLockTest, AFolderThatCannotBeMadeIsNamed) {
-  std::ofstream(base_ / "file") << "";
-  folder_ = base_ / "file" / "run";
+  std::ofstream(base_.path() / "file") << "";
+  folder_ = base_.path() / "file" / "run";
   EXPECT_THAT(refusal(), AllOf(HasSubstr(folder_.string()), HasSubstr("cannot be made")));
-  folder_ = base_ / "file";
+  folder_ = base_.path() / "file";
   EXPECT_THAT(refusal(), HasSubstr("cannot be made"));
 }
 

@@ -3,13 +3,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "framework/core/error.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -18,13 +18,7 @@ using testing::HasSubstr;
 
 class MetricsLogTest : public testing::Test {
  protected:
-  MetricsLogTest()
-      : folder_(std::filesystem::temp_directory_path() /
-                ("scorenet_log_" + std::to_string(getpid()))) {
-    std::filesystem::remove_all(folder_.root());
-    folder_.create();
-  }
-  ~MetricsLogTest() override { std::filesystem::remove_all(folder_.root()); }
+  MetricsLogTest() { folder_.create(); }
 
   static std::vector<std::string> lines(const std::filesystem::path& path) {
     std::ifstream in(path);
@@ -41,7 +35,8 @@ class MetricsLogTest : public testing::Test {
     return t;
   }
 
-  RunFolder folder_;
+  const test::TemporaryFolder temporary_;
+  RunFolder folder_{temporary_.path() / "run"};
 };
 
 TEST_F(MetricsLogTest, AnEvaluationIsForgottenWithoutTheTickOfItsStep) {
