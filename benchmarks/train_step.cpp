@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "framework/core/allocator.hpp"
-#include "framework/train/adamw.hpp"
-#include "framework/train/ema.hpp"
-#include "framework/train/flat_parameters.hpp"
+#include "framework/optim/adamw.hpp"
+#include "framework/optim/ema.hpp"
+#include "framework/optim/flat_parameters.hpp"
 #include "models/autocast.hpp"
 #include "models/flops.hpp"
 #include "models/make_model.hpp"
@@ -73,9 +73,9 @@ struct Variant {
   std::string name;
   torch::Dtype dtype;
   std::shared_ptr<models::ScoreNetwork> network;
-  train::FlatParameters flat;
-  train::AdamW adamw;
-  train::EmaSet ema;
+  optim::FlatParameters flat;
+  optim::AdamW adamw;
+  optim::EmaSet ema;
   std::vector<double> wall_s, cpu_s;
 };
 

@@ -5,8 +5,9 @@
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/core/error.hpp"
-#include "framework/train/snapshot.hpp"
+#include "framework/score/snapshot.hpp"
 #include "launch/run_main.hpp"
+#include "models/autocast.hpp"
 #include "models/native_precision.hpp"
 
 namespace scorenet::launch {
@@ -28,9 +29,9 @@ void add_model_options(CLI::App* verb, ModelArguments& arguments) {
 namespace {
 
 // The note of an imitated precision, once a job.
-void set_precision(train::ScoreModel& model, const std::string& asked) {
-  std::string& precision = model.config.train.precision;
-  if (!asked.empty()) precision = asked;
+void set_precision(score::ScoreModel& model, const std::string& asked) {
+  const std::string precision = asked.empty() ? model.config.train.precision : asked;
+  model.compute_dtype = models::compute_dtype(precision);
   const std::string cost = models::cost_of_precision(precision, model.device);
   if (cost.empty() || launched_as_other_rank()) return;
   std::cerr << "note: " << model.name << " computes in " << precision << ": " << cost
@@ -39,10 +40,18 @@ void set_precision(train::ScoreModel& model, const std::string& asked) {
 
 }  // namespace
 
+std::vector<files::NamedPath> inputs_of(const ModelArguments& arguments) {
+  std::vector<files::NamedPath> inputs{{"--network", arguments.network},
+                                       {"--config", arguments.config}};
+  if (!arguments.config.empty())
+    inputs.push_back({"model.file", config::parse_file(arguments.config).model.file});
+  return inputs;
+}
+
 LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
   if (!arguments.network.empty()) {
-    train::LoadedSnapshot snapshot = train::load_snapshot(arguments.network, device);
-    if (snapshot.model.classifier) {
+    score::LoadedSnapshot snapshot = score::load_snapshot(arguments.network, device);
+    if (snapshot.model.is_classifier()) {
       throw ConfigError("--network " + arguments.network +
                         ": a classifier, which has no score to evaluate or sample. Give it to "
                         "sample with --classifier.");
@@ -61,15 +70,15 @@ LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
                       " has no weights in a config file. Give its snapshot with --network.");
   }
   config::validate(config, 1);
-  train::ScoreModel model = train::build_model(config, {}, device);
+  score::ScoreModel model = score::build_model(config, {}, device);
   model.name = arguments.config;
-  const int64_t dims = model.mixture->dims();
+  const int64_t dims = model.analytic().mixture->dims();
   return {std::move(model), {dims}};
 }
 
 LoadedModel load_classifier(const std::string& path, torch::Device device) {
-  train::LoadedSnapshot snapshot = train::load_snapshot(path, device);
-  if (snapshot.model.classifier)
+  score::LoadedSnapshot snapshot = score::load_snapshot(path, device);
+  if (snapshot.model.is_classifier())
     return {std::move(snapshot.model), std::move(snapshot.example_shape)};
   throw ConfigError("--classifier " + path + ": model.type = " + snapshot.model.config.model.type +
                     " is no classifier. Train one with model.type = classifier.");

@@ -3,8 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
 
-#include "framework/train/score_model.hpp"
+#include "framework/files/output_guard.hpp"
+#include "framework/score/score_model.hpp"
 
 namespace scorenet::launch {
 
@@ -16,8 +18,12 @@ struct ModelArguments {
 
 void add_model_options(CLI::App* verb, ModelArguments& arguments);
 
+/// The files behind --network and --config, the mixture's own among them. Throws ConfigError for a
+/// config that cannot be read.
+std::vector<files::NamedPath> inputs_of(const ModelArguments& arguments);
+
 struct LoadedModel {
-  train::ScoreModel model;
+  score::ScoreModel model;
   std::vector<int64_t> example_shape;
 };
 

@@ -1,7 +1,5 @@
 #include "launch/output_options.hpp"
 
-#include "framework/config/parse.hpp"
-
 namespace scorenet::launch {
 namespace {
 
@@ -19,14 +17,6 @@ CLI::Option* add_output_option(CLI::App* verb, const std::string& name, std::str
 
 void add_force_flag(CLI::App* verb, bool& force) {
   verb->add_flag("--force", force, "replace a file that exists; otherwise that is refused");
-}
-
-std::vector<files::NamedPath> inputs_of(const ModelArguments& arguments) {
-  std::vector<files::NamedPath> inputs{{"--network", arguments.network},
-                                       {"--config", arguments.config}};
-  if (!arguments.config.empty())
-    inputs.push_back({"model.file", config::parse_file(arguments.config).model.file});
-  return inputs;
 }
 
 }  // namespace scorenet::launch

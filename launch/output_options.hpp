@@ -3,10 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
-#include <vector>
-
-#include "framework/files/output_guard.hpp"
-#include "launch/model_arguments.hpp"
 
 namespace scorenet::launch {
 
@@ -16,9 +12,5 @@ CLI::Option* add_output_option(CLI::App* verb, const std::string& name, std::str
 
 /// --force: files that exist are replaced.
 void add_force_flag(CLI::App* verb, bool& force);
-
-/// The files behind --network and --config, the mixture's own among them. Throws ConfigError for a
-/// config that cannot be read.
-std::vector<files::NamedPath> inputs_of(const ModelArguments& arguments);
 
 }  // namespace scorenet::launch

@@ -5,7 +5,7 @@
 #include <iostream>
 #include <memory>
 
-#include "framework/train/diffusers.hpp"
+#include "framework/score/diffusers.hpp"
 #include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
 
@@ -23,7 +23,7 @@ std::vector<files::Output> snapshot_of(const ConvertArguments& a) {
 
 std::vector<files::Output> folder_of(const ConvertArguments& a) {
   std::vector<files::Output> outputs;
-  for (const std::string& name : train::diffusers_files())
+  for (const std::string& name : score::diffusers_files())
     outputs.push_back({"--outdir", std::filesystem::path(a.to) / name, a.force,
                        /*may_make_folder=*/true});
   return outputs;
@@ -57,11 +57,11 @@ void add_convert_verb(CLI::App& app, Task& task) {
       "from-diffusers", "a folder that UNet2DModel.save_pretrained or a pipeline's wrote");
   import->add_option("folder", from->from, "DIR")->required();
   add_output_option(import, "--out", from->to, "SNAPSHOT.safetensors to write")->required();
-  set_action(import, from, train::snapshot_from_diffusers, snapshot_of, task);
+  set_action(import, from, score::snapshot_from_diffusers, snapshot_of, task);
   CLI::App* export_ = verb->add_subcommand("to-diffusers", "a folder that from_pretrained reads");
   export_->add_option("snapshot", to->from, "SNAPSHOT.safetensors")->required();
   add_output_option(export_, "--outdir", to->to, "DIR to write")->required();
-  set_action(export_, to, train::snapshot_to_diffusers, folder_of, task);
+  set_action(export_, to, score::snapshot_to_diffusers, folder_of, task);
 }
 
 }  // namespace scorenet::launch

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "framework/train/ema_reconstruction.hpp"
+#include "framework/score/ema_reconstruction.hpp"
 #include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
 
@@ -24,7 +24,7 @@ ExitCode reconstruct(const EmaArguments& a, comm::Communicators& comms) {
   std::vector<files::NamedPath> inputs;
   for (const std::string& path : a.snapshots) inputs.push_back({"the input", path});
   files::check_outputs(inputs, {{"--out", a.out, a.force}});
-  const double error = train::reconstruct_snapshot({a.snapshots.begin(), a.snapshots.end()},
+  const double error = score::reconstruct_snapshot({a.snapshots.begin(), a.snapshots.end()},
                                                    a.sigma_rel, a.step, a.out);
   std::printf("wrote %s: profile of width %g met to %.2g of its norm by %zu snapshots\n",
               a.out.c_str(), a.sigma_rel, error, a.snapshots.size());

@@ -9,8 +9,8 @@
 
 #include "framework/data/write_output.hpp"
 #include "framework/files/atomic_file.hpp"
-#include "framework/train/evaluation.hpp"
-#include "framework/train/metric_table.hpp"
+#include "framework/evaluate/evaluation.hpp"
+#include "framework/evaluate/metric_table.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/known_name.hpp"
@@ -25,7 +25,7 @@ struct EvaluateArguments {
   ModelArguments model;
   std::string data, split = "test", json, per_example;
   bool force = false;
-  train::EvaluationOptions options;
+  evaluate::EvaluationOptions options;
 };
 
 // The rank that writes checks, before hours of work.
@@ -43,14 +43,14 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
   const torch::NoGradGuard no_grad;
   const LoadedModel loaded = load_model(arguments.model, device_for_rank(*comms.host));
   data::ImageDataset dataset(arguments.data, arguments.split);
-  const auto report = train::evaluate(loaded.model, dataset, arguments.options, *comms.host);
+  const auto report = evaluate::evaluate(loaded.model, dataset, arguments.options, *comms.host);
   if (comms.host->rank() != 0) return ExitCode::done;
-  std::cout << train::summary(report) << std::endl;
+  std::cout << evaluate::summary(report) << std::endl;
   if (!arguments.json.empty())
-    files::write_file_atomically(arguments.json, train::to_json(report).dump(2) + "\n");
+    files::write_file_atomically(arguments.json, evaluate::to_json(report).dump(2) + "\n");
   if (!arguments.per_example.empty())
-    data::write_output([&] { train::write_per_example(arguments.per_example, report); });
-  train::require_finite(report);
+    data::write_output([&] { evaluate::write_per_example(arguments.per_example, report); });
+  evaluate::require_finite(report);
   return ExitCode::done;
 }
 
@@ -75,7 +75,7 @@ void add_feature_option(CLI::App* verb, std::string& features) {
 }
 
 // What makes up a metric; the program's user finds here which metric heeds which option.
-void add_metric_options(CLI::App* verb, train::EvaluationOptions& o) {
+void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
   verb->add_flag(
       "--exact", o.exact,
       "without Monte Carlo, for low-dimensional models: quadrature, exact traces, tight "
@@ -146,7 +146,7 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
   add_model_options(verb, a->model);
   verb->add_option("--data", a->data, "HDF5 file")->required();
   verb->add_option("--split", a->split, "train, validation or test")->capture_default_str();
-  verb->add_option("--metrics", a->options.metrics, "separated by commas: " + train::metric_names())
+  verb->add_option("--metrics", a->options.metrics, "separated by commas: " + evaluate::metric_names())
       ->delimiter(',')
       ->capture_default_str();
   verb->add_option("--n", a->options.n, "examples, from the start of the split; 0: all")

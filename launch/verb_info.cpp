@@ -10,7 +10,7 @@
 #include "framework/config/parse.hpp"
 #include "framework/core/check.hpp"
 #include "framework/train/metrics_log.hpp"
-#include "framework/train/snapshot.hpp"
+#include "framework/score/snapshot.hpp"
 #include "launch/verbs.hpp"
 #include "models/flops.hpp"
 
@@ -18,7 +18,7 @@ namespace scorenet::launch {
 namespace {
 
 void print_schedule(const config::DiffusionConfig& diffusion) {
-  const auto schedule = diffusion::make_schedule(train::schedule_options(diffusion));
+  const auto schedule = diffusion::make_schedule(score::schedule_options(diffusion));
   std::printf("schedule %s, t from %g to %g, prior N(0, %g I)\n", diffusion.schedule.c_str(),
               schedule->t_min(), schedule->t_max(), schedule->prior_variance());
   std::printf("%10s %14s %14s %12s %14s %14s\n", "t", "alpha", "sigma", "log_snr", "d log_snr/dt",
@@ -35,11 +35,11 @@ void print_schedule(const config::DiffusionConfig& diffusion) {
 }
 
 void print_snapshot(const std::string& path) {
-  const train::LoadedSnapshot snapshot = train::load_snapshot(path, torch::kCPU);
+  const score::LoadedSnapshot snapshot = score::load_snapshot(path, torch::kCPU);
   std::cout << "snapshot    " << path << "\n"
             << "weights     " << snapshot.label << ", step " << snapshot.step << "\n"
             << "examples    " << shape_string(snapshot.example_shape) << "\n"
-            << "parameters  " << models::parameter_count(*snapshot.model.network) << "\n"
+            << "parameters  " << models::parameter_count(*snapshot.model.trained().network) << "\n"
             << "digests     "
             << (snapshot.has_digests ? "as saved" : "none: of an older version, not checked")
             << "\n\n"

@@ -16,6 +16,7 @@
 #include "framework/perf/step_model.hpp"
 #include "framework/train/gradient_plan.hpp"
 #include "framework/train/train_precision.hpp"
+#include "models/autocast.hpp"
 #include "framework/train/update.hpp"
 #include "launch/device.hpp"
 #include "launch/output_options.hpp"
@@ -47,10 +48,10 @@ std::vector<int64_t> example_shape(const config::Config& config, const PlanArgum
 }
 
 /// One AdamW step and its averages, seconds.
-double optimizer_seconds(const train::ScoreModel& model) {
-  train::FlatParameters parameters(train::named_parameters(model));
-  train::AdamW adamw(parameters, {});
-  train::EmaSet averages(parameters.values(), train::ema_profiles_of(model.config.ema));
+double optimizer_seconds(const score::ScoreModel& model) {
+  optim::FlatParameters parameters(score::named_parameters(model));
+  optim::AdamW adamw(parameters, {});
+  optim::EmaSet averages(parameters.values(), train::ema_profiles_of(model.config.ema));
   double seconds = 0;
   for (int i = 0; i < 2; ++i) {  // the first touches the memory
     throw_if_stop_asked();
@@ -64,7 +65,7 @@ double optimizer_seconds(const train::ScoreModel& model) {
 
 /// Of a rank's `batch` images in pieces of train.micro_batch: all but the last backward pass are like forward to the
 /// traffic, which begins in the last.
-perf::StepCosts measure_costs(const train::ScoreModel& model, c10::IntArrayRef shape,
+perf::StepCosts measure_costs(const score::ScoreModel& model, c10::IntArrayRef shape,
                               int64_t batch) {
   const int64_t micro = model.config.train.micro_batch;
   const int64_t piece = micro > 0 ? std::min(micro, batch) : batch;
@@ -72,7 +73,7 @@ perf::StepCosts measure_costs(const train::ScoreModel& model, c10::IntArrayRef s
   train::rehearse(model, shape, piece);  // warms up
   throw_if_stop_asked();
   const train::Rehearsal rehearsal = train::rehearse(model, shape, piece);
-  const auto sizes = train::parameter_sizes(train::named_parameters(model));
+  const auto sizes = optim::parameter_sizes(score::named_parameters(model));
   perf::StepCosts costs = train::step_costs(rehearsal, sizes, optimizer_seconds(model));
   costs.forward_s = pieces * rehearsal.forward_s + (pieces - 1) * rehearsal.backward_s;
   return costs;
@@ -178,8 +179,9 @@ ExitCode plan(const config::Config& config, const PlanArguments& arguments,
   }
   const torch::Device device = device_for_rank(*comms.host);
   const std::vector<int64_t> shape = example_shape(config, arguments);
-  train::ScoreModel model = train::build_model(config, shape, device);
-  model.config.train.precision = train::settled_precision(config, device, *comms.host);
+  score::ScoreModel model = score::build_model(config, shape, device);
+  model.compute_dtype =
+      models::compute_dtype(train::settled_precision(config, device, *comms.host));
   if (model.is_analytic()) {
     throw ConfigError(
         "model.type = gaussian_mixture: an analytic model is not trained, so there is nothing to "

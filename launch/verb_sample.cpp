@@ -21,12 +21,12 @@
 #include "framework/data/write_output.hpp"
 #include "framework/diffusion/sampler/trained_steps.hpp"
 #include "framework/files/step_name.hpp"
-#include "framework/train/generate.hpp"
-#include "framework/train/generate_in_step.hpp"
-#include "framework/train/run_lock.hpp"
+#include "framework/evaluate/generate.hpp"
+#include "framework/evaluate/generate_in_step.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/known_name.hpp"
+#include "launch/run_lock.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/output_options.hpp"
 #include "launch/seed_list.hpp"
@@ -42,7 +42,7 @@ struct SampleArguments {
   std::string weak_network, classifier, seeds = "0-63", grid, outdir, final, hbar_schedule,
                                         corrector_norms = "example";
   diffusion::SamplerOptions sampler;
-  train::GuidanceOptions guidance;
+  evaluate::GuidanceOptions guidance;
   std::vector<double> guidance_interval;
   int64_t batch = 64;
   std::optional<int64_t> label;
@@ -98,7 +98,7 @@ std::map<std::string, std::string> settings(const SampleArguments& a, double nfe
 }
 
 void write_pictures(const SampleArguments& a, const std::vector<int64_t>& seeds,
-                    const train::Generated& generated) {
+                    const evaluate::Generated& generated) {
   const auto pixels = pixels_from_data(generated.x.nan_to_num(0, 1, -1));
   const auto meta = settings(a, generated.nfe);
   if (!a.grid.empty()) {
@@ -114,7 +114,7 @@ void write_pictures(const SampleArguments& a, const std::vector<int64_t>& seeds,
   }
 }
 
-void write_h5(const SampleArguments& a, const train::Generated& generated) {
+void write_h5(const SampleArguments& a, const evaluate::Generated& generated) {
   files::ReplacingFile whole(h5_file(a));
   data::Hdf5File file = data::Hdf5File::create(whole.path().string());
   file.write_array("/samples", generated.x);
@@ -127,7 +127,7 @@ void write_h5(const SampleArguments& a, const train::Generated& generated) {
 }
 
 // A label below zero would mean "no label" further down.
-void check_class(const SampleArguments& a, const train::ScoreModel& model) {
+void check_class(const SampleArguments& a, const score::ScoreModel& model) {
   if (!a.label || *a.label >= 0) return;
   const int64_t classes = model.is_analytic() ? 0 : model.config.model.num_classes;
   throw ConfigError("--class " + std::to_string(*a.label) + ": " +
@@ -209,18 +209,18 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   }
   // DDIM's last step leads to the data itself, or as near to it as its scheduler says.
   const bool numbered = a.sampler.spacing == diffusion::kTrainedSteps;
-  const std::string usual = numbered ? "state" : train::default_final(loaded.example_shape);
+  const std::string usual = numbered ? "state" : evaluate::default_final(loaded.example_shape);
   a.sampler.final = a.final.empty() ? usual : a.final;
   if (!a.hbar_schedule.empty()) a.sampler.hbar_shape = diffusion::parse_hbar_shape(a.hbar_schedule);
   // Two jobs would leave pictures of both under one name.
-  const auto lock = train::lock_run_folder(a.outdir, comm);
+  const auto lock = lock_run_folder(a.outdir, comm);
   const auto generated = a.corrector_norms == "batch"
-                             ? train::generate_in_step(loaded.model, loaded.example_shape, seeds,
+                             ? evaluate::generate_in_step(loaded.model, loaded.example_shape, seeds,
                                                        a.sampler, a.guidance, comm)
-                             : train::generate(loaded.model, loaded.example_shape, seeds, a.sampler,
+                             : evaluate::generate(loaded.model, loaded.example_shape, seeds, a.sampler,
                                                a.guidance, a.batch, comm);
   if (comm.rank() != 0) return ExitCode::done;
-  const auto bad = train::samples_not_finite(generated.x, seeds);
+  const auto bad = evaluate::samples_not_finite(generated.x, seeds);
   if (bad.of_all) throw NotFiniteError(bad.sentence);
   files::make_output_folder({"--outdir", a.outdir});
   if (image) write_pictures(a, seeds, generated);

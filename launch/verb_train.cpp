@@ -14,10 +14,10 @@
 #include "framework/comm/nccl_communicator.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
-#include "framework/train/run_lock.hpp"
 #include "framework/train/trainer.hpp"
 #include "launch/device.hpp"
 #include "launch/output_options.hpp"
+#include "launch/run_lock.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
@@ -97,7 +97,7 @@ ExitCode train(const config::Config& config, const TrainArguments& arguments,
   if (device.is_cuda() && threads_asked_for(config.run.threads) == 0) torch::set_num_threads(1);
   carry_device_memory(config, comms, device);
   std::unique_ptr<files::FolderLock> lock;
-  if (!arguments.dry_run) lock = train::lock_run_folder(arguments.outdir, *comms.host);
+  if (!arguments.dry_run) lock = lock_run_folder(arguments.outdir, *comms.host);
   train::Trainer trainer(config, arguments.outdir, comms, device, lock.get());
   if (!arguments.dry_run) return trainer.run();
   if (comms.host->rank() == 0)

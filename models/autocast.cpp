@@ -37,4 +37,8 @@ torch::Dtype compute_dtype(const std::string& precision) {
                     "\": unknown. Known are auto, fp32, bf16 and fp16.");
 }
 
+std::string precision_name(torch::Dtype dtype) {
+  return dtype == torch::kBFloat16 ? "bf16" : dtype == torch::kFloat16 ? "fp16" : "fp32";
+}
+
 }  // namespace scorenet::models

@@ -32,4 +32,7 @@ torch::Dtype active_compute_dtype();
 /// (train/train_precision.hpp). Throws ConfigError that lists them otherwise.
 torch::Dtype compute_dtype(const std::string& precision);
 
+/// "fp32", "bf16" or "fp16": the reverse. REQUIRES one of the three.
+std::string precision_name(torch::Dtype dtype);
+
 }  // namespace scorenet::models

@@ -1,32 +1,15 @@
 #include "framework/checkpoint/digests.hpp"
 
-#include <xxhash.h>
-
-#include <array>
-#include <cstdio>
-
 #include "framework/checkpoint/json_text.hpp"
+#include "framework/core/digest.hpp"
 #include "framework/core/error.hpp"
+#include "framework/core/tensor_digest.hpp"
 
 namespace scorenet::checkpoint {
 namespace {
 
 constexpr const char* kTensors = "scorenet.tensor_digests";
 constexpr const char* kAll = "scorenet.digest";
-
-std::string hex_digest(const void* bytes, size_t count) {
-  const XXH128_hash_t hash = XXH3_128bits(bytes, count);
-  std::array<char, 33> text{};
-  std::snprintf(text.data(), text.size(), "%016llx%016llx",
-                static_cast<unsigned long long>(hash.high64),
-                static_cast<unsigned long long>(hash.low64));
-  return text.data();
-}
-
-std::string digest_of(const torch::Tensor& tensor) {
-  const torch::Tensor values = tensor.detach().cpu().contiguous();
-  return hex_digest(values.data_ptr(), values.nbytes());
-}
 
 // A text with its length before it: two lists of texts that differ have different sums.
 void add(std::string& all, const std::string& text) {
@@ -66,7 +49,7 @@ Metadata with_digests(const TensorMap& tensors, const Metadata& metadata) {
   std::string header = texts_of(all);
   for (const auto& [name, tensor] : tensors)
     add_tensor(header, name, tensor.scalar_type(), tensor.sizes());
-  all[kAll] = hex_digest(header.data(), header.size());
+  all[kAll] = digest(header.data(), header.size());
   return all;
 }
 
@@ -80,7 +63,7 @@ void verify_header(const SafetensorsHeader& header, const std::filesystem::path&
     if (header.metadata.count(key) == 0) fail(path, std::string("its metadata has lost ") + key);
   std::string text = texts_of(header.metadata);
   for (const auto& [name, place] : header.places) add_tensor(text, name, place.dtype, place.shape);
-  if (hex_digest(text.data(), text.size()) != header.metadata.at(kAll))
+  if (digest(text.data(), text.size()) != header.metadata.at(kAll))
     fail(path, "its header is not what was saved (digest differs)");
 }
 

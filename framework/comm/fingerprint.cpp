@@ -1,10 +1,5 @@
 #include "framework/comm/fingerprint.hpp"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-#include <array>
-#include <cstdio>
 #include <limits>
 
 #include "framework/core/error.hpp"
@@ -93,15 +88,6 @@ void check_same_on_all_ranks(Communicator& communicator, const Fingerprint& mine
       " ranks differ from rank 0): all ranks must run the same program, configuration and data. "
       "Start all with one command.";
   throw ConfigError(broadcast_text(communicator, sentence, int(speaker), "fingerprint"));
-}
-
-std::string digest(const void* data, size_t bytes) {
-  const XXH128_hash_t hash = XXH3_128bits(data, bytes);
-  std::array<char, 33> text{};
-  std::snprintf(text.data(), text.size(), "%016llx%016llx",
-                static_cast<unsigned long long>(hash.high64),
-                static_cast<unsigned long long>(hash.low64));
-  return text.data();
 }
 
 }  // namespace scorenet::comm

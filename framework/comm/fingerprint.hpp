@@ -18,9 +18,6 @@ using Fingerprint = std::vector<std::pair<std::string, std::string>>;
 /// and how many ranks differ in it. Collective.
 void check_same_on_all_ranks(Communicator& communicator, const Fingerprint& mine);
 
-/// 128-bit digest of bytes (XXH3) as 32 hexadecimal digits. Tells accidents apart, not attacks.
-std::string digest(const void* data, size_t bytes);
-
 /// rank zero's text on all ranks. Collective.
 std::string broadcast_text(Communicator& communicator, std::string text, int root,
                            std::string_view tag);

@@ -73,7 +73,7 @@ void FlightRecorder::dump() const noexcept {
          << ", \"host\": " << json_string(place_.host) << "}\n";
     for (const FlightEntry& e : all) {
       const Operation& op = e.operation;
-      file << "{\"id\": " << e.id << ", \"kind\": " << json_string(op.kind)
+      file << "{\"id\": " << e.id << ", \"kind\": " << json_string(name(op.kind))
            << ", \"sequence\": " << op.sequence << ", \"tag\": " << json_string(op.tag)
            << ", \"type\": \"" << name(op.type) << "\", \"count\": " << op.count
            << ", \"root\": " << op.root << ", \"start_s\": " << e.start_s

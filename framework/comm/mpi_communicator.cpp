@@ -90,7 +90,7 @@ class MpiCommunicator final : public Communicator {
   void set_phase(Phase phase) override { shared_->vitals->phase = phase; }
 
   Work all_reduce(Buffer buffer, ReduceOp op, std::string_view tag) override {
-    const Operation operation{"all_reduce", sequence_++, std::string(tag),
+    const Operation operation{Collective::all_reduce, sequence_++, std::string(tag),
                               buffer.type,  op,          buffer.count};
     if (shared_->thread && buffer.bytes() >= options_.threaded_bytes) {
       announce(operation);
@@ -108,7 +108,7 @@ class MpiCommunicator final : public Communicator {
 
   void all_reduce_now(Buffer buffer, ReduceOp op, std::string_view tag) override {
     if (buffer.bytes() < options_.threaded_bytes) return all_reduce(buffer, op, tag).wait();
-    const Operation operation{"all_reduce", sequence_++, std::string(tag),
+    const Operation operation{Collective::all_reduce, sequence_++, std::string(tag),
                               buffer.type,  op,          buffer.count};
     announce(operation);
     BlockingWork(shared_, operation, thread_comm_, [this, buffer, op] {
@@ -117,7 +117,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work broadcast(Buffer buffer, int root, std::string_view tag) override {
-    const Operation operation{"broadcast",  sequence_++, std::string(tag), buffer.type, {},
+    const Operation operation{Collective::broadcast,  sequence_++, std::string(tag), buffer.type, {},
                               buffer.count, root};
     check_root(operation, shared_->place);
     return start(operation, [&](std::vector<MPI_Request>& requests) {
@@ -129,7 +129,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) override {
-    const Operation operation{"reduce_scatter", sequence_++, std::string(tag),
+    const Operation operation{Collective::reduce_scatter, sequence_++, std::string(tag),
                               in.type,          op,          in.count};
     check_parts(operation, shared_->place, out, in);
     return start(operation, [&](std::vector<MPI_Request>& requests) {
@@ -155,7 +155,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work all_gather(Buffer in, Buffer out, std::string_view tag) override {
-    const Operation operation{"all_gather", sequence_++, std::string(tag), in.type, {}, in.count};
+    const Operation operation{Collective::all_gather, sequence_++, std::string(tag), in.type, {}, in.count};
     check_parts(operation, shared_->place, in, out);
     return start(operation, [&](std::vector<MPI_Request>& requests) {
       if (in.count <= chunk()) {
@@ -176,7 +176,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work all_to_all(Buffer in, Buffer out, std::string_view tag) override {
-    const Operation operation{"all_to_all", sequence_++, std::string(tag), in.type, {}, in.count};
+    const Operation operation{Collective::all_to_all, sequence_++, std::string(tag), in.type, {}, in.count};
     check_exchange(operation, shared_->place, in, out);
     const int64_t share = in.count / size();
     return start(operation, [&](std::vector<MPI_Request>& requests) {
@@ -203,7 +203,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work barrier(std::string_view tag) override {
-    const Operation operation{"barrier", sequence_++, std::string(tag)};
+    const Operation operation{Collective::barrier, sequence_++, std::string(tag)};
     return start(operation, [&](std::vector<MPI_Request>& requests) {
       check(MPI_Ibarrier(comm_, &requests.emplace_back()), operation);
     });
@@ -286,7 +286,7 @@ class MpiCommunicator final : public Communicator {
     int32_t type = 0;
     int32_t op = 0;
     int32_t root = 0;
-    std::array<char, 20> kind{};
+    int32_t kind = 0;
     std::array<char, 80> tag{};
   };
 
@@ -296,9 +296,8 @@ class MpiCommunicator final : public Communicator {
               int32_t(operation.type),
               int32_t(operation.op),
               operation.root,
-              {},
+              int32_t(operation.kind),
               {}};
-    std::snprintf(mine.kind.data(), mine.kind.size(), "%s", operation.kind.c_str());
     std::snprintf(mine.tag.data(), mine.tag.size(), "%s", operation.tag.c_str());
     std::vector<Card> all(static_cast<size_t>(size()));
     std::vector<MPI_Request> requests(1);
@@ -307,8 +306,8 @@ class MpiCommunicator final : public Communicator {
           operation);
     RequestWork(shared_, operation, std::move(requests)).wait();
     const auto from = [](const Card& card) {
-      return Operation{card.kind.data(),  card.sequence, card.tag.data(), DataType(card.type),
-                       ReduceOp(card.op), card.count,    card.root};
+      return Operation{Collective(card.kind), card.sequence, card.tag.data(), DataType(card.type),
+                       ReduceOp(card.op),     card.count,    card.root};
     };
     for (size_t r = 1; r < all.size(); ++r) {
       if (fits(from(all[0]), from(all[r]))) continue;

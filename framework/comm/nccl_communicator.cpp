@@ -249,14 +249,14 @@ class NcclCommunicator final : public Communicator {
   void set_phase(Phase phase) override { shared_->phase = phase; }
 
   Work all_reduce(Buffer b, ReduceOp op, std::string_view tag) override {
-    return start({"all_reduce", 0, std::string(tag), b.type, op, b.count}, [&] {
+    return start({Collective::all_reduce, 0, std::string(tag), b.type, op, b.count}, [&] {
       return ncclAllReduce(b.data, b.data, size_t(b.count), nccl_type(b.type), nccl_op(op),
                            shared_->comm, stream_.get());
     });
   }
 
   Work broadcast(Buffer b, int root, std::string_view tag) override {
-    const Operation operation{"broadcast", 0, std::string(tag), b.type, {}, b.count, root};
+    const Operation operation{Collective::broadcast, 0, std::string(tag), b.type, {}, b.count, root};
     check_root(operation, shared_->place);
     return start(operation, [&] {
       return ncclBroadcast(b.data, b.data, size_t(b.count), nccl_type(b.type), root, shared_->comm,
@@ -265,7 +265,7 @@ class NcclCommunicator final : public Communicator {
   }
 
   Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) override {
-    const Operation operation{"reduce_scatter", 0, std::string(tag), in.type, op, in.count};
+    const Operation operation{Collective::reduce_scatter, 0, std::string(tag), in.type, op, in.count};
     check_parts(operation, shared_->place, out, in);
     return start(operation, [&] {
       return ncclReduceScatter(in.data, out.data, size_t(out.count), nccl_type(in.type),
@@ -274,7 +274,7 @@ class NcclCommunicator final : public Communicator {
   }
 
   Work all_gather(Buffer in, Buffer out, std::string_view tag) override {
-    const Operation operation{"all_gather", 0, std::string(tag), in.type, {}, in.count};
+    const Operation operation{Collective::all_gather, 0, std::string(tag), in.type, {}, in.count};
     check_parts(operation, shared_->place, in, out);
     return start(operation, [&] {
       return ncclAllGather(in.data, out.data, size_t(in.count), nccl_type(in.type), shared_->comm,
@@ -284,13 +284,13 @@ class NcclCommunicator final : public Communicator {
 
   /// NCCL has no all-to-all of its own: sends and receives in one group, which start together or would wait for one another.
   Work all_to_all(Buffer in, Buffer out, std::string_view tag) override {
-    const Operation operation{"all_to_all", 0, std::string(tag), in.type, {}, in.count};
+    const Operation operation{Collective::all_to_all, 0, std::string(tag), in.type, {}, in.count};
     check_exchange(operation, shared_->place, in, out);
     return start(operation, [&] { return exchange(in, out); });
   }
 
   Work barrier(std::string_view tag) override {
-    return start({"barrier", 0, std::string(tag)}, [&] {
+    return start({Collective::barrier, 0, std::string(tag)}, [&] {
       return ncclAllReduce(scratch_, scratch_, 1, ncclFloat32, ncclSum, shared_->comm,
                            stream_.get());
     });
@@ -365,7 +365,7 @@ class NcclCommunicator final : public Communicator {
     const Event begin;
     const auto compute =
         static_cast<cudaStream_t>(options_.compute_stream ? options_.compute_stream() : nullptr);
-    const std::string what = operation.kind + " " + std::to_string(operation.sequence);
+    const std::string what = std::string(name(operation.kind)) + " " + std::to_string(operation.sequence);
     check(cudaEventRecord(begin.get(), compute), what);
     check(cudaStreamWaitEvent(stream_.get(), begin.get(), 0), what);
     shared_->settle(launch(), what + " (" + operation.tag + ")",

@@ -8,8 +8,13 @@
 
 namespace scorenet::comm {
 
+enum class Collective { barrier, all_reduce, broadcast, reduce_scatter, all_gather, all_to_all };
+
+/// "all_reduce", as errors and records write it.
+const char* name(Collective kind);
+
 struct Operation {
-  std::string kind;      // "all_reduce", "broadcast", ...
+  Collective kind = Collective::barrier;
   int64_t sequence = 0;  // 0, 1, ... on each communicator
   std::string tag;
   DataType type = DataType::uint8;

@@ -56,20 +56,20 @@ Bytes reduce_all(const std::vector<Buffer>& in, ReduceOp op) {
 }
 
 Bytes form_result(const Meeting& meeting) {
-  const std::string& kind = meeting.operation.kind;
-  if (kind == "all_reduce" || kind == "reduce_scatter") {
+  const Collective kind = meeting.operation.kind;
+  if (kind == Collective::all_reduce || kind == Collective::reduce_scatter) {
     return reduce_all(meeting.in, meeting.operation.op);
   }
   Bytes result;
-  if (kind == "broadcast") {
+  if (kind == Collective::broadcast) {
     const Buffer& root = meeting.in[size_t(meeting.operation.root)];
     result.assign(static_cast<char*>(root.data), static_cast<char*>(root.data) + root.bytes());
-  } else if (kind == "all_gather") {
+  } else if (kind == Collective::all_gather) {
     for (const Buffer& part : meeting.in) {
       const char* data = static_cast<char*>(part.data);
       result.insert(result.end(), data, data + part.bytes());
     }
-  } else if (kind == "all_to_all") {
+  } else if (kind == Collective::all_to_all) {
     const int64_t part = meeting.in[0].bytes() / int64_t(meeting.in.size());
     for (size_t to = 0; to < meeting.in.size(); ++to) {
       for (const Buffer& from : meeting.in) {
@@ -132,7 +132,7 @@ class SimWork final : public Work::State {
 
   void take_result() {
     const char* from = meeting_->result.data();
-    const bool scatter = operation_.kind == "reduce_scatter" || operation_.kind == "all_to_all";
+    const bool scatter = operation_.kind == Collective::reduce_scatter || operation_.kind == Collective::all_to_all;
     if (world_.options.move_data && out_.bytes() > 0) {
       std::memcpy(out_.data, scatter ? from + place_.rank * out_.bytes() : from,
                   size_t(out_.bytes()));
@@ -162,32 +162,32 @@ class SimCommunicator final : public Communicator {
   void set_phase(Phase phase) override { phase_ = phase; }
 
   Work all_reduce(Buffer buffer, ReduceOp op, std::string_view tag) override {
-    return start({"all_reduce", 0, std::string(tag), buffer.type, op, buffer.count}, buffer,
+    return start({Collective::all_reduce, 0, std::string(tag), buffer.type, op, buffer.count}, buffer,
                  buffer);
   }
   Work broadcast(Buffer buffer, int root, std::string_view tag) override {
-    const Operation operation{"broadcast",  0,   std::string(tag), buffer.type, {},
+    const Operation operation{Collective::broadcast,  0,   std::string(tag), buffer.type, {},
                               buffer.count, root};
     check_root(operation, place_);
     return start(operation, buffer, buffer);
   }
   Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) override {
-    const Operation operation{"reduce_scatter", 0, std::string(tag), in.type, op, in.count};
+    const Operation operation{Collective::reduce_scatter, 0, std::string(tag), in.type, op, in.count};
     check_parts(operation, place_, out, in);
     return start(operation, in, out);
   }
   Work all_gather(Buffer in, Buffer out, std::string_view tag) override {
-    const Operation operation{"all_gather", 0, std::string(tag), in.type, {}, in.count};
+    const Operation operation{Collective::all_gather, 0, std::string(tag), in.type, {}, in.count};
     check_parts(operation, place_, in, out);
     return start(operation, in, out);
   }
   Work all_to_all(Buffer in, Buffer out, std::string_view tag) override {
-    const Operation operation{"all_to_all", 0, std::string(tag), in.type, {}, in.count};
+    const Operation operation{Collective::all_to_all, 0, std::string(tag), in.type, {}, in.count};
     check_exchange(operation, place_, in, out);
     return start(operation, in, out);
   }
   Work barrier(std::string_view tag) override {
-    return start({"barrier", 0, std::string(tag)}, {}, {});
+    return start({Collective::barrier, 0, std::string(tag)}, {}, {});
   }
   [[noreturn]] void abort(int exit_code) noexcept override { std::_Exit(exit_code); }
 
@@ -247,15 +247,15 @@ class SimCommunicator final : public Communicator {
 
 }  // namespace
 
-double sim_seconds(const SimOptions& options, std::string_view kind, int ranks, int64_t bytes) {
+double sim_seconds(const SimOptions& options, Collective kind, int ranks, int64_t bytes) {
   if (ranks == 1) return 0;
   const double n = ranks;
   const double log2_n = std::bit_width(unsigned(ranks - 1));  // ceil(log2 n)
   const double transfer_s = double(bytes) / options.bandwidth_bytes_per_s;
-  if (kind == "barrier") return 2 * log2_n * options.latency_s;
-  if (kind == "broadcast") return log2_n * options.latency_s + transfer_s;
+  if (kind == Collective::barrier) return 2 * log2_n * options.latency_s;
+  if (kind == Collective::broadcast) return log2_n * options.latency_s + transfer_s;
   const double half_ring_s = (n - 1) * options.latency_s + (n - 1) / n * transfer_s;
-  return kind == "all_reduce" ? 2 * half_ring_s : half_ring_s;
+  return kind == Collective::all_reduce ? 2 * half_ring_s : half_ring_s;
 }
 
 std::vector<std::string> run_simulated(int ranks, const SimOptions& options,

@@ -42,9 +42,9 @@ struct SimOptions {
   bool move_data = true;
 };
 
-/// Seconds that `kind` ("all_reduce", ...) of `bytes` (the larger buffer) takes on `ranks` ranks,
+/// Seconds that `kind` of `bytes` (the larger buffer) takes on `ranks` ranks,
 /// as above.
-double sim_seconds(const SimOptions& options, std::string_view kind, int ranks, int64_t bytes);
+double sim_seconds(const SimOptions& options, Collective kind, int ranks, int64_t bytes);
 
 /// Runs program(communicator) on `ranks` threads and returns each rank's error sentence, "" where
 /// it ended well. An operation that does not fit those of the other ranks throws CommError printing

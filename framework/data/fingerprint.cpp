@@ -1,13 +1,9 @@
 // ImageDataset::summary: one pass over a split's values before a run.
-#include <xxhash.h>
-
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
-#include <memory>
 
 #include "framework/core/check.hpp"
+#include "framework/core/digest.hpp"
 #include "framework/core/random.hpp"
 #include "framework/data/image_dataset.hpp"
 
@@ -17,24 +13,6 @@ namespace {
 constexpr int64_t kReadBytes = int64_t{256} << 20;  // larger splits are looked at in places
 constexpr int64_t kPieceBytes = int64_t{1} << 18;
 constexpr int64_t kFewestPieces = 64;
-
-class Digest {
- public:
-  Digest() { XXH3_128bits_reset(state_.get()); }
-  void add(const void* data, size_t bytes) { XXH3_128bits_update(state_.get(), data, bytes); }
-  std::string hex() const {
-    const XXH128_hash_t hash = XXH3_128bits_digest(state_.get());
-    std::array<char, 33> text{};
-    std::snprintf(text.data(), text.size(), "%016llx%016llx",
-                  static_cast<unsigned long long>(hash.high64),
-                  static_cast<unsigned long long>(hash.low64));
-    return text.data();
-  }
-
- private:
-  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_{XXH3_createState(),
-                                                                  &XXH3_freeState};
-};
 
 // Consecutive rows that are read together; the first and the last are always among those looked at.
 struct Pieces {

@@ -51,10 +51,10 @@ void write_timeline(const std::string& path, const comm::Place& place,
   for (const comm::FlightEntry& entry : operations) {
     if (entry.end_s < 0) continue;
     const comm::Operation& op = entry.operation;
-    const std::string arguments = ", \"args\": {\"kind\": " + comm::json_string(op.kind) +
+    const std::string arguments = ", \"args\": {\"kind\": " + comm::json_string(name(op.kind)) +
                                   ", \"sequence\": " + std::to_string(op.sequence) +
                                   ", \"bytes\": " + std::to_string(op.bytes()) + "}";
-    events.push_back(event(op.tag.empty() ? op.kind : op.tag, place.rank, Track::communication,
+    events.push_back(event(op.tag.empty() ? name(op.kind) : op.tag, place.rank, Track::communication,
                            entry.start_s, entry.end_s, arguments));
   }
   write_events(path, events);

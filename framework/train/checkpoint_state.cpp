@@ -42,7 +42,7 @@ std::vector<std::string> files_of(const TrainState& state) {
 // The tensors of one file. Collective; filled on rank zero alone.
 checkpoint::TensorMap gather_tensors(const std::string& file, const TrainState& state, bool mine) {
   checkpoint::TensorMap tensors;
-  const FlatParameters& parameters = state.parameters;
+  const optim::FlatParameters& parameters = state.parameters;
   for (const StateBuffer& buffer : buffers_of(state)) {
     if (buffer.file != file) continue;
     const torch::Tensor whole = state.update.whole(buffer);

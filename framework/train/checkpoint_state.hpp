@@ -12,7 +12,7 @@
 
 #include "framework/comm/communicator.hpp"
 #include "framework/config/config.hpp"
-#include "framework/train/flat_parameters.hpp"
+#include "framework/optim/flat_parameters.hpp"
 #include "framework/train/objective.hpp"
 #include "framework/train/run_folder.hpp"
 #include "framework/train/update.hpp"
@@ -30,7 +30,7 @@ struct RunProgress {
 
 /// What is being trained.
 struct TrainState {
-  FlatParameters& parameters;
+  optim::FlatParameters& parameters;
   Update& update;
   Objective& objective;
   const data::DatasetSummary& data;

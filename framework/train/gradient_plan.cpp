@@ -9,7 +9,7 @@
 
 #include "framework/core/check.hpp"
 #include "framework/reduce/shards.hpp"
-#include "framework/train/flat_parameters.hpp"
+#include "framework/optim/flat_parameters.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -51,7 +51,7 @@ int64_t examples_at_once(const config::TrainConfig& train, int ranks) {
 }
 
 /// Rank zero's choice for the measured link and backward pass. Collective.
-void choose_caps(const ScoreModel& model, c10::IntArrayRef example_shape,
+void choose_caps(const score::ScoreModel& model, c10::IntArrayRef example_shape,
                  const std::vector<int64_t>& sizes, comm::Communicators& comms,
                  GradientPlan& plan) {
   const perf::LinkModel link = measure_link(comms, model.device);
@@ -69,10 +69,10 @@ void choose_caps(const ScoreModel& model, c10::IntArrayRef example_shape,
 
 }  // namespace
 
-Rehearsal rehearse(const ScoreModel& model, c10::IntArrayRef example_shape, int64_t batch) {
+Rehearsal rehearse(const score::ScoreModel& model, c10::IntArrayRef example_shape, int64_t batch) {
   Rehearsal rehearsal;
   std::vector<torch::Tensor> parameters;
-  for (const auto& [name, parameter] : named_parameters(model)) parameters.push_back(parameter);
+  for (const auto& [name, parameter] : score::named_parameters(model)) parameters.push_back(parameter);
   comm::Clock::time_point start = comm::Clock::now();
   for (size_t i = 0; i < parameters.size(); ++i) {
     torch::autograd::impl::set_post_acc_grad_hooks(
@@ -81,9 +81,9 @@ Rehearsal rehearse(const ScoreModel& model, c10::IntArrayRef example_shape, int6
   const torch::Tensor x = noise_batch(example_shape, batch, model.device);
   const torch::Tensor log_snr = torch::linspace(-5, 5, batch, torch::kFloat64).to(model.device);
   torch::Tensor labels;
-  if (model.config.model.num_classes > 0 && !model.classifier)
+  if (model.config.model.num_classes > 0 && !model.is_classifier())
     labels = torch::zeros({batch}, torch::dtype(torch::kInt64).device(model.device));
-  const torch::Tensor loss = network_for(model, labels, nullptr)(x, log_snr).square().sum();
+  const torch::Tensor loss = score::network_for(model, labels, nullptr)(x, log_snr).square().sum();
   rehearsal.forward_s = finished_s(start, model.device);
   start = comm::Clock::now();
   loss.backward();
@@ -128,10 +128,10 @@ perf::LinkModel measure_link(comm::Communicators& comms, torch::Device device) {
       comms.host->size());
 }
 
-GradientPlan plan_gradients(const ScoreModel& model, c10::IntArrayRef example_shape,
+GradientPlan plan_gradients(const score::ScoreModel& model, c10::IntArrayRef example_shape,
                             comm::Communicators& comms) {
   GradientPlan plan{{}, {}, given_caps(model.config.comm), "given"};
-  const std::vector<int64_t> sizes = parameter_sizes(named_parameters(model));
+  const std::vector<int64_t> sizes = optim::parameter_sizes(score::named_parameters(model));
   std::vector<int64_t> order = rehearse(model, example_shape, 1).order;
   comms.host
       ->broadcast({order.data(), static_cast<int64_t>(order.size()), comm::DataType::int64}, 0,

@@ -14,7 +14,7 @@
 #include "framework/comm/make_communicator.hpp"
 #include "framework/perf/step_model.hpp"
 #include "framework/reduce/bucket_plan.hpp"
-#include "framework/train/score_model.hpp"
+#include "framework/score/score_model.hpp"
 
 namespace scorenet::train {
 
@@ -26,7 +26,7 @@ struct GradientPlan {
 };
 
 /// Collective; equal on all ranks, which must have the same model. A parameter that gets no gradient lies last.
-GradientPlan plan_gradients(const ScoreModel& model, c10::IntArrayRef example_shape,
+GradientPlan plan_gradients(const score::ScoreModel& model, c10::IntArrayRef example_shape,
                             comm::Communicators& comms);
 
 /// "14 buckets of at most 4 MiB (given), all-reduced": one line for the start of a log.
@@ -42,7 +42,7 @@ struct Rehearsal {
 };
 
 /// Leaves the parameters without gradients. Computes on this rank alone.
-Rehearsal rehearse(const ScoreModel& model, c10::IntArrayRef example_shape, int64_t batch);
+Rehearsal rehearse(const score::ScoreModel& model, c10::IntArrayRef example_shape, int64_t batch);
 
 /// The rehearsal as the step model wants it: parameters so registered that their reverse is the observed order.
 perf::StepCosts step_costs(const Rehearsal& rehearsal, const std::vector<int64_t>& sizes,

@@ -1,5 +1,8 @@
 #include "framework/train/objective.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 #include "framework/core/check.hpp"
 #include "framework/diffusion/guidance.hpp"
 #include "framework/diffusion/loss.hpp"
@@ -25,76 +28,110 @@ bool is_bound(const config::DiffusionConfig& d) {
 
 // ---- the losses, each (B) float64 in nats
 
-torch::Tensor weighted_loss(const ScoreModel& model, const diffusion::Network& network,
-                            const NoisedExamples& e) {
-  const auto& d = model.config.diffusion;
+struct LossInput {
+  const score::ScoreModel& model;
+  const diffusion::Network& network;
+  const NoisedExamples& examples;
+  bool discrete;  // 8-bit data
+
+  const config::DiffusionConfig& config() const { return model.config.diffusion; }
+  diffusion::Parametrisation parametrisation() const { return score::parametrisation(config()); }
+};
+
+torch::Tensor weighted_loss(const LossInput& in) {
+  const auto& d = in.config();
+  const NoisedExamples& e = in.examples;
   if (e.levels.step.defined() && is_bound(d)) {
-    return diffusion::stepwise_loss_per_example(network, parametrisation(d), *model.schedule,
-                                                d.train_steps, e.x0, e.levels.step, e.eps);
+    return diffusion::stepwise_loss_per_example(in.network, in.parametrisation(),
+                                                *in.model.schedule, d.train_steps, e.x0,
+                                                e.levels.step, e.eps);
   }
-  return diffusion::loss_per_example(network, parametrisation(d),
-                                     diffusion::weighting_from_name(d.loss), *model.schedule, e.x0,
-                                     e.levels.times, e.eps, d.min_snr_gamma);
+  return diffusion::loss_per_example(in.network, in.parametrisation(),
+                                     diffusion::weighting_from_name(d.loss), *in.model.schedule,
+                                     e.x0, e.levels.times, e.eps, d.min_snr_gamma);
 }
 
-torch::Tensor second_order_loss(const ScoreModel& model, const diffusion::Network& network,
-                                const NoisedExamples& e) {
-  const auto& d = model.config.diffusion;
+torch::Tensor second_order_loss(const LossInput& in) {
+  const auto& d = in.config();
+  const NoisedExamples& e = in.examples;
   const auto weight =
-      diffusion::loss_weight(diffusion::weighting_from_name(d.loss), parametrisation(d),
-                             *model.schedule, e.levels.times, d.min_snr_gamma);
-  return weight.to(e.x0.device()) * diffusion::second_order_error(network, *model.schedule, e.x0,
-                                                                  e.levels.times.t, e.eps, e.probe,
-                                                                  d.divergence_weight);
+      diffusion::loss_weight(diffusion::weighting_from_name(d.loss), in.parametrisation(),
+                             *in.model.schedule, e.levels.times, d.min_snr_gamma);
+  return weight.to(e.x0.device()) *
+         diffusion::second_order_error(in.network, *in.model.schedule, e.x0, e.levels.times.t,
+                                       e.eps, e.probe, d.divergence_weight);
 }
 
 // The ends' own terms matter where they are learned; elsewhere they have no gradient.
-torch::Tensor learned_schedule_loss(const ScoreModel& model, const diffusion::Network& network,
-                                    const NoisedExamples& e, bool discrete) {
-  const auto& d = model.config.diffusion;
-  const diffusion::ScheduleTap tap(*model.learned_schedule, e.levels.times);
-  const auto loss =
-      diffusion::tapped_loss_per_example(network, parametrisation(d), tap, e.x0, e.eps);
-  return d.learn_ends
-             ? loss + diffusion::end_terms_nats(*model.learned_schedule, discrete, e.x0, e.eps)
-             : loss;
+torch::Tensor learned_schedule_loss(const LossInput& in) {
+  const NoisedExamples& e = in.examples;
+  const diffusion::LearnedSchedule& schedule = *in.model.trained().learned_schedule;
+  const diffusion::ScheduleTap tap(schedule, e.levels.times);
+  const auto loss = diffusion::tapped_loss_per_example(in.network, in.parametrisation(), tap, e.x0,
+                                                       e.eps);
+  if (!in.config().learn_ends) return loss;
+  return loss + diffusion::end_terms_nats(schedule, in.discrete, e.x0, e.eps);
 }
 
 // A weight that depends on log_snr alone is taken up by u, so the plain one serves every prediction.
-torch::Tensor uncertainty_loss(const ScoreModel& model, const diffusion::Network& network,
-                               const NoisedExamples& e) {
+torch::Tensor uncertainty_loss(const LossInput& in) {
+  const NoisedExamples& e = in.examples;
   const auto dims = static_cast<double>(dims_per_example(e.x0));
   const auto simple =
-      diffusion::loss_per_example(network, parametrisation(model.config.diffusion),
-                                  Weighting::simple, *model.schedule, e.x0, e.levels.times, e.eps);
-  return dims * model.uncertainty->weigh(simple / dims, model.schedule->log_snr(e.levels.times.t));
+      diffusion::loss_per_example(in.network, in.parametrisation(), Weighting::simple,
+                                  *in.model.schedule, e.x0, e.levels.times, e.eps);
+  return dims * in.model.trained().uncertainty->weigh(
+                    simple / dims, in.model.schedule->log_snr(e.levels.times.t));
 }
 
-torch::Tensor hybrid_loss(const ScoreModel& model, const diffusion::Network& network,
-                          const NoisedExamples& e) {
-  const auto& d = model.config.diffusion;
-  return diffusion::hybrid_loss_per_example(network, parametrisation(d), *model.schedule,
+torch::Tensor hybrid_loss(const LossInput& in) {
+  const auto& d = in.config();
+  const NoisedExamples& e = in.examples;
+  return diffusion::hybrid_loss_per_example(in.network, in.parametrisation(), *in.model.schedule,
                                             d.train_steps, e.x0, e.levels.step, e.eps,
                                             d.hybrid_weight);
 }
 
-torch::Tensor cross_entropy(const ScoreModel& model, const diffusion::Network& network,
-                            const NoisedExamples& e) {
-  const diffusion::NoiseLevel level = model.schedule->at(e.levels.times.t);
+torch::Tensor cross_entropy(const LossInput& in) {
+  const NoisedExamples& e = in.examples;
+  const diffusion::NoiseLevel level = in.model.schedule->at(e.levels.times.t);
   const auto logits =
-      diffusion::scaled_classifier(network)(diffusion::add_noise(e.x0, e.eps, level), level);
+      diffusion::scaled_classifier(in.network)(diffusion::add_noise(e.x0, e.eps, level), level);
   return torch::cross_entropy_loss(logits, e.labels.to(logits.device()), {}, at::Reduction::None)
       .to(torch::kFloat64);
 }
 
-torch::Tensor score_loss(const ScoreModel& model, const diffusion::Network& network,
-                         const NoisedExamples& e, bool discrete) {
-  if (model.learned_schedule) return learned_schedule_loss(model, network, e, discrete);
-  const std::string& loss = model.config.diffusion.loss;
-  if (loss == "uncertainty") return uncertainty_loss(model, network, e);
-  if (loss == "hybrid") return hybrid_loss(model, network, e);
-  if (e.probe.defined()) return second_order_loss(model, network, e);
-  return weighted_loss(model, network, e);
+// ---- which of them a config asks for: the first row that holds
+
+using Loss = torch::Tensor (*)(const LossInput&);
+
+struct Row {
+  bool (*holds)(const score::ScoreModel& model);
+  Loss loss;
+  double (*unit)(const NoisedExamples& e);  // what the loss is divided by
+};
+
+double dimensions(const NoisedExamples& e) {
+  return static_cast<double>(dims_per_example(e.x0));
+}
+double one(const NoisedExamples&) { return 1; }
+
+const Row kObjectives[] = {
+    {[](const score::ScoreModel& m) { return m.is_classifier(); }, cross_entropy, one},
+    {[](const score::ScoreModel& m) { return m.trained().learned_schedule != nullptr; },
+     learned_schedule_loss, dimensions},
+    {[](const score::ScoreModel& m) { return m.config.diffusion.loss == "uncertainty"; },
+     uncertainty_loss, dimensions},
+    {[](const score::ScoreModel& m) { return m.config.diffusion.loss == "hybrid"; }, hybrid_loss,
+     dimensions},
+    {[](const score::ScoreModel& m) { return m.config.diffusion.divergence_weight > 0; },
+     second_order_loss, dimensions},
+    {[](const score::ScoreModel&) { return true; }, weighted_loss, dimensions},
+};
+
+const Row& objective_of(const score::ScoreModel& model) {
+  return *std::find_if(std::begin(kObjectives), std::end(kObjectives),
+                       [&](const Row& row) { return row.holds(model); });
 }
 
 }  // namespace
@@ -103,8 +140,8 @@ RandomKey key_at(const config::Config& config, RandomStream stream, int64_t step
   return {static_cast<uint64_t>(config.train.seed), stream, static_cast<uint64_t>(step)};
 }
 
-std::string objective_name(const ScoreModel& model) {
-  return model.classifier ? "cross-entropy" : model.config.diffusion.loss;
+std::string objective_name(const score::ScoreModel& model) {
+  return model.is_classifier() ? "cross-entropy" : model.config.diffusion.loss;
 }
 
 DrawnLevels DrawnLevels::narrow(int64_t first, int64_t count) const {
@@ -114,7 +151,7 @@ DrawnLevels DrawnLevels::narrow(int64_t first, int64_t count) const {
   return {{part(times.t), part(times.inverse_density)}, part(step), part(bin), part(weight)};
 }
 
-Objective::Objective(const ScoreModel& model, bool discrete) : model_(model), discrete_(discrete) {
+Objective::Objective(const score::ScoreModel& model, bool discrete) : model_(model), discrete_(discrete) {
   const auto& d = model.config.diffusion;
   if (d.time_sampling != "loss_second_moment") return;
   history_ = diffusion::make_loss_history(d.train_steps > 0 ? d.train_steps : d.time_bins);
@@ -158,11 +195,12 @@ torch::Tensor Objective::draw_probe(int64_t step, const std::vector<int64_t>& sl
 
 torch::Tensor Objective::loss_per_example(const NoisedExamples& e,
                                           const models::BatchSlots* dropout) const {
-  const auto network = network_for(model_, model_.classifier ? torch::Tensor() : e.labels, dropout);
-  const auto weight = e.levels.weight.to(e.x0.device());
-  if (model_.classifier) return weight * cross_entropy(model_, network, e);
-  const auto dims = static_cast<double>(dims_per_example(e.x0));
-  return weight / dims * score_loss(model_, network, e, discrete_);
+  // A classifier is asked for the labels: it is not told them.
+  const auto labels = model_.is_classifier() ? torch::Tensor() : e.labels;
+  const auto network = score::network_for(model_, labels, dropout);
+  const Row& objective = objective_of(model_);
+  const auto weight = e.levels.weight.to(e.x0.device()) / objective.unit(e);
+  return weight * objective.loss({model_, network, e, discrete_});
 }
 
 void Objective::observe(int64_t step, const std::vector<double>& losses) {

@@ -9,7 +9,7 @@
 //     on vdm_learned   elbo likelihood                       the bound, its schedule trained with it  (learned_schedule.hpp)
 //     classifier       -                                     cross-entropy of the label given noised data
 // With time_sampling = loss_second_moment the times depend on earlier losses of all ranks: observe() keeps their history, which
-// is a state to save. All else is a function of (seed, step, slot). The next loss is a function in objective.cpp and its case.
+// is a state to save. All else is a function of (seed, step, slot). The next loss is a function and a row of the table in objective.cpp.
 #pragma once
 
 #include <torch/types.h>
@@ -21,7 +21,7 @@
 
 #include "framework/diffusion/loss_history.hpp"
 #include "framework/diffusion/time_sampler.hpp"
-#include "framework/train/score_model.hpp"
+#include "framework/score/score_model.hpp"
 
 namespace scorenet::train {
 
@@ -49,7 +49,7 @@ class Objective {
  public:
   /// discrete: 8-bit data (the decoder of learned ends). `model` must outlive this. Throws ConfigError for a rule of times or
   /// a loss that it does not know.
-  Objective(const ScoreModel& model, bool discrete);
+  Objective(const score::ScoreModel& model, bool discrete);
 
   /// What the slots of the global batch get at `step`: the same whichever rank asks.
   DrawnLevels draw_levels(int64_t step, const std::vector<int64_t>& slots) const;
@@ -73,7 +73,7 @@ class Objective {
   std::vector<std::pair<std::string, torch::Tensor>> state() const;
 
  private:
-  const ScoreModel& model_;
+  const score::ScoreModel& model_;
   bool discrete_;
   std::optional<diffusion::LossHistory> history_;
 };
@@ -82,6 +82,6 @@ class Objective {
 RandomKey key_at(const config::Config& config, RandomStream stream, int64_t step);
 
 /// "elbo", "cross-entropy": the objective's name in the log.
-std::string objective_name(const ScoreModel& model);
+std::string objective_name(const score::ScoreModel& model);
 
 }  // namespace scorenet::train

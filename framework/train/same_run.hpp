@@ -4,19 +4,15 @@
 #include <torch/types.h>
 
 #include <string>
-#include <vector>
 
 #include "framework/comm/communicator.hpp"
-#include "framework/train/score_model.hpp"
+#include "framework/score/score_model.hpp"
 
 namespace scorenet::train {
 
 /// Returns `model` if program, config, data set and initial weights are those of rank zero. Collective. Throws
 /// ConfigError naming the first key that differs, both values and the rank.
-ScoreModel same_on_all_ranks(ScoreModel model, const std::string& data_fingerprint,
+score::ScoreModel same_on_all_ranks(score::ScoreModel model, const std::string& data_fingerprint,
                              comm::Communicator& comm);
-
-/// 128-bit digest of the tensors' values, in hexadecimal.
-std::string digest_of(const std::vector<torch::Tensor>& tensors);
 
 }  // namespace scorenet::train

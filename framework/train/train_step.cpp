@@ -6,7 +6,7 @@
 #include "framework/comm/fingerprint.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/core/pixels.hpp"
-#include "framework/train/lr_schedule.hpp"
+#include "framework/optim/lr_schedule.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -43,7 +43,7 @@ struct TrainStep::Draw {
   std::vector<int64_t> indices;
 };
 
-TrainStep::TrainStep(const ScoreModel& model, Objective& objective, Update& update,
+TrainStep::TrainStep(const score::ScoreModel& model, Objective& objective, Update& update,
                      comm::Communicator& comm)
     : model_(model),
       objective_(objective),
@@ -63,7 +63,7 @@ TrainStep::Draw TrainStep::draw(const data::LoadedBatch& loaded, int64_t step) c
                                     d.examples.x0.sizes().slice(1), torch::kFloat32, model_.device);
   d.examples.probe = objective_.draw_probe(step, d.slots, d.examples.x0);
   d.examples.levels = objective_.draw_levels(step, d.slots);
-  if (model_.classifier) {
+  if (model_.is_classifier()) {
     d.examples.labels = loaded.batch.labels;
   } else if (config.model.num_classes > 0) {
     d.examples.labels = drop_labels(loaded.batch.labels, config, d.slots, step);
@@ -176,7 +176,7 @@ StepReport TrainStep::report_of(int64_t step, double norm) {
   r.data_wait_seconds = control_.sum("data_wait") / comm_.size();
   r.comm_exposed_seconds = control_.sum("comm_exposed") / comm_.size();
   r.stop = control_.any("stop");
-  r.learning_rate = learning_rate_at(
+  r.learning_rate = optim::learning_rate_at(
       {train.lr_schedule, train.learning_rate, train.warmup_steps, config::total_steps(train)},
       step);
   const auto bad_ranks = control_.raised_by("not_finite");

@@ -10,7 +10,7 @@
 #include "framework/comm/control_vector.hpp"
 #include "framework/data/batch_loader.hpp"
 #include "framework/train/objective.hpp"
-#include "framework/train/score_model.hpp"
+#include "framework/score/score_model.hpp"
 #include "framework/train/step_clock.hpp"
 #include "framework/train/update.hpp"
 
@@ -35,7 +35,7 @@ struct StepReport {
 class TrainStep {
  public:
   /// All arguments must outlive this.
-  TrainStep(const ScoreModel& model, Objective& objective, Update& update,
+  TrainStep(const score::ScoreModel& model, Objective& objective, Update& update,
             comm::Communicator& comm);
 
   /// Collective. `step` counts from 0. stop_wanted: this rank was asked to stop (by a signal).
@@ -52,7 +52,7 @@ class TrainStep {
   StepReport report_of(int64_t step, double norm);
   void observe_losses(int64_t step);
 
-  const ScoreModel& model_;
+  const score::ScoreModel& model_;
   Objective& objective_;
   Update& update_;
   comm::Communicator& comm_;

@@ -1,10 +1,6 @@
 // From the gradients of this rank's examples to new weights: sum over the ranks, clip, AdamW, moving averages.
 //
-// Three ways to the sum, the same to whoever calls:
-//     all-reduce in buckets while backward runs      the usual one; may be compressed on the way (comm.compression)
-//     reduce-scatter in buckets while backward runs  train.shard_optimizer: each rank keeps and updates its part of the
-//                                                    weights' moments and averages (ZeRO stage 1, reduce/shards.hpp)
-//     virtual shards and one fixed tree              comm.canonical: the same bits at any rank count (canonical_sum.hpp)
+// How gradients are summed, and whether a rank updates all weights or its part, is the business of gradient_sum.hpp.
 //
 //     for (const Piece& piece : update.start(local)) {
 //       loss(piece); update.begin(piece); (loss * update.loss_scale().value()).backward(); update.end(piece);
@@ -20,55 +16,23 @@
 
 #include "framework/comm/make_communicator.hpp"
 #include "framework/config/config.hpp"
-#include "framework/reduce/canonical_sum.hpp"
-#include "framework/reduce/gradient_reducer.hpp"
-#include "framework/reduce/shards.hpp"
-#include "framework/train/adamw.hpp"
-#include "framework/train/ema.hpp"
-#include "framework/train/flat_parameters.hpp"
-#include "framework/train/gradient_plan.hpp"
-#include "framework/train/loss_scale.hpp"
+#include "framework/optim/adamw.hpp"
+#include "framework/optim/ema.hpp"
+#include "framework/optim/flat_parameters.hpp"
+#include "framework/optim/loss_scale.hpp"
+#include "framework/train/gradient_sum.hpp"
+#include "framework/train/state_buffer.hpp"
 
 namespace scorenet::train {
 
-/// Examples [first, first + count) of a rank's share, computed at once.
-struct Piece {
-  int64_t first = 0;
-  int64_t count = 0;
-  bool starts_sum = false;  // of a virtual shard or of the share
-  bool ends_sum = false;
-};
-
-/// Cuts `local` examples into `sums` equal stretches and each of those into pieces of at most `micro` (0: any number).
-/// Nothing for local = 0.
-std::vector<Piece> cut_share(int64_t local, int64_t sums, int64_t micro);
-
-/// A buffer of the state, as a checkpoint sees it: whatever lies on which rank, whole() and keep() speak of all of it.
-struct StateBuffer {
-  enum class Kind { replicated, sharded, summed };
-  std::string file;    // "optimizer.safetensors"
-  std::string prefix;  // before a parameter's name: "adamw.first_moment."
-  torch::Tensor values;
-  Kind kind = Kind::replicated;
-  bool optional = false;  // a checkpoint without it is complete
-};
-
-/// A tensor of any shape that is equal on all ranks.
-struct StateTensor {
-  std::string file;
-  std::string name;
-  torch::Tensor values;
-  bool optional = false;
-};
-
 /// The moving averages that a config asks for.
-std::vector<EmaProfile> ema_profiles_of(const config::EmaConfig& config);
+std::vector<optim::EmaProfile> ema_profiles_of(const config::EmaConfig& config);
 
 class Update {
  public:
   /// All arguments but the config must outlive this; `plan` is the one that `parameters` was laid out by.
   /// Throws ConfigError as AdamW and CanonicalSum do.
-  Update(const config::Config& config, FlatParameters& parameters, const GradientPlan& plan,
+  Update(const config::Config& config, optim::FlatParameters& parameters, const GradientPlan& plan,
          comm::Communicators& comms);
 
   /// Zeroes the gradients; the pieces in which to compute this rank's `local` examples.
@@ -79,23 +43,23 @@ class Update {
   /// After the last piece: waits for the sum over all ranks and returns its norm, without the loss's scale. Collective.
   double finish();
   /// AdamW with clipping, then the averages; afterwards every rank has all weights. Collective if sharded.
-  void step(double learning_rate, double norm, const EmaMoment& moment);
+  void step(double learning_rate, double norm, const optim::EmaMoment& moment);
 
   /// What the loss is to be multiplied by before backward; 1 unless train.precision = fp16.
-  const LossScale& loss_scale() const { return loss_scale_; }
+  const optim::LossScale& loss_scale() const { return loss_scale_; }
   /// Once a step, after step() or in its place; the same on all ranks.
   void adapt_loss_scale(bool overflowed);
 
-  /// Whether rank zero has seen, for some steps on end, buckets that the order of launch kept waiting: then all ranks
-  /// should observe the order again, in the same step. To be asked once a step.
+  /// True if, for 10 consecutive steps, rank zero's buckets became ready out of launch order: then all ranks should
+  /// observe the order again, in the same step. To be asked once a step.
   bool wants_new_order();
   void observe_order_again();
 
   /// Of the last step's traffic; zeros under canonical.
-  const reduce::ReducerStats& traffic() const { return reducer_.stats(); }
-  const reduce::GradientReducer& reducer() const { return reducer_; }
+  const reduce::ReducerStats& traffic() const { return sum_->reducer().stats(); }
+  const reduce::GradientReducer& reducer() const { return sum_->reducer(); }
 
-  const std::vector<EmaProfile>& ema_profiles() const { return ema_.profiles(); }
+  const std::vector<optim::EmaProfile>& ema_profiles() const { return ema_.profiles(); }
   /// The i-th average with the layout of the parameters. Collective if sharded.
   torch::Tensor average(size_t i) const;
 
@@ -108,18 +72,14 @@ class Update {
   void keep(const StateBuffer& buffer, const torch::Tensor& whole) const;
 
  private:
-  AdamWTarget target() const;
+  StateBuffer::Kind kind_of_moments() const;
 
-  const config::Config config_;
-  FlatParameters& parameters_;
+  int64_t micro_batch_;
   comm::Communicators& comms_;
-  std::unique_ptr<reduce::Shards> shards_;           // sharded
-  torch::Tensor part_, part_gradient_;               // sharded: this rank's
-  std::unique_ptr<reduce::CanonicalSum> canonical_;  // canonical
-  reduce::GradientReducer reducer_;
-  AdamW optimizer_;
-  EmaSet ema_;
-  LossScale loss_scale_;
+  std::unique_ptr<GradientSum> sum_;
+  optim::AdamW optimizer_;
+  optim::EmaSet ema_;
+  optim::LossScale loss_scale_;
   int out_of_order_ = 0;  // steps on end
 };
 

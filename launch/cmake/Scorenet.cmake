@@ -101,7 +101,7 @@ function(scorenet_variant name)
   add_executable(${name} "${CMAKE_SOURCE_DIR}/launch/main.cpp"
     "${CMAKE_SOURCE_DIR}/launch/early_start.cpp" ${ARG_SOURCES})
   _scorenet_common(${name})
-  target_link_libraries(${name} PRIVATE scorenet_launch ${ARG_LINKS})
+  target_link_libraries(${name} PRIVATE scorenet_train_verbs scorenet_verbs ${ARG_LINKS})
   target_precompile_headers(${name} REUSE_FROM scorenet_pch)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 endfunction()

@@ -1,5 +1,5 @@
 // A noisy classifier through the program: trained, evaluated, and guiding samples towards a class.
-#include "framework/train/classifier.hpp"
+#include "framework/score/classifier.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/data/image_dataset.hpp"
-#include "framework/train/snapshot.hpp"
+#include "framework/score/snapshot.hpp"
 #include "tests/launch/gaussian_model.hpp"
 #include "tests/support/expect_error.hpp"
 
@@ -98,15 +98,15 @@ TEST_F(GuidedByClassifier, GuidanceRaisesTheShareOfTheClass) {
 }
 
 TEST_F(GuidedByClassifier, FeaturesAreOfItsPenultimateLayer) {
-  const auto model = train::load_snapshot(snapshot(), torch::kCPU).model;
+  const auto model = score::load_snapshot(snapshot(), torch::kCPU).model;
   const auto x = centres();
-  const auto features = train::classifier_features(model, x);
+  const auto features = score::classifier_features(model, x);
   EXPECT_EQ(features.sizes(), (std::vector<int64_t>{25, 64}));
   // The last layer reads them: the logits of the centres name their classes.
-  const auto p = model.network->named_parameters();
+  const auto p = model.trained().network->named_parameters();
   const auto logits = torch::addmm(p["mlp.out.bias"], features, p["mlp.out.weight"].t());
   EXPECT_TRUE(torch::equal(logits.argmax(1), torch::arange(25, torch::kInt64)));
-  EXPECT_THROW(train::classifier_features(model, torch::zeros({4, 3})), ShapeError);
+  EXPECT_THROW(score::classifier_features(model, torch::zeros({4, 3})), ShapeError);
 }
 
 // fd of two draws of one law is small; with every sample moved by half a grid step the classifier sees other classes' ground.

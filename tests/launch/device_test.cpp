@@ -7,7 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "framework/train/snapshot.hpp"
+#include "framework/score/snapshot.hpp"
 #include "tests/launch/gaussian_model.hpp"
 #include "tests/launch/trained_once.hpp"
 
@@ -26,8 +26,8 @@ class Device : public TrainedOnce<Device> {
   }
   static std::vector<torch::Tensor> weights(const std::string& run) {
     std::vector<torch::Tensor> all;
-    const auto loaded = train::load_snapshot(snapshot(run), torch::kCPU);
-    for (const auto& [name, tensor] : train::named_parameters(loaded.model)) all.push_back(tensor);
+    const auto loaded = score::load_snapshot(snapshot(run), torch::kCPU);
+    for (const auto& [name, tensor] : score::named_parameters(loaded.model)) all.push_back(tensor);
     return all;
   }
   // After 10 steps of Adam, whose first steps enlarge the rounding of small gradients to a share of the learning rate.

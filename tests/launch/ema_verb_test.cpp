@@ -8,7 +8,7 @@
 
 #include "framework/checkpoint/safetensors.hpp"
 #include "framework/core/error.hpp"
-#include "framework/train/ema_reconstruction.hpp"
+#include "framework/score/ema_reconstruction.hpp"
 #include "tests/launch/program.hpp"
 
 namespace scorenet::test {
@@ -16,15 +16,15 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
-using train::PowerAverage;
+using score::PowerAverage;
 
 // One profile, stored at the wanted time and width, is the answer itself.
 TEST(EmaReconstruction, OfAStoredProfileIsThatProfile) {
   const std::vector<PowerAverage> stored = {{0.05, 500}, {0.1, 500}, {0.05, 1000}, {0.1, 1000}};
-  const auto x = train::reconstruction_factors(stored, {0.1, 1000});
+  const auto x = score::reconstruction_factors(stored, {0.1, 1000});
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(x[i], 0, 1e-9);
   EXPECT_NEAR(x[3], 1, 1e-9);
-  EXPECT_NEAR(train::reconstruction_error(stored, {0.1, 1000}, x), 0, 1e-6);
+  EXPECT_NEAR(score::reconstruction_error(stored, {0.1, 1000}, x), 0, 1e-6);
 }
 
 // Two averages at one time: the normal equations of two power laws by hand. With sigma_rel such that gamma = 1 and 3 on
@@ -33,19 +33,19 @@ TEST(EmaReconstruction, OfAStoredProfileIsThatProfile) {
 //     x1 = (3/2 16/7 - 8/5 2) / (64/21 - 64/25), x2 = (4/3 2 - 8/5 3/2) / (64/21 - 64/25).
 TEST(EmaReconstruction, OfTwoPowerLawsFollowsTheNormalEquations) {
   const auto width = [](double g) { return std::sqrt((g + 1) / ((g + 2) * (g + 2) * (g + 3))); };
-  const auto x = train::reconstruction_factors({{width(1), 1}, {width(3), 1}}, {width(2), 1});
+  const auto x = score::reconstruction_factors({{width(1), 1}, {width(3), 1}}, {width(2), 1});
   const double determinant = 64.0 / 21 - 64.0 / 25;
   EXPECT_NEAR(x[0], (1.5 * 16 / 7 - 1.6 * 2) / determinant, 1e-9);
   EXPECT_NEAR(x[1], (4.0 / 3 * 2 - 1.6 * 1.5) / determinant, 1e-9);
 }
 
 TEST(EmaReconstruction, CannotLookBeyondTheLastSnapshot) {
-  EXPECT_THROW(train::reconstruction_factors({{0.1, 1000}}, {0.1, 1001}), ConfigError);
-  EXPECT_THROW(train::reconstruction_factors({}, {0.1, 1}), ConfigError);
+  EXPECT_THROW(score::reconstruction_factors({{0.1, 1000}}, {0.1, 1001}), ConfigError);
+  EXPECT_THROW(score::reconstruction_factors({}, {0.1, 1}), ConfigError);
 }
 
 TEST(EmaReconstruction, TakesEachAverageOnce) {
-  EXPECT_THROW(train::reconstruction_factors({{0.1, 1000}, {0.05, 1000}, {0.1, 1000}}, {0.07, 500}),
+  EXPECT_THROW(score::reconstruction_factors({{0.1, 1000}, {0.05, 1000}, {0.1, 1000}}, {0.07, 500}),
                ConfigError);
 }
 

@@ -12,7 +12,7 @@
 #include "framework/data/image_dataset.hpp"
 #include "framework/diffusion/learned_schedule.hpp"
 #include "framework/diffusion/loss.hpp"
-#include "framework/train/snapshot.hpp"
+#include "framework/score/snapshot.hpp"
 #include "tests/launch/program.hpp"
 
 namespace scorenet::test {
@@ -141,7 +141,7 @@ diffusion::MonotoneGamma gamma_in(const std::string& path, double gamma_min, dou
 struct Moments {
   double mean, error, variance;
 };
-Moments moments_of(const train::ScoreModel& model, const diffusion::Schedule& schedule,
+Moments moments_of(const score::ScoreModel& model, const diffusion::Schedule& schedule,
                    const torch::Tensor& x) {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> all;
@@ -152,7 +152,7 @@ Moments moments_of(const train::ScoreModel& model, const diffusion::Schedule& sc
     const auto eps =
         normal_for_slots({1, RandomStream::training_noise, draw}, slots, {2}, torch::kFloat32);
     all.push_back(diffusion::loss_per_example(
-        train::network_for(model, {}, nullptr), train::parametrisation(model.config.diffusion),
+        score::network_for(model, {}, nullptr), score::parametrisation(model.config.diffusion),
         diffusion::Weighting::elbo, schedule, x, diffusion::uniform_times(schedule, u), eps));
   }
   const auto losses = torch::cat(all);
@@ -177,10 +177,10 @@ TEST(LearnedSchedule, ItsEndsStayPutForAWholeRunAndItsInsideLowersTheVarianceAtT
   }
   // The trained network under its own schedule and under the straight line: the bound is the same integral, so the means
   // agree; the variance of a draw has fallen.
-  const auto model = train::load_snapshot(points.snapshot("run", "0000600"), torch::kCPU).model;
+  const auto model = score::load_snapshot(points.snapshot("run", "0000600"), torch::kCPU).model;
   data::ImageDataset test(points.data(), "test");
   const auto x = test.read(slot_range(0, 500)).examples.to(torch::kFloat32);
-  diffusion::ScheduleOptions straight = train::schedule_options(model.config.diffusion);
+  diffusion::ScheduleOptions straight = score::schedule_options(model.config.diffusion);
   straight.name = "vdm_linear";
   const Moments learned = moments_of(model, *model.schedule, x);
   const Moments linear = moments_of(model, *diffusion::make_schedule(straight), x);
@@ -201,7 +201,7 @@ TEST(Precision, PathsAreOfTheNetworkInFloat32AndBoundsOfTheNetworkAsTrained) {
     const size_t at = text.find("precision = \"bf16\"");
     if (at != std::string::npos) text.replace(at, 18, "precision = \"fp32\"");
   }
-  train::write_snapshot(high, copy.tensors, copy.metadata);  // with digests of its own
+  score::write_snapshot(high, copy.tensors, copy.metadata);  // with digests of its own
   const auto nats = [&](const std::string& network, const std::string& metric) {
     const Outcome outcome = run("SCORENET evaluate --network " + network + " --data " +
                                 points.data() + " --n 20 --steps 10 --batch 20 --metrics " +

@@ -1,5 +1,5 @@
 // Snapshots that are damaged, or that somebody wrote with intent: whatever opens them refuses them alike, at once, with exit code 6.
-#include "framework/train/snapshot.hpp"
+#include "framework/score/snapshot.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include "framework/config/parse.hpp"
 #include "framework/data/hdf5.hpp"
 #include "framework/files/atomic_file.hpp"
-#include "framework/train/mixture_file.hpp"
+#include "framework/score/mixture_file.hpp"
 #include "models/flops.hpp"
 #include "models/least_parameters.hpp"
 #include "tests/launch/program.hpp"

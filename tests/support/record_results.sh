@@ -81,7 +81,8 @@ for kind in points images; do
     "$python" -c "
 import csv, sys
 rows = list(csv.DictReader(open(sys.argv[1])))
-for row in rows: print({k: v for k, v in row.items() if 'sec' not in k and 'gb' not in k and k not in ('time', 'date')})
+for row in rows:
+    if 'sec' not in row['name'] and 'gb' not in row['name']: print(row)
 " "$kind-$name-$n/metrics.csv" >"$kind-$name-$n.metrics"
   done
   newest=$(ls "$kind"-plain-1/snapshots/*.safetensors | tail -1)
@@ -100,7 +101,7 @@ with h5py.File('mixture.h5', 'w') as f:
 with h5py.File('line.h5', 'w') as f: f['test/images'] = np.linspace(-1.5, 1.5, 8).reshape(8, 1)
 PY
 printf '[model]\ntype = "gaussian_mixture"\nfile = "mixture.h5"\n' >mixture.toml
-evaluate mixture-exact --config mixture.toml --data line.h5 --hbar 0,0.5 --exact --metrics elbo,elbo-20,mcallester,immse,ode,wkb,hbar-elbo
+evaluate mixture-exact --config mixture.toml --data line.h5 --hbar 0 --exact --metrics elbo,elbo-20,mcallester,immse,ode,wkb,hbar-elbo
 evaluate images-all --network images.safetensors --data images.h5 --steps 10 \
   --metrics elbo,elbo-20,mcallester,ode,hbar-elbo,w2,kid --features pixels
 evaluate images-2ranks --network images.safetensors --data images.h5 --metrics elbo,ode --steps 10

@@ -127,7 +127,7 @@ TEST(BFloat16, RoundsToNearestEvenAndKeepsNan) {
 }
 
 TEST(Operation, IsDescribedWithAllThatASearchNeeds) {
-  const Operation op{"all_reduce",  17,     "gradient bucket 2", DataType::float32,
+  const Operation op{Collective::all_reduce,  17,     "gradient bucket 2", DataType::float32,
                      ReduceOp::sum, 1 << 20};
   EXPECT_EQ(describe(op), "all_reduce 17 (gradient bucket 2, sum of 1048576 float32, 4.0 MiB)");
   EXPECT_EQ(bytes_string(12), "12 B");

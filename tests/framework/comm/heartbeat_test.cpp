@@ -89,7 +89,7 @@ TEST(FlightRecorder, KeepsTheLastOperationsAndEscapesItsTags) {
   FlightRecorder recorder(3);
   int64_t first = 0;
   for (int i = 0; i < 5; ++i) {
-    const int64_t id = recorder.start({"barrier", i, "a \"quoted\"\n tag"});
+    const int64_t id = recorder.start({Collective::barrier, i, "a \"quoted\"\n tag"});
     if (i == 0) first = id;
     if (i != 4) recorder.finish(id);
   }

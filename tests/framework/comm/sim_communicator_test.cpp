@@ -37,13 +37,13 @@ TEST(SimCommunicator, ChargesTheRingsCost) {
   options.latency_s = 1e-3;
   options.bandwidth_bytes_per_s = 1e6;
   // Ring on 4 ranks, 8000 bytes: 2 * 3 * 1 ms + 2 * 3/4 * 8 ms = 18 ms; half of it is a reduce-scatter.
-  EXPECT_DOUBLE_EQ(sim_seconds(options, "all_reduce", 4, 8000), 18e-3);
-  EXPECT_DOUBLE_EQ(sim_seconds(options, "reduce_scatter", 4, 8000), 9e-3);
-  EXPECT_DOUBLE_EQ(sim_seconds(options, "all_gather", 4, 8000), 9e-3);
+  EXPECT_DOUBLE_EQ(sim_seconds(options, Collective::all_reduce, 4, 8000), 18e-3);
+  EXPECT_DOUBLE_EQ(sim_seconds(options, Collective::reduce_scatter, 4, 8000), 9e-3);
+  EXPECT_DOUBLE_EQ(sim_seconds(options, Collective::all_gather, 4, 8000), 9e-3);
   // Binomial tree: ceil(log2 5) = 3 latencies; a barrier goes up and down again.
-  EXPECT_DOUBLE_EQ(sim_seconds(options, "broadcast", 5, 8000), 3e-3 + 8e-3);
-  EXPECT_DOUBLE_EQ(sim_seconds(options, "barrier", 5, 0), 6e-3);
-  EXPECT_EQ(sim_seconds(options, "all_reduce", 1, 8000), 0);
+  EXPECT_DOUBLE_EQ(sim_seconds(options, Collective::broadcast, 5, 8000), 3e-3 + 8e-3);
+  EXPECT_DOUBLE_EQ(sim_seconds(options, Collective::barrier, 5, 0), 6e-3);
+  EXPECT_EQ(sim_seconds(options, Collective::all_reduce, 1, 8000), 0);
 }
 
 TEST(SimCommunicator, OperationsQueueOnTheLinkAndHideBehindWork) {

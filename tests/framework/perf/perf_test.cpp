@@ -72,8 +72,8 @@ TEST(LinkModel, MeasuringASimulatedNetworkFindsItsParameters) {
 TEST(Timeline, RanksMergeIntoOneTraceThatIsJson) {
   std::vector<comm::FlightEntry> operations(2);
   operations[0] = {
-      0, {"all_reduce", 3, "gradient \"0\"", comm::DataType::float32, {}, 100}, 10.5, 10.75};
-  operations[1] = {1, {"barrier", 4, "under way"}, 11, -1};
+      0, {comm::Collective::all_reduce, 3, "gradient \"0\"", comm::DataType::float32, {}, 100}, 10.5, 10.75};
+  operations[1] = {1, {comm::Collective::barrier, 4, "under way"}, 11, -1};
   write_timeline("timeline_0.json", {0, 2, "host"}, {{"forward", 10, 10.25}}, operations);
   write_timeline("timeline_1.json", {1, 2, "host"}, {}, operations);
   merge_timelines({"timeline_0.json", "timeline_1.json"}, "timeline.json");

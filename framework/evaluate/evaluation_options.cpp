@@ -1,0 +1,21 @@
+#include "framework/evaluate/evaluation_options.hpp"
+
+namespace scorenet::evaluate {
+
+diffusion::HbarShape hbar_shape(const EvaluationOptions& options) {
+  return options.hbar_schedule.empty() ? diffusion::HbarShape()
+                                       : diffusion::parse_hbar_shape(options.hbar_schedule);
+}
+
+EvaluationOptions training_evaluation(const config::EvalConfig& c) {
+  EvaluationOptions o;
+  o.n = c.n;
+  o.seed = static_cast<uint64_t>(c.seed);
+  o.batch = c.micro_batch;
+  o.time_samples = c.time_samples;
+  o.decoder = c.decoder;
+  o.time_budget_s = c.time_budget_s;
+  return o;
+}
+
+}  // namespace scorenet::evaluate

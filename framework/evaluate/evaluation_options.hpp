@@ -1,0 +1,48 @@
+// What an evaluation is asked for.
+#pragma once
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "framework/config/config.hpp"
+#include "framework/diffusion/hbar_shape.hpp"
+#include "framework/diffusion/sampler/sampler.hpp"
+
+namespace scorenet::evaluate {
+
+struct EvaluationOptions {
+  std::vector<std::string> metrics = {"elbo"};  // see metric_names()
+  int64_t n = 0;                                // examples from the start of the split; 0: all
+  uint64_t seed = 0;
+  int64_t batch = 128;
+  int64_t time_samples = 4;      // times drawn for each example
+  std::string decoder = "auto";  // auto: 256 levels for uint8 data, flat for continuous
+  bool exact = false;            // without Monte Carlo, for low-dimensional models
+  double time_budget_s =
+      std::numeric_limits<double>::infinity();  // then what is done by then is reported
+
+  std::vector<double> hbars = {1.0};  // hbar-*: values of the noise knob h
+  std::string hbar_schedule;          // "t:value,...": h(t) = h shape(t) for all that has an h
+  bool best_hbar = false;             // hbar-*: also choose among them, by paired comparison
+  int64_t wkb_profile = 0;            // wkb: windows of time among which nll1 is shared
+  double wkb_spacing = 0.01;          // wkb-published: of its central differences, data units
+  int64_t paths = 8;                  // hbar-*: paths an example and h
+  int64_t steps = 0;         // solver steps; 0: ode and all with exact adaptive, others their own
+  int64_t probes = 1;        // ode: trace probes an example; wkb: independent estimates
+  bool exact_trace = false;  // ode, hbar-*: D backward passes instead of probes
+  double rtol = 0;           // of adaptive solvers; 0: 1e-5, with exact 1e-9
+  double atol = 0;
+  std::string dequantise = "auto";  // of uint8 data: uniform (auto), truncated-normal, variational
+  int64_t dequantise_samples = 1;   // draws an example, joined by importance weights
+  diffusion::SamplerOptions sampler = {};  // of metrics that compare samples
+  std::string features;                    // of fd, kid, pr: see feature_extractor.hpp
+};
+
+/// The shape of h(t) that the options ask for; constant where they name none. Throws ConfigError.
+diffusion::HbarShape hbar_shape(const EvaluationOptions& options);
+
+/// What the [eval] table asks of the trainer.
+EvaluationOptions training_evaluation(const config::EvalConfig& config);
+
+}  // namespace scorenet::evaluate

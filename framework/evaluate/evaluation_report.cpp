@@ -1,0 +1,313 @@
+#include "framework/evaluate/evaluation_report.hpp"
+
+#include <torch/utils.h>
+
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "framework/core/error.hpp"
+#include "framework/data/hdf5.hpp"
+#include "framework/diffusion/likelihood/units.hpp"
+#include "framework/files/output_guard.hpp"
+
+namespace scorenet::evaluate {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string number(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+double mean_of(const torch::Tensor& values) {
+  return values.numel() ? values.mean().item<double>() : std::nan("");
+}
+
+double quantile_of(const torch::Tensor& values, double q) {
+  return values.numel() ? values.quantile(q).item<double>() : std::nan("");
+}
+
+torch::Tensor finite_mask(const MetricResult& result) {
+  auto mask = torch::isfinite(result.nats);
+  for (const auto& term : result.terms) mask = mask & torch::isfinite(term.second);
+  if (result.shares.defined()) mask = mask & torch::isfinite(result.shares).all(1);
+  return mask;
+}
+
+Json mean_and_error(const MetricResult& result, const EvaluationReport& report) {
+  Json entry;
+  entry["nats_mean"] = result.nats_mean();
+  entry["nats_stderr"] = result.nats_stderr();
+  entry["bits_per_dim"] = nullptr;
+  if (report.discrete)
+    entry["bits_per_dim"] = diffusion::bits_per_dim(result.nats_mean(), report.dims);
+  Json terms = Json::object();
+  for (const auto& [name, values] : result.terms) terms[name] = mean_of(result.finite(values));
+  entry["terms"] = terms;
+  entry["failed"] = result.failed();
+  entry["nfe"] = result.nfe;
+  return entry;
+}
+
+double standard_error_of(const torch::Tensor& values) {
+  if (values.numel() < 2) return std::nan("");
+  return values.std().item<double>() / std::sqrt(static_cast<double>(values.numel()));
+}
+
+// Mean, its standard error, median and 5 and 95 % quantiles of each separate term.
+Json distributions(const MetricReport& metric) {
+  Json out = Json::object();
+  for (const auto& [name, values] : metric.results.front().terms) {
+    for (const auto& separate : metric.separate_terms) {
+      if (name != separate) continue;
+      const auto finite = metric.results.front().finite(values);
+      out[name + "_mean"] = mean_of(finite);
+      out[name + "_stderr"] = standard_error_of(finite);
+      out[name + "_median"] = quantile_of(finite, 0.5);
+      out[name + "_q05"] = quantile_of(finite, 0.05);
+      out[name + "_q95"] = quantile_of(finite, 0.95);
+    }
+  }
+  return out;
+}
+
+// When noise helps: mean, standard error, median and 5 and 95 % quantiles of nll1's share in each window of time.
+Json profile(const MetricReport& metric) {
+  const auto finite = metric.results.front().finite(metric.results.front().shares);
+  const auto list = [](const torch::Tensor& values) {
+    const auto plain = values.contiguous();
+    return std::vector<double>(plain.const_data_ptr<double>(),
+                               plain.const_data_ptr<double>() + plain.numel());
+  };
+  Json out;
+  out["t"] = list(metric.windows.t);
+  out["log_snr"] = list(metric.windows.log_snr);
+  if (finite.size(0) == 0) return out;
+  const double root = std::sqrt(static_cast<double>(finite.size(0)));
+  out["nll1_mean"] = list(finite.mean(0));
+  // Of one example it is NaN, in JSON null.
+  const auto spread =
+      finite.size(0) > 1 ? finite.std(0) : torch::full_like(finite[0], std::nan(""));
+  out["nll1_stderr"] = list(spread / root);
+  out["nll1_median"] = list(finite.quantile(0.5, 0));
+  out["nll1_q05"] = list(finite.quantile(0.05, 0));
+  out["nll1_q95"] = list(finite.quantile(0.95, 0));
+  return out;
+}
+
+Json over_hbar(const MetricReport& metric, const EvaluationReport& report) {
+  Json list = Json::array();
+  for (const MetricResult& result : metric.results) {
+    Json entry;
+    entry["hbar"] = *result.hbar;
+    entry["kind"] = diffusion::name_of(result.kind);
+    entry.update(mean_and_error(result, report));
+    list.push_back(entry);
+  }
+  return list;
+}
+
+Json best_of(const diffusion::BestHbar& best, double reference, int64_t n) {
+  Json entry;
+  entry["hbar"] = best.hbar;
+  entry["nats_mean"] = best.nats_mean;
+  entry["nats_stderr"] = best.nats_stderr;
+  entry["reference_hbar"] = reference;
+  entry["gain"] = best.gain;
+  entry["gain_stderr"] = best.gain_stderr;
+  entry["hbar_low"] = best.hbar_low;
+  entry["hbar_high"] = best.hbar_high;
+  entry["compared"] = best.compared;
+  entry["failed"] = n - best.compared;
+  return entry;
+}
+
+Json metric_json(const MetricReport& metric, const EvaluationReport& report) {
+  const MetricResult& first = metric.results.front();
+  Json entry;
+  entry["kind"] = diffusion::name_of(metric.kind());
+  entry["n"] = first.nats.numel();
+  entry.update(mean_and_error(first, report));
+  entry.update(distributions(metric));
+  if (first.shares.defined()) entry["profile"] = profile(metric);
+  if (first.hbar) entry["per_hbar"] = over_hbar(metric, report);
+  if (metric.best)
+    entry["best_hbar"] = best_of(*metric.best, metric.best_reference, first.nats.numel());
+  entry["seconds"] = metric.seconds;
+  return entry;
+}
+
+Json sample_metric_json(const SampleMetricReport& metric) {
+  Json entry;
+  entry["kind"] = diffusion::name_of(diffusion::ResultKind::estimate);
+  entry["n"] = metric.n;
+  entry["nats_mean"] = nullptr;
+  entry["nats_stderr"] = nullptr;
+  entry["bits_per_dim"] = nullptr;
+  for (const auto& [name, value] : metric.values) entry[name] = value;
+  if (!metric.features.empty()) entry["features"] = metric.features;
+  entry["sampler"] = metric.sampler;
+  entry["final"] = metric.final;
+  entry["levels"] = nullptr;
+  if (metric.levels > 0) entry["levels"] = metric.levels;
+  entry["nfe"] = metric.nfe;
+  entry["seconds"] = metric.seconds;
+  return entry;
+}
+
+std::string value_and_error(double value, double error) {
+  if (!std::isfinite(value)) return "not finite";
+  const std::string text = number("%.4f", value);
+  return std::isfinite(error) ? text + " +- " + number("%.4f", error) : text;
+}
+
+std::string sample_metric_line(const SampleMetricReport& metric) {
+  std::string text = metric.name + " (";
+  for (const auto& [name, value] : metric.values) text += name + " " + number("%.5f", value) + ", ";
+  if (!metric.features.empty()) text += "features of " + metric.features + ", ";
+  text += metric.sampler + ", " + metric.final;
+  if (metric.levels > 0) text += " in " + std::to_string(metric.levels) + " levels";
+  return text + "; n " + std::to_string(metric.n) + ", nfe " + number("%.1f", metric.nfe) + ", " +
+         number("%.1f", metric.seconds) + " s)";
+}
+
+std::string line_of(const MetricReport& metric, const MetricResult& result,
+                    const EvaluationReport& report) {
+  const double scale = report.discrete ? diffusion::bits_per_dim(1.0, report.dims) : 1.0;
+  std::string text = metric.name;
+  if (result.hbar) text += " at h = " + number("%g", *result.hbar);
+  text += " " + value_and_error(scale * result.nats_mean(), scale * result.nats_stderr()) +
+          (report.discrete ? " bits/dim (" : " nats (") + diffusion::name_of(result.kind);
+  for (const auto& [name, values] : result.terms)
+    text += ", " + name + " " + number("%.4f", scale * mean_of(result.finite(values)));
+  text += "; n " + std::to_string(result.nats.numel());
+  if (result.failed() > 0) text += " of which " + std::to_string(result.failed()) + " failed";
+  return text + ", nfe " + number("%.1f", result.nfe) + ", " + number("%.1f", metric.seconds) +
+         " s)";
+}
+
+std::string best_line(const MetricReport& metric) {
+  return metric.name + ": best at h = " + number("%g", metric.best->hbar) + ", " +
+         value_and_error(metric.best->gain, metric.best->gain_stderr) +
+         " nats below h = " + number("%g", metric.best_reference) + " (paired); h from " +
+         number("%g", metric.best->hbar_low) + " to " + number("%g", metric.best->hbar_high) +
+         " is within two standard errors; " + std::to_string(metric.best->compared) + " of " +
+         std::to_string(metric.results.front().nats.numel()) + " examples finite at every h";
+}
+
+}  // namespace
+
+torch::Tensor MetricResult::finite(const torch::Tensor& values) const {
+  return values.index({finite_mask(*this)});
+}
+
+int64_t MetricResult::failed() const { return nats.numel() - finite(nats).numel(); }
+
+double MetricResult::nats_mean() const { return mean_of(finite(nats)); }
+
+double MetricResult::nats_stderr() const {
+  return standard_error_of(finite(nats));
+}
+
+diffusion::ResultKind MetricReport::kind() const {
+  diffusion::ResultKind weakest = results.front().kind;
+  for (const MetricResult& result : results) weakest = diffusion::weaker(weakest, result.kind);
+  return weakest;
+}
+
+nlohmann::ordered_json to_json(const EvaluationReport& report) {
+  Json metrics = Json::object();
+  for (const MetricReport& metric : report.metrics)
+    metrics[metric.name] = metric_json(metric, report);
+  for (const SampleMetricReport& metric : report.sample_metrics)
+    metrics[metric.name] = sample_metric_json(metric);
+  Json out;
+  out["network"] = report.network;
+  out["data"] = report.data;
+  out["split"] = report.split;
+  out["n"] = report.metrics.empty() ? report.n : report.metrics[0].results[0].nats.numel();
+  out["dims"] = report.dims;
+  out["seed"] = report.seed;
+  out["world_size"] = report.world_size;
+  if (!report.hbar_schedule.empty()) out["hbar_schedule"] = report.hbar_schedule;
+  out["metrics"] = metrics;
+  return out;
+}
+
+std::string summary(const EvaluationReport& report) {
+  std::string text;
+  const auto add = [&text](const std::string& line) { text += (text.empty() ? "" : "\n") + line; };
+  for (const MetricReport& metric : report.metrics) {
+    for (const MetricResult& result : metric.results) add(line_of(metric, result, report));
+    if (metric.best) add(best_line(metric));
+  }
+  for (const SampleMetricReport& metric : report.sample_metrics) add(sample_metric_line(metric));
+  return text;
+}
+
+void require_finite(const EvaluationReport& report) {
+  const auto refuse = [](const std::string& name, int64_t n) {
+    throw NotFiniteError("evaluate, metric " + name + ": no value is finite (n " +
+                         std::to_string(n) +
+                         "). Check that the network and the data belong together, and the metric's "
+                         "own options.");
+  };
+  for (const MetricReport& metric : report.metrics) {
+    int64_t all = 0, failed = 0;
+    for (const MetricResult& result : metric.results) {
+      all += result.nats.numel();
+      failed += result.failed();
+    }
+    if (all > 0 && failed == all) refuse(metric.name, metric.results.front().nats.numel());
+  }
+  for (const SampleMetricReport& metric : report.sample_metrics) {
+    bool finite = metric.values.empty();
+    for (const auto& entry : metric.values) finite = finite || std::isfinite(entry.second);
+    if (!finite) refuse(metric.name, metric.n);
+  }
+}
+
+std::vector<std::pair<std::string, double>> headline(const EvaluationReport& report) {
+  std::vector<std::pair<std::string, double>> out;
+  for (const MetricReport& metric : report.metrics) {
+    const double nats = metric.results.front().nats_mean();
+    out.emplace_back(metric.name + "_nats", nats);
+    if (report.discrete)
+      out.emplace_back(metric.name + "_bits_per_dim", diffusion::bits_per_dim(nats, report.dims));
+  }
+  for (const SampleMetricReport& metric : report.sample_metrics)
+    out.insert(out.end(), metric.values.begin(), metric.values.end());
+  return out;
+}
+
+void write_per_example(const std::string& path, const EvaluationReport& report) {
+  files::ReplacingFile whole(path);
+  data::Hdf5File file = data::Hdf5File::create(whole.path().string());
+  for (const MetricReport& metric : report.metrics) {
+    const MetricResult& first = metric.results.front();
+    if (first.hbar) {
+      std::vector<double> hbars;
+      std::vector<torch::Tensor> rows;
+      for (const MetricResult& result : metric.results) {
+        hbars.push_back(*result.hbar);
+        rows.push_back(result.nats);
+      }
+      file.write_array("/" + metric.name, torch::stack(rows));
+      file.write_array("/" + metric.name + "_hbars", torch::tensor(hbars, torch::kFloat64));
+    } else if (metric.separate_terms.empty()) {
+      file.write_array("/" + metric.name, first.nats);
+    }
+    for (const auto& [name, values] : first.terms) {
+      for (const auto& separate : metric.separate_terms)
+        if (name == separate) file.write_array("/" + metric.name + "_" + name, values);
+    }
+    if (first.shares.defined()) file.write_array("/" + metric.name + "_profile", first.shares);
+  }
+  file.close();
+  whole.commit();
+}
+
+}  // namespace scorenet::evaluate

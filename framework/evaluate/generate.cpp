@@ -1,0 +1,138 @@
+#include "framework/evaluate/generate.hpp"
+
+#include <torch/utils.h>
+
+#include "framework/core/error.hpp"
+#include "framework/core/pixels.hpp"
+#include "framework/diffusion/guidance.hpp"
+#include "framework/evaluate/rows_over_ranks.hpp"
+#include "framework/score/classifier.hpp"
+#include "framework/score/numbered_steps.hpp"
+
+namespace scorenet::evaluate {
+namespace {
+
+torch::Tensor labels_of(int64_t label, int64_t batch) {
+  return torch::full({batch}, label, torch::kInt64);
+}
+
+void check_guidance(const score::ScoreModel& model, const GuidanceOptions& guidance) {
+  if (guidance.classifier && guidance.weak) {
+    throw ConfigError(
+        "--classifier with --weak-network: two rules of guidance. Choose one of them.");
+  }
+  if (guidance.classifier) {
+    score::check_guides(*guidance.classifier, model, guidance.label, model.example_shape,
+                 {guidance.log_snr_min, guidance.log_snr_max});
+    return;
+  }
+  const int64_t classes = model.is_analytic() ? 0 : model.config.model.num_classes;
+  if (guidance.label >= classes) {
+    throw ConfigError(
+        "--class " + std::to_string(guidance.label) + ": the model knows " +
+        std::to_string(classes) + " classes" +
+        (classes ? ", 0 to " + std::to_string(classes - 1) + "." : "; leave --class out."));
+  }
+  if (guidance.label < 0 && guidance.weight != 1.0 && !guidance.weak) {
+    throw ConfigError("--guidance " + std::to_string(guidance.weight) +
+                      ": needs --class (classifier-free, or with --classifier) or --weak-network "
+                      "(autoguidance).");
+  }
+}
+
+// `guided` within the interval of log-SNR, if there is one.
+diffusion::Denoiser within_interval(const diffusion::Denoiser& guided,
+                                    const diffusion::Denoiser& plain,
+                                    const GuidanceOptions& guidance) {
+  if (guidance.log_snr_min <= -1e300 && guidance.log_snr_max >= 1e300) return guided;
+  return diffusion::guidance_interval(guided, plain, guidance.log_snr_min, guidance.log_snr_max);
+}
+
+}  // namespace
+
+diffusion::Denoiser guided_denoiser(const score::ScoreModel& model, const GuidanceOptions& guidance,
+                                    int64_t batch) {
+  check_guidance(model, guidance);
+  const bool has_classes = !model.is_analytic() && model.config.model.num_classes > 0;
+  // An unconditional pass of a conditional network is asked for by the label behind the last class.
+  const auto unlabelled =
+      has_classes ? labels_of(model.config.model.num_classes, batch) : torch::Tensor();
+  if (guidance.classifier) {
+    const auto plain = score::denoiser_for(model, unlabelled);
+    return within_interval(
+        diffusion::classifier_guidance(
+            plain, score::class_gradient_for(*guidance.classifier, guidance.label, batch),
+            guidance.weight),
+        plain, guidance);
+  }
+  const auto labels = guidance.label >= 0 ? labels_of(guidance.label, batch) : unlabelled;
+  const diffusion::Denoiser plain = score::denoiser_for(model, labels);
+  if (guidance.weight == 1.0) return plain;
+  const diffusion::Denoiser guided =
+      guidance.weak
+          ? diffusion::autoguidance(plain, score::denoiser_for(*guidance.weak, labels), guidance.weight)
+          : diffusion::classifier_free_guidance(score::denoiser_for(model, unlabelled), plain,
+                                                guidance.weight);
+  return within_interval(guided, plain, guidance);
+}
+
+Generated generate(const score::ScoreModel& model, c10::IntArrayRef example_shape,
+                   const std::vector<int64_t>& seeds, const diffusion::SamplerOptions& sampler,
+                   const GuidanceOptions& guidance, int64_t batch, comm::Communicator& comm) {
+  const torch::NoGradGuard no_grad;
+  std::optional<diffusion::TrainedSteps> trained;
+  if (sampler.spacing == diffusion::kTrainedSteps) trained = score::trained_steps_of(model);
+  const std::vector<int64_t> shape(example_shape.begin(), example_shape.end());
+  const auto dims = static_cast<int64_t>(c10::multiply_integers(shape));
+  const auto n = static_cast<int64_t>(seeds.size());
+  // A row is a sample, its evaluation count and the path's times and states, if they are wanted.
+  const int64_t points = sampler.keep_path ? sampler.steps + 1 : 0;
+  const int64_t width = dims + 1 + points * (dims + 1);
+  const auto rows = rows_over_ranks(comm, n, {width}, batch, [&](int64_t first, int64_t count) {
+    const std::vector<int64_t> part(seeds.begin() + first, seeds.begin() + first + count);
+    const auto denoiser = guided_denoiser(model, guidance, count);
+    const auto start = diffusion::draw_start(*model.schedule, part, shape, 0, model.device);
+    const auto noise = diffusion::make_slot_noise(part, shape, 0, model.device);
+    const auto result =
+        trained ? diffusion::sample_trained_steps(denoiser, *trained, sampler, start, noise)
+                : diffusion::sample(denoiser, *model.schedule, sampler, start, noise);
+    std::vector<torch::Tensor> columns = {result.x.reshape({count, dims}).to(torch::kCPU),
+                                          torch::full({count, 1}, result.nfe, torch::kFloat64)};
+    if (points > 0) {
+      columns.push_back(result.path_t.expand({count, points}));
+      columns.push_back(result.path.reshape({count, points * dims}).to(torch::kCPU));
+    }
+    return torch::cat(columns, 1);
+  });
+  std::vector<int64_t> full{n};
+  full.insert(full.end(), shape.begin(), shape.end());
+  Generated generated{rows.narrow(1, 0, dims).reshape(full),
+                      n ? rows.select(1, dims).mean().item<double>() : 0};
+  if (points == 0 || n == 0) return generated;
+  full.insert(full.begin() + 1, points);
+  generated.path_t = rows[0].narrow(0, dims + 1, points).clone();
+  generated.path = rows.narrow(1, dims + 1 + points, points * dims).reshape(full);
+  return generated;
+}
+
+std::string default_final(c10::IntArrayRef example_shape) {
+  return example_shape.size() == 3 ? "denoised" : "state";
+}
+
+torch::Tensor as_stored(const torch::Tensor& x, bool discrete) {
+  return discrete ? data_from_pixels(pixels_from_data(x), x.scalar_type()) : x;
+}
+
+NotFinite samples_not_finite(const torch::Tensor& x, const std::vector<int64_t>& seeds) {
+  const auto bad = torch::isfinite(x).logical_not().reshape({x.size(0), -1}).any(1);
+  const int64_t count = bad.sum().item<int64_t>();
+  if (count == 0) return {};
+  const auto first = static_cast<size_t>(bad.nonzero()[0][0].item<int64_t>());
+  return {count == x.size(0),
+          "sampling: " + std::to_string(count) + " of " + std::to_string(x.size(0)) +
+              " samples are not finite, the first of seed " + std::to_string(seeds.at(first)) +
+              ". Take more --steps, another --sampler or a smaller --guidance or --hbar; a network "
+              "whose training diverged gives no others."};
+}
+
+}  // namespace scorenet::evaluate

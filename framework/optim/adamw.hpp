@@ -1,0 +1,65 @@
+// AdamW (Loshchilov & Hutter 2019, 1711.05101, algorithm 2) on flat buffers, with clipping by the global norm.
+//
+//     m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2,
+//     w = (1 - lr weight_decay) w - lr (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps)   at the k-th step.
+#pragma once
+
+#include <torch/types.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "framework/optim/flat_parameters.hpp"
+
+namespace scorenet::optim {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.99;
+  double eps = 1e-8;
+  double weight_decay = 0.0;  // where decays() says so
+  double clip_norm = 1.0;     // 0: no clipping
+};
+
+/// Whether weight decay applies to a parameter: to matrices and kernels; biases and norms (one dimension) never decay.
+bool decays(const torch::Tensor& parameter);
+
+/// What an AdamW moves: flat buffers of the same length, and the views of `weights` that decay.
+struct AdamWTarget {
+  torch::Tensor weights;
+  torch::Tensor gradients;
+  std::vector<torch::Tensor> decayed;
+};
+
+/// All weights of a network.
+AdamWTarget whole_target(const FlatParameters& parameters);
+
+class AdamW {
+ public:
+  /// Throws ConfigError naming the value that is out of range.
+  AdamW(AdamWTarget target, const AdamWOptions& options);
+  AdamW(const FlatParameters& parameters, const AdamWOptions& options)
+      : AdamW(whole_target(parameters), options) {}
+
+  /// Euclidean norm of the target's gradients, times gradient_scale. Not finite if any gradient is not.
+  double gradient_norm(double gradient_scale = 1.0) const;
+
+  /// One step with gradients gradient_scale * target.gradients, scaled down further so that their norm (`norm`, of all
+  /// gradients that are clipped together) is at most clip_norm. Overwrites the gradients; zero them before the next pass.
+  void step(double learning_rate, double norm, double gradient_scale = 1.0);
+
+  /// What a checkpoint saves, by name: tensors that share memory with this. Restore by copying into them.
+  std::vector<std::pair<std::string, torch::Tensor>> state() const;
+  int64_t steps_taken() const;
+
+ private:
+  AdamWTarget target_;
+  AdamWOptions options_;
+  torch::Tensor first_moment_;
+  torch::Tensor second_moment_;
+  torch::Tensor
+      step_;  // (), float32, as LibTorch's fused kernel wants it; exact up to 16.7 M steps
+};
+
+}  // namespace scorenet::optim

@@ -1,0 +1,42 @@
+#include "framework/score/numbered_steps.hpp"
+
+#include "framework/checkpoint/safetensors.hpp"
+#include "framework/core/error.hpp"
+#include "framework/score/diffusers_scheduler.hpp"
+
+namespace scorenet::score {
+namespace {
+
+// The scheduler's text in the snapshot's file; "{}" where there is none, or the model comes from no file.
+std::string scheduler_text(const ScoreModel& model) {
+  if (model.name.empty()) return "{}";
+  const auto metadata = checkpoint::read_safetensors_header(model.name).metadata;
+  const auto found = metadata.find(kSchedulerText);
+  return found == metadata.end() ? "{}" : found->second;
+}
+
+}  // namespace
+
+diffusion::TrainedSteps trained_steps_of(const ScoreModel& model) {
+  const config::ModelConfig& c = model.config.model;
+  if (model.is_analytic() || c.type != "unet" || c.timesteps == 0) {
+    throw ConfigError(
+        "--spacing trained-steps: the network has no numbered steps (model.timesteps = 0), it is "
+        "told the log-SNR. Use uniform, log-snr or edm.");
+  }
+  if (model.schedule->prior_variance() != 1.0) {
+    throw ConfigError(
+        "--spacing trained-steps with diffusion.schedule = " + model.config.diffusion.schedule +
+        ": numbered steps preserve the variance, this schedule does not. Use "
+        "uniform, log-snr or edm.");
+  }
+  try {
+    JsonKeys keys(scheduler_text(model), model.name);
+    return read_trained_steps(
+        keys, {c.timesteps, c.timestep_law, c.timestep_beta_min, c.timestep_beta_max});
+  } catch (const ConfigError& error) {  // the converter has refused it already: damage, then
+    throw CheckpointError(std::string(error.what()) + " The snapshot is damaged.");
+  }
+}
+
+}  // namespace scorenet::score

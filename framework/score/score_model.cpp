@@ -1,0 +1,170 @@
+#include "framework/score/score_model.hpp"
+
+#include "framework/core/error.hpp"
+#include "framework/core/stop_signal.hpp"
+#include "framework/diffusion/discrete_steps.hpp"
+#include "framework/diffusion/preconditioning.hpp"
+#include "framework/score/mixture_file.hpp"
+#include "models/autocast.hpp"
+
+namespace scorenet::score {
+
+diffusion::ScheduleOptions schedule_options(const config::DiffusionConfig& c) {
+  diffusion::ScheduleOptions o;
+  o.name = c.schedule;
+  o.t_min = c.t_min;
+  o.t_max = c.t_max;
+  o.beta_min = c.beta_min;
+  o.beta_max = c.beta_max;
+  o.beta = c.beta;
+  o.gamma_min = c.gamma_min;
+  o.gamma_max = c.gamma_max;
+  o.learn_ends = c.learn_ends;
+  o.sigma_min = c.sigma_min;
+  o.sigma_max = c.sigma_max;
+  return o;
+}
+
+diffusion::Parametrisation parametrisation(const config::DiffusionConfig& c) {
+  return {diffusion::prediction_from_name(c.prediction), c.sigma_data, c.loss == "hybrid"};
+}
+
+models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) {
+  models::ModelOptions o;
+  o.type = c.type;
+  o.seed = seed;
+  o.unet.channels = c.channels;
+  o.unet.layers_per_block = c.layers_per_block;
+  o.unet.attention = c.attention;
+  o.unet.attention_head_dim = c.attention_head_dim;
+  o.unet.norm_groups = c.norm_groups;
+  o.unet.dropout = c.dropout;
+  o.unet.num_classes = c.num_classes;
+  o.unet.kernels = c.kernels;
+  o.unet.norm_eps = c.norm_eps;
+  o.unet.downsample_padding = c.downsample_padding;
+  o.unet.cosines_first = c.cosines_first;
+  o.unet.freq_shift = c.freq_shift;
+  if (c.timesteps > 0)
+    o.unet.log_snr_of_step = diffusion::log_snr_of_steps(
+        {c.timesteps, c.timestep_law, c.timestep_beta_min, c.timestep_beta_max});
+  if (c.fourier_features) o.unet.fourier_features = {7, 8};  // VDM's, single grey levels
+  o.mlp.hidden = c.hidden;
+  o.mlp.time_embedding = c.time_embedding;
+  o.mlp.residual = c.residual;
+  o.mlp.dropout = c.dropout;
+  o.mlp.num_classes = c.num_classes;
+  o.dit.patch_size = c.patch_size;
+  o.dit.width = c.width;
+  o.dit.depth = c.depth;
+  o.dit.heads = c.heads;
+  o.dit.dropout = c.dropout;
+  o.dit.num_classes = c.num_classes;
+  return o;
+}
+
+diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& labels,
+                               const models::BatchSlots* dropout) {
+  return [&model, labels, dropout, compute = model.compute_dtype](const torch::Tensor& x, const torch::Tensor& log_snr) {
+    const models::AutocastScope scope(compute, model.device.type());
+    models::NetworkInput input;
+    input.x = x.to(model.device, torch::kFloat32);
+    input.log_snr = log_snr.to(model.device);
+    input.labels = labels.defined() ? labels.to(model.device) : labels;
+    input.dropout = dropout;
+    return model.trained().network->forward(input).to(torch::kFloat32);
+  };
+}
+
+optim::NamedTensors named_parameters(const ScoreModel& model) {
+  optim::NamedTensors all;
+  const auto add = [&all](const std::string& prefix, const torch::nn::Module& module) {
+    for (const auto& [name, parameter] : optim::named_parameters(module))
+      all.emplace_back(prefix + name, parameter);
+  };
+  if (model.is_analytic()) return all;
+  const TrainedNetwork& trained = model.trained();
+  add("", *trained.network);
+  if (trained.learned_schedule) add("schedule.", *trained.learned_schedule->network());
+  if (trained.uncertainty) add("uncertainty.", *trained.uncertainty);
+  return all;
+}
+
+namespace {
+
+// Evaluators and samplers call a denoiser thousands of times for a batch: here they hear that they are to stop.
+diffusion::Denoiser stoppable(diffusion::Denoiser denoiser) {
+  return [denoiser = std::move(denoiser)](const torch::Tensor& x, const diffusion::NoiseLevel& at) {
+    throw_if_stop_asked();
+    return denoiser(x, at);
+  };
+}
+
+}  // namespace
+
+diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels) {
+  if (model.is_classifier()) {
+    throw ConfigError(model.name +
+                      ": model.type = classifier knows classes, not how to remove noise. Give it "
+                      "to sample with --classifier, beside a --network.");
+  }
+  if (model.is_analytic())
+    return stoppable(
+        diffusion::make_mixture_denoiser(model.analytic().mixture, model.analytic().errors));
+  return stoppable(diffusion::make_denoiser(network_for(model, labels, nullptr),
+                                            parametrisation(model.config.diffusion)));
+}
+
+namespace {
+
+std::shared_ptr<models::ScoreNetwork> build_network(const config::Config& config,
+                                                    c10::IntArrayRef example_shape) {
+  models::ModelOptions o = model_options(config.model, static_cast<uint64_t>(config.train.seed));
+  const bool variance = parametrisation(config.diffusion).learned_variance;
+  o.unet.learned_variance = o.mlp.learned_variance = o.dit.learned_variance = variance;
+  if (config.model.type != "classifier") return models::make_model(o, example_shape);
+  return models::make_classifier({o.unet, o.mlp, config.model.num_classes, o.seed}, example_shape);
+}
+
+TrainedNetwork build_trained(const config::Config& config, c10::IntArrayRef example_shape,
+                             const std::shared_ptr<const diffusion::Schedule>& schedule,
+                             torch::Device device) {
+  TrainedNetwork trained;
+  trained.network = build_network(config, example_shape);
+  trained.network->to(device);
+  trained.classifier = std::dynamic_pointer_cast<models::Classifier>(trained.network);
+  trained.learned_schedule = std::dynamic_pointer_cast<const diffusion::LearnedSchedule>(schedule);
+  if (trained.learned_schedule) trained.learned_schedule->network()->to(device);
+  if (config.diffusion.loss == "uncertainty") {
+    trained.uncertainty = std::make_shared<diffusion::UncertaintyWeight>();
+    trained.uncertainty->to(device);
+  }
+  return trained;
+}
+
+}  // namespace
+
+data::ExpectedData expected_data(const ScoreModel& model) {
+  if (model.is_analytic()) return {model.name, {}, {}, 0};
+  return {model.name, model.example_shape, model.traits, model.config.model.num_classes};
+}
+
+ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape,
+                       torch::Device device) {
+  ScoreModel model;
+  model.config = config;
+  model.example_shape = example_shape.vec();
+  model.device = device;
+  model.schedule = diffusion::make_schedule(schedule_options(config.diffusion));
+  model.compute_dtype = models::compute_dtype(config.train.precision);
+  if (config.model.type == "gaussian_mixture") {
+    const auto mixture = read_mixture(config.model.file);
+    model.source = AnalyticMixture{mixture, score_errors(config.model, mixture->dims())};
+    model.example_shape = {mixture->dims()};
+  } else {
+    model.source = build_trained(config, example_shape, model.schedule, device);
+  }
+  return model;
+}
+
+}  // namespace scorenet::score

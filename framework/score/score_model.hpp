@@ -1,0 +1,95 @@
+// A model as evaluators and samplers see it: schedule, parametrisation and what stands behind the denoiser.
+//
+// The one place where a config's names meet the layers that know nothing of configs.
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "framework/config/config.hpp"
+#include "framework/core/random.hpp"
+#include "framework/data/fit.hpp"
+#include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/gaussian_mixture.hpp"
+#include "framework/diffusion/learned_schedule.hpp"
+#include "framework/diffusion/learned_weights.hpp"
+#include "framework/diffusion/parametrisation.hpp"
+#include "framework/diffusion/schedule.hpp"
+#include "framework/optim/flat_parameters.hpp"
+#include "models/classifier.hpp"
+#include "models/make_model.hpp"
+
+namespace scorenet::score {
+
+diffusion::ScheduleOptions schedule_options(const config::DiffusionConfig& config);
+diffusion::Parametrisation parametrisation(const config::DiffusionConfig& config);
+/// seed: of the initial weights.
+models::ModelOptions model_options(const config::ModelConfig& config, uint64_t seed);
+
+/// A network, and what is learned beside it.
+struct TrainedNetwork {
+  std::shared_ptr<models::ScoreNetwork> network;
+  /// The network itself, where it is a classifier; else null.
+  std::shared_ptr<models::Classifier> classifier = {};
+  /// The model's schedule, where it is a learned one; else null.
+  std::shared_ptr<const diffusion::LearnedSchedule> learned_schedule = {};
+  /// Of the loss; null where the config asks for none.
+  std::shared_ptr<diffusion::UncertaintyWeight> uncertainty = {};
+};
+
+/// A mixture of Gaussians, whose score is known, and the errors that are put on top of it.
+struct AnalyticMixture {
+  std::shared_ptr<const diffusion::GaussianMixture> mixture;
+  diffusion::ScoreErrors errors = {};
+};
+
+struct ScoreModel {
+  std::string name;  // the snapshot's or config's path, for reports
+  config::Config config;
+  std::vector<int64_t> example_shape;
+  data::DataTraits traits;  // of the training data, where they are known
+  std::shared_ptr<const diffusion::Schedule> schedule;
+  std::variant<TrainedNetwork, AnalyticMixture> source;
+  /// What the network's layers compute in; weights are float32. At first the config's own
+  /// (models::compute_dtype), which whoever uses the model may change.
+  torch::Dtype compute_dtype = torch::kFloat32;
+  torch::Device device = torch::kCPU;
+
+  bool is_analytic() const { return std::holds_alternative<AnalyticMixture>(source); }
+  /// The mixture with no error on top: its end terms are known.
+  bool is_exact() const { return is_analytic() && !analytic().errors.any(); }
+  bool is_classifier() const { return !is_analytic() && trained().classifier; }
+
+  /// REQUIRES !is_analytic().
+  const TrainedNetwork& trained() const { return std::get<TrainedNetwork>(source); }
+  /// REQUIRES is_analytic().
+  const AnalyticMixture& analytic() const { return std::get<AnalyticMixture>(source); }
+};
+
+/// The raw network as the diffusion layer calls it. labels: (B) int64 or undefined; dropout: null in evaluation. Both
+/// belong to one batch, so the callable serves that batch alone. Computes in model.compute_dtype; takes x of any dtype and
+/// returns float32.
+diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& labels,
+                               const models::BatchSlots* dropout);
+
+/// All that is trained, in order of registration: the network's parameters under their own names, then "schedule.*" and
+/// "uncertainty.*". Snapshots and checkpoints use these names.
+optim::NamedTensors named_parameters(const ScoreModel& model);
+
+/// The denoiser of a batch with these labels (undefined: unconditional). Throws ConfigError for a classifier.
+diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels = {});
+
+/// What a data set must be like for this model (data/fit.hpp); a mixture's dimensions are not in it.
+data::ExpectedData expected_data(const ScoreModel& model);
+
+/// A network with fresh weights, or the mixture of model.file. example_shape: of the data; for a mixture it may be
+/// empty. Throws ConfigError or DataError.
+ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape,
+                       torch::Device device);
+
+}  // namespace scorenet::score

@@ -1,0 +1,51 @@
+// The evaluations of a run: likelihoods of a split that is not trained on, and grids of samples.
+#pragma once
+
+#include <string>
+
+#include "framework/comm/communicator.hpp"
+#include "framework/config/config.hpp"
+#include "framework/data/image_dataset.hpp"
+#include "framework/train/learner.hpp"
+#include "framework/train/metrics_log.hpp"
+#include "framework/train/run_folder.hpp"
+
+namespace scorenet::train {
+
+class HeldOut {
+ public:
+  /// Opens eval.split, and looks at it as the first evaluation will: what does not fit is said before the first step.
+  /// All arguments must outlive this. Throws DataError, ShapeError.
+  HeldOut(const config::Config& config, const RunFolder& folder, Learner& learner,
+          comm::Communicator& comm);
+
+  /// Whether all files and numbers of this step's evaluation are there. Rank zero's view.
+  bool is_whole(int64_t step, const MetricsLog& log) const;
+
+  /// Evaluates the weights as they are (grids alone) and their first average, on rank zero or on all ranks (eval.ranks).
+  /// log: rank zero's, elsewhere null. False if it was given up because a stop was asked for, on any rank; the files of
+  /// this step are then missing. Collective. Throws NotFiniteError and as evaluate::evaluate.
+  bool evaluate(int64_t step, MetricsLog* log);
+
+ private:
+  struct Place;
+  bool draws_grids() const;
+  void evaluate_all(const Place& place, const torch::Tensor& average);
+  void draw_grid(const Place& place, const std::string& weights);
+  void evaluate_likelihood(const Place& place);
+  void evaluate_classifier(const Place& place);
+
+  const config::Config& config_;
+  const RunFolder& folder_;
+  Learner& learner_;
+  comm::Communicator& comm_;
+  data::ImageDataset dataset_;
+};
+
+/// How a run reads its splits.
+data::DatasetOptions dataset_options(const config::DataConfig& config);
+
+/// Whether any rank says so. Collective; it takes the place of a barrier.
+bool any_rank(comm::Communicator& comm, bool mine, std::string_view tag);
+
+}  // namespace scorenet::train

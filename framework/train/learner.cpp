@@ -1,0 +1,43 @@
+#include "framework/train/learner.hpp"
+
+#include "framework/core/error.hpp"
+#include "framework/train/same_run.hpp"
+#include "framework/train/train_precision.hpp"
+#include "models/autocast.hpp"
+
+namespace scorenet::train {
+namespace {
+
+score::ScoreModel trainable_model(const config::Config& config, const data::ImageDataset& dataset,
+                                  const data::DatasetSummary& data, comm::Communicator& comm,
+                                  torch::Device device) {
+  if (config.model.type == "gaussian_mixture") {
+    throw ConfigError(
+        "model.type = gaussian_mixture: an analytic model has no weights to train. Give it to "
+        "evaluate or sample with --config.");
+  }
+  score::ScoreModel model = score::build_model(config, dataset.example_shape(), device);
+  model.compute_dtype = models::compute_dtype(settled_precision(config, device, comm));
+  model.traits = data::traits_of(data);
+  return same_on_all_ranks(std::move(model), data.fingerprint, comm);
+}
+
+}  // namespace
+
+Learner::Learner(const config::Config& config, const data::ImageDataset& dataset,
+                 const data::DatasetSummary& data, comm::Communicators& comms,
+                 torch::Device device)
+    : model(trainable_model(config, dataset, data, *comms.host, device)),
+      plan(plan_gradients(model, dataset.example_shape(), comms)),
+      parameters(score::named_parameters(model), plan.layout),
+      objective(model, dataset.kind() == data::DataKind::discrete),
+      update(config, parameters, plan, comms),
+      step(model, objective, update, *comms.host) {}
+
+score::ScoreModel Learner::evaluated_model() const {
+  score::ScoreModel evaluated = model;
+  evaluated.compute_dtype = models::compute_dtype(model.config.train.precision);
+  return evaluated;
+}
+
+}  // namespace scorenet::train

@@ -1,0 +1,72 @@
+#include "framework/train/start_block.hpp"
+
+#include <torch/utils.h>
+
+#include <sstream>
+
+#include "framework/config/validate.hpp"
+#include "framework/core/check.hpp"
+#include "framework/train/train_precision.hpp"
+#include "models/autocast.hpp"
+#include "models/flops.hpp"
+
+namespace scorenet::train {
+namespace {
+
+// What the steps of this start compute in, and those before it, where that was something else.
+std::string precision_line(const score::ScoreModel& model, const RunProgress& progress) {
+  const std::string now = models::precision_name(model.compute_dtype);
+  const std::string line = describe_precision(model.config.train.precision, now, model.device);
+  if (progress.precision.empty() || progress.precision == now) return line;
+  return line + "; up to step " + std::to_string(progress.step) + " the run computed in " +
+         progress.precision;
+}
+
+std::string network_line(const score::ScoreModel& model) {
+  std::ostringstream out;
+  models::ScoreNetwork& network = *model.trained().network;
+  out << model.config.model.type << ", " << models::parameter_count(network) << " parameters, "
+      << models::forward_flops(network, model.example_shape) * 1e-9
+      << " GFLOP a forward pass of one image";
+  return out.str();
+}
+
+std::string diffusion_line(const score::ScoreModel& model) {
+  const config::DiffusionConfig& d = model.config.diffusion;
+  return d.schedule + ", predicts " + (model.is_classifier() ? "the label" : d.prediction) +
+         ", loss " + objective_name(model) + ", times " + d.time_sampling;
+}
+
+}  // namespace
+
+std::string start_block(const config::Config& config, const std::filesystem::path& outdir,
+                        const data::ImageDataset& dataset, const Learner& learner,
+                        const RunProgress& progress, const comm::Communicator& comm) {
+  std::ostringstream out;
+  const int64_t batch = config.train.batch_size, ranks = comm.size();
+  const int64_t steps = config::total_steps(config.train);
+  const bool overlaps = ranks > 1 && !config.comm.canonical;
+  out << "output folder   " << outdir.string() << "\n"
+      << "data            " << dataset.path() << " /" << dataset.split() << ": " << dataset.size()
+      << " x " << shape_string(dataset.example_shape())
+      << (dataset.has_labels() ? ", labels" : ", no labels") << "\n"
+      << "network         " << network_line(learner.model) << "\n"
+      << "diffusion       " << diffusion_line(learner.model) << "\n"
+      << "ranks           " << ranks << " (" << comm.local_size() << " on this host), device "
+      << learner.model.device.str() << ", " << torch::get_num_threads() << " threads each\n"
+      << "batch           " << batch << " = " << ranks << " ranks x "
+      << (batch + ranks - 1) / ranks << "\n"
+      << "precision       " << precision_line(learner.model, progress) << "\n"
+      << "gradients       " << describe(learner.plan, config)
+      << (overlaps ? ", " + learner.update.reducer().overlap().describe() : "") << "\n"
+      << "time limits     start " << config.comm.start_timeout_s << " s, step "
+      << config.comm.train_timeout_s << " s, evaluation " << config.eval.time_budget_s
+      << " s, save " << config.comm.save_timeout_s << " s\n"
+      << "duration        " << steps << " steps = " << static_cast<double>(steps * batch) / 1000.0
+      << " kimg"
+      << (progress.step ? ", resumed at step " + std::to_string(progress.step) : "");
+  for (const std::string& change : progress.changes) out << "\nchanged         " << change;
+  return out.str();
+}
+
+}  // namespace scorenet::train

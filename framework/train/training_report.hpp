@@ -1,0 +1,54 @@
+// What a run tells while it trains: the log's lines and ticks, the time line, who holds the others up.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "framework/comm/make_communicator.hpp"
+#include "framework/config/config.hpp"
+#include "framework/train/checkpoint_state.hpp"
+#include "framework/train/learner.hpp"
+#include "framework/train/metrics_log.hpp"
+#include "framework/train/run_folder.hpp"
+#include "framework/train/tick_meter.hpp"
+
+namespace scorenet::train {
+
+class TrainingReport {
+ public:
+  /// All arguments must outlive this.
+  TrainingReport(const config::Config& config, const RunFolder& folder, Learner& learner,
+                 comm::Communicators& comms);
+
+  /// On rank zero: makes the folder, keeps the config, opens the logs and writes `start`, the start block.
+  void open(const RunProgress& progress, const std::string& start);
+
+  /// Rank zero's log once it is open; null elsewhere.
+  MetricsLog* log() { return log_ ? &*log_ : nullptr; }
+  /// A line of the log; nothing on other ranks.
+  void line(const std::string& text);
+
+  /// Runs a step, of which progress.step are done after it.
+  StepReport measured_step(const data::LoadedBatch& batch, RunProgress& progress, bool stop);
+  /// Work between steps that is no training: its time counts as maintenance.
+  void add_maintenance(double seconds) { meter_.add_maintenance(seconds); }
+  /// A status line: everything since the last one. total_sec: wall clock of the whole run. Collective.
+  void tick(const RunProgress& progress, double total_sec);
+
+ private:
+  void add_straggler(Tick& tick, int64_t step);
+  void write_timeline() const;
+  /// Images that are still to be trained on.
+  double images_left(int64_t step) const;
+
+  const config::Config& config_;
+  const RunFolder& folder_;
+  Learner& learner_;
+  comm::Communicators& comms_;
+  int64_t total_steps_;
+  std::optional<MetricsLog> log_;
+  TickMeter meter_;
+};
+
+}  // namespace scorenet::train
