@@ -74,27 +74,27 @@ std::vector<Network> networks() {
 checkpoint::TensorMap weights_of(const Network& network) {
   checkpoint::TensorMap tensors;
   for (const auto& [name, tensor] :
-       named_parameters(build_model(network.config, network.shape, torch::kCPU)))
+       optim::named_parameters(score::build_model(network.config, network.shape, torch::kCPU)))
     tensors[name] = tensor.detach();
   return tensors;
 }
 
 // What a verb does with a network, in the small.
-void use(const LoadedSnapshot& snapshot) {
+void use(const score::LoadedSnapshot& snapshot) {
   config::to_toml(snapshot.model.config);
   const torch::NoGradGuard no_grad;
   if (c10::multiply_integers(snapshot.example_shape) > 4096) return;
   if (snapshot.model.classifier) {
     std::vector<int64_t> one = snapshot.example_shape;
     one.insert(one.begin(), 1);
-    classifier_features(snapshot.model, torch::zeros(one));
+    score::classifier_features(snapshot.model, torch::zeros(one));
     return;
   }
   const auto comm = comm::make_single_communicator();
   diffusion::SamplerOptions sampler;
   sampler.steps = 2;
-  const auto x = generate(snapshot.model, snapshot.example_shape, {0}, sampler, {}, 1, *comm).x;
-  samples_not_finite(x, {0});
+  const auto x = evaluate::generate(snapshot.model, snapshot.example_shape, {0}, sampler, {}, 1, *comm).x;
+  evaluate::samples_not_finite(x, {0});
 }
 
 struct Whole {
@@ -109,15 +109,15 @@ class HostileFiles : public testing::Test {
     test::limit_memory(uint64_t{3} << 30);
     for (const Network& network : networks()) {
       wholes_.push_back({network, weights_of(network),
-                         snapshot_metadata(network.config, network.shape, {12, network.weights})});
+                         score::snapshot_metadata(network.config, network.shape, {12, network.weights})});
     }
     for (Whole& whole : wholes_) {
       if (whole.network.config.model.timesteps > 0)
-        whole.metadata[kSchedulerText] = scheduler_json(whole.network.config).dump();
+        whole.metadata[kSchedulerText] = score::scheduler_json(whole.network.config).dump();
     }
   }
   void load_and_use() {
-    const LoadedSnapshot snapshot = load_snapshot(path_, torch::kCPU);
+    const score::LoadedSnapshot snapshot = score::load_snapshot(path_, torch::kCPU);
     use(snapshot);
   }
   test::TemporaryFolder folder_{test::memory_or_disk()};
@@ -141,12 +141,12 @@ TEST_F(HostileFiles, SnapshotsWithDigestsAreTakenWholeOrNotAtAll) {
   Hostile hostile("digests", path_);
   for (int i = test::fuzz_count(150); i > 0; --i) {
     const Whole& whole = random.one_of(wholes_);
-    write_snapshot(path_, whole.tensors, whole.metadata);
+    score::write_snapshot(path_, whole.tensors, whole.metadata);
     const checkpoint::Safetensors before = checkpoint::read_safetensors(path_);
     write_bytes(path_, random.bytes(files::read_file(path_)));
     checkpoint::Safetensors after;
     const bool taken = hostile.takes<CheckpointError>([&] {
-      load_snapshot(path_, torch::kCPU);
+      score::load_snapshot(path_, torch::kCPU);
       after = checkpoint::read_safetensors(path_);
     });
     if (taken && checkpoint::has_digests(after.metadata) && !same(before, after))
@@ -246,18 +246,18 @@ TEST_F(HostileFiles, SnapshotsThatSomebodyWrote) {
       metadata["scorenet.config"] = random.toml(metadata["scorenet.config"]);
     }
     try {
-      write_snapshot(path_, tensors, metadata);
+      score::write_snapshot(path_, tensors, metadata);
     } catch (const CheckpointError&) {
       continue;  // no text of UTF-8
     }
     hostile.takes<CheckpointError, NotFiniteError>([&] { load_and_use(); });
     if (random.chance(4)) {
       hostile.takes<CheckpointError, NotFiniteError>(
-          [&] { snapshot_to_diffusers(path_, folder_.path() / "foreign"); });
+          [&] { score::snapshot_to_diffusers(path_, folder_.path() / "foreign"); });
     }
     hostile.takes<CheckpointError, ConfigError, NotFiniteError>([&] {
-      const LoadedSnapshot snapshot = load_snapshot(path_, torch::kCPU);
-      trained_steps_of(snapshot.model);
+      const score::LoadedSnapshot snapshot = score::load_snapshot(path_, torch::kCPU);
+      score::trained_steps_of(snapshot.model);
     });
   }
 }
@@ -268,7 +268,7 @@ TEST_F(HostileFiles, AveragesToPutTogether) {
   const fs::path other = folder_.path() / "y.safetensors";
   auto metadata = whole.metadata;
   metadata["scorenet.weights"] = "emastd0.05";
-  write_snapshot(other, whole.tensors, metadata);
+  score::write_snapshot(other, whole.tensors, metadata);
   const std::vector<std::string> steps{"1", "12", "13", "9223372036854775807", "100000000000", "0"};
   const std::vector<std::string> widths{
       "0.05", "0.050000000000000003", "0.1",  "1e-300", "0.2799999",
@@ -282,12 +282,12 @@ TEST_F(HostileFiles, AveragesToPutTogether) {
     auto tensors = whole.tensors;
     if (random.chance(5)) tensors.begin()->second = torch::full_like(tensors.begin()->second, 3e38);
     try {
-      write_snapshot(path_, tensors, metadata);
+      score::write_snapshot(path_, tensors, metadata);
     } catch (const CheckpointError&) {
       continue;  // no text of UTF-8
     }
     hostile.takes<CheckpointError, NotFiniteError, ConfigError>(
-        [&] { reconstruct_snapshot({path_, other}, 0.07, -1, folder_.path() / "z.safetensors"); });
+        [&] { score::reconstruct_snapshot({path_, other}, 0.07, -1, folder_.path() / "z.safetensors"); });
   }
 }
 
@@ -510,11 +510,11 @@ TEST_F(HostileFiles, ForeignTextNestedVeryDeepIsRefused) {
   EXPECT_ERROR(JsonKeys(folder_.path() / "config.json"), CheckpointError, "config.json", "deep");
   auto whole = wholes_[5];
   whole.metadata[kSchedulerText] = deep;
-  write_snapshot(path_, whole.tensors, whole.metadata);
-  const LoadedSnapshot snapshot = load_snapshot(path_, torch::kCPU);
+  score::write_snapshot(path_, whole.tensors, whole.metadata);
+  const score::LoadedSnapshot snapshot = score::load_snapshot(path_, torch::kCPU);
   EXPECT_ERROR(trained_steps_of(snapshot.model), CheckpointError, "x.safetensors", "deep");
   whole.metadata[kSchedulerText] = R"({"timestep_spacing": 3})";
-  write_snapshot(path_, whole.tensors, whole.metadata);
+  score::write_snapshot(path_, whole.tensors, whole.metadata);
   EXPECT_ERROR(trained_steps_of(snapshot.model), CheckpointError, "timestep_spacing", "damaged");
 }
 
@@ -558,8 +558,8 @@ TEST_F(HostileRun, Mixtures) {
       config::Config config;
       config.model.type = "gaussian_mixture";
       config.model.file = path;
-      LoadedSnapshot loaded;
-      loaded.model = build_model(config, {}, torch::kCPU);
+      score::LoadedSnapshot loaded;
+      loaded.model = score::build_model(config, {}, torch::kCPU);
       loaded.example_shape = loaded.model.example_shape;
       use(loaded);
     });
@@ -571,11 +571,11 @@ TEST_F(HostileFiles, FoldersOfDiffusers) {
   std::vector<std::map<std::string, std::string>> folders;
   for (const size_t which : {4, 5}) {
     const Whole& whole = wholes_[which];
-    write_snapshot(path_, whole.tensors, whole.metadata);
+    score::write_snapshot(path_, whole.tensors, whole.metadata);
     fs::remove_all(from);
-    snapshot_to_diffusers(path_, from);
+    score::snapshot_to_diffusers(path_, from);
     folders.push_back(files_in(from));
-    folders.back()["scheduler/scheduler_config.json"] = scheduler_json(whole.network.config).dump();
+    folders.back()["scheduler/scheduler_config.json"] = score::scheduler_json(whole.network.config).dump();
     folders.push_back(folders.back());
     folders.back().erase("scorenet.toml");  // foreign from here on
     auto sharded = folders.back();
@@ -598,7 +598,7 @@ TEST_F(HostileFiles, FoldersOfDiffusers) {
     bytes = damaged(random, name, bytes);
     put_back(all, from);
     hostile.takes<CheckpointError, ConfigError, NotFiniteError>(
-        [&] { snapshot_from_diffusers(from, to); });
+        [&] { score::snapshot_from_diffusers(from, to); });
   }
 }
 
