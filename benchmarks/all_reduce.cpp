@@ -1,12 +1,15 @@
-// Our MPI path against bare MPI, interleaved: all_reduce_now, whose caller waits, against MPI_Allreduce; and
-// all_reduce(...).wait(), which could overlap with computing, against MPI_Iallreduce with MPI_Wait.
+// Our MPI path against bare MPI, interleaved: all_reduce_now, whose caller waits, against
+// MPI_Allreduce; and all_reduce(...).wait(), which could overlap with computing, against
+// MPI_Iallreduce with MPI_Wait.
 //
 //     mpirun -n 2 build/benchmarks/all_reduce_benchmark [repetitions] [threaded KiB]
 //
-// threaded KiB: from which size on MPI's blocking call takes over from its non-blocking one. Checks all results first, then
-// prints for each size medians (least..greatest) in ms, and the medians over the rounds of three ratios: now / MPI_Allreduce,
-// wait / MPI_Iallreduce, wait / MPI_Allreduce; last the bus bandwidth 2 (n-1)/n S / t of all_reduce_now's median. The allocator
-// is tuned as scorenet's is, which halves MPI's own times from 32 MiB on. Load and rank count stand in the first line.
+// threaded KiB: from which size on MPI's blocking call takes over from its non-blocking one. Checks
+// all results first, then prints for each size medians (least..greatest) in ms, and the medians
+// over the rounds of three ratios: now / MPI_Allreduce, wait / MPI_Iallreduce,
+// wait / MPI_Allreduce; last the bus bandwidth 2 (n-1)/n S / t of all_reduce_now's median. The
+// allocator is tuned as scorenet's is, which halves MPI's own times from 32 MiB on. Load and rank
+// count stand in the first line.
 #include <mpi.h>
 
 #include <algorithm>
@@ -42,7 +45,8 @@ double median_ratio(const Way& a, const Way& b) {
   return median(ratio);
 }
 
-/// The slowest rank's time. The buffer is written just before, or the one written last would be in the caches.
+/// The slowest rank's time. The buffer is written just before, or the one written last would be
+/// in the caches.
 void time_one(Way& way) {
   std::fill(way.values.begin(), way.values.end(), 1.0f);
   MPI_Barrier(MPI_COMM_WORLD);
@@ -119,8 +123,9 @@ int main(int argc, char** argv) {
   for (const int64_t mib : {1, 4, 16, 64, 256}) {
     auto all = ways(*c);
     check_sums(all, (mib << 20) / 4, *c);
-    // In a random order, the same on all ranks, and each with every buffer in turn: whoever always follows MPI_Iallreduce is up
-    // to a half slower, and whoever always has a buffer that lies badly in the caches a quarter.
+    // In a random order, the same on all ranks, and each with every buffer in turn: whoever always
+    // follows MPI_Iallreduce is up to a half slower, and whoever always has a buffer that lies
+    // badly in the caches a quarter.
     std::array<size_t, 4> order{0, 1, 2, 3};
     std::mt19937 random(1);
     for (int i = 0; i < rounds; ++i) {

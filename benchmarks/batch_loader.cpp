@@ -1,9 +1,11 @@
 // Images per second of the batch loader, by storage, against one H5Dread an image.
 //
-//   build/benchmarks/batch_loader_benchmark [IMAGES]        default 20000 of 3 x 32 x 32; one process, one thread of ours
+//   build/benchmarks/batch_loader_benchmark [IMAGES]
 //
-// First every way is checked to deliver the same pixels. Then, in turns, 5 repeats of each; minimum, median, maximum.
-// The files were just written, so they are in the page cache: this is the loader's speed, not the disk's.
+// IMAGES: 20000 if left out, of 3 x 32 x 32. One process, one thread of ours. First every way is
+// checked to deliver the same pixels. Then, in turns, 5 repeats of each; minimum, median,
+// maximum. The files were just written, so they are in the page cache: this is the loader's
+// speed, not the disk's.
 #include "framework/data/batch_loader.hpp"
 
 #include <unistd.h>

@@ -1,9 +1,11 @@
-// Variance of each estimator of the diffusion term of the bound: what a time density or a schedule is worth.
+// Variance of each estimator of the diffusion term of the bound: what a time density or a
+// schedule is worth.
 //
 //     ./build/benchmarks/loss_variance_benchmark [batches]        (400: a few seconds)
 //
-// Data: a mixture in 16 dimensions with known score, its model wrong by a factor 1.05. One x0, one t and one eps a draw; every row
-// estimates the same number, which is checked first against the quadrature of its own schedule (4 standard errors).
+// Data: a mixture in 16 dimensions with known score, its model wrong by a factor 1.05. One x0, one
+// t and one eps a draw; every row estimates the same number, which is checked first against the
+// quadrature of its own schedule (4 standard errors).
 #include <torch/optim/adam.h>
 #include <torch/utils.h>
 
@@ -204,7 +206,8 @@ int main(int argc, char** argv) {
       },
       value, value_error);
 
-  // The same network under the straight line and under the schedule it was trained with: one bound, two variances.
+  // The same network under the straight line and under the schedule it was trained with: one
+  // bound, two variances.
   const Trained together = train_together(*law, 1500);
   const auto own = make_denoiser(together.callable(), {Prediction::v, 0.5});
   ScheduleOptions straight;

@@ -1,13 +1,15 @@
-// Gradient traffic four ways on the same network, interleaved: our reducer, LibTorch's c10d::Reducer (DDP), one
-// all-reduce a tensor after backward, and one all-reduce for all.
+// Gradient traffic four ways on the same network, interleaved: our reducer, LibTorch's
+// c10d::Reducer (DDP), one all-reduce a tensor after backward, and one all-reduce for all.
 //
-//   OMP_NUM_THREADS=1 mpirun -n 2 reducer_benchmark [small|large] [BATCH] [REPEATS] [CAP] [auto|on|off]
+//   OMP_NUM_THREADS=1 mpirun -n 2 reducer_benchmark \
+//       [small|large] [BATCH] [REPEATS] [CAP] [auto|on|off]
 //
-// CAP: of our buckets, MiB; by default 25, which is c10d's. auto, on, off: whether ours overlaps traffic with backward; auto,
-// the default as in training, measures first. small: the Fashion-MNIST U-Net, 28x28x1. large: DDPM's for
-// CIFAR-10, 36 M weights. Checks first that all four give the same gradients. With one rank: our reducer's own cost against
-// bare backward. Prints medians of forward + backward + traffic, the slowest rank's time each, and the ratio to ours as the
-// median over pairs.
+// CAP: of our buckets, MiB; by default 25, which is c10d's. auto, on, off: whether ours overlaps
+// traffic with backward; auto, the default as in training, measures first. small: the
+// Fashion-MNIST U-Net, 28x28x1. large: DDPM's for CIFAR-10, 36 M weights. Checks first that all
+// four give the same gradients. With one rank: our reducer's own cost against bare backward.
+// Prints medians of forward + backward + traffic, the slowest rank's time each, and the ratio to
+// ours as the median over pairs.
 #include <torch/utils.h>
 
 #include <algorithm>

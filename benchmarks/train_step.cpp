@@ -1,10 +1,12 @@
-// Images per second of one training step (forward, loss, backward, clipping, AdamW, EMA) on one rank, float32 and
-// bfloat16, ATen blocks and the CPU fast path, interleaved so that a busy neighbour disturbs all alike. Before timing, every variant's loss and gradient are
-// compared with those of ATen in float32.
+// Images per second of one training step (forward, loss, backward, clipping, AdamW, EMA) on one
+// rank, float32 and bfloat16, ATen blocks and the CPU fast path, interleaved so that a busy
+// neighbour disturbs all alike. Before timing, every variant's loss and gradient are compared with
+// those of ATen in float32.
 //
 //   OMP_NUM_THREADS=1 train_step_benchmark [small|large] [BATCH] [REPEATS] [VARIANT]
 //
-// small: 28x28x1, channels 32, 64, 64, attention at 7x7. large: DDPM's for CIFAR-10, 32x32x3, channels 128, 256, 256, 256.
+// small: 28x28x1, channels 32, 64, 64, attention at 7x7. large: DDPM's for CIFAR-10, 32x32x3,
+// channels 128, 256, 256, 256.
 #include <torch/utils.h>
 
 #include <algorithm>
@@ -46,7 +48,8 @@ Setting setting_of(const std::string& size) {
   return s;
 }
 
-// Weights in general position: the initial network is the zero function and most of its gradients vanish.
+// Weights in general position: the initial network is the zero function and most of
+// its gradients vanish.
 void perturb(torch::nn::Module& module) {
   const torch::NoGradGuard no_grad;
   uint64_t step = 0;

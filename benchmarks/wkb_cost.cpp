@@ -1,12 +1,14 @@
-// Cost of the `wkb` estimate beside `ode` at the same number of RK4 steps on a U-Net, and its memory against the number of
-// steps. Run it once a row: the peak of a process never falls.
+// Cost of the `wkb` estimate beside `ode` at the same number of RK4 steps on a U-Net, and its
+// memory against the number of steps. Run it once a row: the peak of a process never falls.
 //
 //   OMP_NUM_THREADS=1 wkb_cost_benchmark ode|wkb STEPS [BATCH]
 //
-// Measured on one core of a shared two-core machine, CPU seconds an image: batch 4, 40 steps: ode 2.2, wkb 15.9 (7.3 times);
-// batch 8, 20 steps: 0.96 and 7.5 (7.8 times). Peak memory of wkb above the network's: 137 MiB at 4 steps, 136 at 40.
+// Measured on one core of a shared two-core machine, CPU seconds an image: batch 4, 40 steps: ode
+// 2.2, wkb 15.9 (7.3 times); batch 8, 20 steps: 0.96 and 7.5 (7.8 times). Peak memory of wkb above
+// the network's: 137 MiB at 4 steps, 136 at 40.
 //
-// 28x28x1, channels 32, 64, 64, attention at 7x7 (the quickstart's network), weights in general position.
+// 28x28x1, channels 32, 64, 64, attention at 7x7 (the quickstart's network), weights
+// in general position.
 #include <sys/resource.h>
 #include <torch/utils.h>
 
@@ -85,8 +87,7 @@ int run(const std::string& what, int64_t steps, int64_t batch) {
   const double seconds = cpu_seconds() - start;
   std::printf(
       "%s steps %ld batch %ld: %.3f CPU s per image, nfe %.0f, peak memory %.0f MiB above %.0f, "
-      "finite "
-      "%s\n",
+      "finite %s\n",
       what.c_str(), static_cast<long>(steps), static_cast<long>(batch),
       seconds / static_cast<double>(batch), result.nfe[0].item<double>(), peak_mib() - before,
       before, torch::isfinite(result.nats).all().item<bool>() ? "yes" : "no");

@@ -1,4 +1,5 @@
-// How many of a host's cores are a rank's own: launchers bind ranks to cores, and batch systems lend parts of a host.
+// How many of a host's cores are a rank's own: launchers bind ranks to cores, and batch systems
+// lend parts of a host.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +15,12 @@ using CoreMask = std::vector<uint64_t>;
 /// What the system lets this process use.
 CoreMask allowed_cores();
 
-/// How many cores this process could use if its launcher had not bound it: all that the machine or container lends.
+/// How many cores this process could use if its launcher had not bound it: all that the machine
+/// or container lends.
 int64_t cores_without_binding();
 
-/// Cores for rank `me` of the ranks of one host, each core divided among the ranks that may use it; at least 1.
+/// Cores for rank `me` of the ranks of one host, each core divided among the ranks that may use it;
+/// at least 1.
 int64_t share_of_cores(const std::vector<CoreMask>& ranks_of_host, size_t me);
 
 /// Collective.

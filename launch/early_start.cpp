@@ -1,9 +1,11 @@
-// What must happen before main, and before the libraries' own start: a function that the loader calls first.
+// What must happen before main, and before the libraries' own start: a function that the
+// loader calls first.
 //
-// Stop signals are held back (blocked, so that none is lost) until main catches them: loading LibTorch takes a good part of a
-// second, in which USR1 would end the process. And threads that wait are told not to spin, unless the user has said how
-// they wait. Where other processes use the same cores, a spinning thread holds up the one it waits for; libgomp reads this
-// from the environment when it is loaded, so the program starts itself once more with it.
+// Stop signals are held back (blocked, so that none is lost) until main catches them: loading
+// LibTorch takes a good part of a second, in which USR1 would end the process. And threads that
+// wait are told not to spin, unless the user has said how they wait. Where other processes use the
+// same cores, a spinning thread holds up the one it waits for; libgomp reads this from the
+// environment when it is loaded, so the program starts itself once more with it.
 #include <unistd.h>
 
 #include <array>

@@ -1,8 +1,9 @@
 // scorenet: train, evaluate and sample score networks, on one process or many.
 //
-//   one process     scorenet train configs/quickstart.toml --outdir runs/a --data.path fashion_mnist.h5
-//   one machine     mpirun -n 4 scorenet train ...
-//   several         mpirun --hostfile hosts -n 16 scorenet train ...     or     sbatch launch/train.sbatch CONFIG OUTDIR
+//   one process   scorenet train configs/quickstart.toml --outdir runs/a --data.path mnist.h5
+//   one machine   mpirun -n 4 scorenet train ...
+//   several       mpirun --hostfile hosts -n 16 scorenet train ...
+//                 or sbatch launch/train.sbatch CONFIG OUTDIR
 #include <iostream>
 
 #include "framework/config/plain_text.hpp"
@@ -29,7 +30,8 @@ void add_verbs(CLI::App& app, scorenet::launch::Task& task) {
   add_threads_options(app, task);
 }
 
-// Names on the command line end up in configs, reports and logs, none of which can hold other bytes.
+// Names on the command line end up in configs, reports and logs, none of which can
+// hold other bytes.
 void check_arguments(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string why = scorenet::config::not_plain_because(argv[i]);

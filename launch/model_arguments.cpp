@@ -19,8 +19,7 @@ void add_model_options(CLI::App* verb, ModelArguments& arguments) {
                                   "config of an analytic model (model.type = gaussian_mixture)");
   verb->add_option("--precision", arguments.precision,
                    "the network computes in: fp32, bf16, fp16; auto: fp32, the same numbers on "
-                   "every machine "
-                   "[its config's train.precision]")
+                   "every machine [its config's train.precision]")
       ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}));
   network->excludes(config);
   config->excludes(network);

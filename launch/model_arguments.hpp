@@ -27,7 +27,8 @@ struct LoadedModel {
   std::vector<int64_t> example_shape;
 };
 
-/// Throws ConfigError, DataError or CheckpointError as the file deserves; ConfigError for a classifier's snapshot.
+/// Throws ConfigError, DataError or CheckpointError as the file deserves; ConfigError for
+/// a classifier's snapshot.
 LoadedModel load_model(const ModelArguments& arguments, torch::Device device);
 
 /// The snapshot of a classifier. Throws as above, ConfigError for one of a score network.

@@ -32,7 +32,8 @@ struct Failure {
 // LibTorch's messages carry a C++ stack trace after the first line.
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-// The standard library says bad_alloc, or length_error for a size beyond all memory; LibTorch says it in words.
+// The standard library says bad_alloc, or length_error for a size beyond all memory; LibTorch says
+// it in words.
 bool is_lack_of_memory(const std::exception& error) {
   if (dynamic_cast<const std::bad_alloc*>(&error)) return true;
   if (dynamic_cast<const std::length_error*>(&error)) return true;
@@ -57,7 +58,8 @@ Failure failure_of(const std::exception_ptr& error) {
 
 constexpr double kMeetingSeconds = 3;
 
-// Ends this rank's part of a job that failed. Returns the exit code if all ranks have come here; else the job is aborted.
+// Ends this rank's part of a job that failed. Returns the exit code if all ranks have come here;
+// else the job is aborted.
 int end_with(const Failure& failure, comm::Communicator& comm, comm::LastWords& last_words) {
   if (comm.rank() == 0) std::cerr << failure.sentence << std::endl;
   const auto mine = static_cast<int64_t>(std::hash<std::string>()(failure.sentence));
@@ -85,7 +87,8 @@ int after_last_output(int code, const Task& task) {
 }
 
 void note_of_binding(int64_t cores, comm::Communicator& comm) {
-  // Under a batch system the rest of the host may be other people's; a GPU's host has little to compute.
+  // Under a batch system the rest of the host may be other people's; a GPU's host has
+  // little to compute.
   const bool by_mpirun_alone = std::getenv("OMPI_COMM_WORLD_RANK") && !std::getenv("SLURM_JOB_ID");
   if (comm.rank() != 0 || !by_mpirun_alone || torch::cuda::is_available()) return;
   const int64_t unbound = cores_without_binding();

@@ -24,27 +24,32 @@ struct Task {
   bool keeps_its_lines = false;  // what it prints stands in a file too
 };
 
-/// Starts the ranks (a process without a launcher is the only one), runs the action on each, returns the exit code.
+/// Starts the ranks (a process without a launcher is the only one), runs the action on each,
+/// returns the exit code.
 ///
-/// An error is one sentence on stderr: from rank zero as it is, from another rank as "[rank R host] ...". What all ranks
-/// saw is told once, by rank zero, and each ends by itself. Where one has not come to an error within three seconds, it may
-/// wait in a collective, and the job is aborted.
-/// Standard output that cannot be written ends a task that is otherwise done with exit code 6, unless it keeps its lines.
+/// An error is one sentence on stderr: from rank zero as it is, from another rank as "[rank R host]
+/// ...". What all ranks saw is told once, by rank zero, and each ends by itself. Where one has not
+/// come to an error within three seconds, it may wait in a collective, and the job is aborted.
+/// Standard output that cannot be written ends a task that is otherwise done with exit code 6,
+/// unless it keeps its lines.
 int run_on_ranks(const Task& task);
 
-/// The exit code of what ended before the ranks were connected. Ranks other than zero wait a moment first: launchers end the job with
-/// the first process that fails, and rank zero is the one that speaks.
+/// The exit code of what ended before the ranks were connected. Ranks other than zero wait a
+/// moment first: launchers end the job with the first process that fails, and rank zero is the
+/// one that speaks.
 int end_before_connecting(ExitCode code);
 
-/// Whether the launcher's environment says that this process is not rank zero; without a launcher, false.
-/// For what happens before the ranks are connected (--help, a wrong command line or config): it is printed once.
+/// Whether the launcher's environment says that this process is not rank zero; without a launcher,
+/// false. For what happens before the ranks are connected (--help, a wrong command line or config):
+/// it is printed once.
 bool launched_as_other_rank();
 
-/// The threads that the user asked for: `asked` (--threads, run.threads) if > 0, else OMP_NUM_THREADS; 0 if neither.
+/// The threads that the user asked for: `asked` (--threads, run.threads) if > 0, else
+/// OMP_NUM_THREADS; 0 if neither.
 int64_t threads_asked_for(int64_t asked);
 
-/// Sets LibTorch's thread count: as asked for, else this rank's cores (cores.hpp). Collective. Rank zero says on stderr where
-/// mpirun has bound it to fewer cores than there are.
+/// Sets LibTorch's thread count: as asked for, else this rank's cores (cores.hpp). Collective. Rank
+/// zero says on stderr where mpirun has bound it to fewer cores than there are.
 void use_threads(int64_t asked, comm::Communicator& comm);
 
 }  // namespace scorenet::launch

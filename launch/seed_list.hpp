@@ -7,8 +7,8 @@
 
 namespace scorenet::launch {
 
-/// Numbers and closed ranges, separated by commas, in the order given. Throws ConfigError naming the part that is
-/// neither.
+/// Numbers and closed ranges, separated by commas, in the order given. Throws ConfigError naming
+/// the part that is neither.
 std::vector<int64_t> parse_seeds(const std::string& text);
 
 struct Grid {

@@ -113,19 +113,19 @@ void add_convert(CLI::App* data_verb, Task& task) {
   source->add_option("--idx", arguments->idx,
                      "folder with the four IDX files of the MNIST family, plain or .gz");
   source->add_option("--cifar10", arguments->cifar10, "folder with CIFAR-10's binary version");
-  auto* folder = source->add_option("--folder", arguments->folder,
-                                    "PNG, JPEG or WebP: FOLDER/CLASS/..., FOLDER/train|val|test/CLASS/..., or "
-                                    "FOLDER/*.png without classes; what is left out or changed is told");
+  auto* folder =
+      source->add_option("--folder", arguments->folder,
+                         "PNG, JPEG or WebP: FOLDER/CLASS/..., FOLDER/train|val|test/CLASS/..., or "
+                         "FOLDER/*.png without classes; what is left out or changed is told");
   auto* npy =
       source->add_option("--npy", arguments->npy,
                          "NumPy array: uint8 images, or float32/float64 of any shape (N, ...)");
   source->require_option(1);
   verb->add_option("--labels", arguments->labels, "NumPy array of integers (N)")->needs(npy);
   add_channel_flags(verb, npy, arguments);
-  const std::map<std::string, data::FolderLayout> layouts{
-      {"auto", data::FolderLayout::automatic},
-      {"classes", data::FolderLayout::classes},
-      {"splits", data::FolderLayout::splits}};
+  const std::map<std::string, data::FolderLayout> layouts{{"auto", data::FolderLayout::automatic},
+                                                          {"classes", data::FolderLayout::classes},
+                                                          {"splits", data::FolderLayout::splits}};
   verb->add_option_function<std::string>(
           "--layout",
           [arguments, layouts](const std::string& name) {
@@ -136,7 +136,8 @@ void add_convert(CLI::App* data_verb, Task& task) {
       ->needs(folder);
   verb->add_option_function<int64_t>(
           "--validation", [arguments](int64_t n) { arguments->options.validation = n; },
-          "samples held out of the training data; 0: none [a tenth, at most 5000, where the source has no such split]")
+          "samples held out of the training data; 0: none [a tenth, at most 5000, where the "
+          "source has no such split]")
       ->check(CLI::NonNegativeNumber);
   verb->add_option("--test", arguments->options.test, "likewise, for --folder and --npy")
       ->check(CLI::NonNegativeNumber)

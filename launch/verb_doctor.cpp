@@ -59,9 +59,9 @@ void print_ranks(comm::Communicator& comm) {
   for (int rank = 0; rank < comm.size(); ++rank) {
     char line[512];
     std::snprintf(line, sizeof line,
-                  "rank %d of %d  host %s  local rank %d of %d  cores %lld  threads %d  pid %d", comm.rank(),
-                  comm.size(), host_name().c_str(), comm.local_rank(), comm.local_size(),
-                  static_cast<long long>(cores), torch::get_num_threads(),
+                  "rank %d of %d  host %s  local rank %d of %d  cores %lld  threads %d  pid %d",
+                  comm.rank(), comm.size(), host_name().c_str(), comm.local_rank(),
+                  comm.local_size(), static_cast<long long>(cores), torch::get_num_threads(),
                   static_cast<int>(getpid()));
     const std::string text = comm::broadcast_text(comm, line, rank, "rank table");
     if (comm.rank() == 0) std::cout << text << "\n";

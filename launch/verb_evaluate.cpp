@@ -1,16 +1,18 @@
 // scorenet evaluate: likelihoods of a data set under a snapshot or an analytic model.
 //
-//   scorenet evaluate --network SNAPSHOT --data fashion_mnist.h5 --metrics elbo --n 1000 --json out.json
+//   scorenet evaluate --network SNAPSHOT --data fashion_mnist.h5 --metrics elbo --n 1000 \
+//       --json out.json
 //   mpirun -n 4 scorenet evaluate ...                     shares the work; the numbers are the same
-//   scorenet evaluate --config gaussian.toml --data g.h5 --metrics elbo,elbo-100 --exact --per-example out.h5
+//   scorenet evaluate --config gaussian.toml --data g.h5 --metrics elbo,elbo-100 \
+//       --exact --per-example out.h5
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "framework/data/write_output.hpp"
-#include "framework/files/atomic_file.hpp"
 #include "framework/evaluate/evaluation.hpp"
 #include "framework/evaluate/metric_table.hpp"
+#include "framework/files/atomic_file.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/known_name.hpp"
@@ -146,7 +148,8 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
   add_model_options(verb, a->model);
   verb->add_option("--data", a->data, "HDF5 file")->required();
   verb->add_option("--split", a->split, "train, validation or test")->capture_default_str();
-  verb->add_option("--metrics", a->options.metrics, "separated by commas: " + evaluate::metric_names())
+  verb->add_option("--metrics", a->options.metrics,
+                   "separated by commas: " + evaluate::metric_names())
       ->delimiter(',')
       ->capture_default_str();
   verb->add_option("--n", a->options.n, "examples, from the start of the split; 0: all")
@@ -162,10 +165,9 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
   add_output_option(verb, "--json", a->json, "write the report there");
   add_output_option(
       verb, "--per-example", a->per_example,
-      "HDF5 file of float64 arrays in the order of the data: one of (n) a metric, "
-      "wkb_nll0, wkb_nll1 and wkb_profile (n, windows) for wkb, (hbars, n) for hbar-* "
-      "with the values of h in "
-      "hbar-*_hbars; NaN where an example failed");
+      "HDF5 file of float64 arrays in the order of the data: one of (n) a metric, wkb_nll0, "
+      "wkb_nll1 and wkb_profile (n, windows) for wkb, (hbars, n) for hbar-* with the values of h "
+      "in hbar-*_hbars; NaN where an example failed");
   add_force_flag(verb, a->force);
   verb->callback([a, &task] {
     task.action = [a](comm::Communicators& comms) { return evaluate(*a, comms); };

@@ -9,8 +9,8 @@
 
 #include "framework/config/parse.hpp"
 #include "framework/core/check.hpp"
-#include "framework/train/metrics_log.hpp"
 #include "framework/score/snapshot.hpp"
+#include "framework/train/metrics_log.hpp"
 #include "launch/verbs.hpp"
 #include "models/flops.hpp"
 

@@ -1,9 +1,13 @@
-// scorenet plan: what data-parallel training of a config would gain on more ranks. Predicted, and labelled so.
+// scorenet plan: what data-parallel training of a config would gain on more ranks. Predicted,
+// and labelled so.
 //
-//   mpirun -n 4 scorenet plan configs/fashion_mnist.toml                    link measured between the ranks present
-//   scorenet plan configs/fashion_mnist.toml --bandwidth 45 --latency 6     a link that is not here
-//   scorenet plan CONFIG --shape 3,32,32 --bandwidth 45 --step-time 46      and a faster device: the measured profile, scaled
-// Weak scaling: every rank computes --batch images a step (default: what a rank of this start would).
+//   mpirun -n 4 scorenet plan CONFIG                       the link between the ranks present
+//   scorenet plan CONFIG --bandwidth 45 --latency 6        a link that is not here
+//   scorenet plan CONFIG --shape 3,32,32 --bandwidth 45 --step-time 46
+//                                                          and a faster device: the measured
+//                                                          profile, scaled
+// Weak scaling: every rank computes --batch images a step (default: what a rank of
+// this start would).
 #include <cmath>
 #include <iostream>
 #include <memory>
@@ -16,11 +20,11 @@
 #include "framework/perf/step_model.hpp"
 #include "framework/train/gradient_plan.hpp"
 #include "framework/train/train_precision.hpp"
-#include "models/autocast.hpp"
 #include "framework/train/update.hpp"
 #include "launch/device.hpp"
 #include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
+#include "models/autocast.hpp"
 #include "models/flops.hpp"
 
 namespace scorenet::launch {
@@ -63,8 +67,8 @@ double optimizer_seconds(const score::ScoreModel& model) {
   return seconds;
 }
 
-/// Of a rank's `batch` images in pieces of train.micro_batch: all but the last backward pass are like forward to the
-/// traffic, which begins in the last.
+/// Of a rank's `batch` images in pieces of train.micro_batch: all but the last backward pass are
+/// like forward to the traffic, which begins in the last.
 perf::StepCosts measure_costs(const score::ScoreModel& model, c10::IntArrayRef shape,
                               int64_t batch) {
   const int64_t micro = model.config.train.micro_batch;

@@ -1,9 +1,12 @@
 // scorenet sample: one sample a seed, as PNG files, a grid, or numbers.
 //
-//   scorenet sample --network SNAPSHOT --seeds 0-63 --sampler heun --steps 18 --grid 8x8 --outdir out
-//   mpirun -n 4 scorenet sample --network SNAPSHOT --seeds 0-9999 --sampler ddim --steps 50 --save-h5 --outdir out
+//   scorenet sample --network SNAPSHOT --seeds 0-63 --sampler heun --steps 18 --grid 8x8 \
+//       --outdir out
+//   mpirun -n 4 scorenet sample --network SNAPSHOT --seeds 0-9999 --sampler ddim --steps 50 \
+//       --save-h5 --outdir out
 //   scorenet sample --network SNAPSHOT --classifier CLASSIFIER --class 3 --guidance 2 --outdir out
-//   scorenet sample --config gaussian.toml --seeds 0-999 --sampler euler-maruyama --steps 1000 --hbar 0.5 --save-h5 --outdir out
+//   scorenet sample --config gaussian.toml --seeds 0-999 --sampler euler-maruyama --steps 1000 \
+//       --hbar 0.5 --save-h5 --outdir out
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,15 +23,15 @@
 #include "framework/data/png.hpp"
 #include "framework/data/write_output.hpp"
 #include "framework/diffusion/sampler/trained_steps.hpp"
-#include "framework/files/step_name.hpp"
 #include "framework/evaluate/generate.hpp"
 #include "framework/evaluate/generate_in_step.hpp"
+#include "framework/files/step_name.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/known_name.hpp"
-#include "launch/run_lock.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/output_options.hpp"
+#include "launch/run_lock.hpp"
 #include "launch/seed_list.hpp"
 #include "launch/verbs.hpp"
 
@@ -216,9 +219,9 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   const auto lock = lock_run_folder(a.outdir, comm);
   const auto generated = a.corrector_norms == "batch"
                              ? evaluate::generate_in_step(loaded.model, loaded.example_shape, seeds,
-                                                       a.sampler, a.guidance, comm)
-                             : evaluate::generate(loaded.model, loaded.example_shape, seeds, a.sampler,
-                                               a.guidance, a.batch, comm);
+                                                          a.sampler, a.guidance, comm)
+                             : evaluate::generate(loaded.model, loaded.example_shape, seeds,
+                                                  a.sampler, a.guidance, a.batch, comm);
   if (comm.rank() != 0) return ExitCode::done;
   const auto bad = evaluate::samples_not_finite(generated.x, seeds);
   if (bad.of_all) throw NotFiniteError(bad.sentence);
@@ -242,9 +245,10 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
   verb->add_option("--steps", s.steps, "steps from t_max to t_min")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
       ->capture_default_str();
-  verb->add_option("--spacing", s.spacing,
-                   "uniform (in t), log-snr or edm; trained-steps: with ddim, the numbered steps of "
-                   "a network that has some, as diffusers' DDIMScheduler visits them")
+  verb->add_option(
+          "--spacing", s.spacing,
+          "uniform (in t), log-snr or edm; trained-steps: with ddim, the numbered steps of "
+          "a network that has some, as diffusers' DDIMScheduler visits them")
       ->capture_default_str();
   verb->add_option(
           "--final", a.final,
@@ -304,9 +308,10 @@ void add_sample_verb(CLI::App& app, Task& task) {
                    "one channel or three, a,b,c, that pictures show, counted from 0 [1 or 3 "
                    "channels: these; of any other number each has a tile]")
       ->delimiter(',');
-  add_output_option(verb, "--outdir", a->outdir,
-                    "folder for what is made, by one job at a time; older grid.png, seed-*.png and samples.h5 there are "
-                    "replaced")
+  add_output_option(
+      verb, "--outdir", a->outdir,
+      "folder for what is made, by one job at a time; older grid.png, seed-*.png and samples.h5 "
+      "there are replaced")
       ->required();
   // Named here so that scripts may give --force to every verb that writes.
   verb->add_flag_function(

@@ -1,6 +1,8 @@
-// scorenet timeline: one Chrome trace out of those that the ranks of a run wrote (run.timeline = STEPS).
+// scorenet timeline: one Chrome trace out of those that the ranks of a run wrote
+// (run.timeline = STEPS).
 //
-//   scorenet timeline runs/a/timeline/rank*.json --out trace.json         open in chrome://tracing or Perfetto
+//   scorenet timeline runs/a/timeline/rank*.json --out trace.json
+//                                            opens in chrome://tracing or Perfetto
 #include <iostream>
 #include <memory>
 

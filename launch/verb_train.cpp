@@ -1,8 +1,9 @@
 // scorenet train: one experiment into one run folder.
 //
-//   scorenet train configs/fashion_mnist.toml --outdir runs/a                         one process
-//   mpirun -n 4 scorenet train configs/fashion_mnist.toml --outdir runs/a             four on this machine
-//   srun --mpi=pmix scorenet train configs/fashion_mnist.toml --outdir runs/a         under Slurm (launch/train.sbatch)
+//   one process           scorenet train configs/fashion_mnist.toml --outdir runs/a
+//   four on this machine  mpirun -n 4 scorenet train configs/fashion_mnist.toml --outdir runs/a
+//   under Slurm           srun --mpi=pmix scorenet train configs/fashion_mnist.toml --outdir runs/a
+//                         (launch/train.sbatch)
 // The same command again resumes.
 #include <torch/cuda.h>
 #include <torch/utils.h>
@@ -29,7 +30,8 @@ struct TrainArguments {
   bool dry_run = false;
 };
 
-// auto: where several ranks compute on GPUs, their gradients are device memory, which MPI here cannot carry.
+// auto: where several ranks compute on GPUs, their gradients are device memory, which MPI
+// here cannot carry.
 std::string backend_for(const std::string& asked) {
   const bool on_gpus = comm::nccl_is_built_in() && torch::cuda::is_available();
   return asked == "auto" && on_gpus && comm::started_by_a_launcher() ? "nccl" : asked;
@@ -92,8 +94,8 @@ ExitCode train(const config::Config& config, const TrainArguments& arguments,
   check_duration(config);
   if (comms.host->rank() == 0) check_run_folder(config, arguments);
   const torch::Device device = device_for_rank(*comms.host);
-  // A GPU leaves the host operations so small that a team of threads slows them down: 7,800 images/s with 16, 11,300 with one
-  // (configs/fashion_mnist/network.toml, batch 512, H100).
+  // A GPU leaves the host operations so small that a team of threads slows them down: 7,800
+  // images/s with 16, 11,300 with one (configs/fashion_mnist/network.toml, batch 512, H100).
   if (device.is_cuda() && threads_asked_for(config.run.threads) == 0) torch::set_num_threads(1);
   carry_device_memory(config, comms, device);
   std::unique_ptr<files::FolderLock> lock;

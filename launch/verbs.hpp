@@ -1,4 +1,5 @@
-// The verbs of the command line: each adds its subcommand and, when chosen, says what main then runs on all ranks.
+// The verbs of the command line: each adds its subcommand and, when chosen, says what main then
+// runs on all ranks.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -25,8 +26,8 @@ void take_threads(Task& task, config::Config& config);
 /// --threads N for every verb that has actions of its own; to be called once all verbs are there.
 void add_threads_options(CLI::App& app, Task& task);
 
-/// What the task needs to know of the verb that was chosen: whether it works alone, heeds stop signals, and by what it is
-/// recognised on other ranks.
+/// What the task needs to know of the verb that was chosen: whether it works alone, heeds stop
+/// signals, and by what it is recognised on other ranks.
 void describe_verb(const CLI::App& app, int argc, char** argv, Task& task);
 
 }  // namespace scorenet::launch

@@ -22,7 +22,8 @@ bool fused_kernel_is_slow(const torch::Tensor& q) {
   return q.is_cpu() && q.scalar_type() == torch::kBFloat16 && (q.size(2) <= 256 || q.size(3) < 32);
 }
 
-// LibTorch's fused kernels, whose backward passes have no derivative. Where one is asked for, the products are taken.
+// LibTorch's fused kernels, whose backward passes have no derivative. Where one is asked for, the
+// products are taken.
 class FusedAttention : public torch::autograd::Function<FusedAttention> {
  public:
   static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& q,

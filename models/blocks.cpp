@@ -137,7 +137,8 @@ torch::Tensor DownsampleImpl::forward(const torch::Tensor& x) {
 }
 
 torch::Tensor DownsampleImpl::forward_padded(const torch::Tensor& x) {
-  // The border is the padding: pixel (-1, -1) for padding 1; for padding 0 the first read is pixel (0, 0).
+  // The border is the padding: pixel (-1, -1) for padding 1; for padding 0 the first read is
+  // pixel (0, 0).
   torch::Tensor in = kernels::with_border(x);
   if (padding_ == 0) in = in.narrow(2, 1, in.size(2) - 1).narrow(3, 1, in.size(3) - 1);
   return kernels::to_padded(torch::conv2d(in, conv_->weight, conv_->bias, 2));

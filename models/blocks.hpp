@@ -1,7 +1,9 @@
-// The pieces a U-Net is made of, with the names, order and constants of diffusers' UNet2DModel, so that weights map one to one.
+// The pieces a U-Net is made of, with the names, order and constants of diffusers' UNet2DModel, so
+// that weights map one to one.
 //
-// Residual block: DDPM's (Ho et al. 2020, 2006.11239, appendix B): norm, SiLU, conv, + time, norm, SiLU, dropout, conv,
-// + input. Self-attention over pixels with a residual connection. Down: conv of stride 2. Up: nearest, then conv.
+// Residual block: DDPM's (Ho et al. 2020, 2006.11239, appendix B): norm, SiLU, conv, + time, norm,
+// SiLU, dropout, conv, + input. Self-attention over pixels with a residual connection. Down: conv
+// of stride 2. Up: nearest, then conv.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -21,20 +23,22 @@ struct NormOptions {
   double eps = 1e-5;
 };
 
-/// Group norm over `channels`. Throws ConfigError, naming `where`, if the groups do not divide the channels.
+/// Group norm over `channels`. Throws ConfigError, naming `where`, if the groups do not
+/// divide the channels.
 torch::nn::GroupNorm make_group_norm(const NormOptions& options, int64_t channels,
                                      const std::string& where);
 
-/// x times an inverted dropout mask (0 or 1 / (1 - probability)) that depends on (slots, layer) alone. Null slots or
-/// probability 0: x itself. `layer` numbers the dropouts of one network, whose masks are independent.
+/// x times an inverted dropout mask (0 or 1 / (1 - probability)) that depends on (slots, layer)
+/// alone. Null slots or probability 0: x itself. `layer` numbers the dropouts of one network, whose
+/// masks are independent.
 torch::Tensor slot_dropout(const torch::Tensor& x, double probability, int64_t layer,
                            const BatchSlots* slots);
 
 /// 3x3, padding 1: keeps H and W.
 torch::nn::Conv2d conv3x3(int64_t in_channels, int64_t out_channels);
 
-/// input.labels, or where they are undefined num_classes ("no label") for the whole batch: (B) int64. Throws ConfigError
-/// if labels are given to a network without classes.
+/// input.labels, or where they are undefined num_classes ("no label") for the whole batch: (B)
+/// int64. Throws ConfigError if labels are given to a network without classes.
 torch::Tensor labels_or_none(const NetworkInput& input, int64_t num_classes);
 
 struct ResidualBlockOptions {
@@ -49,11 +53,12 @@ struct ResidualBlockOptions {
 class ResidualBlockImpl : public torch::nn::Module {
  public:
   explicit ResidualBlockImpl(const ResidualBlockOptions& options);
-  /// x: (B, in, H, W). activated_time: (B, time_channels), SiLU already applied, once for all blocks.
+  /// x: (B, in, H, W). activated_time: (B, time_channels), SiLU already applied, once
+  /// for all blocks.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& activated_time,
                         const BatchSlots* dropout);
-  /// The same without dropout on padded NHWC tensors (kernels/fast_path.hpp), of x and skip read as one; skip may be
-  /// undefined.
+  /// The same without dropout on padded NHWC tensors (kernels/fast_path.hpp), of x and skip read as
+  /// one; skip may be undefined.
   torch::Tensor forward_padded(const torch::Tensor& x, const torch::Tensor& skip,
                                const torch::Tensor& activated_time);
 
@@ -70,7 +75,8 @@ TORCH_MODULE(ResidualBlock);
 
 class AttentionBlockImpl : public torch::nn::Module {
  public:
-  /// head_dim 0: one head of all channels. Throws ConfigError if head_dim does not divide the channels.
+  /// head_dim 0: one head of all channels. Throws ConfigError if head_dim does not
+  /// divide the channels.
   AttentionBlockImpl(int64_t channels, int64_t head_dim, const NormOptions& norm);
   /// (B, channels, H, W) -> the same.
   torch::Tensor forward(const torch::Tensor& x);
@@ -92,7 +98,8 @@ TORCH_MODULE(AttentionBlock);
 
 class DownsampleImpl : public torch::nn::Module {
  public:
-  /// padding 1: both sides; padding 0: one row below and one column to the right (the original DDPM's).
+  /// padding 1: both sides; padding 0: one row below and one column to the right
+  /// (the original DDPM's).
   DownsampleImpl(int64_t channels, int64_t padding);
   /// (B, C, H, W) with even H, W -> (B, C, H / 2, W / 2).
   torch::Tensor forward(const torch::Tensor& x);

@@ -1,8 +1,8 @@
-// A classifier of noised data, p(label | x_t): what classifier guidance takes the gradient of (Dhariwal & Nichol 2021,
-// 2105.05233, section 4), and a source of features.
+// A classifier of noised data, p(label | x_t): what classifier guidance takes the gradient of
+// (Dhariwal & Nichol 2021, 2105.05233, section 4), and a source of features.
 //
-// Images: the contracting half of the U-Net, then group norm, SiLU, the mean over pixels. Points: the hidden layers of the
-// multilayer perceptron. Behind either, one linear layer.
+// Images: the contracting half of the U-Net, then group norm, SiLU, the mean over pixels. Points:
+// the hidden layers of the multilayer perceptron. Behind either, one linear layer.
 #pragma once
 
 #include <torch/nn/modules/linear.h>
@@ -24,7 +24,8 @@ struct ClassifierOptions {
 
 class Classifier : public ScoreNetwork {
  public:
-  /// The penultimate layer, (B, features): what the last, linear layer reads. labels of the input must be undefined.
+  /// The penultimate layer, (B, features): what the last, linear layer reads. labels of the input
+  /// must be undefined.
   virtual torch::Tensor features(const NetworkInput& input) = 0;
 };
 
@@ -54,9 +55,10 @@ class PointClassifierImpl : public Classifier {
   MLP mlp_{nullptr};
 };
 
-/// A classifier for examples of example_shape, (C, H, W) or (D), its weights a function of options.seed alone; all classes
-/// start equally likely. The num_classes of encoder and mlp are ignored: a classifier is not told the label. Throws
-/// ShapeError for another example_shape, ConfigError as above.
+/// A classifier for examples of example_shape, (C, H, W) or (D), its weights a function of
+/// options.seed alone; all classes start equally likely. The num_classes of encoder and mlp are
+/// ignored: a classifier is not told the label. Throws ShapeError for another example_shape,
+/// ConfigError as above.
 std::shared_ptr<Classifier> make_classifier(const ClassifierOptions& options,
                                             c10::IntArrayRef example_shape);
 

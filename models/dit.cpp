@@ -34,7 +34,8 @@ void check_options(const DiTOptions& o) {
   }
 }
 
-// Layer norm without parameters of its own, then x (1 + scale) + shift with one scale and shift per example.
+// Layer norm without parameters of its own, then x (1 + scale) + shift with one scale and
+// shift per example.
 torch::Tensor modulated_norm(const torch::Tensor& x, const torch::Tensor& shift,
                              const torch::Tensor& scale) {
   const torch::Tensor normed = torch::layer_norm(x, {x.size(-1)}, {}, {}, kNormEps);

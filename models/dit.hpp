@@ -1,8 +1,10 @@
-// The diffusion transformer with adaLN-Zero (Peebles & Xie 2023, 2212.09748, section 3.2) for images of any size.
+// The diffusion transformer with adaLN-Zero (Peebles & Xie 2023, 2212.09748, section 3.2) for
+// images of any size.
 //
-// Patches become tokens; every block is attention and a two-layer perceptron, each behind a layer norm whose shift and
-// scale, and whose gate on the way out, are linear in the noise-level (and class) embedding. All gates start at zero, so
-// that every block starts as the identity. Positions are fixed two-dimensional sinusoids, computed for the grid at hand.
+// Patches become tokens; every block is attention and a two-layer perceptron, each behind a layer
+// norm whose shift and scale, and whose gate on the way out, are linear in the noise-level
+// (and class) embedding. All gates start at zero, so that every block starts as the identity.
+// Positions are fixed two-dimensional sinusoids, computed for the grid at hand.
 #pragma once
 
 #include <torch/nn/modules/conv.h>
@@ -28,8 +30,9 @@ struct DiTOptions {
   bool learned_variance = false;  // a second tensor of x's shape behind the first
 };
 
-/// (height * width, dim), row-major over the grid: the first half of the channels are sines and cosines of the row, the
-/// second half of the column, frequencies 10000^(-i / (dim / 4)). REQUIRES dim to be a multiple of 4.
+/// (height * width, dim), row-major over the grid: the first half of the channels are sines and
+/// cosines of the row, the second half of the column, frequencies 10000^(-i / (dim / 4)). REQUIRES
+/// dim to be a multiple of 4.
 torch::Tensor grid_positions(int64_t height, int64_t width, int64_t dim);
 
 class DiTBlockImpl : public torch::nn::Module {

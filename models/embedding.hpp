@@ -1,9 +1,10 @@
 // How a network is told the noise level.
 //
-// The number that is embedded is a coordinate u, by default u = 25 (20 - log_snr): log_snr from 20 down to -20 nats becomes
-// 0 to 1000, the range of the time steps that DDPM's sinusoids were made for (Ho et al. 2020, 2006.11239, following
-// Vaswani et al. 2017, section 3.5), and depends on no schedule. A network that was trained on discrete time steps is
-// given its own steps instead: a table of the log-SNR of every step, interpolated linearly.
+// The number that is embedded is a coordinate u, by default u = 25 (20 - log_snr): log_snr from 20
+// down to -20 nats becomes 0 to 1000, the range of the time steps that DDPM's sinusoids were made
+// for (Ho et al. 2020, 2006.11239, following Vaswani et al. 2017, section 3.5), and depends on no
+// schedule. A network that was trained on discrete time steps is given its own steps instead: a
+// table of the log-SNR of every step, interpolated linearly.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -14,8 +15,8 @@
 
 namespace scorenet::models {
 
-/// log_snr: (B), nats. log_snr_of_step: falling; empty for the default map. Returns u (B), float64. Beyond the table's
-/// ends u stays at the end. Throws ConfigError if the table does not fall.
+/// log_snr: (B), nats. log_snr_of_step: falling; empty for the default map. Returns u (B), float64.
+/// Beyond the table's ends u stays at the end. Throws ConfigError if the table does not fall.
 torch::Tensor time_coordinate(const torch::Tensor& log_snr,
                               const std::vector<double>& log_snr_of_step = {});
 
@@ -26,13 +27,13 @@ struct SinusoidOptions {
       0.0;  // frequencies 10000^(-i / (dim / 2 - freq_shift)); 1 in the original DDPM code
 };
 
-/// u: (B). Returns (B, dim) of `dtype`: cos and sin of u 10000^(-i / (dim / 2 - freq_shift)), i = 0 .. dim / 2 - 1.
-/// Computed in float64: at u = 1000 a float32 argument would have lost four digits.
+/// u: (B). Returns (B, dim) of `dtype`: cos and sin of u 10000^(-i / (dim / 2 - freq_shift)), i = 0
+/// .. dim / 2 - 1. Computed in float64: at u = 1000 a float32 argument would have lost four digits.
 torch::Tensor sinusoidal_embedding(const torch::Tensor& u, const SinusoidOptions& options,
                                    torch::Dtype dtype);
 
-/// Appends sin(2^n pi x) and cos(2^n pi x) for every n to the channels of x (B, C, ...), so that a network can see
-/// single grey levels (Variational Diffusion Models, 2107.00630, with n = 7, 8).
+/// Appends sin(2^n pi x) and cos(2^n pi x) for every n to the channels of x (B, C, ...), so that a
+/// network can see single grey levels (Variational Diffusion Models, 2107.00630, with n = 7, 8).
 /// Returns (B, C (1 + 2 exponents.size()), ...).
 torch::Tensor append_fourier_features(const torch::Tensor& x,
                                       const std::vector<int64_t>& exponents);

@@ -8,15 +8,16 @@
 namespace scorenet::models {
 namespace {
 
-// The callback of LibTorch's profiler hook is a plain function: the counter of the measurement under way is found here.
+// The callback of LibTorch's profiler hook is a plain function: the counter of the measurement
+// under way is found here.
 thread_local double* current_count = nullptr;
 
 double elements(const c10::IValue& value) {
   return value.isTensor() ? static_cast<double>(value.toTensor().numel()) : 0.0;
 }
 
-// in: input, weight, bias, stride, padding, dilation, ... of aten::convolution, the lists with one entry for all
-// dimensions or one each. Transposed convolutions are not used here.
+// in: input, weight, bias, stride, padding, dilation, ... of aten::convolution, the lists with one
+// entry for all dimensions or one each. Transposed convolutions are not used here.
 double convolution_operations(c10::ArrayRef<const c10::IValue> in) {
   const torch::Tensor input = in[0].toTensor(), weight = in[1].toTensor();
   const auto entry = [&](size_t list, int64_t dim) {
@@ -96,7 +97,8 @@ double forward_flops(ScoreNetwork& network, c10::IntArrayRef example_shape) {
   const auto parameters = network.parameters();
   const auto options = parameters.empty() ? torch::TensorOptions() : parameters[0].options();
   NetworkInput input;
-  // A network asked for its input's gradient computes by ATen's operations, which can be counted; the fused kernels cannot.
+  // A network asked for its input's gradient computes by ATen's operations, which can be counted;
+  // the fused kernels cannot.
   input.x = torch::zeros(shape, options.requires_grad(true));
   input.log_snr = torch::zeros({1}, options.requires_grad(false));
   return count_flops([&] { network.forward(input); });

@@ -1,7 +1,9 @@
-// A multilayer perceptron for low-dimensional data: dense layers on x joined with an embedding of the noise level.
+// A multilayer perceptron for low-dimensional data: dense layers on x joined with an embedding of
+// the noise level.
 //
-// The plain form, concat(x, time) -> 3 x (dense 128, SiLU) -> dense D with LeCun-normal weights, is the network of the
-// two-dimensional experiments of Hirono, Tanaka & Fukushima (2403.11262); `attenuation` and `angle` are its times.
+// The plain form, concat(x, time) -> 3 x (dense 128, SiLU) -> dense D with LeCun-normal weights, is
+// the network of the two-dimensional experiments of Hirono, Tanaka & Fukushima (2403.11262);
+// `attenuation` and `angle` are its times.
 #pragma once
 
 #include <torch/nn/modules/container/modulelist.h>
@@ -30,14 +32,15 @@ struct MLPOptions {
   bool learned_variance = false;  // a second point of x's shape behind the first
 };
 
-/// (B) log-SNR -> (B, features) as MLPOptions::time_embedding says, of `dtype`. Throws ConfigError listing the names.
+/// (B) log-SNR -> (B, features) as MLPOptions::time_embedding says, of `dtype`. Throws ConfigError
+/// listing the names.
 torch::Tensor mlp_time_features(const torch::Tensor& log_snr, const MLPOptions& options,
                                 torch::Dtype dtype);
 
 class MLPImpl : public ScoreNetwork {
  public:
-  /// For points of `dims` numbers. outputs: of the last layer; 0: as many as the options ask for. Throws ConfigError naming
-  /// the key and value that do not fit.
+  /// For points of `dims` numbers. outputs: of the last layer; 0: as many as the options ask for.
+  /// Throws ConfigError naming the key and value that do not fit.
   MLPImpl(const MLPOptions& options, int64_t dims, int64_t outputs = 0);
   /// x: (B, dims). Throws ShapeError for another shape.
   torch::Tensor forward(const NetworkInput& input) override;

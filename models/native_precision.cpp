@@ -25,7 +25,8 @@ std::string isa_limit() {
   return "";
 }
 
-// oneDNN's names of what lies below bfloat16's instructions, and what lies between those and float16's.
+// oneDNN's names of what lies below bfloat16's instructions, and what lies between
+// those and float16's.
 constexpr std::array kBelowBf16 = {
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"};
 constexpr std::array kBelowFp16 = {"AVX512_CORE_BF16"};
@@ -79,7 +80,8 @@ std::string cpu_name() {
 
 std::string auto_precision(torch::Device device) { return has_bf16(device) ? "bf16" : "fp32"; }
 
-// Seconds of a core a training step of configs/quickstart.toml, imitated over fp32: bf16 4 (AVX-512) to 11 (AVX2), fp16 30.
+// Seconds of a core a training step of configs/quickstart.toml, imitated over fp32: bf16 4
+// (AVX-512) to 11 (AVX2), fp16 30.
 std::string cost_of_precision(const std::string& precision, torch::Device device) {
   const std::string remedy = "train.precision = auto takes " + auto_precision(device) + " here";
   if (precision == "bf16" && device.is_cpu() && !has_bf16(device)) {

@@ -1,7 +1,7 @@
 // Which precisions a device computes in hardware, and what train.precision = auto makes of it.
 //
-// A processor without bfloat16 arithmetic still computes in bfloat16: LibTorch widens and rounds around float32, many times
-// slower than float32 alone.
+// A processor without bfloat16 arithmetic still computes in bfloat16: LibTorch widens and rounds
+// around float32, many times slower than float32 alone.
 #pragma once
 
 #include <torch/types.h>
@@ -16,23 +16,27 @@ struct CpuArithmetic {
   bool fp16 = false;
 };
 
-/// flags: as Linux lists them, "fpu sse2 avx2 avx512_bf16 ...". isa_limit: oneDNN's ONEDNN_MAX_CPU_ISA, "" for none; below
-/// the instructions in question it makes LibTorch leave them unused.
+/// flags: as Linux lists them, "fpu sse2 avx2 avx512_bf16 ...". isa_limit: oneDNN's
+/// ONEDNN_MAX_CPU_ISA, "" for none; below the instructions in question it makes LibTorch
+/// leave them unused.
 CpuArithmetic cpu_arithmetic(const std::string& flags, const std::string& isa_limit);
 
-/// Value of `key` for the first processor of a text in the form of /proc/cpuinfo; "" if there is none.
+/// Value of `key` for the first processor of a text in the form of /proc/cpuinfo; "" if
+/// there is none.
 std::string cpuinfo_value(const std::string& cpuinfo, const std::string& key);
 
-/// This machine's, from /proc/cpuinfo and the environment. Where there is no such file nothing is native.
+/// This machine's, from /proc/cpuinfo and the environment. Where there is no such file
+/// nothing is native.
 CpuArithmetic this_cpu();
 /// "Intel(R) Xeon(R) Processor @ 2.80GHz"; "unknown CPU" where the system does not say.
 std::string cpu_name();
 
-/// "bf16" where training in it is faster than in fp32 on `device`, else "fp32": a CPU with avx512_bf16 or amx_bf16, a CUDA
-/// device of compute capability 8.0 on.
+/// "bf16" where training in it is faster than in fp32 on `device`, else "fp32": a CPU with
+/// avx512_bf16 or amx_bf16, a CUDA device of compute capability 8.0 on.
 std::string auto_precision(torch::Device device);
 
-/// One sentence on what computing in `precision` costs on a device that has no such arithmetic; "" where it is native.
+/// One sentence on what computing in `precision` costs on a device that has no such arithmetic; ""
+/// where it is native.
 std::string cost_of_precision(const std::string& precision, torch::Device device);
 
 }  // namespace scorenet::models

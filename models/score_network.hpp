@@ -1,5 +1,5 @@
-// The interface of a trainable network of noised data; what its output means is the parametrisation's business, not the
-// network's.
+// The interface of a trainable network of noised data; what its output means is the
+// parametrisation's business, not the network's.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -11,7 +11,8 @@
 
 namespace scorenet::models {
 
-/// The global positions of a batch's examples: dropout masks are functions of them (core/random.hpp).
+/// The global positions of a batch's examples: dropout masks are functions of them
+/// (core/random.hpp).
 struct BatchSlots {
   RandomKey key;
   std::vector<int64_t> slots;
@@ -20,15 +21,15 @@ struct BatchSlots {
 struct NetworkInput {
   torch::Tensor x;        // (B, C, H, W) or (B, D), the network's dtype
   torch::Tensor log_snr;  // (B), float64 or float32
-  torch::Tensor
-      labels;  // (B) int64 in [0, num_classes]; num_classes means "no label"; undefined: unconditional
+  // (B) int64 in [0, num_classes]; num_classes means "no label"; undefined: unconditional
+  torch::Tensor labels;
   const BatchSlots* dropout = nullptr;  // null: no dropout (evaluation)
 };
 
 class ScoreNetwork : public torch::nn::Module {
  public:
-  /// Returns a tensor of input.x's shape; with learned_variance two, one behind the other along dimension 1. A classifier
-  /// (classifier.hpp): logits (B, classes).
+  /// Returns a tensor of input.x's shape; with learned_variance two, one behind the other along
+  /// dimension 1. A classifier (classifier.hpp): logits (B, classes).
   virtual torch::Tensor forward(const NetworkInput& input) = 0;
 };
 

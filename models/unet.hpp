@@ -1,9 +1,10 @@
 // The U-Net of DDPM (Ho et al. 2020, 2006.11239, appendix B) for images of any size.
 //
-// Modules, their names, order and constants are those of diffusers' UNet2DModel, so a state dict of the one is a state
-// dict of the other (conv_in, time_embedding, down_blocks.i.resnets.j, .attentions.j, .downsamplers.0, mid_block,
-// up_blocks, conv_norm_out, conv_out). What differs: the noise level comes as log-SNR (embedding.hpp), class
-// embeddings have one more row that means "no label", and sizes that no level can halve are padded and cropped.
+// Modules, their names, order and constants are those of diffusers' UNet2DModel, so a state dict of
+// the one is a state dict of the other (conv_in, time_embedding, down_blocks.i.resnets.j,
+// .attentions.j, .downsamplers.0, mid_block, up_blocks, conv_norm_out, conv_out). What differs: the
+// noise level comes as log-SNR (embedding.hpp), class embeddings have one more row that means "no
+// label", and sizes that no level can halve are padded and cropped.
 #pragma once
 
 #include <vector>
@@ -15,11 +16,12 @@ namespace scorenet::models {
 
 class UNetImpl : public ScoreNetwork {
  public:
-  /// For images of `image_channels` channels. Throws ConfigError naming the key and value that do not fit.
+  /// For images of `image_channels` channels. Throws ConfigError naming the key and value that
+  /// do not fit.
   UNetImpl(const UNetOptions& options, int64_t image_channels);
 
-  /// x: (B, image_channels, H, W) with any H, W >= 1. Throws ShapeError for another number of dimensions or channels,
-  /// ConfigError for labels given to an unconditional network.
+  /// x: (B, image_channels, H, W) with any H, W >= 1. Throws ShapeError for another number of
+  /// dimensions or channels, ConfigError for labels given to an unconditional network.
   torch::Tensor forward(const NetworkInput& input) override;
 
  private:

@@ -1,4 +1,5 @@
-// The contracting half of a U-Net, its options and its levels: shared by the U-Net and the classifier.
+// The contracting half of a U-Net, its options and its levels: shared by the U-Net
+// and the classifier.
 #pragma once
 
 #include <torch/nn/modules/embedding.h>
@@ -30,7 +31,8 @@ struct UNetOptions {
   std::vector<double> log_snr_of_step = {};    // for weights trained on discrete steps
   std::vector<int64_t> fourier_features = {};  // VDM: {7, 8}
   bool learned_variance = false;               // a second tensor of x's shape behind the first
-  /// auto: the CPU fast path (kernels/fast_path.hpp) where it applies; aten: never. Same results to rounding.
+  /// auto: the CPU fast path (kernels/fast_path.hpp) where it applies; aten: never. Same
+  /// results to rounding.
   std::string kernels = "auto";
 };
 
@@ -41,7 +43,8 @@ struct BlockContext {
   bool padded = false;                  // features are padded NHWC tensors: the CPU fast path
 };
 
-/// One level on the way down or up, or the middle: residual blocks, attention behind each or none, one resampling or none.
+/// One level on the way down or up, or the middle: residual blocks, attention behind each or none,
+/// one resampling or none.
 class StageImpl : public torch::nn::Module {
  public:
   StageImpl();
@@ -59,7 +62,8 @@ class StageImpl : public torch::nn::Module {
   torch::Tensor up(torch::Tensor x, const BlockContext& context, std::vector<torch::Tensor>& skips);
 
  private:
-  // The i-th residual block of x and skip (which may be undefined), and the attention behind it, if any.
+  // The i-th residual block of x and skip (which may be undefined), and the attention behind
+  // it, if any.
   torch::Tensor layer(size_t i, const torch::Tensor& x, const torch::Tensor& skip,
                       const BlockContext& context);
 
@@ -70,21 +74,25 @@ class StageImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Stage);
 
-/// Input convolution, noise-level and class embeddings, the levels on the way down and the middle. Not a module itself: it
-/// registers its modules with `owner`, so that their names stand at the owner's level, as in diffusers' UNet2DModel.
+/// Input convolution, noise-level and class embeddings, the levels on the way down and the middle.
+/// Not a module itself: it registers its modules with `owner`, so that their names stand at the
+/// owner's level, as in diffusers' UNet2DModel.
 class UNetEncoder {
  public:
-  /// For images of `image_channels` channels. Throws ConfigError naming the key and value that do not fit.
+  /// For images of `image_channels` channels. Throws ConfigError naming the key and value that
+  /// do not fit.
   UNetEncoder(torch::nn::Module& owner, const UNetOptions& options, int64_t image_channels);
 
-  /// Chooses the fast path if the options, the CPU and the input allow: float32 weights and x on a CPU that has the
-  /// instructions, all channels multiples of 16 up to 64 (wider is slower), no dropout, and no derivative in x wanted (it may be a second one).
-  /// Throws ShapeError unless input.x is (B, image_channels, H, W); ConfigError for labels given to an unconditional
-  /// network.
+  /// Chooses the fast path if the options, the CPU and the input allow: float32 weights
+  /// and x on a CPU that has the instructions, all channels multiples of 16 up to 64
+  /// (wider is slower), no dropout, and no derivative in x wanted (it may be a second one).
+  /// Throws ShapeError unless input.x is (B, image_channels, H, W); ConfigError for labels
+  /// given to an unconditional network.
   BlockContext context(const NetworkInput& input);
 
-  /// Returns the features at the coarsest level, (B, channels.back(), H', W'), or padded NHWC if context.padded, with H and W padded by zeros below and to
-  /// the right until every level halves them. skips gains the outputs that the way up reads, coarsest last.
+  /// Returns the features at the coarsest level, (B, channels.back(), H', W'), or padded NHWC if
+  /// context.padded, with H and W padded by zeros below and to the right until every level halves
+  /// them. skips gains the outputs that the way up reads, coarsest last.
   torch::Tensor forward(const torch::Tensor& x, const BlockContext& context,
                         std::vector<torch::Tensor>& skips);
 

@@ -66,8 +66,8 @@ std::string name_in_latest(const fs::path& root) {
   return is_step_name(name) ? name : "";
 }
 
-// Only a run that went back in time meets its own step again. Between the two renames this step has no checkpoint;
-// the one before it is whole.
+// Only a run that went back in time meets its own step again. Between the two renames this step has
+// no checkpoint; the one before it is whole.
 void replace_folder(const fs::path& temporary, const fs::path& target, files::FileLayer& layer) {
   if (!fs::exists(target)) return files::publish(temporary, target, layer);
   const auto aside = files::temporary_sibling(target);
@@ -164,7 +164,8 @@ std::vector<std::string> CheckpointWriter::remove_older(int keep) {
   std::vector<std::string> problems;
   int newer = 0;
   for (const auto& folder : step_folders(root_)) {
-    // Steps after this one belong to a future that was given up; they are replaced when they come again.
+    // Steps after this one belong to a future that was given up; they are replaced when
+    // they come again.
     if (std::stoll(folder.filename().string()) > manifest_.step || ++newer <= std::max(1, keep))
       continue;
     // Renamed first: a removal that is cut short must not look like a damaged checkpoint.

@@ -1,11 +1,12 @@
 // Checkpoints that exist entirely or not at all.
 //
-//   ROOT/0000512/...          the files of step 512, and manifest.json with their sizes and checksums
-//   ROOT/latest               the name of the newest, "0000512"
+//   ROOT/0000512/...    the files of step 512, and manifest.json with their sizes and checksums
+//   ROOT/latest         the name of the newest, "0000512"
 //
-// A checkpoint is written in a temporary sibling folder: every file synced, the manifest last, everything read back
-// and verified; then the folder is renamed, `latest` is replaced, and only then older ones are removed. A process
-// killed anywhere leaves the one before untouched. One process writes (rank zero); any may read.
+// A checkpoint is written in a temporary sibling folder: every file synced, the manifest last,
+// everything read back and verified; then the folder is renamed, `latest` is replaced, and only
+// then older ones are removed. A process killed anywhere leaves the one before untouched. One
+// process writes (rank zero); any may read.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,8 @@ using files::step_name;  // ROOT/0000512
 
 class CheckpointWriter {
  public:
-  /// Makes ROOT if need be, clears temporary folders that a killed writer left there, and begins. Throws CheckpointError.
+  /// Makes ROOT if need be, clears temporary folders that a killed writer left there, and
+  /// begins. Throws CheckpointError.
   CheckpointWriter(const std::filesystem::path& root, int64_t step,
                    files::FileLayer& layer = files::real_files());
   /// Without commit nothing stays.
@@ -34,15 +36,15 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// One file each; names without folders, each once. Throw CheckpointError (full disk, ...) after which the writer is
-  /// only good for destruction.
+  /// One file each; names without folders, each once. Throw CheckpointError (full disk, ...) after
+  /// which the writer is only good for destruction.
   void write_tensors(const std::string& file, const TensorMap& tensors,
                      const Metadata& metadata = {});
   void write_text(const std::string& file, std::string_view text);
 
-  /// Verifies, publishes, and keeps the `keep` newest up to this step (>= 1). A checkpoint of this step that exists is
-  /// replaced. Throws CheckpointError; older checkpoints are then untouched. Returns sentences about older checkpoints that could not
-  /// be removed.
+  /// Verifies, publishes, and keeps the `keep` newest up to this step (>= 1). A checkpoint of this
+  /// step that exists is replaced. Throws CheckpointError; older checkpoints are then untouched.
+  /// Returns sentences about older checkpoints that could not be removed.
   std::vector<std::string> commit(int keep);
 
  private:
@@ -86,9 +88,9 @@ class CheckpointReader {
   std::vector<std::string> warnings_;
 };
 
-/// The checkpoint that `latest` names, or, where that one is damaged, the newest intact one before it (then after it),
-/// with a warning. Nothing if ROOT holds no checkpoint. Throws CheckpointError naming every damage if none is
-/// intact.
+/// The checkpoint that `latest` names, or, where that one is damaged, the newest intact one before
+/// it (then after it), with a warning. Nothing if ROOT holds no checkpoint. Throws CheckpointError
+/// naming every damage if none is intact.
 std::optional<CheckpointReader> open_latest(const std::filesystem::path& root);
 
 /// One checkpoint folder. Throws CheckpointError naming what is missing or damaged.

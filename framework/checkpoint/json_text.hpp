@@ -1,4 +1,5 @@
-// JSON that anyone may have written: parsed with a limit on depth, and without names that stand twice.
+// JSON that anyone may have written: parsed with a limit on depth, and without names
+// that stand twice.
 #pragma once
 
 #include <filesystem>
@@ -7,9 +8,9 @@
 
 namespace scorenet::checkpoint {
 
-/// The object that `text` holds. `what` begins the message after the path: "its header". Throws CheckpointError if the text is no
-/// JSON object, is nested more than 16 deep (to print or copy it would need a stack of that depth) or names a key twice (readers
-/// then differ in what they take).
+/// The object that `text` holds. `what` begins the message after the path: "its header". Throws
+/// CheckpointError if the text is no JSON object, is nested more than 16 deep (to print or copy it
+/// would need a stack of that depth) or names a key twice (readers then differ in what they take).
 nlohmann::json parse_object(const std::string& text, const std::filesystem::path& path,
                             const std::string& what);
 

@@ -1,5 +1,5 @@
-// The list of a checkpoint's files with sizes and checksums (XXH3, 64 bit), itself checksummed. Written last: a folder
-// with a valid manifest is a whole checkpoint.
+// The list of a checkpoint's files with sizes and checksums (XXH3, 64 bit), itself checksummed.
+// Written last: a folder with a valid manifest is a whole checkpoint.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,8 @@ class Checksum {
 struct FileRecord {
   int64_t bytes = 0;
   std::string checksum;
-  std::map<std::string, std::string>
-      tensors;  // tensor name -> checksum of its bytes; empty for other files
+  // tensor name -> checksum of its bytes; empty for other files
+  std::map<std::string, std::string> tensors;
 };
 
 struct Manifest {
@@ -46,8 +46,8 @@ std::string manifest_text(const Manifest& manifest);
 /// Throws CheckpointError naming `path` unless the text is one of manifest_text, unchanged.
 Manifest parse_manifest(const std::string& text, const std::filesystem::path& path);
 
-/// Reads every file of a checkpoint folder and compares. Throws CheckpointError naming the file, and the tensor where
-/// one differs.
+/// Reads every file of a checkpoint folder and compares. Throws CheckpointError naming the file,
+/// and the tensor where one differs.
 Manifest verify_folder(const std::filesystem::path& folder);
 
 }  // namespace scorenet::checkpoint

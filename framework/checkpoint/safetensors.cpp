@@ -60,7 +60,8 @@ std::string name_of(torch::Dtype dtype, const std::filesystem::path& path,
                   " has no name in safetensors. Convert it first.");
 }
 
-// Wider elements first, then by name: with an aligned start, every tensor is aligned to its element.
+// Wider elements first, then by name: with an aligned start, every tensor is aligned
+// to its element.
 std::vector<std::string> storage_order(const TensorMap& tensors) {
   std::vector<std::string> names;
   for (const auto& [name, tensor] : tensors) names.push_back(name);

@@ -1,9 +1,10 @@
 // Large all-reduces on a thread of their own, with MPI's blocking call.
 //
-// Open MPI's non-blocking all-reduce advances only inside calls to MPI and takes about twice the time of the blocking
-// one on large buffers (4.1, 64 MiB, two ranks of one host). A thread gives the blocking one's speed, overlap with
-// backward wherever a core is free, and a wait that can have a deadline. Before each operation the thread waits,
-// napping, until all ranks have started it, so that it burns no core while a peer is still computing.
+// Open MPI's non-blocking all-reduce advances only inside calls to MPI and takes about twice the
+// time of the blocking one on large buffers (4.1, 64 MiB, two ranks of one host). A thread gives
+// the blocking one's speed, overlap with backward wherever a core is free, and a wait that can have
+// a deadline. Before each operation the thread waits, napping, until all ranks have started it, so
+// that it burns no core while a peer is still computing.
 #pragma once
 
 #include <mpi.h>
@@ -18,7 +19,8 @@
 
 namespace scorenet::comm {
 
-/// The meeting of all ranks before an all-reduce, so that none burns its core inside the call while a peer still computes.
+/// The meeting of all ranks before an all-reduce, so that none burns its core inside the call while
+/// a peer still computes.
 class Arrival {
  public:
   /// This rank has arrived. Throws CommError if MPI refuses.
@@ -30,8 +32,8 @@ class Arrival {
   MPI_Request request_ = MPI_REQUEST_NULL;
 };
 
-/// Between two looks for the other ranks. Those that arrive together meet within some microseconds; for others a nap of a
-/// quarter of the time waited loses little, and leaves the core to backward.
+/// Between two looks for the other ranks. Those that arrive together meet within some microseconds;
+/// for others a nap of a quarter of the time waited loses little, and leaves the core to backward.
 void nap_for_late_ranks(double waited_s);
 
 class AllReduceThread {
@@ -51,7 +53,8 @@ class AllReduceThread {
   AllReduceThread& operator=(const AllReduceThread&) = delete;
 
   std::shared_ptr<Task> push(std::function<void()> run);
-  /// Whether all pushed tasks are done: then another thread may use the communicator until the next push.
+  /// Whether all pushed tasks are done: then another thread may use the communicator until
+  /// the next push.
   bool is_idle() const;
   bool is_done(const Task& task) const;
   /// Waits for at most limit_s seconds; whether the task is done.

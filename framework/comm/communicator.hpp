@@ -23,8 +23,8 @@ int64_t size_in_bytes(DataType type);
 const char* name(DataType type);
 const char* name(ReduceOp op);
 
-/// `count` elements at `data`, which the caller keeps alive and untouched until the operation's
-/// wait() returns.
+/// `count` elements at `data`, which the caller keeps alive and untouched until the
+/// operation's wait() returns.
 struct Buffer {
   void* data = nullptr;
   int64_t count = 0;
@@ -71,7 +71,8 @@ class Communicator {
 
   /// tag: what the operation is for, as it appears in errors and traces ("gradient bucket 2").
   virtual Work all_reduce(Buffer in_place, ReduceOp op, std::string_view tag) = 0;
-  /// The same as all_reduce(...).wait(), for a caller with nothing to do meanwhile: one core then does the work of two.
+  /// The same as all_reduce(...).wait(), for a caller with nothing to do meanwhile: one core then
+  /// does the work of two.
   virtual void all_reduce_now(Buffer in_place, ReduceOp op, std::string_view tag) {
     all_reduce(in_place, op, tag).wait();
   }
@@ -80,7 +81,8 @@ class Communicator {
   virtual Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) = 0;
   /// in.count * size() == out.count; parts in rank order.
   virtual Work all_gather(Buffer in, Buffer out, std::string_view tag) = 0;
-  /// in.count == out.count == size() parts: part r of `in` goes to rank r, part s of `out` comes from rank s.
+  /// in.count == out.count == size() parts: part r of `in` goes to rank r, part s of `out` comes
+  /// from rank s.
   virtual Work all_to_all(Buffer in, Buffer out, std::string_view tag) = 0;
   virtual Work barrier(std::string_view tag) = 0;
 

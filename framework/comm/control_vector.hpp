@@ -1,5 +1,5 @@
-// The one small all-reduce of a training step: flags, sums and per-rank numbers, packed into one
-// float64 sum.
+// The one small all-reduce of a training step: flags, sums and per-rank numbers, packed into
+// one float64 sum.
 //
 // A sum is a slot; a flag is a bit per rank (a rank adds 2^(rank mod 32) to word rank / 32: exact
 // in float64, and the sum tells who raised it); a gathered number is a slot per rank that only its
@@ -30,8 +30,8 @@ class ControlVector {
 
   /// Forget everything: all zeros. To be called before each step's values.
   void clear();
-  /// Add to the index-th number of a sum. Non-finite values poison that sum alone, so raise a flag
-  /// instead.
+  /// Add to the index-th number of a sum. Non-finite values poison that sum alone, so raise
+  /// a flag instead.
   void add(const std::string& field, double value, int64_t index = 0);
   /// Raise this rank's flag.
   void raise(const std::string& field);

@@ -6,8 +6,8 @@
 
 namespace scorenet::comm {
 
-/// What the program is doing. Rank zero alone may be busy in `evaluate` and `save` while the others
-/// wait.
+/// What the program is doing. Rank zero alone may be busy in `evaluate` and `save` while
+/// the others wait.
 enum class Phase { start, train, evaluate, save };
 
 const char* name(Phase phase);

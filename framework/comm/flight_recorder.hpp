@@ -1,5 +1,5 @@
-// The last operations of this rank, kept in a ring buffer: written out when something fails, and the source of the
-// timeline (timeline.hpp).
+// The last operations of this rank, kept in a ring buffer: written out when something fails, and
+// the source of the timeline (timeline.hpp).
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,8 @@ class FlightRecorder {
   /// Oldest first.
   std::vector<FlightEntry> entries() const;
 
-  /// Where dump() writes: one JSON object a line (id, kind, sequence, tag, type, count, root, start_s, end_s), after a
-  /// first line with rank, size and host. Empty: nowhere.
+  /// Where dump() writes: one JSON object a line (id, kind, sequence, tag, type, count, root,
+  /// start_s, end_s), after a first line with rank, size and host. Empty: nowhere.
   void set_dump(const std::string& path, const Place& place);
   /// Called by whoever finds a failure. A file that cannot be written is reported on stderr.
   void dump() const noexcept;

@@ -19,8 +19,8 @@
 namespace scorenet::comm {
 namespace {
 
-/// What a rank says about itself. The wish to stop so reaches every rank within about two seconds, also one that evaluates
-/// while the others wait.
+/// What a rank says about itself. The wish to stop so reaches every rank within about two seconds,
+/// also one that evaluates while the others wait.
 struct Beat {
   int64_t leaving = 0;
   int64_t step = -1;

@@ -15,8 +15,8 @@ class Alone final : public LastWords {
   std::vector<int64_t> exchange(int64_t mine, double) override { return {mine}; }
 };
 
-// On a communicator of its own, which no collective that never ends stands in the way of. Freed by MPI_Finalize alone: after
-// an error nobody knows whether the others free it.
+// On a communicator of its own, which no collective that never ends stands in the way of. Freed by
+// MPI_Finalize alone: after an error nobody knows whether the others free it.
 class OverMpi final : public LastWords {
  public:
   OverMpi() {

@@ -24,7 +24,8 @@ int number_in(const char* variable) {
   return text == nullptr ? 0 : std::atoi(text);
 }
 
-// mpiexec of MPICH, Intel MPI or MVAPICH, srun --mpi=pmi2, or mpirun of an Open MPI that this one does not know.
+// mpiexec of MPICH, Intel MPI or MVAPICH, srun --mpi=pmi2, or mpirun of an Open MPI that this one
+// does not know.
 void check_processes_of_launcher() {
   for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"}) {
     const int processes = number_in(variable);

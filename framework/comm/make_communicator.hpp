@@ -1,5 +1,5 @@
-// Which back end this process talks over, from its environment and configuration: the table of
-// names.
+// Which back end this process talks over, from its environment and configuration: the
+// table of names.
 #pragma once
 
 #include <memory>
@@ -27,8 +27,8 @@ struct CommOptions {
   void* (*compute_stream)() = nullptr;
 };
 
-/// All that a process owns to talk to its peers, destroyed in reverse: NCCL, then communicators,
-/// then MPI.
+/// All that a process owns to talk to its peers, destroyed in reverse: NCCL, then
+/// communicators, then MPI.
 struct Communicators {
   std::unique_ptr<MpiEnvironment> environment;  // null without MPI
   std::unique_ptr<Communicator> host;           // host memory: control, start-up, evaluation
@@ -42,16 +42,16 @@ struct Communicators {
 };
 
 /// Throws ConfigError naming the back ends for an unknown name or one that is not built in;
-/// CommError if the launcher started several processes that do not see each other (srun without
-/// --mpi=pmix).
+/// CommError if the launcher started several processes that do not see each other
+/// (srun without --mpi=pmix).
 Communicators make_communicators(const CommOptions& options);
 
-/// Whether mpirun, srun with PMI(x) or a like launcher started this process. Reads the environment
-/// alone.
+/// Whether mpirun, srun with PMI(x) or a like launcher started this process. Reads
+/// the environment alone.
 bool started_by_a_launcher();
 
-/// Throws CommError if Slurm started more than one task and MPI sees `mpi_size` = 1: each would
-/// train alone.
+/// Throws CommError if Slurm started more than one task and MPI sees `mpi_size` = 1: each
+/// would train alone.
 void check_slurm_tasks(int mpi_size);
 
 }  // namespace scorenet::comm

@@ -90,8 +90,8 @@ class MpiCommunicator final : public Communicator {
   void set_phase(Phase phase) override { shared_->vitals->phase = phase; }
 
   Work all_reduce(Buffer buffer, ReduceOp op, std::string_view tag) override {
-    const Operation operation{Collective::all_reduce, sequence_++, std::string(tag),
-                              buffer.type,  op,          buffer.count};
+    const Operation operation{
+        Collective::all_reduce, sequence_++, std::string(tag), buffer.type, op, buffer.count};
     if (shared_->thread && buffer.bytes() >= options_.threaded_bytes) {
       announce(operation);
       return Work(std::make_unique<ThreadedWork>(
@@ -108,8 +108,8 @@ class MpiCommunicator final : public Communicator {
 
   void all_reduce_now(Buffer buffer, ReduceOp op, std::string_view tag) override {
     if (buffer.bytes() < options_.threaded_bytes) return all_reduce(buffer, op, tag).wait();
-    const Operation operation{Collective::all_reduce, sequence_++, std::string(tag),
-                              buffer.type,  op,          buffer.count};
+    const Operation operation{
+        Collective::all_reduce, sequence_++, std::string(tag), buffer.type, op, buffer.count};
     announce(operation);
     BlockingWork(shared_, operation, thread_comm_, [this, buffer, op] {
       blocking_all_reduce(buffer, op);
@@ -117,8 +117,8 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work broadcast(Buffer buffer, int root, std::string_view tag) override {
-    const Operation operation{Collective::broadcast,  sequence_++, std::string(tag), buffer.type, {},
-                              buffer.count, root};
+    const Operation operation{Collective::broadcast, sequence_++, std::string(tag), buffer.type, {},
+                              buffer.count,          root};
     check_root(operation, shared_->place);
     return start(operation, [&](std::vector<MPI_Request>& requests) {
       for_chunks(buffer, [&](void* data, int count) {
@@ -129,8 +129,8 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) override {
-    const Operation operation{Collective::reduce_scatter, sequence_++, std::string(tag),
-                              in.type,          op,          in.count};
+    const Operation operation{
+        Collective::reduce_scatter, sequence_++, std::string(tag), in.type, op, in.count};
     check_parts(operation, shared_->place, out, in);
     return start(operation, [&](std::vector<MPI_Request>& requests) {
       if (out.count <= chunk()) {
@@ -139,8 +139,8 @@ class MpiCommunicator final : public Communicator {
               operation);
         return;
       }
-      // A part of more elements than one call takes: each part is reduced to its owner, chunk by
-      // chunk.
+      // A part of more elements than one call takes: each part is reduced to its owner,
+      // chunk by chunk.
       for (int owner = 0; owner < size(); ++owner) {
         int64_t done = 0;
         for_chunks(part(in, owner, out.count), [&](void* data, int count) {
@@ -155,7 +155,8 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work all_gather(Buffer in, Buffer out, std::string_view tag) override {
-    const Operation operation{Collective::all_gather, sequence_++, std::string(tag), in.type, {}, in.count};
+    const Operation operation{
+        Collective::all_gather, sequence_++, std::string(tag), in.type, {}, in.count};
     check_parts(operation, shared_->place, in, out);
     return start(operation, [&](std::vector<MPI_Request>& requests) {
       if (in.count <= chunk()) {
@@ -176,7 +177,8 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work all_to_all(Buffer in, Buffer out, std::string_view tag) override {
-    const Operation operation{Collective::all_to_all, sequence_++, std::string(tag), in.type, {}, in.count};
+    const Operation operation{
+        Collective::all_to_all, sequence_++, std::string(tag), in.type, {}, in.count};
     check_exchange(operation, shared_->place, in, out);
     const int64_t share = in.count / size();
     return start(operation, [&](std::vector<MPI_Request>& requests) {
@@ -186,7 +188,8 @@ class MpiCommunicator final : public Communicator {
               operation);
         return;
       }
-      // Messages between two ranks arrive in the order they were sent, so the chunks need no numbers.
+      // Messages between two ranks arrive in the order they were sent, so the chunks
+      // need no numbers.
       for (int peer = 0; peer < size(); ++peer) {
         for_chunks(part(out, peer, share), [&](void* data, int count) {
           check(MPI_Irecv(data, count, mpi_type(in.type), peer, 0, comm_, &requests.emplace_back()),
@@ -250,8 +253,9 @@ class MpiCommunicator final : public Communicator {
     }
   }
 
-  /// In pieces of 8 MiB a rank. Open MPI's scratch of larger ones is fresh pages from the kernel at every call (twice the time
-  /// from 32 MiB on, two ranks). Smaller ones stay in a cache that two cores share, but cost a half more where they share none.
+  /// In pieces of 8 MiB a rank. Open MPI's scratch of larger ones is fresh pages from the kernel at
+  /// every call (twice the time from 32 MiB on, two ranks). Smaller ones stay in a cache that two
+  /// cores share, but cost a half more where they share none.
   void blocking_all_reduce(const Buffer& buffer, ReduceOp op) const {
     const int64_t piece = size() * (int64_t{8} << 20) / size_in_bytes(buffer.type);
     for_chunks(buffer, std::min(chunk(), piece), [&](void* data, int count) {

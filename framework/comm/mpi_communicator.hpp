@@ -1,8 +1,8 @@
 // Host memory between processes, over MPI's non-blocking collectives.
 //
-// Every wait polls and has a deadline (deadline.hpp), so that a lost or frozen peer is an error
-// with a name instead of a hang. Knows no <mpi.h> in its header: only this folder's sources see
-// MPI.
+// Every wait polls and has a deadline (deadline.hpp), so that a lost or frozen peer is an
+// error with a name instead of a hang. Knows no <mpi.h> in its header: only this folder's
+// sources see MPI.
 #pragma once
 
 #include <atomic>
@@ -51,11 +51,12 @@ struct MpiOptions {
   PhaseLimits limits{};
   /// Largest number of elements given to one MPI call, whose counts are `int`. Small in tests.
   int64_t chunk_elements = int64_t{1} << 30;
-  /// All-reduces of at least this many bytes run on a thread of their own (all_reduce_thread.hpp) where MPI allows
-  /// that, others through MPI_Iallreduce.
+  /// All-reduces of at least this many bytes run on a thread of their own (all_reduce_thread.hpp)
+  /// where MPI allows that, others through MPI_Iallreduce.
   int64_t threaded_bytes = int64_t{64} << 10;
-  /// Debug mode: every operation is compared over all ranks before it starts, and one that does not fit is printed from
-  /// both sides. Costs an exchange of 128 bytes a rank and keeps the ranks in step.
+  /// Debug mode: every operation is compared over all ranks before it starts, and one that does
+  /// not fit is printed from both sides. Costs an exchange of 128 bytes a rank and keeps the
+  /// ranks in step.
   bool check_collectives = false;
   /// Shared with the heartbeat, null: own.
   std::shared_ptr<Vitals> vitals{};

@@ -12,8 +12,9 @@
 namespace scorenet::comm {
 namespace {
 
-/// Leaves the core to others while nothing arrives: gives way at first, naps once the operation is late (rank zero
-/// evaluates), for 1/100 of the time already waited. "Late": later than at 100 MB/s.
+/// Leaves the core to others while nothing arrives: gives way at first, naps once the
+/// operation is late (rank zero evaluates), for 1/100 of the time already waited. "Late":
+/// later than at 100 MB/s.
 void idle(double elapsed_s, int64_t bytes) {
   const double late_s = elapsed_s - 0.5 - double(bytes) / 100e6;
   if (late_s <= 0) {

@@ -1,5 +1,5 @@
-// Operations of MpiCommunicator under way: what a wait polls, its deadline, and how a failure ends the rest. Not for other
-// folders: it includes <mpi.h>.
+// Operations of MpiCommunicator under way: what a wait polls, its deadline, and how a failure ends
+// the rest. Not for other folders: it includes <mpi.h>.
 #pragma once
 
 #include <mpi.h>
@@ -84,9 +84,10 @@ class ThreadedWork final : public MpiWork {
   std::shared_ptr<AllReduceThread::Task> task_;
 };
 
-/// MPI's blocking call in the waiting thread itself, once all ranks have come to it and the all-reduce thread is idle. What
-/// handing over costs (two switches, 6 us) is a tenth of a small all-reduce. Until the ranks have met the wait has its deadline;
-/// inside the call a frozen peer is the heartbeat's to name.
+/// MPI's blocking call in the waiting thread itself, once all ranks have come to it and the
+/// all-reduce thread is idle. What handing over costs (two switches, 6 us) is a tenth of a small
+/// all-reduce. Until the ranks have met the wait has its deadline; inside the call a frozen peer is
+/// the heartbeat's to name.
 class BlockingWork final : public MpiWork {
  public:
   BlockingWork(std::shared_ptr<MpiShared> shared, Operation operation, MPI_Comm comm,

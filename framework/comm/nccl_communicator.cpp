@@ -184,7 +184,8 @@ void check_devices_and_versions(Communicator& bootstrap, int version) {
   Card mine{};
   std::array<char, 32> bus{};
   check(cudaDeviceGetPCIBusId(bus.data(), int(bus.size()), device), "cudaDeviceGetPCIBusId");
-  // Ranks of one host share their "rank 0 of the host" and so are told apart from equal bus ids elsewhere.
+  // Ranks of one host share their "rank 0 of the host" and so are told apart from equal
+  // bus ids elsewhere.
   std::snprintf(mine.data(), mine.size(), "%d %d %s", version,
                 bootstrap.rank() - bootstrap.local_rank(), bus.data());
   std::vector<Card> all(size_t(bootstrap.size()));
@@ -256,7 +257,8 @@ class NcclCommunicator final : public Communicator {
   }
 
   Work broadcast(Buffer b, int root, std::string_view tag) override {
-    const Operation operation{Collective::broadcast, 0, std::string(tag), b.type, {}, b.count, root};
+    const Operation operation{
+        Collective::broadcast, 0, std::string(tag), b.type, {}, b.count, root};
     check_root(operation, shared_->place);
     return start(operation, [&] {
       return ncclBroadcast(b.data, b.data, size_t(b.count), nccl_type(b.type), root, shared_->comm,
@@ -265,7 +267,8 @@ class NcclCommunicator final : public Communicator {
   }
 
   Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) override {
-    const Operation operation{Collective::reduce_scatter, 0, std::string(tag), in.type, op, in.count};
+    const Operation operation{
+        Collective::reduce_scatter, 0, std::string(tag), in.type, op, in.count};
     check_parts(operation, shared_->place, out, in);
     return start(operation, [&] {
       return ncclReduceScatter(in.data, out.data, size_t(out.count), nccl_type(in.type),
@@ -282,7 +285,8 @@ class NcclCommunicator final : public Communicator {
     });
   }
 
-  /// NCCL has no all-to-all of its own: sends and receives in one group, which start together or would wait for one another.
+  /// NCCL has no all-to-all of its own: sends and receives in one group, which start together or
+  /// would wait for one another.
   Work all_to_all(Buffer in, Buffer out, std::string_view tag) override {
     const Operation operation{Collective::all_to_all, 0, std::string(tag), in.type, {}, in.count};
     check_exchange(operation, shared_->place, in, out);
@@ -299,7 +303,8 @@ class NcclCommunicator final : public Communicator {
   [[noreturn]] void abort(int exit_code) noexcept override {
     bootstrap_.abort(exit_code);
     std::_Exit(
-        exit_code);  // the interface's abort is noreturn, which the compiler forgets for virtual calls
+        // the interface's abort is noreturn, which the compiler forgets for virtual calls
+        exit_code);
   }
 
  private:
@@ -365,7 +370,8 @@ class NcclCommunicator final : public Communicator {
     const Event begin;
     const auto compute =
         static_cast<cudaStream_t>(options_.compute_stream ? options_.compute_stream() : nullptr);
-    const std::string what = std::string(name(operation.kind)) + " " + std::to_string(operation.sequence);
+    const std::string what =
+        std::string(name(operation.kind)) + " " + std::to_string(operation.sequence);
     check(cudaEventRecord(begin.get(), compute), what);
     check(cudaStreamWaitEvent(stream_.get(), begin.get(), 0), what);
     shared_->settle(launch(), what + " (" + operation.tag + ")",
@@ -375,8 +381,8 @@ class NcclCommunicator final : public Communicator {
     return Work(std::make_unique<NcclWork>(shared_, std::move(operation), std::move(end)));
   }
 
-  /// ncclCommAbort may itself block for ever when peers are gone: it gets its own thread and a limit, then the process
-  /// ends hard.
+  /// ncclCommAbort may itself block for ever when peers are gone: it gets its own thread and a
+  /// limit, then the process ends hard.
   void abort_with_limit() noexcept {
     auto done = std::make_shared<std::atomic<bool>>(false);
     std::thread([done, comm = shared_->comm] {

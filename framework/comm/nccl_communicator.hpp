@@ -1,5 +1,5 @@
-// Device memory between processes, over NCCL: one rank a GPU. Linked in when built with
-// -DSCORENET_CUDA=ON.
+// Device memory between processes, over NCCL: one rank a GPU. Linked in when built
+// with -DSCORENET_CUDA=ON.
 #pragma once
 
 #include <functional>
@@ -12,8 +12,8 @@ namespace scorenet::comm {
 
 struct NcclOptions {
   PhaseLimits limits{};
-  /// The cudaStream_t whose earlier work produces the buffers, asked at every operation. Empty: the
-  /// default stream.
+  /// The cudaStream_t whose earlier work produces the buffers, asked at every operation. Empty:
+  /// the default stream.
   std::function<void*()> compute_stream{};
   /// Notes every operation and is dumped on failure. Null: none.
   std::shared_ptr<FlightRecorder> recorder{};
@@ -23,8 +23,8 @@ struct NcclOptions {
 bool nccl_is_built_in();
 
 /// The CUDA device of this rank: the only visible one, or else the rank's index on its host.
-/// Throws ConfigError naming the counts if a host has more ranks than visible devices, or if none
-/// is visible.
+/// Throws ConfigError naming the counts if a host has more ranks than visible devices, or if
+/// none is visible.
 int select_nccl_device(int local_rank, int local_size, int visible_devices);
 
 /// A communicator over the ranks of `bootstrap` (MPI), which carries NCCL's unique id and must

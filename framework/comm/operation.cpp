@@ -21,23 +21,29 @@ std::string bytes_string(int64_t bytes) {
 
 const char* name(Collective kind) {
   switch (kind) {
-    case Collective::barrier: return "barrier";
-    case Collective::all_reduce: return "all_reduce";
-    case Collective::broadcast: return "broadcast";
-    case Collective::reduce_scatter: return "reduce_scatter";
-    case Collective::all_gather: return "all_gather";
-    case Collective::all_to_all: return "all_to_all";
+    case Collective::barrier:
+      return "barrier";
+    case Collective::all_reduce:
+      return "all_reduce";
+    case Collective::broadcast:
+      return "broadcast";
+    case Collective::reduce_scatter:
+      return "reduce_scatter";
+    case Collective::all_gather:
+      return "all_gather";
+    case Collective::all_to_all:
+      return "all_to_all";
   }
   return "unknown";
 }
 
 std::string describe(const Operation& operation) {
-  std::string text = std::string(name(operation.kind)) + " " + std::to_string(operation.sequence) + " (";
+  std::string text =
+      std::string(name(operation.kind)) + " " + std::to_string(operation.sequence) + " (";
   if (!operation.tag.empty()) text += operation.tag;
   if (operation.count > 0) {
     text += operation.tag.empty() ? "" : ", ";
-    if (operation.kind == Collective::all_reduce ||
-        operation.kind == Collective::reduce_scatter) {
+    if (operation.kind == Collective::all_reduce || operation.kind == Collective::reduce_scatter) {
       text += std::string(name(operation.op)) + " of ";
     }
     text += std::to_string(operation.count) + " " + name(operation.type) + ", " +
@@ -77,9 +83,9 @@ void check_exchange(const Operation& operation, const Place& place, const Buffer
 
 void check_root(const Operation& operation, const Place& place) {
   if (operation.root >= 0 && operation.root < place.size) return;
-  throw CommError(std::string(name(operation.kind)) + " (" + operation.tag + ") on " + describe(place) + ": root " +
-                  std::to_string(operation.root) + " must be a rank, 0 to " +
-                  std::to_string(place.size - 1) + ".");
+  throw CommError(std::string(name(operation.kind)) + " (" + operation.tag + ") on " +
+                  describe(place) + ": root " + std::to_string(operation.root) +
+                  " must be a rank, 0 to " + std::to_string(place.size - 1) + ".");
 }
 
 }  // namespace scorenet::comm

@@ -46,8 +46,8 @@ std::string bytes_string(int64_t bytes);
 bool fits(const Operation& a, const Operation& b);
 
 /// Throws CommError naming the operation and both counts unless the counts fit: out * size == in
-/// for reduce_scatter
-/// (`small` = out, `large` = in), and the other way round for all_gather; data types must agree.
+/// for reduce_scatter (`small` = out, `large` = in), and the other way round for all_gather; data
+/// types must agree.
 void check_parts(const Operation& operation, const Place& place, const Buffer& small,
                  const Buffer& large);
 

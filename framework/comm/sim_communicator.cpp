@@ -19,8 +19,8 @@ namespace {
 
 using Bytes = std::vector<char>;
 
-/// One collective of all ranks, from the first that starts it to the last that has taken its
-/// result.
+/// One collective of all ranks, from the first that starts it to the last that has
+/// taken its result.
 struct Meeting {
   Operation operation;  // as the first rank to arrive sees it
   int first_rank = -1;
@@ -132,7 +132,8 @@ class SimWork final : public Work::State {
 
   void take_result() {
     const char* from = meeting_->result.data();
-    const bool scatter = operation_.kind == Collective::reduce_scatter || operation_.kind == Collective::all_to_all;
+    const bool scatter =
+        operation_.kind == Collective::reduce_scatter || operation_.kind == Collective::all_to_all;
     if (world_.options.move_data && out_.bytes() > 0) {
       std::memcpy(out_.data, scatter ? from + place_.rank * out_.bytes() : from,
                   size_t(out_.bytes()));
@@ -162,17 +163,18 @@ class SimCommunicator final : public Communicator {
   void set_phase(Phase phase) override { phase_ = phase; }
 
   Work all_reduce(Buffer buffer, ReduceOp op, std::string_view tag) override {
-    return start({Collective::all_reduce, 0, std::string(tag), buffer.type, op, buffer.count}, buffer,
-                 buffer);
+    return start({Collective::all_reduce, 0, std::string(tag), buffer.type, op, buffer.count},
+                 buffer, buffer);
   }
   Work broadcast(Buffer buffer, int root, std::string_view tag) override {
-    const Operation operation{Collective::broadcast,  0,   std::string(tag), buffer.type, {},
-                              buffer.count, root};
+    const Operation operation{Collective::broadcast, 0,   std::string(tag), buffer.type, {},
+                              buffer.count,          root};
     check_root(operation, place_);
     return start(operation, buffer, buffer);
   }
   Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) override {
-    const Operation operation{Collective::reduce_scatter, 0, std::string(tag), in.type, op, in.count};
+    const Operation operation{
+        Collective::reduce_scatter, 0, std::string(tag), in.type, op, in.count};
     check_parts(operation, place_, out, in);
     return start(operation, in, out);
   }

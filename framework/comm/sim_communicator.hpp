@@ -1,12 +1,12 @@
-// Ranks as threads of one process, on a modelled network: sleeps instead of sending, and fails on
-// demand.
+// Ranks as threads of one process, on a modelled network: sleeps instead of sending, and
+// fails on demand.
 //
 // An all-reduce of S bytes over n ranks takes 2 (n-1) a + 2 (n-1)/n S / B seconds (ring: Thakur,
-// Rabenseifner, Gropp 2005), reduce-scatter, all-gather and all-to-all half of it, a broadcast ceil(log2 n) a +
-// S / B, a barrier 2 ceil(log2 n) a; a is the latency in seconds, B the bandwidth of a rank's link
-// in bytes per second. The link serves one operation at a time, in order, from the moment the last
-// rank has started it; sleeping costs no core, so that schedules can be measured on a small
-// machine. Results are formed in rank order: the same bits in every run.
+// Rabenseifner, Gropp 2005), reduce-scatter, all-gather and all-to-all half of it, a broadcast
+// ceil(log2 n) a + S / B, a barrier 2 ceil(log2 n) a; a is the latency in seconds, B the bandwidth
+// of a rank's link in bytes per second. The link serves one operation at a time, in order, from the
+// moment the last rank has started it; sleeping costs no core, so that schedules can be measured on
+// a small machine. Results are formed in rank order: the same bits in every run.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,8 @@ struct SimOptions {
   double bandwidth_bytes_per_s = std::numeric_limits<double>::infinity();
   PhaseLimits limits{};
   std::vector<SimFault> faults{};
-  /// Leave the buffers as they are: for timing schedules of buffers too large to add up on a small
-  /// machine.
+  /// Leave the buffers as they are: for timing schedules of buffers too large to add up on
+  /// a small machine.
   bool move_data = true;
 };
 

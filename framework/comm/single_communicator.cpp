@@ -17,19 +17,23 @@ class SingleCommunicator final : public Communicator {
 
   Work all_reduce(Buffer, ReduceOp, std::string_view) override { return {}; }
   Work broadcast(Buffer buffer, int root, std::string_view tag) override {
-    check_root({Collective::broadcast, 0, std::string(tag), buffer.type, {}, buffer.count, root}, kPlace);
+    check_root({Collective::broadcast, 0, std::string(tag), buffer.type, {}, buffer.count, root},
+               kPlace);
     return {};
   }
   Work reduce_scatter(Buffer in, Buffer out, ReduceOp op, std::string_view tag) override {
-    check_parts({Collective::reduce_scatter, 0, std::string(tag), in.type, op, in.count}, kPlace, out, in);
+    check_parts({Collective::reduce_scatter, 0, std::string(tag), in.type, op, in.count}, kPlace,
+                out, in);
     return copy(in, out);
   }
   Work all_gather(Buffer in, Buffer out, std::string_view tag) override {
-    check_parts({Collective::all_gather, 0, std::string(tag), in.type, {}, in.count}, kPlace, in, out);
+    check_parts({Collective::all_gather, 0, std::string(tag), in.type, {}, in.count}, kPlace, in,
+                out);
     return copy(in, out);
   }
   Work all_to_all(Buffer in, Buffer out, std::string_view tag) override {
-    check_exchange({Collective::all_to_all, 0, std::string(tag), in.type, {}, in.count}, kPlace, in, out);
+    check_exchange({Collective::all_to_all, 0, std::string(tag), in.type, {}, in.count}, kPlace, in,
+                   out);
     return copy(in, out);
   }
   Work barrier(std::string_view) override { return {}; }

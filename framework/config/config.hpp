@@ -15,7 +15,7 @@ struct DataConfig {
   std::string split = "train";
   bool labels = false;
   bool flip = false;
-  bool changed = false;  // resume although the data set is another
+  bool changed = false;         // resume although the data set is another
   int64_t shuffle_window = 16;  // chunks
   int64_t prefetch = 4;         // batches
 };

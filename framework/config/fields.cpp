@@ -26,8 +26,7 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back(
       {"model.type",
        &c.type,
-       "network; classifier: of noised data, with the keys of unet for images, of mlp for "
-       "points",
+       "network; classifier: of noised data, with the keys of unet for images, of mlp for points",
        -kInfinity,
        kInfinity,
        {"unet", "dit", "mlp", "classifier", "gaussian_mixture"}});
@@ -183,14 +182,15 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
   out.push_back({"train.adam_eps", &c.adam_eps, "AdamW's denominator offset", kTiny, 1});
   out.push_back(
       {"train.clip_norm", &c.clip_norm, "largest global gradient norm; 0: no clipping", 0, 1e9});
-  out.push_back({"train.precision",
-                 &c.precision,
-                 "of the network's arithmetic; weights stay fp32; fp16 scales its loss; auto: trains "
-                 "in bf16 where all ranks compute it natively (avx512_bf16, amx_bf16, GPUs from "
-                 "8.0 on) and the network is no mlp, else in fp32, and evaluates in fp32",
-                 -kInfinity,
-                 kInfinity,
-                 {"auto", "fp32", "bf16", "fp16"}});
+  out.push_back(
+      {"train.precision",
+       &c.precision,
+       "of the network's arithmetic; weights stay fp32; fp16 scales its loss; auto: trains "
+       "in bf16 where all ranks compute it natively (avx512_bf16, amx_bf16, GPUs from "
+       "8.0 on) and the network is no mlp, else in fp32, and evaluates in fp32",
+       -kInfinity,
+       kInfinity,
+       {"auto", "fp32", "bf16", "fp16"}});
   out.push_back({"train.on_nonfinite",
                  &c.on_nonfinite,
                  "when a loss or gradient is not finite on any rank",

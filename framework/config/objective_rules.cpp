@@ -18,7 +18,8 @@ std::string number(double value) {
 
 using Problems = std::vector<std::string>;
 
-// The mean of the elbo loss alone does not depend on the schedule's inside, and its times must be uniform in t.
+// The mean of the elbo loss alone does not depend on the schedule's inside, and its times must be
+// uniform in t.
 void check_learned_schedule(const DiffusionConfig& d, Problems& out) {
   if (d.schedule != "vdm_learned") {
     if (d.learn_ends) {

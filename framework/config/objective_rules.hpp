@@ -1,4 +1,5 @@
-// Which keys of the training objective go together ([diffusion] loss, schedule, time_sampling, train_steps, ..., [model] type).
+// Which keys of the training objective go together ([diffusion] loss, schedule, time_sampling,
+// train_steps, ..., [model] type).
 #pragma once
 
 #include <string>

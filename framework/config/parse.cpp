@@ -110,7 +110,8 @@ std::string position(const std::string& origin, const toml::node& node) {
   return origin + ", line " + std::to_string(node.source().begin.line) + ": ";
 }
 
-// A table stands where a section belongs: checked even when it is empty, or a slip in its name would go unseen.
+// A table stands where a section belongs: checked even when it is empty, or a slip in its name
+// would go unseen.
 void read_table(const toml::table& table, const std::string& prefix, const std::vector<Field>& all,
                 const std::string& origin) {
   for (const auto& [key, node] : table) {
@@ -124,8 +125,8 @@ void read_table(const toml::table& table, const std::string& prefix, const std::
     } else {
       const std::string known = suggest_name(name, sections_of(all));
       if (!known.empty() || nested->empty())
-        throw ConfigError(where + "unknown section [" + escaped(name) + "]." +
-                          did_you_mean(known) + " Sections are " + joined(sections_of(all)) + ".");
+        throw ConfigError(where + "unknown section [" + escaped(name) + "]." + did_you_mean(known) +
+                          " Sections are " + joined(sections_of(all)) + ".");
       reject_unknown(all, name + "." + std::string(nested->begin()->first.str()), where);
     }
   }
@@ -151,8 +152,8 @@ bool holds_floats(const Field& field) {
          std::holds_alternative<std::vector<double>*>(field.value);
 }
 
-// A command-line value is read as TOML where that fits the field, as a bare string or bare list
-// otherwise.
+// A command-line value is read as TOML where that fits the field, as a bare string or
+// bare list otherwise.
 void assign_argument(const Field& field, const std::string& text) {
   if (auto* target = std::get_if<std::string*>(&field.value)) {
     **target = text;
@@ -173,7 +174,8 @@ void assign_argument(const Field& field, const std::string& text) {
   throw ConfigError(where + "'" + text + "': expected " + expectation(field) + ".");
 }
 
-// What its own key leaves open follows other keys: attention at the coarsest level, however many there are.
+// What its own key leaves open follows other keys: attention at the coarsest level, however
+// many there are.
 void follow(Config& config) {
   if (config.model.attention_given) return;
   config.model.attention.assign(config.model.channels.size(), false);
@@ -184,17 +186,20 @@ void follow(Config& config) {
 constexpr int64_t kMostBytes = 4 << 20;
 constexpr int64_t kDeepest = 32;
 
-// A key of thousands of parts or brackets in brackets make the parser recurse: counted on each line before it starts.
+// A key of thousands of parts or brackets in brackets make the parser recurse: counted on each line
+// before it starts.
 void check_depth(const std::string& text, const std::string& origin) {
   int64_t line = 1, parts = 0, brackets = 0;
   char before = 0;
   for (const char c : text) {
-    parts = c == '.' && before != '.' ? parts + 1 : (c == '\n' || c == ',' || c == ']' || c == '=') ? 0 : parts;
+    parts = c == '.' && before != '.'                         ? parts + 1
+            : (c == '\n' || c == ',' || c == ']' || c == '=') ? 0
+                                                              : parts;
     brackets += c == '[' || c == '{' ? 1 : c == ']' || c == '}' ? -1 : 0;
     brackets = std::max<int64_t>(brackets, 0);
     if (parts > kDeepest || brackets > kDeepest) {
-      throw ConfigError(origin + ", line " + std::to_string(line) +
-                        ": nested more than " + std::to_string(kDeepest) +
+      throw ConfigError(origin + ", line " + std::to_string(line) + ": nested more than " +
+                        std::to_string(kDeepest) +
                         " deep. A config has sections, keys and lists of numbers.");
     }
     if (c == '\n') ++line;

@@ -8,7 +8,8 @@ namespace {
 
 bool is_control(unsigned char byte) { return byte < 0x20 || byte == 0x7f; }
 
-// Bytes of the UTF-8 character at the start of `text`; 0 if there is none (RFC 3629: no overlong forms, no surrogates).
+// Bytes of the UTF-8 character at the start of `text`; 0 if there is none (RFC 3629: no overlong
+// forms, no surrogates).
 size_t character_length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(0);

@@ -8,8 +8,8 @@
 
 namespace scorenet::config {
 
-/// What keeps `text` from being plain: "byte 0xE9 at place 5 is not UTF-8", "control character 0x0D at place 2"; "" if
-/// nothing does. Places count bytes from 1.
+/// What keeps `text` from being plain: "byte 0xE9 at place 5 is not UTF-8", "control character 0x0D
+/// at place 2"; "" if nothing does. Places count bytes from 1.
 std::string not_plain_because(std::string_view text);
 
 /// With \xNN in place of control characters and of bytes that are not UTF-8, for messages.

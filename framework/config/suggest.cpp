@@ -86,7 +86,8 @@ constexpr Synonym kKeys[] = {
     {"log_interval", "run.tick"},
 };
 
-// Metrics, samplers, schedules and other values. A meaning is given only where the list at hand holds it.
+// Metrics, samplers, schedules and other values. A meaning is given only where the list at
+// hand holds it.
 constexpr Synonym kNames[] = {
     {"fid", "fd"},
     {"frechet", "fd"},
@@ -177,7 +178,8 @@ size_t distance(const std::string& a, const std::string& b) {
   return d[a.size()][b.size()];
 }
 
-// Slips that a name of this length may have and still be told: none in two letters, one in five, two in nine, then three.
+// Slips that a name of this length may have and still be told: none in two letters, one in five,
+// two in nine, then three.
 size_t slips(const std::string& name) {
   return name.size() < 3 ? 0 : name.size() < 6 ? 1 : name.size() < 10 ? 2 : 3;
 }

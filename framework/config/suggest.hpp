@@ -12,8 +12,9 @@ struct Synonym {
   const char* known;
 };
 
-/// The known key that `name` ("train.lr", "trian.steps", "lr") stands for: one whose last part is that of `name`, else a
-/// synonym of its last part, else one whose last part differs by a slip or two. "" where none is near.
+/// The known key that `name` ("train.lr", "trian.steps", "lr") stands for: one whose last part is
+/// that of `name`, else a synonym of its last part, else one whose last part differs by a slip or
+/// two. "" where none is near.
 std::string suggest_key(const std::string& name, const std::vector<std::string>& known);
 
 /// The same for names without parts: metrics, samplers, schedules, values of a key.

@@ -15,8 +15,9 @@ std::string shape_string(c10::IntArrayRef shape);
 /// Throws ShapeError naming `what` and both shapes unless a and b have the same shape.
 void check_same_shape(const torch::Tensor& a, const torch::Tensor& b, const std::string& what);
 
-/// per_example (B) viewed as (B, 1, ..., 1) with as many dimensions as `batch` (B, ...). A scalar () passes through.
-/// Code written with it is tied to no number of dimensions. Throws ShapeError if B differs.
+/// per_example (B) viewed as (B, 1, ..., 1) with as many dimensions as `batch` (B, ...). A scalar
+/// () passes through. Code written with it is tied to no number of dimensions. Throws ShapeError
+/// if B differs.
 torch::Tensor broadcast_to_batch(const torch::Tensor& per_example, const torch::Tensor& batch);
 
 /// Sum over all dimensions but the first: (B, ...) -> (B).

@@ -1,5 +1,6 @@
-// The words of Philox 4x32-10 (random.hpp) where the tensors are. A training step of a network with dropout takes hundreds of
-// millions of them: drawn on the host they would cost a GPU more than the step itself.
+// The words of Philox 4x32-10 (random.hpp) where the tensors are. A training step of a network
+// with dropout takes hundreds of millions of them: drawn on the host they would cost a GPU more
+// than the step itself.
 #pragma once
 
 #include <torch/types.h>
@@ -12,8 +13,8 @@ namespace scorenet {
 /// Whether this build has a generator for that device. The CPU has its own loops (random.cpp).
 bool draws_words_on(torch::Device device);
 
-/// Word j of row i is what the (j+1)-th call of at::Philox4_32(key, slots[i]) returns. (slots.size(), count) int64 in
-/// [0, 2^32), on `device`. REQUIRES draws_words_on(device).
+/// Word j of row i is what the (j+1)-th call of at::Philox4_32(key, slots[i]) returns.
+/// (slots.size(), count) int64 in [0, 2^32), on `device`. REQUIRES draws_words_on(device).
 torch::Tensor philox_words(uint64_t key, const std::vector<int64_t>& slots, int64_t count,
                            torch::Device device);
 

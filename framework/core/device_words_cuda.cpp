@@ -1,4 +1,5 @@
-// CUDA: one elementwise kernel, compiled at its first use by LibTorch (NVRTC). No CUDA compiler is needed to build.
+// CUDA: one elementwise kernel, compiled at its first use by LibTorch (NVRTC). No CUDA compiler is
+// needed to build.
 #include <ATen/cuda/jiterator.h>
 
 #include "framework/core/device_words.hpp"
@@ -6,7 +7,8 @@
 namespace scorenet {
 namespace {
 
-// A thread a word: the four words of a block are computed four times, which costs less than scattering them would.
+// A thread a word: the four words of a block are computed four times, which costs less than
+// scattering them would.
 constexpr const char* kPhiloxWord = R"(
 template <typename T>
 T philox_word(T slot, T word, T seed) {

@@ -28,9 +28,7 @@ void Digest::Free::operator()(State* state) const { delete state; }
 
 Digest::Digest() : state_(new State) { XXH3_128bits_reset(&state_->xxh); }
 
-void Digest::add(const void* data, size_t bytes) {
-  XXH3_128bits_update(&state_->xxh, data, bytes);
-}
+void Digest::add(const void* data, size_t bytes) { XXH3_128bits_update(&state_->xxh, data, bytes); }
 
 std::string Digest::hex() const { return hex_of(XXH3_128bits_digest(&state_->xxh)); }
 

@@ -1,4 +1,5 @@
-// 128-bit digests of bytes (XXH3), as 32 hexadecimal digits. They tell accidents apart, not attacks.
+// 128-bit digests of bytes (XXH3), as 32 hexadecimal digits. They tell accidents
+// apart, not attacks.
 #pragma once
 
 #include <cstddef>

@@ -1,9 +1,11 @@
-// Randomness as a function: the same draw for a sample whatever rank, batch or order it is computed in.
+// Randomness as a function: the same draw for a sample whatever rank, batch or order it
+// is computed in.
 //
-// A draw is addressed by (seed, stream, step, slot). `slot` is the sample's global position: its place in the global
-// batch while training, its index in the data set while evaluating, its seed while sampling. Nothing has state, so
-// 1, 2 or 1,000 ranks draw identical values, a resumed run goes on with the values it would have drawn, and no
-// generator has to be saved. Counter-based generator: Philox 4x32-10 (Salmon et al. 2011), LibTorch's own engine.
+// A draw is addressed by (seed, stream, step, slot). `slot` is the sample's global position: its
+// place in the global batch while training, its index in the data set while evaluating, its seed
+// while sampling. Nothing has state, so 1, 2 or 1,000 ranks draw identical values, a resumed run
+// goes on with the values it would have drawn, and no generator has to be saved. Counter-based
+// generator: Philox 4x32-10 (Salmon et al. 2011), LibTorch's own engine.
 #pragma once
 
 #include <torch/types.h>
@@ -13,8 +15,8 @@
 
 namespace scorenet {
 
-/// What a draw is for. Different streams of one (seed, step, slot) are independent. Values are part of the file
-/// format of reproducibility: append, never renumber.
+/// What a draw is for. Different streams of one (seed, step, slot) are independent. Values are part
+/// of the file format of reproducibility: append, never renumber.
 enum class RandomStream : uint64_t {
   training_noise = 1,
   training_time = 2,
@@ -40,10 +42,11 @@ struct RandomKey {
   uint64_t step = 0;
 };
 
-/// Row i holds draws that depend on (key, slots[i]) alone. example_shape: the shape of one example, () for a scalar.
-/// Returns (slots.size(), example_shape...) of `dtype` on `device`. Values are drawn in float64 for a float64 result
-/// and in float32 otherwise, so a float32 run and its bfloat16 twin see the same noise up to rounding. A GPU draws for
-/// itself (device_words.hpp), from the same random words: its values are the CPU's up to the rounding of log and cos.
+/// Row i holds draws that depend on (key, slots[i]) alone. example_shape: the shape of one example,
+/// () for a scalar. Returns (slots.size(), example_shape...) of `dtype` on `device`. Values are
+/// drawn in float64 for a float64 result and in float32 otherwise, so a float32 run and its
+/// bfloat16 twin see the same noise up to rounding. A GPU draws for itself (device_words.hpp), from
+/// the same random words: its values are the CPU's up to the rounding of log and cos.
 torch::Tensor normal_for_slots(const RandomKey& key, const std::vector<int64_t>& slots,
                                c10::IntArrayRef example_shape, torch::Dtype dtype,
                                torch::Device device = torch::kCPU);

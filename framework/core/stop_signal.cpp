@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::array<int, 5> kSignals = {SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGHUP};
 
-// A handler can reach nothing but static storage; these flags are the process's, as the signals are.
+// A handler can reach nothing but static storage; these flags are the process's, as
+// the signals are.
 volatile std::sig_atomic_t asked = 0;
 volatile std::sig_atomic_t last_ending_signal =
     0;  // INT or TERM: the second of them ends the process

@@ -1,4 +1,5 @@
-// The time now as text, for logs and locks. Header alone, so that layers below LibTorch may include it.
+// The time now as text, for logs and locks. Header alone, so that layers below LibTorch
+// may include it.
 #pragma once
 
 #include <ctime>

@@ -1,4 +1,5 @@
-// A source file, plain or gzip, read from its start. What its header declares is held against most_bytes() first.
+// A source file, plain or gzip, read from its start. What its header declares is held
+// against most_bytes() first.
 #pragma once
 
 #include <zlib.h>
@@ -16,15 +17,16 @@ class ByteSource {
   explicit ByteSource(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
-  /// Decoded bytes that the file can hold at most: its size, or by deflate's best ratio if it is gzip.
+  /// Decoded bytes that the file can hold at most: its size, or by deflate's best ratio if
+  /// it is gzip.
   int64_t most_bytes() const { return most_bytes_; }
   bool gzip() const { return gzip_; }
 
-  /// Fills `out` with the next bytes. Returns how many there were: fewer than `count` only at the end.
-  /// Throws DataError if the file is damaged.
+  /// Fills `out` with the next bytes. Returns how many there were: fewer than `count` only at the
+  /// end. Throws DataError if the file is damaged.
   size_t read(void* out, size_t count);
-  /// The next `count` bytes, fewer at the end. REQUIRES count <= most_bytes(). Throws DataError, also where they do
-  /// not fit into memory.
+  /// The next `count` bytes, fewer at the end. REQUIRES count <= most_bytes(). Throws DataError,
+  /// also where they do not fit into memory.
   std::string read_string(size_t count);
   bool at_end();
   void rewind();

@@ -1,5 +1,6 @@
-// CIFAR-10's binary version: 3073-byte records, one label and 3 x 32 x 32 pixels, channel by channel, row by row.
-// (Krizhevsky 2009, "Learning multiple layers of features from tiny images"; layout from the data set's own page.)
+// CIFAR-10's binary version: 3073-byte records, one label and 3 x 32 x 32 pixels, channel by
+// channel, row by row. (Krizhevsky 2009, "Learning multiple layers of features from tiny images";
+// layout from the data set's own page.)
 #include <vector>
 
 #include "framework/data/convert.hpp"

@@ -181,8 +181,8 @@ std::string divide(const fs::path& folder, PictureFolder& found, const ConvertOp
   found.splits.insert(found.splits.begin(), parts.begin(), parts.end());
   const std::string order = "files in sorted order, shuffled with seed 0";
   if (whole) return split_rule(sizes, "the " + order);
-  const std::vector<PictureSplit> others(
-      found.splits.begin() + static_cast<int64_t>(parts.size()), found.splits.end());
+  const std::vector<PictureSplit> others(found.splits.begin() + static_cast<int64_t>(parts.size()),
+                                         found.splits.end());
   return split_rule(sizes, "the folder " + printable(first.folder) + "'s " + order) +
          (others.empty() ? "" : "; ") + rule_of(others);
 }

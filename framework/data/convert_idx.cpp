@@ -1,5 +1,6 @@
-// IDX, the format of MNIST and its relatives: two zero bytes, a type byte (8: uint8), the number of axes, each axis'
-// length as a big-endian 32-bit number, then the values. (Format: LeCun, Cortes, Burges, "The MNIST database".)
+// IDX, the format of MNIST and its relatives: two zero bytes, a type byte (8: uint8), the number of
+// axes, each axis' length as a big-endian 32-bit number, then the values. (Format: LeCun, Cortes,
+// Burges, "The MNIST database".)
 #include <array>
 #include <cstring>
 #include <vector>
@@ -101,7 +102,8 @@ IdxFile read_idx(const std::filesystem::path& path, size_t axes) {
   return {path, values, md5(bytes)};
 }
 
-// Where the files come from, by their content. A copy that is Fashion-MNIST's in part may be damaged or a user's own.
+// Where the files come from, by their content. A copy that is Fashion-MNIST's in part may be
+// damaged or a user's own.
 std::string source_of(const std::array<IdxFile, 4>& files, Notes& notes) {
   size_t matches = 0;
   for (size_t i = 0; i < kFiles.size(); ++i) matches += files[i].md5 == kFiles[i].fashion_mnist_md5;
@@ -109,7 +111,8 @@ std::string source_of(const std::array<IdxFile, 4>& files, Notes& notes) {
   if (matches == 0) return "IDX files";
   for (size_t i = 0; i < kFiles.size(); ++i) {
     if (files[i].md5 == kFiles[i].fashion_mnist_md5) continue;
-    notes.tell(files[i].path.filename().string() + " is not Fashion-MNIST's, of which other files here are: its MD5 is " +
+    notes.tell(files[i].path.filename().string() +
+               " is not Fashion-MNIST's, of which other files here are: its MD5 is " +
                files[i].md5 + ", published is " + kFiles[i].fashion_mnist_md5 +
                "; fetch it again unless it is yours");
   }

@@ -20,8 +20,8 @@ constexpr int64_t kLargestLabel = (int64_t{1} << 31) - 1;
 // From the file's axes to ours.
 enum class Axes { as_stored, add_channel, channel_last };
 
-// Few values on the last axis and more on the second: almost surely (N, H, W, C), which would train on nonsense
-// without a word.
+// Few values on the last axis and more on the second: almost surely (N, H, W, C), which would train
+// on nonsense without a word.
 bool looks_channels_last(const std::vector<int64_t>& shape) {
   return shape.size() >= 4 && shape.back() <= 4 && shape[1] > 4;
 }
@@ -105,9 +105,9 @@ void write_part(DatasetWriter& writer, NpyFile& images, const torch::Tensor& lab
     const int64_t count = std::min(at_once, size - first);
     const auto rows = chosen_of(images.next_rows(count), part, first);
     if (rows.size(0) == 0) continue;
-    writer.append(with_axes(rows, axes),
-                  labels.defined() ? chosen_of(labels.narrow(0, first, count), part, first)
-                                   : labels);
+    writer.append(
+        with_axes(rows, axes),
+        labels.defined() ? chosen_of(labels.narrow(0, first, count), part, first) : labels);
   }
 }
 
@@ -125,7 +125,8 @@ std::vector<Part> parts_in_order(const SplitSizes& sizes, int64_t total) {
   return parts;
 }
 
-// Nobody said which: drawn, since arrays are often sorted by class, and the last ones would all be of one.
+// Nobody said which: drawn, since arrays are often sorted by class, and the last ones would all
+// be of one.
 std::vector<Part> parts_by_draw(const SplitSizes& sizes, int64_t total) {
   auto parts = parts_in_order({sizes.train + sizes.validation, 0, sizes.test}, total);
   auto held_out = torch::zeros({total}, torch::kBool);

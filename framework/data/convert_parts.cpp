@@ -25,10 +25,10 @@ int64_t usual_validation(int64_t total) {
 }
 
 void tell_hold_out(Notes& notes, int64_t count, int64_t total, const std::string& which) {
-  notes.tell(count == 0 ? "no validation split: one sample is too few to hold one out"
-                        : "validation split: " + std::to_string(count) + " of " +
-                              std::to_string(total) + " samples held out, " + which +
-                              "; choose with --validation N (0: none)");
+  notes.tell(count == 0
+                 ? "no validation split: one sample is too few to hold one out"
+                 : "validation split: " + std::to_string(count) + " of " + std::to_string(total) +
+                       " samples held out, " + which + "; choose with --validation N (0: none)");
 }
 
 SplitSizes split_sizes(int64_t total, int64_t validation, int64_t test) {

@@ -12,8 +12,8 @@
 
 namespace scorenet::data {
 
-/// Samples to hold out for validation where nobody said how many: a tenth of `total`, at least one and at most 5,000;
-/// none of a single sample.
+/// Samples to hold out for validation where nobody said how many: a tenth of `total`, at least one
+/// and at most 5,000; none of a single sample.
 int64_t usual_validation(int64_t total);
 
 /// Tells that `count` of `total` samples were held out without being asked for.
@@ -32,7 +32,8 @@ struct SplitSizes {
 /// Sizes of the parts of `total` samples. Throws ConfigError if nothing is left to train on.
 SplitSizes split_sizes(int64_t total, int64_t validation, int64_t test);
 
-/// Train and validation of a published training set of `total` samples; tells a hold-out that nobody asked for.
+/// Train and validation of a published training set of `total` samples; tells a hold-out that
+/// nobody asked for.
 SplitSizes train_sizes(int64_t total, const ConvertOptions& options, Notes& notes);
 
 /// "train: samples 0 to 54999 of SOURCE; validation: ...": the attribute split_rule.

@@ -64,7 +64,8 @@ void DatasetWriter::begin_split(const SplitHeader& header) {
 // Before hours of work, not after them.
 void DatasetWriter::check_room(int64_t bytes) const {
   std::error_code error;
-  const auto space = std::filesystem::space(std::filesystem::absolute(target_).parent_path(), error);
+  const auto space =
+      std::filesystem::space(std::filesystem::absolute(target_).parent_path(), error);
   if (error || space.available >= static_cast<uintmax_t>(bytes)) return;
   throw DataError(target_.string() + ": needs " + std::to_string(bytes) + " bytes, its disk has " +
                   std::to_string(space.available) + " free. Write to another disk, or make room.");

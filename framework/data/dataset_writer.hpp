@@ -24,8 +24,8 @@ struct SplitHeader {
 
 class DatasetWriter {
  public:
-  /// Throws DataError if `target` exists and `overwrite` is false, or its folder cannot be written. `target` itself is
-  /// touched only by commit(); a writer destroyed before that leaves nothing.
+  /// Throws DataError if `target` exists and `overwrite` is false, or its folder cannot be written.
+  /// `target` itself is touched only by commit(); a writer destroyed before that leaves nothing.
   DatasetWriter(const std::filesystem::path& target, const Hdf5Storage& storage, bool overwrite);
   ~DatasetWriter();
   DatasetWriter(const DatasetWriter&) = delete;
@@ -35,17 +35,20 @@ class DatasetWriter {
   void set_attribute(const std::string& key, const std::string& value);
   /// The names of the labels 0, 1, ...: the data set /classes.
   void set_class_names(const std::vector<std::string>& names);
-  /// Takes over from another file what its splits' arrays do not hold: attributes, and objects of other names. What
-  /// cannot be taken over is noted. Call after the last split.
+  /// Takes over from another file what its splits' arrays do not hold: attributes, and objects of
+  /// other names. What cannot be taken over is noted. Call after the last split.
   void copy_the_rest(const Hdf5File& from, Notes& notes);
-  /// Begins a split; the one before it must be complete. Throws DataError if the disk has no room for it.
+  /// Begins a split; the one before it must be complete. Throws DataError if the disk has no
+  /// room for it.
   void begin_split(const SplitHeader& header);
-  /// The next rows of the split: images (n, ...) and, where it has labels, labels (n) of an integer type.
+  /// The next rows of the split: images (n, ...) and, where it has labels, labels (n) of
+  /// an integer type.
   void append(const torch::Tensor& images, const torch::Tensor& labels);
   /// begin_split and append in one, for a split that is in memory. labels may be undefined.
   void write_split(const std::string& name, const torch::Tensor& images,
                    const torch::Tensor& labels);
-  /// Throws DataError if the last split is short of rows or the disk is full; then nothing appears at the target.
+  /// Throws DataError if the last split is short of rows or the disk is full; then nothing appears
+  /// at the target.
   void commit();
 
  private:

@@ -39,7 +39,8 @@ extern "C" {
   std::longjmp(reader->jump, 1);
 }
 
-// Negative levels are warnings. An unknown transform code in Adobe's marker says nothing of the data.
+// Negative levels are warnings. An unknown transform code in Adobe's marker says nothing
+// of the data.
 static void on_jpeg_message(j_common_ptr state, int level) {
   if (level < 0 && state->err->msg_code != JWRN_ADOBE_XFORM) on_jpeg_error(state);
 }

@@ -1,4 +1,5 @@
-// libpng checks each chunk's CRC and the end of the compressed data; damage to any chunk is an error here.
+// libpng checks each chunk's CRC and the end of the compressed data; damage to any chunk is
+// an error here.
 #include <png.h>
 
 #include <array>
@@ -13,7 +14,8 @@ namespace scorenet::data {
 namespace {
 
 constexpr size_t kSignature = 8;
-// deflate's best ratio is 1032 (zlib, "Maximum compression factor"); one byte holds 8 pixels of one bit.
+// deflate's best ratio is 1032 (zlib, "Maximum compression factor"); one byte holds 8 pixels
+// of one bit.
 constexpr int64_t kMostPixelsAByte = 8 * 1032;
 
 // Owns libpng's structures, and what its callbacks need.

@@ -13,7 +13,9 @@ namespace {
 constexpr int64_t kMostPixelsAByte = int64_t{1} << 28;
 constexpr std::string_view kExifStart("Exif\0\0", 6);  // some programs put it, the format does not
 
-[[noreturn]] void fail(const std::string& reason) { throw std::runtime_error("libwebp: " + reason); }
+[[noreturn]] void fail(const std::string& reason) {
+  throw std::runtime_error("libwebp: " + reason);
+}
 
 int orientation(WebPDemuxer* demuxer) {
   WebPChunkIterator chunk;

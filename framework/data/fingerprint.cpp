@@ -35,9 +35,12 @@ struct Pieces {
 }  // namespace
 
 DatasetSummary ImageDataset::summary() {
-  DatasetSummary summary{"", kind(), {}, std::to_string(size()) + " examples of shape " +
-                                             shape_string(example_shape_) + ", " + info_.type_name +
-                                             (has_labels() ? ", labels" : "")};
+  DatasetSummary summary{"",
+                         kind(),
+                         {},
+                         std::to_string(size()) + " examples of shape " +
+                             shape_string(example_shape_) + ", " + info_.type_name +
+                             (has_labels() ? ", labels" : "")};
   const std::string head = summary.description + ", blocks of " + std::to_string(block_rows());
   Digest digest;
   digest.add(head.data(), head.size());

@@ -33,7 +33,8 @@ void check_kind(const ExpectedData& expected, const ImageDataset& dataset) {
                        : " data. Store float32 or float64 in the same units."));
 }
 
-// Values so far away that hardly a sample of the training data can be meant: counted, since a few outliers are no other unit.
+// Values so far away that hardly a sample of the training data can be meant: counted, since a few
+// outliers are no other unit.
 class FarValues {
  public:
   explicit FarValues(const std::optional<ValueRange>& range) : range_(range) {}

@@ -22,8 +22,8 @@ struct DataTraits {
 };
 
 DataTraits traits_of(const DatasetSummary& summary);
-/// "discrete", "continuous -1 1" and back. Text of another form says nothing: neither kind nor
-/// range.
+/// "discrete", "continuous -1 1" and back. Text of another form says nothing: neither
+/// kind nor range.
 std::string to_text(const DataTraits& traits);
 DataTraits traits_from_text(const std::string& text);
 

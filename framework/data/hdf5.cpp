@@ -196,8 +196,8 @@ std::string joined_lines(const std::vector<std::string>& lines) {
   return text;
 }
 
-// Copies one attribute of `from` to `to`, both open objects. False where that has no meaning or fails: references name
-// places in their own file.
+// Copies one attribute of `from` to `to`, both open objects. False where that has no meaning or
+// fails: references name places in their own file.
 bool copy_attribute(hid_t from, hid_t to, const char* key, int64_t most) {
   const auto attribute = own(H5Aopen(from, key, H5P_DEFAULT), H5Aclose);
   const auto stored = own(H5Aget_type(attribute.id()), H5Tclose);

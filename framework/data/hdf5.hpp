@@ -45,8 +45,8 @@ class Hdf5Handle {
 struct Hdf5ArrayInfo {
   std::vector<int64_t> shape;
   std::string type_name;  // "uint8", "float64", "string": as messages print it
-  std::optional<torch::Dtype>
-      dtype;  // the tensor type that holds it exactly; none for strings and the like
+  // the tensor type that holds it exactly; none for strings and the like
+  std::optional<torch::Dtype> dtype;
   bool bytes_are_native = false;  // the file's bytes are the tensor's bytes
   std::vector<int64_t> chunk;     // empty: not chunked
   bool compressed = false;
@@ -103,8 +103,8 @@ class Hdf5File {
 
   const std::string& path() const { return path_; }
   bool has(const std::string& name) const;
-  /// Why `name` is not there although a link of that name, or of a group on the way, is: "/train is an
-  /// external link to "/x" in t.h5 (no such file)". Empty if there is no such link.
+  /// Why `name` is not there although a link of that name, or of a group on the way, is: "/train is
+  /// an external link to "/x" in t.h5 (no such file)". Empty if there is no such link.
   std::string broken_link(const std::string& name) const;
   /// Names inside a group ("/" or "/train"), sorted.
   std::vector<std::string> children(const std::string& group) const;
@@ -121,7 +121,8 @@ class Hdf5File {
                    const Hdf5Storage& storage = {});
 
   void set_attribute(const std::string& object, const std::string& key, const std::string& value);
-  /// A string attribute of fixed or variable length, if there is one; of several strings, a line each.
+  /// A string attribute of fixed or variable length, if there is one; of several strings,
+  /// a line each.
   std::optional<std::string> attribute(const std::string& object, const std::string& key) const;
 
   /// A one-dimensional array of UTF-8 strings: unlike an attribute it may be longer than 64 KiB.
@@ -129,8 +130,8 @@ class Hdf5File {
   /// Those of an array of strings of fixed or variable length. Throws DataError if it is none.
   std::vector<std::string> read_strings(const std::string& name) const;
 
-  /// Copies to `to` every attribute and every object, as it is stored, that `to` does not have yet. Notes what cannot
-  /// be copied, such as references to places in this file.
+  /// Copies to `to` every attribute and every object, as it is stored, that `to` does not have yet.
+  /// Notes what cannot be copied, such as references to places in this file.
   void copy_missing(Hdf5File& to, Notes& notes) const;
 
   /// Writes everything out and closes. Throws DataError (a full disk shows only here). Call before

@@ -1,4 +1,5 @@
-// What every call into HDF5 needs: the lock, the reason of a failure, and owned handles. For the files of this folder.
+// What every call into HDF5 needs: the lock, the reason of a failure, and owned handles. For the
+// files of this folder.
 #pragma once
 
 #include <mutex>
@@ -14,8 +15,8 @@ namespace scorenet::data {
 class Hdf5Section {
  public:
   Hdf5Section() : lock_(mutex()) {
-    // At the program's end HDF5 would write once more to files whose writing failed, and crash. The handles of this
-    // folder have closed them by then.
+    // At the program's end HDF5 would write once more to files whose writing failed, and crash. The
+    // handles of this folder have closed them by then.
     [[maybe_unused]] static const herr_t no_work_at_exit = H5dont_atexit();
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   }
@@ -36,7 +37,8 @@ Hdf5Handle checked(hid_t id, Hdf5Handle::Close close, const std::string& where,
 /// For handles HDF5 only refuses when memory is short.
 Hdf5Handle own(hid_t id, Hdf5Handle::Close close);
 
-/// Name of the file that holds an open object: another than the one opened, behind an external link.
+/// Name of the file that holds an open object: another than the one opened, behind an
+/// external link.
 std::string file_of_object(hid_t object);
 
 /// A section in which this file is read, `bytes` of it or of its values at most: the library is

@@ -1,7 +1,7 @@
 // Where links lead that leave an HDF5 file: external links and the sources of virtual data sets.
 //
-// HDF5 tries several folders for a relative name and opens whatever it finds, a pipe too, which it waits for. So each file is
-// looked at before HDF5 may open it.
+// HDF5 tries several folders for a relative name and opens whatever it finds, a pipe too, which it
+// waits for. So each file is looked at before HDF5 may open it.
 #pragma once
 
 #include <string>
@@ -12,18 +12,22 @@ namespace scorenet::data {
 
 struct LinkedFile {
   std::string path;
-  std::string trouble;  // empty: a regular file that may be read; else "no such file", "is a pipe", ...
+  // empty: a regular file that may be read; else "no such file", "is a pipe", ...
+  std::string trouble;
 };
 
-/// The file that HDF5 opens for `name`, which stands in the file `parent`. prefix_variable: HDF5_EXT_PREFIX (external links)
-/// or HDF5_VDS_PREFIX (virtual data sets): folders of the user's, tried first.
+/// The file that HDF5 opens for `name`, which stands in the file `parent`. prefix_variable:
+/// HDF5_EXT_PREFIX (external links) or HDF5_VDS_PREFIX (virtual data sets): folders of the
+/// user's, tried first.
 LinkedFile find_linked_file(const std::string& name, const std::string& parent,
                             const char* prefix_variable);
 
-/// Access properties (H5P_LINK_ACCESS, H5P_DATASET_ACCESS, ...) under which no link is followed to anything but a regular file.
+/// Access properties (H5P_LINK_ACCESS, H5P_DATASET_ACCESS, ...) under which no link is followed to
+/// anything but a regular file.
 Hdf5Handle careful_access(hid_t property_class);
 
-/// "", if `name` is no link of the open object `location`; else what it is: "an external link to "/x" in t.h5 (no such file)".
+/// "", if `name` is no link of the open object `location`; else what it is: "an external link to
+/// "/x" in t.h5 (no such file)".
 std::string describe_link(hid_t location, const std::string& name);
 
 }  // namespace scorenet::data

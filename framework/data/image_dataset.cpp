@@ -35,9 +35,8 @@ Hdf5Array images_of(const Hdf5File& file, const std::string& split) {
     throw DataError(file.path() + ": no dataset \"" + name + "\", since " + link +
                     ". Put back what it leads to.");
   }
-  throw DataError(file.path() + ": no dataset \"" + name +
-                  "\"; splits found: " + joined(whole_splits_of(file)) +
-                  ". Name one of these as the split.");
+  throw DataError(file.path() + ": no dataset \"" + name + "\"; splits found: " +
+                  joined(whole_splits_of(file)) + ". Name one of these as the split.");
 }
 
 // A plain loop: on the loader's thread a parallel one would wake a second team of OpenMP threads.

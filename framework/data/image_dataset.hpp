@@ -1,5 +1,5 @@
-// One split of a data file: `/SPLIT/images` and, where present, `/SPLIT/labels`, checked when
-// opened.
+// One split of a data file: `/SPLIT/images` and, where present, `/SPLIT/labels`,
+// checked when opened.
 //
 //   images   (N, C, H, W) uint8, or (N, ...) float32 or float64 of any shape: continuous data, used
 //   as it stands labels   (N) of any integer type, optional
@@ -52,8 +52,8 @@ struct DatasetSummary {
 class ImageDataset {
  public:
   /// Throws DataError if the file is missing, not HDF5 or truncated; lacks the split (the message
-  /// names those it has), its images, or some of their values (hdf5_storage.hpp); has no samples, another rank or type than above, or labels
-  /// that do not fit.
+  /// names those it has), its images, or some of their values (hdf5_storage.hpp); has no samples,
+  /// another rank or type than above, or labels that do not fit.
   ImageDataset(const std::string& path, const std::string& split,
                const DatasetOptions& options = {});
 
@@ -76,18 +76,19 @@ class ImageDataset {
   const torch::Tensor& labels() const { return labels_; }
   /// Largest label + 1; 0 without labels.
   int64_t num_classes() const;
-  /// Throws DataError naming the first label that is not below `num_classes`, or saying that there
-  /// are none.
+  /// Throws DataError naming the first label that is not below `num_classes`, or saying that
+  /// there are none.
   void check_labels(int64_t num_classes) const;
 
   /// Samples in the order asked for. One thread at a time. Throws DataError naming an index outside
   /// the split, or the first sample of continuous data that is not finite.
   Batch read(const std::vector<int64_t>& indices);
 
-  /// Reads the split once. The fingerprint (XXH3, 128 bit) is over shape, type, all labels, the rows
-  /// of a block (a run's order follows them) and the values: all of them up to 256 MiB; of larger
-  /// splits 256 MiB (at least 64 blocks) spread evenly, first and last among them, so that there a
-  /// change of a few samples may be missed. Equal for copies wherever they lie. Throws as read.
+  /// Reads the split once. The fingerprint (XXH3, 128 bit) is over shape, type, all labels, the
+  /// rows of a block (a run's order follows them) and the values: all of them up to 256 MiB; of
+  /// larger splits 256 MiB (at least 64 blocks) spread evenly, first and last among them, so
+  /// that there a change of a few samples may be missed. Equal for copies wherever they lie.
+  /// Throws as read.
   DatasetSummary summary();
   /// That of summary().
   std::string fingerprint();
@@ -105,8 +106,8 @@ class ImageDataset {
   std::unique_ptr<RowReader> reader_;
 };
 
-/// The splits of a file: the groups that hold `images`, sorted. Throws DataError naming a link among
-/// them that leads nowhere.
+/// The splits of a file: the groups that hold `images`, sorted. Throws DataError naming a link
+/// among them that leads nowhere.
 std::vector<std::string> splits_of(const Hdf5File& file);
 
 }  // namespace scorenet::data

@@ -65,8 +65,8 @@ bool install() {
   return ::sigaction(clock_signal(), &action, nullptr) == 0;
 }
 
-// A stack for the handlers, since an endless recursion leaves none; and a clock of this thread's
-// own work.
+// A stack for the handlers, since an endless recursion leaves none; and a clock of this
+// thread's own work.
 class ThreadTools {
  public:
   ThreadTools() {

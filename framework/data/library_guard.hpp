@@ -2,9 +2,8 @@
 // the process in order.
 //
 // Nothing that was in the library's hands can be used after that, so there is no exception: one
-// sentence that names the
-// file, and exit code 3 at once. Under MPI the launcher then ends the other ranks, as after any
-// lost rank.
+// sentence that names the file, and exit code 3 at once. Under MPI the launcher then ends the other
+// ranks, as after any lost rank.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +26,8 @@ class LibraryGuard {
   const char* before_;  // of a guard around this one, which then stays the one that counts
 };
 
-/// Processor time that no sound file of so many bytes takes, at 4 MB/s and with 5 s for what is
-/// not reading.
+/// Processor time that no sound file of so many bytes takes, at 4 MB/s and with 5 s for what
+/// is not reading.
 double most_seconds(int64_t bytes);
 
 }  // namespace scorenet::data

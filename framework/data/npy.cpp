@@ -14,7 +14,8 @@
 namespace scorenet::data {
 namespace {
 
-// NumPy's own headers have some hundred bytes; long ones belong to structured types, which are not read.
+// NumPy's own headers have some hundred bytes; long ones belong to structured types, which
+// are not read.
 constexpr size_t kMostHeaderBytes = size_t{1} << 20;
 constexpr size_t kMostAxes = 31;  // HDF5 has 32, and images may get one more
 
@@ -24,8 +25,8 @@ struct Header {
   std::vector<int64_t> shape;
 };
 
-// Reads exactly the dictionaries that numpy.save writes, from left to right. Each step returns false, or nothing, at
-// whatever else stands there.
+// Reads exactly the dictionaries that numpy.save writes, from left to right. Each step returns
+// false, or nothing, at whatever else stands there.
 class HeaderParser {
  public:
   explicit HeaderParser(std::string_view text) : text_(text) {}

@@ -1,7 +1,7 @@
 // NumPy's .npy files, plain or gzip, read some rows at a time.
 //
-// "\x93NUMPY", two version bytes, the header's length, a Python dictionary as text, then the values.
-// (Format: numpy.lib.format, versions 1.0 to 3.0.)
+// "\x93NUMPY", two version bytes, the header's length, a Python dictionary as text, then the
+// values. (Format: numpy.lib.format, versions 1.0 to 3.0.)
 #pragma once
 
 #include <torch/types.h>
@@ -16,8 +16,8 @@ namespace scorenet::data {
 
 class NpyFile {
  public:
-  /// Throws DataError: no .npy file, a type that is not read, Fortran order, an axis of length 0, or a shape that
-  /// its bytes cannot hold.
+  /// Throws DataError: no .npy file, a type that is not read, Fortran order, an axis of length 0,
+  /// or a shape that its bytes cannot hold.
   explicit NpyFile(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return source_.path(); }
@@ -26,7 +26,8 @@ class NpyFile {
   /// "NAME.npy: float32 of shape (3, 2)": how a message begins.
   std::string where() const;
 
-  /// The next rows of the first axis: (count, ...). Throws DataError if the file ends early or goes on after the last.
+  /// The next rows of the first axis: (count, ...). Throws DataError if the file ends early or goes
+  /// on after the last.
   torch::Tensor next_rows(int64_t count);
   /// Back to the first row.
   void rewind();

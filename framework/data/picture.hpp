@@ -1,4 +1,5 @@
-// Pictures from files: PNG (libpng), JPEG (libjpeg-turbo) and WebP (libwebp), told apart by content.
+// Pictures from files: PNG (libpng), JPEG (libjpeg-turbo) and WebP (libwebp), told
+// apart by content.
 //
 // A file that its decoder finds anything wrong with is refused: checksums, early ends, warnings of
 // libjpeg about its data. What the 8-bit colour or grey result lacks of the file is told by flags.

@@ -16,8 +16,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kMostLevels = 40;
-const char* const kExpected = "Expected FOLDER/CLASS/*.png, .jpg or .webp, or FOLDER/train, val and "
-                              "test with such class folders";
+const char* const kExpected =
+    "Expected FOLDER/CLASS/*.png, .jpg or .webp, or FOLDER/train, val and "
+    "test with such class folders";
 
 // A folder with pictures in it or below it. What holds none is no part of the tree.
 struct Tree {
@@ -36,10 +37,10 @@ std::string lower(std::string text) {
 
 // What systems and programs put beside a user's pictures.
 bool is_hidden(const fs::path& path) {
-  constexpr std::array<std::string_view, 7> kNames{
-      "__macosx",  "thumbs.db",    "ehthumbs.db",
-      "@eadir",    "$recycle.bin", "system volume information",
-      "desktop.ini"};
+  constexpr std::array<std::string_view, 7> kNames{"__macosx",     "thumbs.db",
+                                                   "ehthumbs.db",  "@eadir",
+                                                   "$recycle.bin", "system volume information",
+                                                   "desktop.ini"};
   const std::string name = lower(path.filename().string());
   return name.starts_with('.') || std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
@@ -108,9 +109,9 @@ class Walk {
 // "validation" for "val"; nothing for what is no split's name.
 std::optional<std::string> split_named(const std::string& folder) {
   static const std::map<std::string, std::string> kNames{
-      {"train", "train"},       {"training", "train"},   {"validation", "validation"},
-      {"val", "validation"},    {"valid", "validation"}, {"dev", "validation"},
-      {"eval", "validation"},   {"test", "test"},        {"testing", "test"}};
+      {"train", "train"},     {"training", "train"},   {"validation", "validation"},
+      {"val", "validation"},  {"valid", "validation"}, {"dev", "validation"},
+      {"eval", "validation"}, {"test", "test"},        {"testing", "test"}};
   const auto found = kNames.find(lower(folder));
   if (found == kNames.end()) return std::nullopt;
   return found->second;
@@ -289,8 +290,8 @@ PictureFolder read_splits(const Tree& top, Collector& collect, const Walk& walk,
   for (const auto& split : splits) trees.push_back(split.second);
   PictureFolder found{class_names(trees), {}};
   for (const auto& [name, tree] : splits) {
-    auto files = found.classes.empty() ? collect.unlabelled(*tree)
-                                       : collect.labelled(*tree, found.classes);
+    auto files =
+        found.classes.empty() ? collect.unlabelled(*tree) : collect.labelled(*tree, found.classes);
     if (files.empty()) {
       throw DataError(tree->path.string() +
                       ": its pictures lie in no class folder, those of other splits do. Sort them "

@@ -33,8 +33,9 @@ struct PictureFolder {
   std::vector<PictureSplit> splits;  // train before validation before test
 };
 
-/// Hidden files and folders, files of other kinds and pictures outside the classes are left out and
-/// noted. Throws DataError: no such folder, no picture, or a structure that can be read in two ways.
+/// Hidden files and folders, files of other kinds and pictures outside the classes are left
+/// out and noted. Throws DataError: no such folder, no picture, or a structure that can be
+/// read in two ways.
 PictureFolder find_pictures(const std::filesystem::path& folder, FolderLayout layout, Notes& notes);
 
 }  // namespace scorenet::data

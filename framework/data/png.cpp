@@ -17,7 +17,8 @@
 namespace scorenet::data {
 namespace {
 
-// Signature (8) and IHDR (25): text may follow at once. (PNG specification, ISO/IEC 15948, 5.6 and 11.3.4.)
+// Signature (8) and IHDR (25): text may follow at once. (PNG specification, ISO/IEC 15948,
+// 5.6 and 11.3.4.)
 constexpr size_t kAfterHeader = 33;
 
 std::string big_endian(uint32_t value) {

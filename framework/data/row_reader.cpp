@@ -109,8 +109,8 @@ class BlockRows : public RowReader {
 
   torch::Tensor read(const std::vector<int64_t>& indices) override {
     torch::Tensor rows = empty_rows(array_.info(), indices.size());
-    // Rows of one block are served together, so that even a batch wider than the cache reads each
-    // block once.
+    // Rows of one block are served together, so that even a batch wider than the cache reads
+    // each block once.
     std::vector<size_t> by_block(indices.size());
     std::iota(by_block.begin(), by_block.end(), size_t{0});
     std::stable_sort(by_block.begin(), by_block.end(), [&](size_t a, size_t b) {

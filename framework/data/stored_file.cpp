@@ -27,7 +27,7 @@ void leave_copy(int signal) {
 }
 
 bool install_handler() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = leave_copy;
   action.sa_flags = SA_NODEFER;  // the handler is left by a jump, which unblocks nothing
   return ::sigaction(SIGBUS, &action, nullptr) == 0;
@@ -37,7 +37,7 @@ bool install_handler() {
 
 StoredFile look_at_file(const std::string& path) {
   const std::string reason = files::unreadable_because(path);
-  struct stat status {};
+  struct stat status{};
   if (!reason.empty() || ::stat(path.c_str(), &status) != 0) {
     throw DataError(path + ": " + (reason.empty() ? "cannot be looked at" : reason) +
                     ", expected a regular file. Check the path.");
@@ -47,7 +47,7 @@ StoredFile look_at_file(const std::string& path) {
 
 void check_not_shrunk(const std::vector<StoredFile>& files) {
   for (const StoredFile& file : files) {
-    struct stat now {};
+    struct stat now{};
     if (::stat(file.path.c_str(), &now) != 0) continue;
     if (now.st_dev != file.device || now.st_ino != file.inode) continue;
     if (now.st_size >= file.size) continue;

@@ -1,6 +1,7 @@
 // A file that stays open while a run reads from it, and may shrink meanwhile.
 //
-// A read past the end of a file gives zeros in HDF5 and the signal SIGBUS in mapped memory. Both are made an error here.
+// A read past the end of a file gives zeros in HDF5 and the signal SIGBUS in mapped memory. Both
+// are made an error here.
 #pragma once
 
 #include <sys/types.h>
@@ -22,12 +23,14 @@ struct StoredFile {
 /// Throws DataError unless `path` is a regular file that may be read. Never waits.
 StoredFile look_at_file(const std::string& path);
 
-/// Throws DataError naming the first file that is shorter now. A file of the same name that took its place is no concern:
+/// Throws DataError naming the first file that is shorter now. A file of the same name that took
+/// its place is no concern:
 /// the old one is whole as long as it is open.
 void check_not_shrunk(const std::vector<StoredFile>& files);
 
-/// memcpy from a mapped file of this path. Throws DataError naming it where the file has become too short. For any number of
-/// threads; the first call takes SIGBUS over, and gives other causes of it their usual end.
+/// memcpy from a mapped file of this path. Throws DataError naming it where the file has become too
+/// short. For any number of threads; the first call takes SIGBUS over, and gives other causes of it
+/// their usual end.
 void copy_from_mapped(void* out, const void* mapped, size_t bytes, const std::string& path);
 
 }  // namespace scorenet::data

@@ -7,7 +7,8 @@
 namespace scorenet::data {
 namespace {
 
-// A split's number keeps its samples apart from those of another with the same seed; part of the file format.
+// A split's number keeps its samples apart from those of another with the same seed; part of
+// the file format.
 uint64_t split_number(const std::string& split) {
   if (split == "train") return 0;
   if (split == "validation") return 1;

@@ -21,8 +21,8 @@ void mirror_chosen(torch::Tensor& examples, const float* draw) {
 
 }  // namespace
 
-// Plain loops: this runs on the loader's thread, which must not wake a second team of OpenMP
-// threads.
+// Plain loops: this runs on the loader's thread, which must not wake a second team of
+// OpenMP threads.
 void flip_for_slots(torch::Tensor& examples, const std::vector<int64_t>& slots, uint64_t seed,
                     int64_t step) {
   if (examples.numel() == 0) return;

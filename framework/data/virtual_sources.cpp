@@ -63,8 +63,8 @@ Slab slab_of(hid_t space) {
   return s;
 }
 
-// One past the last index along each axis that the mapping takes from its source; 0 along an axis
-// without end.
+// One past the last index along each axis that the mapping takes from its source; 0 along an
+// axis without end.
 std::vector<hsize_t> needed_extent(hid_t source) {
   std::vector<hsize_t> first(extent_of(source).size(), 0), last(first);
   if (H5Sget_select_bounds(source, first.data(), last.data()) >= 0) {

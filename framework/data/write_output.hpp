@@ -6,7 +6,8 @@
 
 namespace scorenet::data {
 
-/// Runs `write`. A DataError of it leaves as files::FileError, whose exit code is that of unwritable output.
+/// Runs `write`. A DataError of it leaves as files::FileError, whose exit code is that
+/// of unwritable output.
 template <typename Write>
 void write_output(Write write) {
   try {

@@ -39,11 +39,10 @@ struct Entry {
   const char* name;
   double (*beta)(const DiscreteSteps&, int64_t);
 };
-constexpr Entry kLaws[] = {
-    {"linear", linear},
-    {"scaled_linear", scaled_linear},
-    {"squared_cosine", squared_cosine},
-    {"sigmoid", sigmoid}};
+constexpr Entry kLaws[] = {{"linear", linear},
+                           {"scaled_linear", scaled_linear},
+                           {"squared_cosine", squared_cosine},
+                           {"sigmoid", sigmoid}};
 
 const Entry& law_of(const DiscreteSteps& d) {
   std::string known;

@@ -136,7 +136,8 @@ torch::Tensor GaussianMixture::log_posterior(const torch::Tensor& x0, const torc
   check_same_shape(x0, x_t, "mixture posterior of x0 given x_t");
   const auto c = condition(x_t, level);
   const auto x = x0.reshape({x0.size(0), 1, dims()}).to(torch::kFloat64);
-  // Each component's posterior is N(m_k + U_k alpha L_k y_k / v_k, U_k diag(L_k sigma^2 / v_k) U_k^T).
+  // Each component's posterior is N(m_k + U_k alpha L_k y_k / v_k, U_k
+  // diag(L_k sigma^2 / v_k) U_k^T).
   const auto y0 = torch::einsum("kji,bkj->bki", {basis_, x - means_});
   const auto within = variances_ * c.sigma.square() / c.variances;
   const auto gap = y0 - c.alpha * variances_ * c.residual;

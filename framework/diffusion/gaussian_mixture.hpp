@@ -29,9 +29,9 @@ namespace scorenet::diffusion {
 
 class GaussianMixture {
  public:
-  /// weights (K), all >= 0, sum 1; means (K, D); covariances (K, D, D), symmetric, no negative
-  /// eigenvalue. Throws ShapeError for shapes that do not fit, DataError for values that are no
-  /// mixture.
+  /// weights (K), all >= 0, sum 1; means (K, D); covariances (K, D, D), symmetric, no
+  /// negative eigenvalue. Throws ShapeError for shapes that do not fit, DataError for values
+  /// that are no mixture.
   GaussianMixture(const torch::Tensor& weights, const torch::Tensor& means,
                   const torch::Tensor& covariances);
 

@@ -21,12 +21,12 @@
 
 namespace scorenet::diffusion {
 
-/// unconditional + weight (conditional - unconditional): 0 is unconditional, 1 conditional, above 1
-/// sharpened.
+/// unconditional + weight (conditional - unconditional): 0 is unconditional, 1 conditional,
+/// above 1 sharpened.
 Denoiser classifier_free_guidance(Denoiser unconditional, Denoiser conditional, double weight);
 
-/// weak + weight (strong - weak): 1 is the strong model, above 1 pushes away from the weak one's
-/// errors.
+/// weak + weight (strong - weak): 1 is the strong model, above 1 pushes away from the
+/// weak one's errors.
 Denoiser autoguidance(Denoiser strong, Denoiser weak, double weight);
 
 /// guided where log_snr_low <= log_snr <= log_snr_high, plain elsewhere; only what the batch needs
@@ -45,8 +45,9 @@ Denoiser classifier_guidance(Denoiser denoiser, ClassGradient gradient, double w
 using NoisyClassifier =
     std::function<torch::Tensor(const torch::Tensor& x_t, const NoiseLevel& level)>;
 
-/// The classifier that a raw network is: network(x_t / sqrt(alpha^2 + sigma^2), log_snr). What the network sees depends on
-/// log_snr alone, so one trained under any schedule serves every other within its range of log-SNR.
+/// The classifier that a raw network is: network(x_t / sqrt(alpha^2 + sigma^2), log_snr). What the
+/// network sees depends on log_snr alone, so one trained under any schedule serves every other
+/// within its range of log-SNR.
 NoisyClassifier scaled_classifier(Network network);
 
 /// The gradient of log softmax(logits)[labels] by autograd, also where the caller records no

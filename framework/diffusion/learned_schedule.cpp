@@ -85,7 +85,8 @@ torch::Tensor LearnedSchedule::d_log_snr(const torch::Tensor& t) const {
   torch::NoGradGuard no_grad;
   return -network_->forward(t).slope;
 }
-// alpha^2 = sigmoid(-gamma): log alpha = -softplus(gamma) / 2, with slope -sigmoid(gamma) gamma' / 2.
+// alpha^2 = sigmoid(-gamma): log alpha = -softplus(gamma) / 2, with slope -sigmoid(gamma)
+// gamma' / 2.
 torch::Tensor LearnedSchedule::log_alpha(const torch::Tensor& t) const {
   return -0.5 * made_positive(-log_snr(t));
 }

@@ -1,15 +1,20 @@
-// vdm_learned: a monotone network for gamma(t) = -log_snr, its end points pinned, its inside trained to lower the variance.
+// vdm_learned: a monotone network for gamma(t) = -log_snr, its end points pinned, its inside
+// trained to lower the variance.
 //
-//     raw(t) = w t + 1/H sum_j c_j sigmoid(a_j (2 t - 1) + b_j),    w, a_j, c_j > 0 (softplus of the parameters)
-//     share(t) = (raw(t) - raw(0)) / (raw(1) - raw(0)),    gamma(t) = gamma_0 + (gamma_1 - gamma_0) share(t)
-// (VDM, Kingma et al. 2021, 2107.00630, app. H: the same two branches; without the division the end points drift). The
-// mean of the diffusion term does not depend on gamma between its ends, so share can only lower the variance of its
-// estimate (app. I): with L the one-draw loss, d E[L^2] = E[2 L dL]. ScheduleTap multiplies what reaches share by 2 L on its
-// way back, so that one backward pass of the mean loss brings every parameter its own gradient:
+//     raw(t)   = w t + 1/H sum_j c_j sigmoid(a_j (2 t - 1) + b_j)
+//     share(t) = (raw(t) - raw(0)) / (raw(1) - raw(0))
+//     gamma(t) = gamma_0 + (gamma_1 - gamma_0) share(t)
+// with w, a_j, c_j > 0, the softplus of the parameters (VDM, Kingma et al. 2021, 2107.00630, app.
+// H: the same two branches; without the division the end points drift). The mean of the diffusion
+// term does not depend on gamma between its ends, so share can only lower the variance of its
+// estimate (app. I): with L the one-draw loss, d E[L^2] = E[2 L dL]. ScheduleTap multiplies what
+// reaches share by 2 L on its way back, so that one backward pass of the mean loss brings every
+// parameter its own gradient:
 //     ScheduleTap tap(schedule, times);
 //     loss = tapped_loss_per_example(network, parametrisation, tap, x0, eps);
 //     loss.mean().backward();    network, ends: d E[L];    inside: d E[L^2] / dims
-// Pinned ends are numbers; learned ones follow the bound's own gradient, to which end_terms_nats belongs (app. I.2).
+// Pinned ends are numbers; learned ones follow the bound's own gradient, to which end_terms_nats
+// belongs (app. I.2).
 #pragma once
 
 #include <torch/nn/module.h>
@@ -24,22 +29,24 @@
 
 namespace scorenet::diffusion {
 
-/// gamma and its slope, as differentiable functions of the parameters; float64 values from float32 parameters.
+/// gamma and its slope, as differentiable functions of the parameters; float64 values
+/// from float32 parameters.
 class MonotoneGamma : public torch::nn::Module {
  public:
-  /// Starts as a nearly straight line, without random numbers. learn_ends: gamma_min and gamma_max are where the ends start.
-  /// Throws ConfigError unless gamma_min < gamma_max, hidden >= 1.
+  /// Starts as a nearly straight line, without random numbers. learn_ends: gamma_min and gamma_max
+  /// are where the ends start. Throws ConfigError unless gamma_min < gamma_max, hidden >= 1.
   MonotoneGamma(double gamma_min, double gamma_max, int64_t hidden = 1024, bool learn_ends = false);
 
   struct Value {
     torch::Tensor gamma;  // (B)
     torch::Tensor slope;  // (B), d gamma / dt > 0
   };
-  /// t: (B) float64 in [0, 1], on any device, as are the values. Pinned, gamma(0) and gamma(1) are gamma_min and gamma_max
-  /// whatever the parameters.
+  /// t: (B) float64 in [0, 1], on any device, as are the values. Pinned, gamma(0) and gamma(1) are
+  /// gamma_min and gamma_max whatever the parameters.
   Value forward(const torch::Tensor& t);
 
-  /// How far from gamma_0 to gamma_1 the inside has come, and its slope: (B), no function of the ends.
+  /// How far from gamma_0 to gamma_1 the inside has come, and its slope: (B), no function
+  /// of the ends.
   struct Share {
     torch::Tensor share;
     torch::Tensor slope;
@@ -57,11 +64,13 @@ class MonotoneGamma : public torch::nn::Module {
   torch::Tensor steep_;   // (H): a
   torch::Tensor bias_;    // (H): b
   torch::Tensor height_;  // (H): c
-  /// (2) where learned: gamma_0 = gamma_min + e_0, gamma_1 = gamma_0 + (gamma_max - gamma_min) exp(e_1), so gamma_0 < gamma_1.
+  /// (2) where learned: gamma_0 = gamma_min + e_0, gamma_1 = gamma_0 + (gamma_max - gamma_min)
+  /// exp(e_1), so gamma_0 < gamma_1.
   torch::Tensor ends_;
 };
 
-/// alpha^2 = sigmoid(-gamma). All values are detached: gradients flow through a ScheduleTap and nowhere else.
+/// alpha^2 = sigmoid(-gamma). All values are detached: gradients flow through a ScheduleTap
+/// and nowhere else.
 class LearnedSchedule : public Schedule {
  public:
   /// network: shared with the optimiser that trains it.
@@ -79,7 +88,8 @@ class LearnedSchedule : public Schedule {
   std::shared_ptr<MonotoneGamma> network_;
 };
 
-/// gamma and its slope at the drawn times, with the gradient of the inside rescaled on its way back.
+/// gamma and its slope at the drawn times, with the gradient of the inside rescaled on
+/// its way back.
 class ScheduleTap {
  public:
   ScheduleTap(const LearnedSchedule& schedule, const TimeSample& times);
@@ -88,7 +98,8 @@ class ScheduleTap {
   NoiseLevel level() const;
   /// gamma' / (2 p(t)): the elbo weight on |eps - eps_hat|^2, (B).
   torch::Tensor eps_weight() const;
-  /// From here on the i-th gradient that reaches the inside counts factor[i] times. factor: (B). Throws ShapeError.
+  /// From here on the i-th gradient that reaches the inside counts factor[i] times. factor:
+  /// (B). Throws ShapeError.
   void scale_inside(const torch::Tensor& factor) const;
 
  private:
@@ -97,15 +108,16 @@ class ScheduleTap {
   std::shared_ptr<torch::Tensor> factor_;  // shared with the hooks
 };
 
-/// The one-draw diffusion term L in nats, (B) float64, differentiable in the network and in gamma; sets the tap's factor to
-/// 2 L / dims.
+/// The one-draw diffusion term L in nats, (B) float64, differentiable in the network and in gamma;
+/// sets the tap's factor to 2 L / dims.
 torch::Tensor tapped_loss_per_example(const Network& network,
                                       const Parametrisation& parametrisation,
                                       const ScheduleTap& tap, const torch::Tensor& x0,
                                       const torch::Tensor& eps);
 
-/// Prior KL and reconstruction of the bound, (B) float64 in nats, differentiable in learned ends: with the decoder of 256
-/// levels at x_0 = alpha_0 x0 + sigma_0 eps (discrete), or the flat one's mean.
+/// Prior KL and reconstruction of the bound, (B) float64 in nats, differentiable in learned
+/// ends: with the decoder of 256 levels at x_0 = alpha_0 x0 + sigma_0 eps (discrete), or the
+/// flat one's mean.
 torch::Tensor end_terms_nats(const LearnedSchedule& schedule, bool discrete,
                              const torch::Tensor& x0, const torch::Tensor& eps);
 

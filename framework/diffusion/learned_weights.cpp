@@ -41,8 +41,9 @@ torch::Tensor learned_log_variance_ratio(const torch::Tensor& raw,
   return 0.5 * (raw.to(torch::kFloat64) + 1.0) * log_beta_ratio;
 }
 
-// With d = log_snr_s - log_snr_t: beta_tilde = sigma_s^2 (-expm1(-d)), beta = sigma_t^2 (-expm1(-d)), and the mean's gap
-// is (alpha_s / alpha_t) sigma_t (-expm1(-d)) (eps - eps_hat); its square over 2 beta_tilde is expm1(d) / 2 |eps - eps_hat|^2.
+// With d = log_snr_s - log_snr_t: beta_tilde = sigma_s^2 (-expm1(-d)), beta = sigma_t^2
+// (-expm1(-d)), and the mean's gap is (alpha_s / alpha_t) sigma_t (-expm1(-d)) (eps - eps_hat); its
+// square over 2 beta_tilde is expm1(d) / 2 |eps - eps_hat|^2.
 torch::Tensor learned_variance_step_nats(const Schedule& schedule, const ReverseStep& step,
                                          const torch::Tensor& eps, const torch::Tensor& eps_hat,
                                          const torch::Tensor& raw) {

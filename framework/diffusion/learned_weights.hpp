@@ -31,12 +31,14 @@ namespace scorenet::diffusion {
 /// u(log_snr): fixed random Fourier features and one linear layer without bias that starts at zero.
 class UncertaintyWeight : public torch::nn::Module {
  public:
-  /// features: even or odd, >= 1 (ConfigError otherwise). Frequencies are fixed: equal in every run and on every rank.
+  /// features: even or odd, >= 1 (ConfigError otherwise). Frequencies are fixed: equal in every run
+  /// and on every rank.
   explicit UncertaintyWeight(int64_t features = 128);
 
   /// log_snr (B) float64 -> u (B) float64.
   torch::Tensor forward(const torch::Tensor& log_snr);
-  /// loss (B) -> loss / e^u + u. `loss` is per dimension (a mean, not a sum), so that u stays of order one.
+  /// loss (B) -> loss / e^u + u. `loss` is per dimension (a mean, not a sum), so that u stays
+  /// of order one.
   torch::Tensor weigh(const torch::Tensor& loss, const torch::Tensor& log_snr);
 
  private:
@@ -51,20 +53,22 @@ struct ReverseStep {
   torch::Tensor t;
 };
 
-/// log(v / beta_tilde) of the reverse variance that `raw` (B, ...) says, raw's shape, float64. log_beta_ratio = log(beta /
-/// beta_tilde) = 2 log(sigma_t / sigma_s), broadcastable to raw.
+/// log(v / beta_tilde) of the reverse variance that `raw` (B, ...) says, raw's shape, float64.
+/// log_beta_ratio = log(beta / beta_tilde) = 2 log(sigma_t / sigma_s), broadcastable to raw.
 torch::Tensor learned_log_variance_ratio(const torch::Tensor& raw,
                                          const torch::Tensor& log_beta_ratio);
 
-/// KL(q(x_s given x_t, x0) || N(mean from eps_hat, v)) of each example in nats, (B) float64, summed over dimensions.
-/// eps, eps_hat, raw: (B, ...). Gradients reach raw and eps_hat alike: detach eps_hat for the hybrid loss. Throws ShapeError.
+/// KL(q(x_s given x_t, x0) || N(mean from eps_hat, v)) of each example in nats, (B) float64, summed
+/// over dimensions. eps, eps_hat, raw: (B, ...). Gradients reach raw and eps_hat alike: detach
+/// eps_hat for the hybrid loss. Throws ShapeError.
 torch::Tensor learned_variance_step_nats(const Schedule& schedule, const ReverseStep& step,
                                          const torch::Tensor& eps, const torch::Tensor& eps_hat,
                                          const torch::Tensor& raw);
 
-/// simple + vlb_weight T KL with the mean detached in the KL: (B) float64; KL at step i of T (time_grid, loss.hpp), simple the
-/// squared error of the prediction itself (loss.hpp). network says two tensors (Parametrisation::learned_variance); step: (B)
-/// int64 in 1..T. vlb_weight = 0.001 is the paper's.
+/// simple + vlb_weight T KL with the mean detached in the KL: (B) float64; KL at step i of T
+/// (time_grid, loss.hpp), simple the squared error of the prediction itself (loss.hpp). network
+/// says two tensors (Parametrisation::learned_variance); step: (B) int64 in 1..T.
+/// vlb_weight = 0.001 is the paper's.
 torch::Tensor hybrid_loss_per_example(const Network& network,
                                       const Parametrisation& parametrisation,
                                       const Schedule& schedule, int64_t steps,

@@ -21,8 +21,8 @@ torch::Tensor simple_weight(const Parametrisation& parametrisation, const NoiseL
                                                          : torch::ones_like(level.sigma);
 }
 
-// (sigma'^2 + sd^2) / sd^2 on |eps - eps_hat|^2, since |x0 - x0_hat|^2 = sigma'^2 |eps -
-// eps_hat|^2.
+// (sigma'^2 + sd^2) / sd^2 on |eps - eps_hat|^2, since |x0 - x0_hat|^2 = sigma'^2
+// |eps - eps_hat|^2.
 torch::Tensor edm_weight_on_eps(double sigma_data, const NoiseLevel& level) {
   return 1.0 + (-level.log_snr).exp() / (sigma_data * sigma_data);
 }

@@ -36,8 +36,8 @@ enum class Weighting { elbo, likelihood, simple, edm, min_snr };
 Weighting weighting_from_name(const std::string& name);
 std::vector<std::string> weighting_names();
 
-/// (B) float64: the weight on |target - prediction|^2, summed over dimensions, with 1 / p(t) where
-/// it applies.
+/// (B) float64: the weight on |target - prediction|^2, summed over dimensions, with 1 / p(t)
+/// where it applies.
 torch::Tensor loss_weight(Weighting weighting, const Parametrisation& parametrisation,
                           const Schedule& schedule, const TimeSample& times,
                           double min_snr_cap = 5.0);
@@ -60,9 +60,10 @@ torch::Tensor squared_error(const Network& network, const Parametrisation& param
 /// ConfigError if T < 1.
 torch::Tensor time_grid(const Schedule& schedule, int64_t steps);
 
-/// (B) float64: the weight of step i of T on |target - prediction|^2 in KL(q(x_s given x_t, x0) || p(x_s given x_t)) with the
-/// posterior's own variance: (snr_s - snr_t) / 2 on the error of x0, expm1(log_snr_s - log_snr_t) / 2 on that of eps,
-/// sigma_t^2 times that on the score's (Luo 2022, 2208.11970, eq. 99, 130 and 148, in terms of snr).
+/// (B) float64: the weight of step i of T on |target - prediction|^2 in KL(q(x_s given x_t, x0) ||
+/// p(x_s given x_t)) with the posterior's own variance: (snr_s - snr_t) / 2 on the error of x0,
+/// expm1(log_snr_s - log_snr_t) / 2 on that of eps, sigma_t^2 times that on the score's (Luo 2022,
+/// 2208.11970, eq. 99, 130 and 148, in terms of snr).
 torch::Tensor step_weight(const Parametrisation& parametrisation, const Schedule& schedule,
                           int64_t steps, const torch::Tensor& step);
 

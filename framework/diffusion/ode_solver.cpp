@@ -57,8 +57,8 @@ Step try_step(const OdeRhs& rhs, const at::Tensor& rows, const at::Tensor& time,
   return {y_stage, k[kStages - 1], error_norm(step * error, y, y_stage, options)};
 }
 
-// Elementary controller: the error of a step goes with its fifth power. NaN asks for the smallest
-// factor.
+// Elementary controller: the error of a step goes with its fifth power. NaN asks for
+// the smallest factor.
 at::Tensor step_factor(const at::Tensor& error) {
   return error.clamp_min(1e-10).pow(-0.2).mul(0.9).clamp(0.2, 5.0).nan_to_num(0.2);
 }

@@ -1,9 +1,9 @@
 // Two solvers for y' = rhs(t, y) on a batch of independent problems.
 //
-// Dormand & Prince 1980 5(4) with a step size, an error norm and an end for each example: what an
-// example returns does not depend on its neighbours, on the batch size or on the number of ranks.
-// The classical fixed-step RK4 has a smooth error, which differences of solutions and memory
-// budgets prefer.
+// Dormand & Prince 1980 5(4) with a step size, an error norm and an end for each example: what
+// an example returns does not depend on its neighbours, on the batch size or on the number of
+// ranks. The classical fixed-step RK4 has a smooth error, which differences of solutions and
+// memory budgets prefer.
 #pragma once
 
 #include <torch/types.h>
@@ -27,8 +27,8 @@ struct OdeOptions {
 struct OdeSolution {
   torch::Tensor y;            // (B, S) at the end; NaN where failed
   torch::Tensor evaluations;  // (B) int64: calls of rhs that each example took part in
-  torch::Tensor
-      failed;  // (B) bool: a non-finite error norm at the smallest step, or max_steps reached
+  // (B) bool: a non-finite error norm at the smallest step, or max_steps reached
+  torch::Tensor failed;
 };
 
 /// y(t_end) from y(t_start) = y_start (B, S) float64; t_end may lie on either side. An example's
@@ -37,7 +37,8 @@ struct OdeSolution {
 OdeSolution dormand_prince(const OdeRhs& rhs, double t_start, double t_end,
                            const torch::Tensor& y_start, const OdeOptions& options);
 
-/// One classical Runge-Kutta step of y' = rhs(t, y) for the whole batch, time a scalar: 4 calls of rhs.
+/// One classical Runge-Kutta step of y' = rhs(t, y) for the whole batch, time a scalar: 4
+/// calls of rhs.
 using BatchRhs = std::function<torch::Tensor(double time, const torch::Tensor& y)>;
 torch::Tensor runge_kutta4_step(const BatchRhs& rhs, double t, double dt, const torch::Tensor& y);
 
@@ -45,7 +46,8 @@ torch::Tensor runge_kutta4_step(const BatchRhs& rhs, double t, double dt, const 
 OdeSolution runge_kutta4(const OdeRhs& rhs, double t_start, double t_end,
                          const torch::Tensor& y_start, int64_t steps);
 
-/// runge_kutta4 with `steps` steps, or dormand_prince where steps = 0. Throws ConfigError if steps < 0.
+/// runge_kutta4 with `steps` steps, or dormand_prince where steps = 0. Throws ConfigError if
+/// steps < 0.
 OdeSolution integrate(const OdeRhs& rhs, double t_start, double t_end, const torch::Tensor& y_start,
                       int64_t steps, const OdeOptions& options);
 

@@ -27,8 +27,8 @@ namespace scorenet::diffusion {
 
 enum class Prediction { x0, eps, v, score, F };
 
-/// What a network's output means. sigma_data is the standard deviation of the data that EDM's F
-/// assumes.
+/// What a network's output means. sigma_data is the standard deviation of the data that
+/// EDM's F assumes.
 struct Parametrisation {
   Prediction prediction = Prediction::eps;
   double sigma_data = 0.5;
@@ -39,14 +39,14 @@ struct Parametrisation {
 Prediction prediction_from_name(const std::string& name);
 std::string name_of(Prediction prediction);
 
-/// Both estimates that a prediction implies. x_t, prediction: (B, ...), same shape; level: (B)
-/// float64. Returns tensors of x_t's shape and dtype (a bfloat16 prediction is raised to it).
-/// Throws ShapeError.
+/// Both estimates that a prediction implies. x_t, prediction: (B, ...), same shape; level:
+/// (B) float64. Returns tensors of x_t's shape and dtype (a bfloat16 prediction is raised to
+/// it). Throws ShapeError.
 Denoised denoised_from(const Parametrisation& parametrisation, const torch::Tensor& prediction,
                        const torch::Tensor& x_t, const NoiseLevel& level);
 
-/// What the network should have said for the given x0 and eps, same shape and dtype as x0. Throws
-/// ShapeError.
+/// What the network should have said for the given x0 and eps, same shape and dtype as
+/// x0. Throws ShapeError.
 torch::Tensor target_from(const Parametrisation& parametrisation, const torch::Tensor& x0,
                           const torch::Tensor& eps, const NoiseLevel& level);
 

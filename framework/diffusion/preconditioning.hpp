@@ -24,8 +24,8 @@ torch::Tensor input_scale(const Parametrisation& parametrisation, const NoiseLev
 torch::Tensor predict(const Network& network, const Parametrisation& parametrisation,
                       const torch::Tensor& x_t, const NoiseLevel& level);
 
-/// Both x0_hat and eps_hat, each by its well-conditioned route, and raw_variance where the network says it. `network` is
-/// called once a call.
+/// Both x0_hat and eps_hat, each by its well-conditioned route, and raw_variance where the network
+/// says it. `network` is called once a call.
 Denoiser make_denoiser(Network network, const Parametrisation& parametrisation);
 
 }  // namespace scorenet::diffusion

@@ -1,10 +1,12 @@
 // Noise schedules: how much of the data is left at time t.
 //
 // x_t = alpha(t) x0 + sigma(t) eps with eps ~ N(0, I); t = 0 is the data, t = 1 is noise.
-//     log_snr = log(alpha^2 / sigma^2), falls with t (VDM's gamma is its negative, Kingma et al. 2021, 2107.00630);
-//     the forward SDE is dx = f x dt + g dw with f = d log alpha / dt and g^2 = -sigma^2 d log_snr / dt.
-// A schedule is two functions, log_alpha and log_snr, with their derivatives, all in float64 and free of cancellation;
-// everything else follows. The next schedule is one class in one file, its test, and one line in make_schedule.
+//     log_snr = log(alpha^2 / sigma^2)   falls with t; VDM's gamma is its negative (2107.00630)
+//     dx = f x dt + g dw                 the forward SDE,
+//     f = d log alpha / dt,   g^2 = -sigma^2 d log_snr / dt.
+// A schedule is two functions, log_alpha and log_snr, with their derivatives, all in float64 and
+// free of cancellation; everything else follows. The next schedule is one class in one file, its
+// test, and one line in make_schedule.
 #pragma once
 
 #include <torch/types.h>
@@ -37,7 +39,8 @@ class Schedule {
   virtual torch::Tensor d_log_snr(const torch::Tensor& t) const = 0;
   /// The time at which log_snr is reached. Bisection unless a schedule knows better.
   virtual torch::Tensor time_of(const torch::Tensor& log_snr) const;
-  /// Variance of the schedule's own Gaussian prior at t_max: 1, or sigma_max^2 where the data is never shrunk.
+  /// Variance of the schedule's own Gaussian prior at t_max: 1, or sigma_max^2 where the data
+  /// is never shrunk.
   virtual double prior_variance() const { return 1.0; }
 
   double t_min() const { return t_min_; }

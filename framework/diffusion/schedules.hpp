@@ -1,5 +1,5 @@
-// Every schedule the project has, one small class each. Users go through make_schedule
-// (schedule.hpp).
+// Every schedule the project has, one small class each. Users go through
+// make_schedule (schedule.hpp).
 //
 // B(t) is the integral of beta. log-SNR is written so that no small number is the difference of
 // two large ones.
@@ -58,8 +58,8 @@ class CosineVp : public Schedule {
   double k_;
 };
 
-/// log_snr = -(gamma_min + (gamma_max - gamma_min) t), alpha^2 = sigmoid(log_snr) (VDM, 2107.00630,
-/// app. H).
+/// log_snr = -(gamma_min + (gamma_max - gamma_min) t), alpha^2 = sigmoid(log_snr)
+/// (VDM, 2107.00630, app. H).
 class LinearLogSnrVp : public Schedule {
  public:
   LinearLogSnrVp(double gamma_min, double gamma_max, double t_min, double t_max);
@@ -74,8 +74,8 @@ class LinearLogSnrVp : public Schedule {
   double slope_;
 };
 
-/// alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t (2011.13456, eq. 30). Prior N(0,
-/// sigma_max^2 I).
+/// alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t (2011.13456, eq. 30). Prior
+/// N(0, sigma_max^2 I).
 class VeGeometric : public Schedule {
  public:
   VeGeometric(double sigma_min, double sigma_max, double t_min, double t_max);
@@ -108,8 +108,8 @@ class Edm : public Schedule {
   double sigma_max_;
 };
 
-/// alpha = 1 - t, sigma = t (flow matching, Lipman et al. 2023, 2210.02747; i-DODE's SP,
-/// 2305.03935).
+/// alpha = 1 - t, sigma = t (flow matching, Lipman et al. 2023, 2210.02747; i-DODE's
+/// SP, 2305.03935).
 class Flow : public Schedule {
  public:
   Flow(double t_min, double t_max);

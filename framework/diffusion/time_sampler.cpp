@@ -93,8 +93,8 @@ TimeSample log_normal_times(const Schedule& schedule, const torch::Tensor& posit
   return {t, -2.0 / (density_of_log * schedule.d_log_snr(t))};
 }
 
-// The distribution function of a density sigmoid(l) is softplus(l); its inverse is log(expm1(y)), written so that a large
-// y does not overflow.
+// The distribution function of a density sigmoid(l) is softplus(l); its inverse is log(expm1(y)),
+// written so that a large y does not overflow.
 TimeSample v_importance_times(const Schedule& schedule, const torch::Tensor& positions) {
   const LogSnrRange range = log_snr_range(schedule);
   const auto softplus = [](double x) {

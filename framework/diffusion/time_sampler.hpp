@@ -22,8 +22,8 @@ struct TimeSample {
   torch::Tensor inverse_density;
 };
 
-/// Independent uniforms, one a slot: (slots.size()) float64. key.stream is replaced by
-/// training_time.
+/// Independent uniforms, one a slot: (slots.size()) float64. key.stream is replaced
+/// by training_time.
 torch::Tensor independent_positions(const RandomKey& key, const std::vector<int64_t>& slots);
 
 /// Low discrepancy (VDM, Kingma et al. 2021, 2107.00630, app. I.1): u_i = (u0 + i / B) mod 1 with
@@ -46,12 +46,13 @@ TimeSample log_snr_times(const Schedule& schedule, const torch::Tensor& position
 TimeSample log_normal_times(const Schedule& schedule, const torch::Tensor& positions,
                             double mean = -1.2, double deviation = 1.2);
 
-/// Density of log-SNR proportional to sigmoid(log_snr), which is alpha^2 where the variance is preserved: the
-/// likelihood weight of the v-prediction is then constant (i-DODE, Zheng et al. 2023, 2305.03935, sec. 4.2).
+/// Density of log-SNR proportional to sigmoid(log_snr), which is alpha^2 where the variance is
+/// preserved: the likelihood weight of the v-prediction is then constant (i-DODE, Zheng et al.
+/// 2023, 2305.03935, sec. 4.2).
 TimeSample v_importance_times(const Schedule& schedule, const torch::Tensor& positions);
 
-/// The rules of [diffusion] time_sampling: "uniform" (independent), "stratified" (uniform), and "log_snr", "log_normal",
-/// "v_importance" (all stratified). Throws ConfigError that lists them.
+/// The rules of [diffusion] time_sampling: "uniform" (independent), "stratified" (uniform), and
+/// "log_snr", "log_normal", "v_importance" (all stratified). Throws ConfigError that lists them.
 TimeSample draw_times(const std::string& rule, const Schedule& schedule, const RandomKey& key,
                       const std::vector<int64_t>& slots, int64_t global_batch);
 std::vector<std::string> time_sampling_names();

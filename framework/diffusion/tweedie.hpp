@@ -1,8 +1,10 @@
-// What a denoiser knows of x0 given x_t beyond its mean: covariance times a vector, without forming the matrix.
+// What a denoiser knows of x0 given x_t beyond its mean: covariance times a vector, without
+// forming the matrix.
 //
-// Second-order Tweedie: Cov(x0 given x_t) = (sigma^2 / alpha) J, J = d E[x0 given x_t] / d x_t (Efron 2011; Luo 2022,
-// 2208.11970, sec. "Tweedie's formula" for the first order). For the exact denoiser J is symmetric, so both products below are
-// the same; for a learned one their difference measures how far its score is from being a gradient.
+// Second-order Tweedie: Cov(x0 given x_t) = (sigma^2 / alpha) J, J = d E[x0 given x_t] / d x_t
+// (Efron 2011; Luo 2022, 2208.11970, sec. "Tweedie's formula" for the first order). For the exact
+// denoiser J is symmetric, so both products below are the same; for a learned one their difference
+// measures how far its score is from being a gradient.
 #pragma once
 
 #include <torch/types.h>
@@ -15,7 +17,8 @@ namespace scorenet::diffusion {
 torch::Tensor posterior_mean(const Denoiser& denoiser, const torch::Tensor& x_t,
                              const NoiseLevel& level);
 
-/// (sigma^2 / alpha) J^T v: one forward and one backward pass. v: x_t's shape (ShapeError otherwise).
+/// (sigma^2 / alpha) J^T v: one forward and one backward pass. v: x_t's shape
+/// (ShapeError otherwise).
 torch::Tensor posterior_covariance_vjp(const Denoiser& denoiser, const torch::Tensor& x_t,
                                        const NoiseLevel& level, const torch::Tensor& v);
 

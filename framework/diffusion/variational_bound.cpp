@@ -19,8 +19,9 @@ torch::Tensor log_snr_at_t_min(const Schedule& schedule) {
   return schedule.log_snr(torch::tensor(schedule.t_min(), torch::kFloat64));
 }
 
-// Number of levels to either side that can carry more than exp(-40) of the softmax's weight. Draws of eps stay
-// below 8.6 (53-bit Box-Muller), and level d weighs exp(-(eps - d r)^2 / 2) with r = bin width / noise.
+// Number of levels to either side that can carry more than exp(-40) of the softmax's weight. Draws
+// of eps stay below 8.6 (53-bit Box-Muller), and level d weighs exp(-(eps - d r)^2 / 2) with
+// r = bin width / noise.
 int64_t reach_in_levels(double r) {
   const double reach = std::ceil((8.6 + 9.0) / r);
   return static_cast<int64_t>(std::min(reach, static_cast<double>(kPixelLevels - 1)));
@@ -47,8 +48,9 @@ torch::Tensor prior_nats(const Schedule& schedule, const torch::Tensor& x0) {
   return 0.5 * (signal * squares + dims * (ratio - 1.0 - ratio.log()));
 }
 
-// With k the true level and d the distance from it, logit_d - logit_0 = d r eps - d^2 r^2 / 2: no difference of pixel
-// values is formed. The cross-entropy is the log of the sum of their exponentials over 0 <= k + d <= 255.
+// With k the true level and d the distance from it, logit_d - logit_0 = d r eps - d^2 r^2 / 2: no
+// difference of pixel values is formed. The cross-entropy is the log of the sum of their
+// exponentials over 0 <= k + d <= 255.
 torch::Tensor discrete_reconstruction_nats(const torch::Tensor& x0, const torch::Tensor& eps,
                                            const torch::Tensor& log_snr_0) {
   check_same_shape(x0, eps, "x0 and eps");

@@ -42,9 +42,10 @@ Decoder decoder_from_name(const std::string& name);
 /// 1/2 sum [(alpha_1 x0)^2 / P + r - 1 - log r], r = sigma_1^2 / P.
 torch::Tensor prior_nats(const Schedule& schedule, const torch::Tensor& x0);
 
-/// -log p(x0 given x_0) of the discrete decoder at x_0 = alpha_0 x0 + sigma_0 eps, (B) float64. x0, eps: (B, ...).
-/// Equal to the softmax over all 256 levels: levels that far away that float64 cannot see them are skipped.
-/// log_snr_0: scalar tensor () float64, differentiable. Throws DataError if x0 is not on the levels, ShapeError.
+/// -log p(x0 given x_0) of the discrete decoder at x_0 = alpha_0 x0 + sigma_0 eps, (B) float64. x0,
+/// eps: (B, ...). Equal to the softmax over all 256 levels: levels that far away that float64
+/// cannot see them are skipped. log_snr_0: scalar tensor () float64, differentiable. Throws
+/// DataError if x0 is not on the levels, ShapeError.
 torch::Tensor discrete_reconstruction_nats(const torch::Tensor& x0, const torch::Tensor& eps,
                                            const torch::Tensor& log_snr_0);
 
@@ -60,9 +61,9 @@ torch::Tensor reconstruction_nats(Decoder decoder, const Denoiser& denoiser,
                                   const Schedule& schedule, const torch::Tensor& x0,
                                   const torch::Tensor& eps);
 
-/// The training estimate of the bound, all three terms: one time an example for the diffusion term (loss.hpp, elbo
-/// weight), eps for it and an independent eps_0 for the reconstruction. With a fixed schedule only the diffusion term
-/// (and the Tweedie decoder) has a gradient.
+/// The training estimate of the bound, all three terms: one time an example for the diffusion term
+/// (loss.hpp, elbo weight), eps for it and an independent eps_0 for the reconstruction. With a
+/// fixed schedule only the diffusion term (and the Tweedie decoder) has a gradient.
 BoundTerms bound_per_example(const Network& network, const Parametrisation& parametrisation,
                              const Schedule& schedule, Decoder decoder, const torch::Tensor& x0,
                              const TimeSample& times, const torch::Tensor& eps,

@@ -85,9 +85,8 @@ torch::Tensor CosineVp::d_log_snr(const torch::Tensor& t) const {
   return -k_ * (2.0 / torch::tan(k_ * (1.0 - t)) + 1.0 / torch::tan(k_ * t) +
                 1.0 / torch::tan(k_ * (t + 2.0 * offset_)));
 }
-// With p = k o and q = k (t + o): cos q = cos p sqrt(sigmoid(log_snr)), and
-// sin(q - p) sin(q + p) = sin^2 q - sin^2 p = cos^2 p sigmoid(-log_snr) gives a small t without a
-// difference.
+// With p = k o and q = k (t + o): cos q = cos p sqrt(sigmoid(log_snr)), and sin(q - p)
+// sin(q + p) = sin^2 q - sin^2 p = cos^2 p sigmoid(-log_snr) gives a small t without a difference.
 torch::Tensor CosineVp::time_of(const torch::Tensor& log_snr) const {
   const double p = k_ * offset_;
   const double cos2_p = std::cos(p) * std::cos(p);

@@ -44,8 +44,9 @@ torch::Tensor answers_of_batch(const score::ScoreModel& model, const torch::Tens
 
 }  // namespace
 
-ClassifierReport evaluate_classifier(const score::ScoreModel& classifier, data::ImageDataset& dataset,
-                                     const EvaluationOptions& options, comm::Communicator& comm) {
+ClassifierReport evaluate_classifier(const score::ScoreModel& classifier,
+                                     data::ImageDataset& dataset, const EvaluationOptions& options,
+                                     comm::Communicator& comm) {
   score::check_is_classifier(classifier);
   data::check_fit(score::expected_data(classifier), dataset, options.n);
   ClassifierReport report;

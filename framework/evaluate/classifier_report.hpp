@@ -18,10 +18,11 @@ struct ClassifierReport {
   double accuracy_clean = 0;  // without noise
 };
 
-/// Collective; equal for any rank count. Heeds n, seed, batch and time_samples of the options. Throws DataError where labels are
-/// missing or beyond the classifier's classes.
-ClassifierReport evaluate_classifier(const score::ScoreModel& classifier, data::ImageDataset& dataset,
-                                     const EvaluationOptions& options, comm::Communicator& comm);
+/// Collective; equal for any rank count. Heeds n, seed, batch and time_samples of the options.
+/// Throws DataError where labels are missing or beyond the classifier's classes.
+ClassifierReport evaluate_classifier(const score::ScoreModel& classifier,
+                                     data::ImageDataset& dataset, const EvaluationOptions& options,
+                                     comm::Communicator& comm);
 
 nlohmann::ordered_json to_json(const ClassifierReport& report);
 

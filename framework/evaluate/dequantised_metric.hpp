@@ -1,6 +1,8 @@
-// Metrics of a density on 8-bit data: the one place where such a metric becomes one of probabilities.
+// Metrics of a density on 8-bit data: the one place where such a metric becomes one
+// of probabilities.
 //
-// Each level is made continuous K times (likelihood/dequantise.hpp) and the density's -log p of the K draws is joined by
+// Each level is made continuous K times (likelihood/dequantise.hpp) and the density's -log p of the
+// K draws is joined by
 //     -log (1 / K) sum_k exp(-nats_k - log q_k),
 // a bound on -log P(levels) where nats_k are exact or bounds. No other offset is added.
 #pragma once
@@ -15,10 +17,11 @@ enum class DensityPoint {
   clean_state,  // the state at t_min itself
 };
 
-/// Continuous data: `density` as it is. 8-bit data: the above, with a further term "dequantisation" so that the terms
-/// still add up; kind `exact` becomes `bound`. Where K > 1 the other terms are means over the draws with their
-/// importance weights, which makes any derivative among them (nll1) the derivative of the joint value. Throws
-/// ConfigError if the dequantisation asked for does not go with the data, or with the point.
+/// Continuous data: `density` as it is. 8-bit data: the above, with a further term "dequantisation"
+/// so that the terms still add up; kind `exact` becomes `bound`. Where K > 1 the other terms are
+/// means over the draws with their importance weights, which makes any derivative among them (nll1)
+/// the derivative of the joint value. Throws ConfigError if the dequantisation asked for does not
+/// go with the data, or with the point.
 Metric with_dequantisation(Metric density, DensityPoint point, const std::string& name,
                            const MetricRequest& request);
 

@@ -6,9 +6,9 @@
 #include "framework/comm/deadline.hpp"
 #include "framework/core/error.hpp"
 #include "framework/core/pixels.hpp"
-#include "framework/evaluate/rows_over_ranks.hpp"
 #include "framework/evaluate/metric_table.hpp"
 #include "framework/evaluate/result_rows.hpp"
+#include "framework/evaluate/rows_over_ranks.hpp"
 #include "framework/evaluate/sample_metrics.hpp"
 
 namespace scorenet::evaluate {
@@ -63,8 +63,8 @@ void choose_hbar(const std::vector<double>& hbars, MetricReport& report) {
   report.best_reference = hbars[static_cast<size_t>(reference)];
 }
 
-MetricReport evaluate_metric(const std::string& name, const Metric& metric, const score::ScoreModel& model,
-                             data::ImageDataset& dataset, int64_t n,
+MetricReport evaluate_metric(const std::string& name, const Metric& metric,
+                             const score::ScoreModel& model, data::ImageDataset& dataset, int64_t n,
                              const EvaluationOptions& options, comm::Communicator& comm) {
   const auto start = comm::Clock::now();
   std::mutex reading;
@@ -85,7 +85,8 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric, cons
       rows.push_back(layout.pack(result));
     return torch::stack(rows, 1);
   };
-  const auto rows = rows_over_ranks(comm, n, {metric.results(), layout.width()}, options.batch, compute);
+  const auto rows =
+      rows_over_ranks(comm, n, {metric.results(), layout.width()}, options.batch, compute);
   MetricReport report;
   report.name = name;
   report.separate_terms = metric.separate_terms;
@@ -123,9 +124,10 @@ void check_options(const EvaluationOptions& options) {
 
 void check_dims(const score::ScoreModel& model, const data::ImageDataset& dataset) {
   if (model.is_analytic() && model.analytic().mixture->dims() != dataset.dims()) {
-    throw ShapeError(model.name + ": a mixture in " + std::to_string(model.analytic().mixture->dims()) +
-                     " dimensions, but " + dataset.path() + " has examples of " +
-                     std::to_string(dataset.dims()) + ". Give data that fits.");
+    throw ShapeError(model.name + ": a mixture in " +
+                     std::to_string(model.analytic().mixture->dims()) + " dimensions, but " +
+                     dataset.path() + " has examples of " + std::to_string(dataset.dims()) +
+                     ". Give data that fits.");
   }
 }
 

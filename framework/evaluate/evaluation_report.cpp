@@ -74,7 +74,8 @@ Json distributions(const MetricReport& metric) {
   return out;
 }
 
-// When noise helps: mean, standard error, median and 5 and 95 % quantiles of nll1's share in each window of time.
+// When noise helps: mean, standard error, median and 5 and 95 % quantiles of nll1's share in each
+// window of time.
 Json profile(const MetricReport& metric) {
   const auto finite = metric.results.front().finite(metric.results.front().shares);
   const auto list = [](const torch::Tensor& values) {
@@ -208,9 +209,7 @@ int64_t MetricResult::failed() const { return nats.numel() - finite(nats).numel(
 
 double MetricResult::nats_mean() const { return mean_of(finite(nats)); }
 
-double MetricResult::nats_stderr() const {
-  return standard_error_of(finite(nats));
-}
+double MetricResult::nats_stderr() const { return standard_error_of(finite(nats)); }
 
 diffusion::ResultKind MetricReport::kind() const {
   diffusion::ResultKind weakest = results.front().kind;

@@ -1,8 +1,9 @@
-// What an evaluation found: tensors of -log p, and the forms in which people and programs read them.
+// What an evaluation found: tensors of -log p, and the forms in which people and
+// programs read them.
 //
-// A metric has one result, or one for each value of the noise knob h. Examples without a finite value (a solve that
-// failed, a path that left all bounds) stay in the tensors as NaN and are counted in every form; means and errors are of
-// the other examples.
+// A metric has one result, or one for each value of the noise knob h. Examples without a finite
+// value (a solve that failed, a path that left all bounds) stay in the tensors as NaN and are
+// counted in every form; means and errors are of the other examples.
 #pragma once
 
 #include <torch/types.h>
@@ -80,8 +81,8 @@ struct EvaluationReport {
 /// is the weakest of all h.
 nlohmann::ordered_json to_json(const EvaluationReport& report);
 
-/// "elbo 3.512 +- 0.021 bits/dim (bound; prior ..., diffusion ..., reconstruction ...)": a line a person reads for each
-/// result.
+/// "elbo 3.512 +- 0.021 bits/dim (bound; prior ..., diffusion ..., reconstruction ...)": a line a
+/// person reads for each result.
 std::string summary(const EvaluationReport& report);
 
 /// Throws NotFiniteError naming the metric if one has no finite value at all: no example, at no h.
@@ -90,8 +91,9 @@ void require_finite(const EvaluationReport& report);
 /// The numbers that metrics.csv keeps: name, value.
 std::vector<std::pair<std::string, double>> headline(const EvaluationReport& report);
 
-/// HDF5, float64, in the order of the data set: /NAME (n); with separate terms /NAME_TERM (n) each instead; over h /NAME
-/// (h, n) and its values /NAME_hbars (h); a profile's shares /NAME_profile (n, windows). Comparisons of samples have no such values. Throws DataError.
+/// HDF5, float64, in the order of the data set: /NAME (n); with separate terms /NAME_TERM (n) each
+/// instead; over h /NAME (h, n) and its values /NAME_hbars (h); a profile's shares /NAME_profile
+/// (n, windows). Comparisons of samples have no such values. Throws DataError.
 void write_per_example(const std::string& path, const EvaluationReport& report);
 
 }  // namespace scorenet::evaluate

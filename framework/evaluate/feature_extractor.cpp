@@ -58,8 +58,7 @@ FeatureExtractor torch_script(const std::string& path, torch::Device device) {
                 value.toTensor().size(0) == x.size(0))
               return flat(value.toTensor());
             throw ShapeError(path +
-                             ": returned something else than one row of features for each "
-                             "of " +
+                             ": returned something else than one row of features for each of " +
                              std::to_string(x.size(0)) + " examples.");
           }};
 }

@@ -14,11 +14,11 @@ struct FeatureExtractor {
   std::function<torch::Tensor(const torch::Tensor& x)> features;
 };
 
-/// "pixels": the values themselves. FILE.safetensors: a snapshot of a classifier that this program trained; its last
-/// features before the logits, at its cleanest level. FILE.pt: a TorchScript module from (B, C, H, W) in [-1, 1] to
-/// (B, F), such as an exported Inception; PyTorch's own format, so any published extractor can be brought.
-/// Throws ConfigError for another name, CheckpointError for a file that cannot be read, ShapeError for a classifier of
-/// other examples.
+/// "pixels": the values themselves. FILE.safetensors: a snapshot of a classifier that this program
+/// trained; its last features before the logits, at its cleanest level. FILE.pt: a TorchScript
+/// module from (B, C, H, W) in [-1, 1] to (B, F), such as an exported Inception; PyTorch's own
+/// format, so any published extractor can be brought. Throws ConfigError for another name,
+/// CheckpointError for a file that cannot be read, ShapeError for a classifier of other examples.
 FeatureExtractor make_feature_extractor(const std::string& name, c10::IntArrayRef example_shape,
                                         torch::Device device);
 

@@ -23,7 +23,7 @@ void check_guidance(const score::ScoreModel& model, const GuidanceOptions& guida
   }
   if (guidance.classifier) {
     score::check_guides(*guidance.classifier, model, guidance.label, model.example_shape,
-                 {guidance.log_snr_min, guidance.log_snr_max});
+                        {guidance.log_snr_min, guidance.log_snr_max});
     return;
   }
   const int64_t classes = model.is_analytic() ? 0 : model.config.model.num_classes;
@@ -69,10 +69,10 @@ diffusion::Denoiser guided_denoiser(const score::ScoreModel& model, const Guidan
   const diffusion::Denoiser plain = score::denoiser_for(model, labels);
   if (guidance.weight == 1.0) return plain;
   const diffusion::Denoiser guided =
-      guidance.weak
-          ? diffusion::autoguidance(plain, score::denoiser_for(*guidance.weak, labels), guidance.weight)
-          : diffusion::classifier_free_guidance(score::denoiser_for(model, unlabelled), plain,
-                                                guidance.weight);
+      guidance.weak ? diffusion::autoguidance(plain, score::denoiser_for(*guidance.weak, labels),
+                                              guidance.weight)
+                    : diffusion::classifier_free_guidance(score::denoiser_for(model, unlabelled),
+                                                          plain, guidance.weight);
   return within_interval(guided, plain, guidance);
 }
 

@@ -19,34 +19,38 @@ struct GuidanceOptions {
   double log_snr_max = 1e300;
   const score::ScoreModel* weak =
       nullptr;  // autoguidance: a worse model to move away from, instead of the unconditional one
-  /// Classifier guidance: the score without a label plus weight grad log p(label | x_t), so that weight 1 is the class's own.
+  /// Classifier guidance: the score without a label plus weight grad log p(label | x_t), so that
+  /// weight 1 is the class's own.
   const score::ScoreModel* classifier = nullptr;
 };
 
-/// The model's denoiser for `batch` examples under guidance. Throws ConfigError for a label that the model or the classifier
-/// does not know, a classifier that does not fit the model, and rules that do not go together.
+/// The model's denoiser for `batch` examples under guidance. Throws ConfigError for a label that
+/// the model or the classifier does not know, a classifier that does not fit the model, and rules
+/// that do not go together.
 diffusion::Denoiser guided_denoiser(const score::ScoreModel& model, const GuidanceOptions& guidance,
                                     int64_t batch);
 
 struct Generated {
-  torch::Tensor
-      x;  // (seeds, example_shape...) float64, in the data's [-1, 1] or continuous units; on all ranks
+  // (seeds, example_shape...) float64, in the data's [-1, 1] or continuous units; on all ranks
+  torch::Tensor x;
   double nfe = 0;             // denoiser evaluations, mean over samples
   torch::Tensor path = {};    // (seeds, steps + 1, example_shape...) where sampler.keep_path
   torch::Tensor path_t = {};  // (steps + 1), from t_max
 };
 
-/// One sample a seed; each depends on its seed alone, whatever the batch or the rank count. Collective.
+/// One sample a seed; each depends on its seed alone, whatever the batch or the rank
+/// count. Collective.
 Generated generate(const score::ScoreModel& model, c10::IntArrayRef example_shape,
                    const std::vector<int64_t>& seeds, const diffusion::SamplerOptions& sampler,
                    const GuidanceOptions& guidance, int64_t batch, comm::Communicator& comm);
 
-/// What samples are, where nobody says otherwise: "denoised", the network's x0 at t_min, for images (C, H, W), else
-/// "state", x itself. `sample`, the training's grids and the metrics of samples go by it.
+/// What samples are, where nobody says otherwise: "denoised", the network's x0 at t_min, for
+/// images (C, H, W), else "state", x itself. `sample`, the training's grids and the metrics of
+/// samples go by it.
 std::string default_final(c10::IntArrayRef example_shape);
 
-/// Samples as they are stored beside data of 8 bit: each value moved to the middle of its level's bin. Others as they
-/// stand.
+/// Samples as they are stored beside data of 8 bit: each value moved to the middle of its level's
+/// bin. Others as they stand.
 torch::Tensor as_stored(const torch::Tensor& x, bool discrete);
 
 /// Samples that hold NaN or an infinity.

@@ -39,12 +39,14 @@ struct Metric {
   std::vector<std::string> terms;  // the names of each result's terms, in order
   ComputeMetric compute;
   std::vector<double> hbars = {};  // where the metric runs over h
-  /// Terms that are results in their own right: reports give their mean, median and quantiles, and files an array each.
+  /// Terms that are results in their own right: reports give their mean, median and quantiles, and
+  /// files an array each.
   std::vector<std::string> separate_terms = {};
-  /// Terms that share another among windows of time, from the clean end. Reports keep them apart from the rest.
+  /// Terms that share another among windows of time, from the clean end. Reports keep them apart
+  /// from the rest.
   diffusion::WkbWindows windows = {};
-  /// Asks for the network in float32 even where it was trained in bfloat16: a solver of paths takes rounding for
-  /// roughness, and a derivative along a path divides by a small step.
+  /// Asks for the network in float32 even where it was trained in bfloat16: a solver of paths takes
+  /// rounding for roughness, and a derivative along a path divides by a small step.
   bool float32 = false;
 
   int64_t results() const { return hbars.empty() ? 1 : static_cast<int64_t>(hbars.size()); }

@@ -170,7 +170,8 @@ Compute wkb_published(const MetricRequest& r) {
   };
 }
 
-// nll0 is the whole -log p, whatever dequantisation there was: it and the slope nll1 are read together.
+// nll0 is the whole -log p, whatever dequantisation there was: it and the slope nll1
+// are read together.
 Metric first_order(Compute compute, int64_t windows, const std::string& name,
                    const MetricRequest& r) {
   Metric density{{"nll0", "nll1"}, single(std::move(compute))};

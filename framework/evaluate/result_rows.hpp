@@ -1,4 +1,5 @@
-// Likelihood results as rows of numbers, the form in which ranks exchange them: one row an example, one column a quantity.
+// Likelihood results as rows of numbers, the form in which ranks exchange them: one row an example,
+// one column a quantity.
 #pragma once
 
 #include <torch/types.h>
@@ -32,7 +33,8 @@ class ResultRows {
   int64_t width() const;
   /// (B, width()) float64.
   torch::Tensor pack(const diffusion::LikelihoodResult& result) const;
-  /// (count, width()): rows of examples that were not computed, such as those after a time budget's end.
+  /// (count, width()): rows of examples that were not computed, such as those after a
+  /// time budget's end.
   torch::Tensor left_out(int64_t count) const;
   /// rows: (n, width()). The rows that were left out are not in what is returned.
   ResultColumns unpack(const torch::Tensor& rows) const;

@@ -1,8 +1,10 @@
-// A job of n rows, cut into fixed batches, shared by ranks and threads, with a result that no count of either changes.
+// A job of n rows, cut into fixed batches, shared by ranks and threads, with a result that no count
+// of either changes.
 //
-// Batch b is rows [b B, (b + 1) B) whoever computes it, always on one thread, so every kernel sees the same shapes and
-// rounds the same way; rank r takes batches r, r + R, ..., and its threads take them one by one. Rows meet in one exact
-// sum with zeros. No collective happens while rows are being computed: adaptive solvers take as many steps as they like.
+// Batch b is rows [b B, (b + 1) B) whoever computes it, always on one thread, so every kernel sees
+// the same shapes and rounds the same way; rank r takes batches r, r + R, ..., and its threads take
+// them one by one. Rows meet in one exact sum with zeros. No collective happens while rows are
+// being computed: adaptive solvers take as many steps as they like.
 #pragma once
 
 #include <torch/types.h>
@@ -13,13 +15,14 @@
 
 namespace scorenet::evaluate {
 
-/// The rows [first, first + count), (count, ...) float64 on the CPU. Called from several threads at once, each with
-/// gradients off.
+/// The rows [first, first + count), (count, ...) float64 on the CPU. Called from several threads at
+/// once, each with gradients off.
 using ComputeRows = std::function<torch::Tensor(int64_t first, int64_t count)>;
 
-/// All n rows on every rank: (n, row_shape...) float64. Collective. batch >= 1. Uses as many threads as LibTorch is set to.
-/// Rethrows the first exception of `compute`, once all threads are done; throws StopRequested on all ranks once any of them was
-/// told to stop, between two batches or, in `compute`, between two calls of a denoiser.
+/// All n rows on every rank: (n, row_shape...) float64. Collective. batch >= 1. Uses as many
+/// threads as LibTorch is set to. Rethrows the first exception of `compute`, once all threads are
+/// done; throws StopRequested on all ranks once any of them was told to stop, between two batches
+/// or, in `compute`, between two calls of a denoiser.
 torch::Tensor rows_over_ranks(comm::Communicator& comm, int64_t n, c10::IntArrayRef row_shape,
                               int64_t batch, const ComputeRows& compute);
 

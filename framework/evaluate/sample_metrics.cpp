@@ -9,12 +9,12 @@
 #include "framework/comm/deadline.hpp"
 #include "framework/core/error.hpp"
 #include "framework/core/pixels.hpp"
+#include "framework/evaluate/feature_extractor.hpp"
+#include "framework/evaluate/generate.hpp"
 #include "framework/metrics/frechet.hpp"
 #include "framework/metrics/kernel_distance.hpp"
 #include "framework/metrics/precision_recall.hpp"
 #include "framework/metrics/wasserstein.hpp"
-#include "framework/evaluate/feature_extractor.hpp"
-#include "framework/evaluate/generate.hpp"
 
 namespace scorenet::evaluate {
 namespace {

@@ -1,4 +1,5 @@
-// The paths that hbar-elbo and hbar-iw have in common: drawn once for each batch of one evaluation, whoever asks first.
+// The paths that hbar-elbo and hbar-iw have in common: drawn once for each batch of one evaluation,
+// whoever asks first.
 #pragma once
 
 #include <functional>
@@ -15,14 +16,15 @@ class SharedPaths {
  public:
   using Paths = std::vector<diffusion::HbarLikelihood>;
 
-  /// What `draw` gives for the examples x at these slots, or gave before. Several threads may ask for different batches.
+  /// What `draw` gives for the examples x at these slots, or gave before. Several threads may ask
+  /// for different batches.
   Paths of(const torch::Tensor& x, const std::vector<int64_t>& slots,
            const std::function<Paths()>& draw);
 
  private:
   std::mutex mutex_;
-  std::map<std::string, Paths>
-      drawn_;  // by digest: a result is some numbers an example, x may be an image
+  // by digest: a result is some numbers an example, x may be an image
+  std::map<std::string, Paths> drawn_;
 };
 
 }  // namespace scorenet::evaluate

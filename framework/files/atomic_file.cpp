@@ -62,8 +62,8 @@ void OutputFile::write(std::string_view bytes) {
 
 void OutputFile::sync_and_close() {
   if (layer_.sync(file_) != 0) fail(path_, "cannot be synced to the disk", errno);
-  // POSIX leaves the descriptor's state open after a failed close; closing it again could hit
-  // another file.
+  // POSIX leaves the descriptor's state open after a failed close; closing it again could
+  // hit another file.
   const int file = std::exchange(file_, -1);
   if (layer_.close(file) != 0) fail(path_, "cannot be closed", errno);
 }

@@ -1,8 +1,8 @@
-// Files that exist entirely or not at all: written beside their target, synced, then renamed over
-// it.
+// Files that exist entirely or not at all: written beside their target, synced, then
+// renamed over it.
 //
-// A process killed at any moment leaves the old file whole; at worst a name with kTemporaryMark
-// stays behind.
+// A process killed at any moment leaves the old file whole; at worst a name with
+// kTemporaryMark stays behind.
 #pragma once
 
 #include <filesystem>
@@ -15,7 +15,8 @@
 namespace scorenet::files {
 
 /// A write that failed: one sentence with the path, the operation and the system's reason.
-/// Layers with an exit code of their own (data) throw it again as theirs; else it is that of unwritable output.
+/// Layers with an exit code of their own (data) throw it again as theirs; else it is that
+/// of unwritable output.
 struct FileError : Error {
   explicit FileError(const std::string& sentence) : Error(ExitCode::checkpoint, sentence) {}
 };
@@ -26,8 +27,8 @@ inline constexpr std::string_view kTemporaryMark = ".tmp-";
 /// An unused sibling of `target`: ".NAME.tmp-HOST-PID-COUNT". Nothing is created.
 std::filesystem::path temporary_sibling(const std::filesystem::path& target);
 
-/// A file being written. Owns the descriptor; an unfinished file stays on the disk for its owner to
-/// remove.
+/// A file being written. Owns the descriptor; an unfinished file stays on the disk for its
+/// owner to remove.
 class OutputFile {
  public:
   /// Throws FileError if the file exists or cannot be created.
@@ -70,8 +71,8 @@ class AtomicFile {
 void write_file_atomically(const std::filesystem::path& target, std::string_view bytes,
                            FileLayer& layer = real_files());
 
-/// Renames a finished temporary (file or folder) to its target and makes the name durable. Throws
-/// FileError.
+/// Renames a finished temporary (file or folder) to its target and makes the name
+/// durable. Throws FileError.
 void publish(const std::filesystem::path& temporary, const std::filesystem::path& target,
              FileLayer& layer = real_files());
 

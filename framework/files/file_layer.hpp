@@ -1,5 +1,5 @@
-// The system calls that writing files needs, behind one small class, so that a test can make any of
-// them fail.
+// The system calls that writing files needs, behind one small class, so that a test can make any
+// of them fail.
 #pragma once
 
 #include <sys/types.h>
@@ -9,8 +9,8 @@
 
 namespace scorenet::files {
 
-/// Each call behaves as the POSIX call of that name: -1 (or a short count for write) and errno on
-/// failure.
+/// Each call behaves as the POSIX call of that name: -1 (or a short count for write) and
+/// errno on failure.
 class FileLayer {
  public:
   virtual ~FileLayer() = default;

@@ -108,12 +108,13 @@ double seconds_between(const timespec& from, const timespec& to) {
          1e-9 * static_cast<double>(to.tv_nsec - from.tv_nsec);
 }
 
-// Opened, not only looked up: network file systems then ask the server. Nothing if there is no lock.
+// Opened, not only looked up: network file systems then ask the server. Nothing if there
+// is no lock.
 std::optional<Seen> look(const fs::path& path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file < 0) return std::nullopt;
   Seen seen;
-  struct stat status {};
+  struct stat status{};
   std::string text(4096, '\0');
   const ssize_t length = ::read(file, text.data(), text.size());
   if (::fstat(file, &status) == 0) seen.changed = status.st_mtim;
@@ -170,7 +171,7 @@ class Candidate {
 
   // The file system's own time, by which the lock file's is judged.
   timespec time_of_file_system() const {
-    struct stat status {};
+    struct stat status{};
     ::utimensat(AT_FDCWD, path_.c_str(), nullptr, 0);
     ::stat(path_.c_str(), &status);
     return status.st_mtim;
@@ -180,7 +181,7 @@ class Candidate {
   bool put_in_place(const fs::path& lock) const {
     if (::link(path_.c_str(), lock.c_str()) == 0) return true;
     const int reason = errno;
-    struct stat status {};
+    struct stat status{};
     // Over a network the answer may be lost and the work done.
     if (::stat(path_.c_str(), &status) == 0 && status.st_nlink == 2) return true;
     if (reason == EEXIST) return false;
@@ -207,7 +208,8 @@ class Candidate {
   fs::path path_;
 };
 
-// Takes an abandoned lock away. Two may find the same one: who then renames the other's new lock puts it back.
+// Takes an abandoned lock away. Two may find the same one: who then renames the other's new lock
+// puts it back.
 void clear_away(const fs::path& lock, const Card& abandoned) {
   const auto now = look(lock);
   if (!now || value(now->card, "token") != value(abandoned, "token")) return;

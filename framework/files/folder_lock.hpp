@@ -1,10 +1,11 @@
-// One job at a time in a folder: a file FOLDER/lock that says who works there, put in place by link(2), which is atomic on
-// network file systems too.
+// One job at a time in a folder: a file FOLDER/lock that says who works there, put in place by
+// link(2), which is atomic on network file systems too.
 //
-// The file names host, process, the process's start time, the machine's boot and its space of process numbers. On the same
-// machine a lock without its living process is abandoned: kill -9 or a crash leaves nothing to clean up. Of another
-// machine, whose processes cannot be seen, the file's time tells: its owner sets it anew every `refresh_s`; one that stands
-// still for `stale_s` is abandoned. Times are compared with that of a file written beside it, so clocks may differ.
+// The file names host, process, the process's start time, the machine's boot and its space of
+// process numbers. On the same machine a lock without its living process is abandoned: kill -9 or a
+// crash leaves nothing to clean up. Of another machine, whose processes cannot be seen, the file's
+// time tells: its owner sets it anew every `refresh_s`; one that stands still for `stale_s` is
+// abandoned. Times are compared with that of a file written beside it, so clocks may differ.
 #pragma once
 
 #include <condition_variable>
@@ -24,9 +25,10 @@ struct LockTimes {
 
 class FolderLock {
  public:
-  /// Makes the folder where it is missing. Returns at once if no living job holds the lock; waits for one that has announced
-  /// its end, and until it is known whether one on another machine lives.
-  /// Throws FileError naming the owner (host, process, since when) if one holds it, or if the folder cannot be written.
+  /// Makes the folder where it is missing. Returns at once if no living job holds the lock; waits
+  /// for one that has announced its end, and until it is known whether one on another machine
+  /// lives. Throws FileError naming the owner (host, process, since when) if one holds it, or if
+  /// the folder cannot be written.
   explicit FolderLock(std::filesystem::path folder, const LockTimes& times = {});
   /// Gives the folder free; an empty folder that this lock had to make goes too.
   ~FolderLock();
@@ -36,7 +38,8 @@ class FolderLock {
   /// Tells a job that comes now to wait instead of giving up: this one is saving its last.
   void announce_end() noexcept;
 
-  /// Throws FileError if another job has taken the folder over, which it may after this process stood still for `stale_s`.
+  /// Throws FileError if another job has taken the folder over, which it may after this process
+  /// stood still for `stale_s`.
   void require_held() const;
 
   std::filesystem::path file() const { return folder_ / "lock"; }

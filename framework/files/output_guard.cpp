@@ -32,8 +32,7 @@ fs::path plain_name(const fs::path& path) {
 }
 
 bool same_file(const fs::path& a, const fs::path& b) {
-  struct stat first {
-  }, second{};
+  struct stat first{}, second{};
   if (::stat(a.c_str(), &first) != 0 || ::stat(b.c_str(), &second) != 0)
     return plain_name(a) == plain_name(b);
   return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
@@ -70,7 +69,7 @@ void check_against_inputs(const Output& output, const std::vector<NamedPath>& in
 
 // What two names of one file have in common.
 std::string identity(const fs::path& path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) != 0) return plain_name(path).string();
   return std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino);
 }
@@ -146,8 +145,7 @@ fs::path check_folder(const Output& output) {
 void clear_left_behind(const std::vector<Output>& outputs) {
   std::map<fs::path, std::set<std::string>> names;
   for (const Output& output : outputs)
-    if (!output.path.empty())
-      names[folder_of(output.path)].insert(output.path.filename().string());
+    if (!output.path.empty()) names[folder_of(output.path)].insert(output.path.filename().string());
   for (const auto& [folder, of] : names) remove_dead_temporaries_of(of, folder);
 }
 

@@ -1,6 +1,6 @@
-// What a verb is about to write, checked before its work: nothing that it reads is lost, no file is
-// written twice, an older one is replaced only when that was asked for, and its folder can be
-// written.
+// What a verb is about to write, checked before its work: nothing that it reads is lost, no
+// file is written twice, an older one is replaced only when that was asked for, and its folder
+// can be written.
 //
 // One process checks, the one that writes.
 #pragma once

@@ -21,7 +21,7 @@ std::string kind_of(mode_t mode) {
 }  // namespace
 
 std::string unreadable_because(const std::filesystem::path& path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) != 0)
     return errno == ENOENT || errno == ENOTDIR ? "no such file" : std::strerror(errno);
   if (!S_ISREG(status.st_mode)) return kind_of(status.st_mode);
@@ -36,7 +36,7 @@ void require_regular_file(const std::filesystem::path& path) {
 
 int64_t regular_file_size(const std::filesystem::path& path) {
   require_regular_file(path);
-  struct stat status {};
+  struct stat status{};
   return ::stat(path.c_str(), &status) == 0 ? static_cast<int64_t>(status.st_size) : 0;
 }
 

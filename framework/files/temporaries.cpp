@@ -75,7 +75,7 @@ double start_of(pid_t process) {
 
 // The last change of a file, or of a folder and the files in it.
 std::time_t last_change(const fs::path& path) {
-  struct stat status {};
+  struct stat status{};
   std::time_t newest = ::stat(path.c_str(), &status) == 0 ? status.st_mtime : 0;
   std::error_code missing;
   if (!S_ISDIR(status.st_mode)) return newest;
@@ -90,7 +90,8 @@ bool is_dead(const fs::path& path, const Writer& writer, const TemporaryRule& ru
     return std::time(nullptr) - last_change(path) >= rule.foreign_age.count();
   if (rule.own_too && writer.process == ::getpid()) return true;
   if (::kill(writer.process, 0) != 0 && errno == ESRCH) return true;
-  // A number is given to a new process some day, in a container soon. Clocks of disks may lag by a second or two.
+  // A number is given to a new process some day, in a container soon. Clocks of disks may lag by a
+  // second or two.
   constexpr double kLag = 3;
   return static_cast<double>(last_change(path)) + kLag < start_of(writer.process);
 }

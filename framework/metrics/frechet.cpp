@@ -13,7 +13,8 @@ torch::Tensor covariance(const torch::Tensor& centred) {
   return centred.t().mm(centred) / static_cast<double>(centred.size(0) - 1);
 }
 
-// R with R^T R = c, for a symmetric c >= 0 whose smallest eigenvalues rounding may have made negative.
+// R with R^T R = c, for a symmetric c >= 0 whose smallest eigenvalues rounding may
+// have made negative.
 torch::Tensor root(const torch::Tensor& c) {
   const auto [values, vectors] = at::linalg_eigh(c);
   return values.clamp_min(0).sqrt().unsqueeze(1) * vectors.t();

@@ -7,8 +7,9 @@
 
 namespace scorenet::metrics {
 
-/// cloud (n, ...) as (n, D) float64 on the CPU. `metric` and `name` stand in messages. Throws ShapeError for fewer than
-/// `least` points, NotFiniteError with the number of points that are not finite.
+/// cloud (n, ...) as (n, D) float64 on the CPU. `metric` and `name` stand in messages. Throws
+/// ShapeError for fewer than `least` points, NotFiniteError with the number of points that
+/// are not finite.
 torch::Tensor points(const torch::Tensor& cloud, const std::string& metric, const std::string& name,
                      int64_t least = 1);
 

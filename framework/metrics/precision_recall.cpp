@@ -14,7 +14,8 @@ torch::Tensor distances(const torch::Tensor& x, const torch::Tensor& y) {
   return torch::cdist(x, y, 2, /*compute_mode=*/2);
 }
 
-// Distance of each point to its k-th nearest other point: the (k + 1)-th smallest, the point itself being the first.
+// Distance of each point to its k-th nearest other point: the (k + 1)-th smallest, the point itself
+// being the first.
 torch::Tensor radii(const torch::Tensor& x, int64_t k) {
   return std::get<0>(distances(x, x).kthvalue(k + 1, 1));
 }

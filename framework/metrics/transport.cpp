@@ -24,7 +24,8 @@ double transport_cost(const std::vector<double>& cost, int64_t sources, int64_t 
       costs[arc] = cost[static_cast<size_t>(i * targets + j)];
     }
   }
-  // Whole numbers: a source supplies targets / gcd, a target takes sources / gcd, so the flow is integral and exact.
+  // Whole numbers: a source supplies targets / gcd, a target takes sources / gcd, so the flow is
+  // integral and exact.
   const int64_t common = std::gcd(sources, targets);
   Graph::NodeMap<int64_t> supply(graph);
   for (int64_t i = 0; i < sources + targets; ++i) {

@@ -1,4 +1,5 @@
-// Minimum-cost transport between two sets of equal weights. Plain C++: LEMON and LibTorch are not compiled together.
+// Minimum-cost transport between two sets of equal weights. Plain C++: LEMON and LibTorch are
+// not compiled together.
 #pragma once
 
 #include <cstdint>

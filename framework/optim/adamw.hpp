@@ -1,7 +1,9 @@
-// AdamW (Loshchilov & Hutter 2019, 1711.05101, algorithm 2) on flat buffers, with clipping by the global norm.
+// AdamW (Loshchilov & Hutter 2019, 1711.05101, algorithm 2) on flat buffers, with clipping by
+// the global norm.
 //
+// At the k-th step:
 //     m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2,
-//     w = (1 - lr weight_decay) w - lr (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps)   at the k-th step.
+//     w = (1 - lr weight_decay) w - lr (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps).
 #pragma once
 
 #include <torch/types.h>
@@ -22,7 +24,8 @@ struct AdamWOptions {
   double clip_norm = 1.0;     // 0: no clipping
 };
 
-/// Whether weight decay applies to a parameter: to matrices and kernels; biases and norms (one dimension) never decay.
+/// Whether weight decay applies to a parameter: to matrices and kernels; biases and norms
+/// (one dimension) never decay.
 bool decays(const torch::Tensor& parameter);
 
 /// What an AdamW moves: flat buffers of the same length, and the views of `weights` that decay.
@@ -42,14 +45,17 @@ class AdamW {
   AdamW(const FlatParameters& parameters, const AdamWOptions& options)
       : AdamW(whole_target(parameters), options) {}
 
-  /// Euclidean norm of the target's gradients, times gradient_scale. Not finite if any gradient is not.
+  /// Euclidean norm of the target's gradients, times gradient_scale. Not finite if any
+  /// gradient is not.
   double gradient_norm(double gradient_scale = 1.0) const;
 
-  /// One step with gradients gradient_scale * target.gradients, scaled down further so that their norm (`norm`, of all
-  /// gradients that are clipped together) is at most clip_norm. Overwrites the gradients; zero them before the next pass.
+  /// One step with gradients gradient_scale * target.gradients, scaled down further so that their
+  /// norm (`norm`, of all gradients that are clipped together) is at most clip_norm. Overwrites the
+  /// gradients; zero them before the next pass.
   void step(double learning_rate, double norm, double gradient_scale = 1.0);
 
-  /// What a checkpoint saves, by name: tensors that share memory with this. Restore by copying into them.
+  /// What a checkpoint saves, by name: tensors that share memory with this. Restore by
+  /// copying into them.
   std::vector<std::pair<std::string, torch::Tensor>> state() const;
   int64_t steps_taken() const;
 
@@ -58,8 +64,8 @@ class AdamW {
   AdamWOptions options_;
   torch::Tensor first_moment_;
   torch::Tensor second_moment_;
-  torch::Tensor
-      step_;  // (), float32, as LibTorch's fused kernel wants it; exact up to 16.7 M steps
+  // (), float32, as LibTorch's fused kernel wants it; exact up to 16.7 M steps
+  torch::Tensor step_;
 };
 
 }  // namespace scorenet::optim

@@ -21,7 +21,8 @@ std::string compact(double value) {
   throw ConfigError(std::string("ema: ") + what + " " + compact(value) + ": must be " + must + ".");
 }
 
-// Decay over `amount` (steps or images) with the half-life limited to ramp_up times what was done before.
+// Decay over `amount` (steps or images) with the half-life limited to ramp_up times what
+// was done before.
 double ramped_decay(double half_life, double ramp_up, double before, double amount) {
   if (ramp_up > 0) half_life = std::min(half_life, ramp_up * before);
   return half_life > 0 ? std::exp2(-amount / half_life) : 0.0;

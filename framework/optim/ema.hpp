@@ -1,4 +1,5 @@
-// Exponential moving averages of the weights, several at once, each one call on a flat buffer a step:
+// Exponential moving averages of the weights, several at once, each one call on a flat
+// buffer a step:
 //     ema = decay ema + (1 - decay) weights.
 #pragma once
 
@@ -14,12 +15,14 @@ struct EmaProfile {
   enum class Kind {
     constant,   // value: decay a step, in [0, 1)
     half_life,  // value: half-life in images, > 0 (EDM: Karras et al. 2022, 2206.00364)
-    power,  // value: relative width sigma_rel in (0, 0.28), weights ~ t^gamma (EDM2: 2312.02696, section 3.1)
+    // value: relative width sigma_rel in (0, 0.28), weights ~ t^gamma (EDM2:
+    // 2312.02696, section 3.1)
+    power,
   };
   Kind kind = Kind::constant;
   double value = 0.999;
-  /// constant, half_life: the half-life is at most this fraction of what has been trained so far (EDM's ramp-up,
-  /// 0.05 there), so that the average forgets the initial weights. 0: off.
+  /// constant, half_life: the half-life is at most this fraction of what has been trained so far
+  /// (EDM's ramp-up, 0.05 there), so that the average forgets the initial weights. 0: off.
   double ramp_up = 0.0;
 };
 
@@ -39,7 +42,8 @@ struct EmaMoment {
 double ema_decay(const EmaProfile& profile, const EmaMoment& moment);
 
 /// gamma of the power profile with relative width sigma_rel: the root of
-/// sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)) (2312.02696, section 3.1 and its appendix). sigma_rel in (0, 0.28).
+/// sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)) (2312.02696, section 3.1 and its
+/// appendix). sigma_rel in (0, 0.28).
 double ema_power_exponent(double sigma_rel);
 
 /// A set of averages of one flat buffer of weights. They start as copies of it.
@@ -50,7 +54,8 @@ class EmaSet {
   void update(const torch::Tensor& weights, const EmaMoment& moment);
 
   const std::vector<EmaProfile>& profiles() const { return profiles_; }
-  /// In the order of profiles(); same layout as the weights. Checkpoints save them, restoring copies into them.
+  /// In the order of profiles(); same layout as the weights. Checkpoints save them, restoring
+  /// copies into them.
   const std::vector<torch::Tensor>& averages() const { return averages_; }
 
  private:
@@ -58,8 +63,8 @@ class EmaSet {
   std::vector<torch::Tensor> averages_;
 };
 
-/// While alive, the network holds `average` in place of its own weights; afterwards its own again, bit for bit, however
-/// the scope was left. `weights`: FlatParameters::values().
+/// While alive, the network holds `average` in place of its own weights; afterwards its own again,
+/// bit for bit, however the scope was left. `weights`: FlatParameters::values().
 class EmaScope {
  public:
   EmaScope(torch::Tensor weights, const torch::Tensor& average);

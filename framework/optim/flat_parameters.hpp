@@ -1,7 +1,8 @@
 // All weights of a network in one buffer, all gradients in another.
 //
-// Norm, clipping, optimiser, EMA, all-reduce and checkpoint then each are one pass over one span of memory: on 182
-// tensors with 1.1 M weights the whole optimiser part of a step falls from 9.0 to 1.2 ms.
+// Norm, clipping, optimiser, EMA, all-reduce and checkpoint then each are one pass over one span
+// of memory: on 182 tensors with 1.1 M weights the whole optimiser part of a step falls from 9.0
+// to 1.2 ms.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -23,18 +24,21 @@ NamedTensors named_parameters(const torch::nn::Module& module);
 /// Elements of each parameter, in their order.
 std::vector<int64_t> parameter_sizes(const NamedTensors& parameters);
 
-/// Moves the parameters of a module into one flat buffer, by default in the reverse of their registration order, and gives them
-/// gradients that are views of a second one. The module's tensors keep their identity: what was copied from
-/// module.parameters() before stays valid. Autograd accumulates into the views, so that gradients must be zeroed, never
-/// undefined: do not call module.zero_grad() or module.to().
+/// Moves the parameters of a module into one flat buffer, by default in the reverse of their
+/// registration order, and gives them gradients that are views of a second one. The module's
+/// tensors keep their identity: what was copied from module.parameters() before stays valid.
+/// Autograd accumulates into the views, so that gradients must be zeroed, never undefined: do not
+/// call module.zero_grad() or module.to().
 class FlatParameters {
  public:
-  /// REQUIRES a module whose parameters are all of one floating dtype and device; throws ConfigError otherwise, naming
-  /// the parameter. Parameters that need no gradient are moved as well; their gradient stays zero.
+  /// REQUIRES a module whose parameters are all of one floating dtype and device; throws
+  /// ConfigError otherwise, naming the parameter. Parameters that need no gradient are moved as
+  /// well; their gradient stays zero.
   explicit FlatParameters(const torch::nn::Module& module);
   /// The same for parameters of several modules, in the given order.
   explicit FlatParameters(const NamedTensors& named);
-  /// With a layout of its own (gradient_plan.hpp). Throws ShapeError if it is not of these parameters.
+  /// With a layout of its own (gradient_plan.hpp). Throws ShapeError if it is not of
+  /// these parameters.
   FlatParameters(const NamedTensors& named, const reduce::FlatLayout& layout);
 
   /// (layout().total), the module's dtype. Padding between parameters is zero.
@@ -51,7 +55,8 @@ class FlatParameters {
 
   void zero_gradients() { gradients_.zero_(); }
 
-  /// Throws ShapeError, naming the parameter, if a gradient has left the flat buffer (someone undefined or replaced it).
+  /// Throws ShapeError, naming the parameter, if a gradient has left the flat buffer (someone
+  /// undefined or replaced it).
   void check_views() const;
 
  private:

@@ -54,8 +54,8 @@ LinkModel fit_link(const std::vector<Timing>& timings, int ranks) {
   const double determinant = xx * yy - xy * xy;
   double a = (x1 * yy - y1 * xy) / determinant;
   double b = (y1 * xx - x1 * xy) / determinant;
-  // A part that is not positive is noise, and no link has none of it: what the smallest message took bounds the latency,
-  // what the largest took the time a byte.
+  // A part that is not positive is noise, and no link has none of it: what the smallest message
+  // took bounds the latency, what the largest took the time a byte.
   const auto [small, large] = std::minmax_element(
       timings.begin(), timings.end(),
       [](const Timing& one, const Timing& other) { return one.bytes < other.bytes; });

@@ -1,10 +1,11 @@
 // Predicts a data-parallel training step: compute on one line, buckets on another, in order.
 //
-// Backward makes gradients ready one after the other; a bucket may travel when its last gradient is ready and the link
-// is free; the optimizer starts when backward and the last bucket are done. The step of n ranks is that of the slowest:
-// with normal jitter of standard deviation s a rank, at most about s sqrt(2 ln n) longer. Left out: contention of
-// traffic with compute for memory and cores, so real efficiencies are lower. Validated against sleeping ranks
-// (tests/framework/perf).
+// Backward makes gradients ready one after the other; a bucket may travel when its last gradient is
+// ready and the link is free; the optimizer starts when backward and the last bucket are done. The
+// step of n ranks is that of the slowest:
+// with normal jitter of standard deviation s a rank, at most about s sqrt(2 ln n) longer. Left out:
+// contention of traffic with compute for memory and cores, so real efficiencies are lower.
+// Validated against sleeping ranks (tests/framework/perf).
 #pragma once
 
 #include <cstdint>
@@ -27,8 +28,8 @@ struct StepCosts {
   std::vector<ParameterCost> parameters;
   double optimizer_s = 0;
   double jitter_s = 0;  // standard deviation of a rank's compute
-  /// ZeRO stage 1: half an all-reduce (reduce-scatter) for each bucket while backward runs, the other half (all-gather of
-  /// the weights) after the optimizer, which takes 1 / ranks of its time.
+  /// ZeRO stage 1: half an all-reduce (reduce-scatter) for each bucket while backward runs, the
+  /// other half (all-gather of the weights) after the optimizer, which takes 1 / ranks of its time.
   bool sharded = false;
 };
 
@@ -43,12 +44,12 @@ struct Prediction {
 Prediction predict_step(const StepCosts& costs, const Cluster& cluster, int ranks,
                         const reduce::BucketCaps& caps);
 
-/// The caps, out of powers of two from 256 KiB to 256 MiB with a first and last bucket of a quarter or all of it, that
-/// make the predicted step shortest; on a tie the larger buckets.
+/// The caps, out of powers of two from 256 KiB to 256 MiB with a first and last bucket of a quarter
+/// or all of it, that make the predicted step shortest; on a tie the larger buckets.
 reduce::BucketCaps choose_caps(const StepCosts& costs, const Cluster& cluster, int ranks);
 
-/// Bytes a rank holds for weights, gradients, two moments and the EMA copies, all float32; sharded: moments and EMA
-/// copies over the ranks (ZeRO stage 1).
+/// Bytes a rank holds for weights, gradients, two moments and the EMA copies, all float32; sharded:
+/// moments and EMA copies over the ranks (ZeRO stage 1).
 int64_t state_bytes(int64_t elements, int ema_copies, int ranks, bool sharded);
 
 struct ScalingRow {

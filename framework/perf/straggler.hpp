@@ -1,4 +1,5 @@
-// Who holds the others up, and in what: judged by each rank's own phases before its first collective.
+// Who holds the others up, and in what: judged by each rank's own phases before its
+// first collective.
 //
 // Time inside collectives says nothing: everybody waits for the slow one there, and so looks slow.
 #pragma once
@@ -16,9 +17,10 @@ struct Straggler {
   double median_seconds = 0;  // of all ranks in that phase
 };
 
-/// seconds[p][r]: rank r's mean time a step in phase phases[p], all before any waiting for others. The rank and phase
-/// with the largest excess over the phase's median, if it is more than `threshold` of a median rank's step; nothing if
-/// the ranks are balanced. Throws ConfigError if the sizes do not fit.
+/// seconds[p][r]: rank r's mean time a step in phase phases[p], all before any waiting for others.
+/// The rank and phase with the largest excess over the phase's median, if it is more than
+/// `threshold` of a median rank's step; nothing if the ranks are balanced. Throws ConfigError if
+/// the sizes do not fit.
 std::optional<Straggler> find_straggler(const std::vector<std::string>& phases,
                                         const std::vector<std::vector<double>>& seconds,
                                         double threshold = 0.1);

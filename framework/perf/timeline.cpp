@@ -54,8 +54,8 @@ void write_timeline(const std::string& path, const comm::Place& place,
     const std::string arguments = ", \"args\": {\"kind\": " + comm::json_string(name(op.kind)) +
                                   ", \"sequence\": " + std::to_string(op.sequence) +
                                   ", \"bytes\": " + std::to_string(op.bytes()) + "}";
-    events.push_back(event(op.tag.empty() ? name(op.kind) : op.tag, place.rank, Track::communication,
-                           entry.start_s, entry.end_s, arguments));
+    events.push_back(event(op.tag.empty() ? name(op.kind) : op.tag, place.rank,
+                           Track::communication, entry.start_s, entry.end_s, arguments));
   }
   write_events(path, events);
 }

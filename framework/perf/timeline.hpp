@@ -1,4 +1,5 @@
-// What a rank did when, as a Chrome trace (chrome://tracing, Perfetto): one file a rank, merged into one afterwards.
+// What a rank did when, as a Chrome trace (chrome://tracing, Perfetto): one file a rank, merged
+// into one afterwards.
 #pragma once
 
 #include <string>
@@ -18,15 +19,15 @@ struct Span {
   Track track = Track::step;
 };
 
-/// Writes spans and recorded operations (track "communication") as a JSON array, one event a line; ranks
-/// are processes of the trace. Operations still under way are left out. Throws FileError naming the file if it cannot
-/// be written; then there is none.
+/// Writes spans and recorded operations (track "communication") as a JSON array, one event a line;
+/// ranks are processes of the trace. Operations still under way are left out. Throws FileError
+/// naming the file if it cannot be written; then there is none.
 void write_timeline(const std::string& path, const comm::Place& place,
                     const std::vector<Span>& spans,
                     const std::vector<comm::FlightEntry>& operations);
 
-/// Puts files of write_timeline together. Throws DataError naming the file that cannot be read or was not written by
-/// write_timeline, and as that.
+/// Puts files of write_timeline together. Throws DataError naming the file that cannot be read or
+/// was not written by write_timeline, and as that.
 void merge_timelines(const std::vector<std::string>& paths, const std::string& merged);
 
 }  // namespace scorenet::perf

@@ -37,8 +37,8 @@ struct BucketedLayout {
   std::vector<Bucket> buckets;
 };
 
-/// The same buckets moved apart so that each begins at and is a multiple of `multiple` elements (shards.hpp), with the
-/// layout that goes with them. Throws ShapeError for a multiple below 1.
+/// The same buckets moved apart so that each begins at and is a multiple of `multiple` elements
+/// (shards.hpp), with the layout that goes with them. Throws ShapeError for a multiple below 1.
 BucketedLayout spread_buckets(const FlatLayout& layout, const std::vector<Bucket>& buckets,
                               int64_t multiple);
 

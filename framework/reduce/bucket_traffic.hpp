@@ -1,8 +1,9 @@
-// How a bucket of gradients travels: the one interface behind which plain, sharded and compressed sums stand.
+// How a bucket of gradients travels: the one interface behind which plain, sharded and
+// compressed sums stand.
 //
-// The reducer calls start() for each bucket once its gradients are complete on this rank, while backward still runs;
-// after backward advance() for each, then complete() for each. All three go over the buckets in one order that is the same on all
-// ranks, so each may start collectives.
+// The reducer calls start() for each bucket once its gradients are complete on this rank, while
+// backward still runs; after backward advance() for each, then complete() for each. All three go
+// over the buckets in one order that is the same on all ranks, so each may start collectives.
 #pragma once
 
 #include <torch/types.h>
@@ -29,7 +30,8 @@ struct TrafficContext {
   const std::vector<std::string>& names;  // of the parameters
 };
 
-/// Something that a way of travelling keeps from step to step, for the checkpoint; shares memory with it.
+/// Something that a way of travelling keeps from step to step, for the checkpoint; shares
+/// memory with it.
 struct TrafficState {
   enum class Kind {
     summed,  // (layout.total), each rank its own: their sum counts, and any shares of it will do
@@ -69,11 +71,12 @@ class BucketTraffic {
 
 using MakeTraffic = std::function<std::unique_ptr<BucketTraffic>(const TrafficContext&)>;
 
-/// All-reduce in place: the gradients become their sum. float32, float64, bfloat16 or float16; throws ShapeError otherwise.
+/// All-reduce in place: the gradients become their sum. float32, float64, bfloat16 or float16;
+/// throws ShapeError otherwise.
 MakeTraffic all_reduce_traffic();
 
-/// Reduce-scatter: this rank's part of the sum arrives in `part` (Shards over the buckets as segments); the flat gradient
-/// itself stays this rank's own. float32.
+/// Reduce-scatter: this rank's part of the sum arrives in `part` (Shards over the buckets as
+/// segments); the flat gradient itself stays this rank's own. float32.
 class Shards;
 MakeTraffic scatter_traffic(const Shards& shards, torch::Tensor part);
 

@@ -19,7 +19,8 @@ namespace {
 
 using FuturePtr = c10::intrusive_ptr<c10::ivalue::Future>;
 
-/// c10d wants futures that complete by themselves: this thread waits for our operations in turn and completes them.
+/// c10d wants futures that complete by themselves: this thread waits for our operations in turn
+/// and completes them.
 class Completer {
  public:
   Completer() : thread_([this] { run(); }) {}

@@ -1,9 +1,10 @@
-// LibTorch's own gradient reducer (c10d::Reducer, the core of DistributedDataParallel) over our Communicator.
+// LibTorch's own gradient reducer (c10d::Reducer, the core of DistributedDataParallel)
+// over our Communicator.
 //
-// An oracle for tests and a rival for benchmarks, not the product: it averages instead of summing, owns the gradients'
-// memory, and promises no stable interface. Written against LibTorch 2.13; the duties of DDP's Python wrapper
-// (reversed bucket list, rebuild_buckets, prepare_for_*) are done here.
-// DDP: Li et al. 2020, arXiv:2006.15704.
+// An oracle for tests and a rival for benchmarks, not the product: it averages instead of summing,
+// owns the gradients' memory, and promises no stable interface. Written against LibTorch 2.13; the
+// duties of DDP's Python wrapper (reversed bucket list, rebuild_buckets, prepare_for_*) are done
+// here. DDP: Li et al. 2020, arXiv:2006.15704.
 #pragma once
 
 #include <torch/types.h>
@@ -23,17 +24,19 @@ struct C10dOptions {
 
 class C10dReducer {
  public:
-  /// parameters: leaves that require grad, registration order; every one must get a gradient in every backward.
-  /// `communicator` must outlive it and allow calls from another thread.
+  /// parameters: leaves that require grad, registration order; every one must get a gradient in
+  /// every backward. `communicator` must outlive it and allow calls from another thread.
   C10dReducer(std::vector<torch::Tensor> parameters, comm::Communicator& communicator,
               const C10dOptions& options = {});
   ~C10dReducer();
 
   /// Zeroes the gradients in place (they are views of buckets; optimizer.zero_grad() would throw).
   void zero_gradients();
-  /// Before a backward whose gradients are to be *averaged* over the ranks; when it returns they are.
+  /// Before a backward whose gradients are to be *averaged* over the ranks; when it
+  /// returns they are.
   void begin();
-  /// All-reduces since construction, and their bytes; rank zero's broadcast of the observed order not counted.
+  /// All-reduces since construction, and their bytes; rank zero's broadcast of the observed
+  /// order not counted.
   int64_t calls() const;
   int64_t bytes() const;
 

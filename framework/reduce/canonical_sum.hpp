@@ -1,9 +1,10 @@
 // Gradients that are bit-equal at any rank count: virtual shards and one fixed summation tree.
 //
-// The global batch is cut into V equal virtual shards by slot. Rank r of n computes shards r V/n .. (r+1) V/n - 1, each
-// with the same tensor shapes whatever n is, and the V gradients are summed along one binary tree over the shard
-// number: subtrees inside a rank first, then over the ranks. A verification and debugging mode: the ranks' partial
-// sums travel whole, (n-1) times the gradient a rank, instead of twice.
+// The global batch is cut into V equal virtual shards by slot. Rank r of n computes shards r V/n ..
+// (r+1) V/n - 1, each with the same tensor shapes whatever n is, and the V gradients are summed
+// along one binary tree over the shard number: subtrees inside a rank first, then over the ranks. A
+// verification and debugging mode: the ranks' partial sums travel whole, (n-1) times the gradient a
+// rank, instead of twice.
 //
 //     CanonicalSum sum(flat_gradient, communicator);
 //     for (s = sum.first_shard(); s < sum.first_shard() + sum.shards(); ++s) {
@@ -23,8 +24,8 @@ namespace scorenet::reduce {
 
 class CanonicalSum {
  public:
-  /// flat_gradient: (N), float32 or float64, where the communicator's memory is. Throws ConfigError unless virtual_shards is
-  /// a power of two that the rank count divides.
+  /// flat_gradient: (N), float32 or float64, where the communicator's memory is. Throws ConfigError
+  /// unless virtual_shards is a power of two that the rank count divides.
   CanonicalSum(torch::Tensor flat_gradient, comm::Communicator& communicator,
                int64_t virtual_shards = 8);
 
@@ -32,10 +33,11 @@ class CanonicalSum {
   /// How many shards this rank computes, one after the other.
   int64_t shards() const { return count_; }
 
-  /// flat_gradient holds the next shard's gradient, which is taken up; its contents may be overwritten afterwards.
-  /// Throws CommError if all shards have been added.
+  /// flat_gradient holds the next shard's gradient, which is taken up; its contents may be
+  /// overwritten afterwards. Throws CommError if all shards have been added.
   void add_shard();
-  /// Writes the total to flat_gradient on every rank and starts anew. Throws CommError if shards are missing.
+  /// Writes the total to flat_gradient on every rank and starts anew. Throws CommError if
+  /// shards are missing.
   void finish();
 
  private:

@@ -28,9 +28,9 @@ constexpr int64_t kFlatAlignment = 16;  // floats: one cache line
 /// multiple of the alignment. Throws ShapeError for a negative size or an alignment below 1.
 FlatLayout make_flat_layout(const std::vector<int64_t>& sizes, int64_t alignment = kFlatAlignment);
 
-/// The same with a given order of parameters: order[k] is the parameter that lies k-th (for example
-/// the order that GradientReducer::observed_order() saw). Throws ShapeError unless `order` is a
-/// permutation.
+/// The same with a given order of parameters: order[k] is the parameter that lies k-th (for
+/// example the order that GradientReducer::observed_order() saw). Throws ShapeError unless `order`
+/// is a permutation.
 FlatLayout make_flat_layout(const std::vector<int64_t>& sizes, const std::vector<int64_t>& order,
                             int64_t alignment);
 

@@ -116,7 +116,8 @@ class GradientReducer::Impl {
   std::vector<TrafficState> traffic_state() const { return traffic_->state(); }
 
  private:
-  /// Frozen parameters lie in the flat buffers too; their gradient stays zero and nobody waits for it.
+  /// Frozen parameters lie in the flat buffers too; their gradient stays zero and nobody
+  /// waits for it.
   bool trains(size_t i) const { return parameters_[i].requires_grad(); }
 
   void check_flat() const {

@@ -1,10 +1,11 @@
 // Sums gradients over the ranks while backward is still running.
 //
 // Every parameter's .grad is a view of one flat buffer that the caller owns; a bucket
-// (bucket_plan.hpp) is a contiguous span of it and starts to travel (bucket_traffic.hpp; all-reduced in place
-// unless told otherwise) as soon as all its gradients are there. Buckets are launched in one order on all ranks: at first by offset, and from
-// the second synchronised backward on in the order that rank zero observed in the first one. Whether they travel during
-// backward or after it may be measured (overlap_trial.hpp). The sum is a plain sum: weight each example by
+// (bucket_plan.hpp) is a contiguous span of it and starts to travel (bucket_traffic.hpp;
+// all-reduced in place unless told otherwise) as soon as all its gradients are there. Buckets are
+// launched in one order on all ranks: at first by offset, and from the second synchronised backward
+// on in the order that rank zero observed in the first one. Whether they travel during backward or
+// after it may be measured (overlap_trial.hpp). The sum is a plain sum: weight each example by
 // 1 / (global count) before backward, so that partial batches carry their true weight.
 //
 //     reducer.zero_gradients();
@@ -36,17 +37,19 @@ struct ReducerOptions {
   std::vector<Bucket> buckets{};
   /// How a bucket travels; empty: all_reduce_traffic().
   MakeTraffic traffic{};
-  /// Whether a backward pass may leave out parameters; otherwise finish() throws ConfigError naming the first.
+  /// Whether a backward pass may leave out parameters; otherwise finish() throws ConfigError
+  /// naming the first.
   bool allow_unused = true;
   /// Of the parameters, for errors; may be empty.
   std::vector<std::string> names{};
   Overlap overlap = Overlap::on;
-  /// What carries host memory, where the communicator of the gradients carries a device's alone (NCCL). Null: that one does.
+  /// What carries host memory, where the communicator of the gradients carries a device's alone
+  /// (NCCL). Null: that one does.
   comm::Communicator* host = nullptr;
 };
 
-/// When a bucket's gradients were there, when its all-reduce was started and when finish() saw it done; seconds since
-/// begin().
+/// When a bucket's gradients were there, when its all-reduce was started and when finish() saw it
+/// done; seconds since begin().
 struct BucketTimes {
   double ready_s = 0;  // 0 if some parameter got no gradient
   double start_s = 0;
@@ -61,8 +64,8 @@ struct ReducerStats {
   double exposed_seconds = 0;  // spent in finish(): traffic that backward did not hide
   double before_first_seconds =
       0;  // from begin() to the first launch: this rank's own speed, peers not involved
-  /// Buckets that were complete while an earlier one of launch_order() was not, and so had to wait: the order does not
-  /// fit the graph any more; see reobserve().
+  /// Buckets that were complete while an earlier one of launch_order() was not, and so had to wait:
+  /// the order does not fit the graph any more; see reobserve().
   int64_t overtaken = 0;
   int64_t unused_parameters = 0;  // that got no gradient in the synchronised backward
   std::vector<BucketTimes> buckets{};
@@ -70,11 +73,11 @@ struct ReducerStats {
 
 class GradientReducer {
  public:
-  /// parameters: leaves (frozen ones may be among them) of one dtype and device, registration order.
-  /// flat_gradient: (layout.total), the same dtype and device; parameter i's .grad becomes its view
-  /// at layout.offsets[i] with the parameter's own sizes and strides. `communicator` must outlive
-  /// the reducer. All ranks must give equal shapes. Throws ShapeError if a size does not match the
-  /// layout or a parameter is not dense, ConfigError for a bad cap.
+  /// parameters: leaves (frozen ones may be among them) of one dtype and device, registration
+  /// order. flat_gradient: (layout.total), the same dtype and device; parameter i's .grad becomes
+  /// its view at layout.offsets[i] with the parameter's own sizes and strides. `communicator` must
+  /// outlive the reducer. All ranks must give equal shapes. Throws ShapeError if a size does not
+  /// match the layout or a parameter is not dense, ConfigError for a bad cap.
   GradientReducer(std::vector<torch::Tensor> parameters, torch::Tensor flat_gradient,
                   const FlatLayout& layout, comm::Communicator& communicator,
                   const ReducerOptions& options = {});

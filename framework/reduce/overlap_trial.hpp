@@ -1,8 +1,9 @@
 // Whether gradients travel while backward runs or after it: chosen, or measured in the first steps.
 //
-// Hiding traffic pays where something else moves it: a GPU's copy engines, a network card, an idle core. Where every core
-// computes, the thread that moves it takes its time from backward, and both lose by switching (benchmarks/reducer.cpp). The
-// sums are the same bits either way, so measuring changes nothing but the time.
+// Hiding traffic pays where something else moves it: a GPU's copy engines, a network card, an idle
+// core. Where every core computes, the thread that moves it takes its time from backward, and both
+// lose by switching (benchmarks/reducer.cpp). The sums are the same bits either way, so measuring
+// changes nothing but the time.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,8 @@ class OverlapTrial {
   bool overlaps() const;
   bool decided() const { return decided_; }
 
-  /// Seconds that backward and traffic of a step took together, in the way that overlaps() says. Only until decided.
+  /// Seconds that backward and traffic of a step took together, in the way that overlaps() says.
+  /// Only until decided.
   void record(double seconds);
   /// Whether all steps that measure are done; then decide().
   bool is_complete() const { return recorded_ == kWarmUp + 2 * kPairs; }

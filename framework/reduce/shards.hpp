@@ -1,9 +1,10 @@
 // Flat buffers shared out over the ranks (ZeRO stage 1: Rajbhandari et al. 2020, arXiv:1910.02054).
 //
-// The buffer is cut into segments (the reducer's buckets, or one for all), and rank r owns the r-th of n equal parts of
-// each. A rank's part is one contiguous tensor, its pieces in the order of the segments. Gradients come to their owner
-// by reduce-scatter, updated weights go to everybody by all-gather: together the traffic of an all-reduce, while
-// whatever an optimizer keeps a weight falls by n.
+// The buffer is cut into segments (the reducer's buckets, or one for all), and rank r owns the r-th
+// of n equal parts of each. A rank's part is one contiguous tensor, its pieces in the order of the
+// segments. Gradients come to their owner by reduce-scatter, updated weights go to everybody by
+// all-gather: together the traffic of an all-reduce, while whatever an optimizer keeps a weight
+// falls by n.
 #pragma once
 
 #include <torch/types.h>
@@ -22,14 +23,16 @@ struct Segment {
   int64_t count = 0;
 };
 
-/// Elements [offset, offset + count) of the whole that are elements [part_offset, ...) of this rank's part.
+/// Elements [offset, offset + count) of the whole that are elements [part_offset, ...) of
+/// this rank's part.
 struct OwnedRange {
   int64_t offset = 0;
   int64_t count = 0;
   int64_t part_offset = 0;
 };
 
-/// Elements of which a segment should be a multiple: every rank's piece then starts on a cache line.
+/// Elements of which a segment should be a multiple: every rank's piece then starts on
+/// a cache line.
 int64_t shardable_multiple(int ranks);
 
 class Shards {
@@ -45,7 +48,8 @@ class Shards {
 
   /// Copies this rank's part out of `whole` (total) into `part` (count()).
   void take(const torch::Tensor& whole, const torch::Tensor& part) const;
-  /// Sums segment s of all ranks' `whole` into its piece of the owner's `part`; float32. Collective.
+  /// Sums segment s of all ranks' `whole` into its piece of the owner's `part`;
+  /// float32. Collective.
   comm::Work reduce(size_t s, const torch::Tensor& whole, const torch::Tensor& part,
                     const std::string& tag) const;
   /// Fills the segments of `whole` on all ranks with what each owns; float32. Collective.

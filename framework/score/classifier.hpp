@@ -1,7 +1,7 @@
 // A trained classifier of noised data: to guide samples, and as a source of features.
 //
-// What it is shown is x_t / sqrt(alpha^2 + sigma^2) and log_snr, so a classifier serves every schedule within the range of
-// log-SNR that its own one covers.
+// What it is shown is x_t / sqrt(alpha^2 + sigma^2) and log_snr, so a classifier serves every
+// schedule within the range of log-SNR that its own one covers.
 #pragma once
 
 #include <torch/types.h>
@@ -14,11 +14,13 @@ namespace scorenet::score {
 /// Throws ConfigError naming the model and its type unless it is a classifier.
 void check_is_classifier(const ScoreModel& model);
 
-/// grad log p(label | x_t) for a batch of this size. REQUIRES a classifier that outlives the result.
+/// grad log p(label | x_t) for a batch of this size. REQUIRES a classifier that
+/// outlives the result.
 diffusion::ClassGradient class_gradient_for(const ScoreModel& classifier, int64_t label,
                                             int64_t batch);
 
-/// What it says of noised data: (x_t, level) -> logits (B, classes). REQUIRES a classifier that outlives the result.
+/// What it says of noised data: (x_t, level) -> logits (B, classes). REQUIRES a classifier that
+/// outlives the result.
 diffusion::NoisyClassifier noisy_classifier(const ScoreModel& classifier);
 
 /// The log-SNR at which guidance is asked for.
@@ -27,14 +29,16 @@ struct LogSnrInterval {
   double high;
 };
 
-/// Throws ConfigError unless `classifier` is one, knows `label`, takes examples of example_shape and was trained where
-/// `model` is to be guided: on its schedule's range of log-SNR within `interval`.
+/// Throws ConfigError unless `classifier` is one, knows `label`, takes examples of
+/// example_shape and was trained where `model` is to be guided: on its schedule's range of
+/// log-SNR within `interval`.
 void check_guides(const ScoreModel& classifier, const ScoreModel& model, int64_t label,
                   c10::IntArrayRef example_shape, const LogSnrInterval& interval);
 
-/// Features of clean data: the penultimate layer at the least noise the classifier knows, none added. x: (B, ...) in [-1, 1]
-/// (images) or the data's own units, any floating dtype. Returns (B, features) float32 on the CPU. Records no gradient. Throws
-/// ConfigError if the model is no classifier, ShapeError if x does not fit it.
+/// Features of clean data: the penultimate layer at the least noise the classifier knows, none
+/// added. x: (B, ...) in [-1, 1] (images) or the data's own units, any floating dtype. Returns
+/// (B, features) float32 on the CPU. Records no gradient. Throws ConfigError if the model is no
+/// classifier, ShapeError if x does not fit it.
 torch::Tensor classifier_features(const ScoreModel& classifier, const torch::Tensor& x);
 
 }  // namespace scorenet::score

@@ -53,7 +53,8 @@ void check_pipeline(const fs::path& folder) {
   }
 }
 
-// Where the scheduler of this network is described; empty if nowhere. Of a pipeline's unet, in the folder beside it.
+// Where the scheduler of this network is described; empty if nowhere. Of a pipeline's unet, in the
+// folder beside it.
 fs::path scheduler_file(const fs::path& folder) {
   std::vector<fs::path> places = {folder / "scheduler" / "scheduler_config.json",
                                   folder / "scheduler_config.json"};
@@ -139,8 +140,8 @@ void check_convertible(const LoadedSnapshot& snapshot, const fs::path& path) {
                         "snapshot.");
 }
 
-// All of them: what a UNet2DModel has no place for, such as a learned schedule, from_pretrained passes over, and the way back
-// needs it.
+// All of them: what a UNet2DModel has no place for, such as a learned schedule, from_pretrained
+// passes over, and the way back needs it.
 checkpoint::TensorMap finite_weights(const LoadedSnapshot& snapshot, const fs::path& path) {
   checkpoint::TensorMap weights;
   for (const auto& [name, parameter] : named_parameters(snapshot.model)) {
@@ -166,9 +167,8 @@ void snapshot_from_diffusers(const fs::path& folder, const fs::path& snapshot) {
   const bool written_by_us = there(model / kOurConfig);
   const fs::path scheduler = scheduler_file(folder);
   if (!written_by_us && scheduler.empty()) refuse_without_scheduler(folder);
-  const config::Config config = written_by_us
-                                    ? config::parse_file((model / kOurConfig).string())
-                                    : foreign_config(keys, scheduler);
+  const config::Config config = written_by_us ? config::parse_file((model / kOurConfig).string())
+                                              : foreign_config(keys, scheduler);
   auto tensors = read_diffusers_weights(model);
   if (!written_by_us) add_no_label_row(tensors);
   check_blocks(config.model, tensors, model / kWeights);

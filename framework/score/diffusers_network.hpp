@@ -9,9 +9,9 @@
 
 namespace scorenet::score {
 
-/// Fills config.model and, for a network that also says its reverse variance (out_channels twice in_channels),
-/// config.diffusion.loss = "hybrid". Throws ConfigError naming file, key, what was found and what is expected for a network
-/// that this program does not have.
+/// Fills config.model and, for a network that also says its reverse variance (out_channels twice
+/// in_channels), config.diffusion.loss = "hybrid". Throws ConfigError naming file, key, what was
+/// found and what is expected for a network that this program does not have.
 void read_unet2d(JsonKeys& keys, config::Config& config);
 
 /// (channels, height, width). Throws as above, also where sample_size is null.

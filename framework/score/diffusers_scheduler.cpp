@@ -46,7 +46,8 @@ constexpr KnownClass kClasses[] = {{"DDPMScheduler"},
 
 std::string joined(const auto& entries, auto name_of) {
   std::string text;
-  for (const auto& entry : entries) text += (text.empty() ? "" : ", ") + std::string(name_of(entry));
+  for (const auto& entry : entries)
+    text += (text.empty() ? "" : ", ") + std::string(name_of(entry));
   return text;
 }
 
@@ -207,7 +208,8 @@ void read_scheduler(JsonKeys& keys, config::Config& config) {
   config.diffusion.prediction = ours(keys, "prediction_type", "epsilon", kPredictions);
   read_variance(keys, config);
   read_trained_steps(keys, law);
-  // The continuous schedule with the same levels; scaled_linear and sigmoid have none of their own and need none.
+  // The continuous schedule with the same levels; scaled_linear and sigmoid have none of their own
+  // and need none.
   const auto n = static_cast<double>(law.steps);
   config.diffusion.schedule = law.law == "squared_cosine" ? "vp_cosine" : "vp_linear";
   config.diffusion.beta_min = n * law.beta_min;
@@ -223,7 +225,8 @@ Json scheduler_json(const config::Config& config) {
   out["beta_schedule"] = theirs(model.timestep_law, "model.timestep_law", kLaws);
   out["beta_start"] = model.timestep_beta_min;
   out["beta_end"] = model.timestep_beta_max;
-  out["prediction_type"] = theirs(config.diffusion.prediction, "diffusion.prediction", kPredictions);
+  out["prediction_type"] =
+      theirs(config.diffusion.prediction, "diffusion.prediction", kPredictions);
   out["variance_type"] = config.diffusion.loss == "hybrid" ? "learned_range" : "fixed_small";
   return out;
 }

@@ -17,7 +17,8 @@ namespace scorenet::score {
 namespace {
 
 double inner(const PowerAverage& a, const PowerAverage& b) {
-  const double ga = optim::ema_power_exponent(a.sigma_rel), gb = optim::ema_power_exponent(b.sigma_rel);
+  const double ga = optim::ema_power_exponent(a.sigma_rel),
+               gb = optim::ema_power_exponent(b.sigma_rel);
   const double log_powers = (ga + gb + 1) * std::log(std::min(a.images, b.images)) -
                             (ga + 1) * std::log(a.images) - (gb + 1) * std::log(b.images);
   return (ga + 1) * (gb + 1) / (ga + gb + 1) * std::exp(log_powers);
@@ -63,8 +64,8 @@ void check_is_of_a_power_average(const Stored& s, const std::filesystem::path& p
   }
   for (const auto& [name, tensor] : s.file.tensors) {
     if (tensor.is_floating_point()) continue;
-    throw CheckpointError(path.string() + ", tensor '" + name + "': " +
-                          c10::toString(tensor.scalar_type()) +
+    throw CheckpointError(path.string() + ", tensor '" + name +
+                          "': " + c10::toString(tensor.scalar_type()) +
                           " numbers, weights are floating-point ones.");
   }
 }
@@ -161,7 +162,8 @@ double reconstruct_snapshot(const std::vector<std::filesystem::path>& snapshots,
   }
   checkpoint::Metadata metadata = stored.front().file.metadata;
   metadata["scorenet.step"] = std::to_string(step);
-  metadata["scorenet.weights"] = "ema" + optim::ema_name({optim::EmaProfile::Kind::power, sigma_rel});
+  metadata["scorenet.weights"] =
+      "ema" + optim::ema_name({optim::EmaProfile::Kind::power, sigma_rel});
   write_snapshot(out, sum, metadata);
   return reconstruction_error(averages, wanted, factors);
 }

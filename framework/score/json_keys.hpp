@@ -1,5 +1,5 @@
-// The keys of a foreign JSON file, each read with its type: what is found and what was expected is said with the file and the
-// key.
+// The keys of a foreign JSON file, each read with its type: what is found and what was expected is
+// said with the file and the key.
 #pragma once
 
 #include <filesystem>
@@ -13,14 +13,16 @@ namespace scorenet::score {
 
 class JsonKeys {
  public:
-  /// Reads an object. Python's NaN and Infinity, which JSON has not, are read as null. Throws CheckpointError for a file that
-  /// cannot be read or is no JSON, ConfigError for JSON that is no object.
+  /// Reads an object. Python's NaN and Infinity, which JSON has not, are read as null. Throws
+  /// CheckpointError for a file that cannot be read or is no JSON, ConfigError for JSON that
+  /// is no object.
   explicit JsonKeys(const std::filesystem::path& path);
   /// The same of a text that stands in `path`, or came from there.
   JsonKeys(const std::string& text, const std::filesystem::path& path);
 
-  // Each returns `otherwise` where the key is missing, and throws ConfigError for a value of another type or out of bounds.
-  // null is a value like any other: it is only taken by the calls that say so.
+  // Each returns `otherwise` where the key is missing, and throws ConfigError for a value of
+  // another type or out of bounds. null is a value like any other: it is only taken by the calls
+  // that say so.
   int64_t integer(const std::string& key, int64_t otherwise, int64_t low, int64_t high);
   double number(const std::string& key, double otherwise, double low, double high);
   bool boolean(const std::string& key, bool otherwise);
@@ -34,12 +36,14 @@ class JsonKeys {
   /// The key is there and is null.
   bool is_null(const std::string& key);
 
-  /// Throws unless the key is missing or holds this value (1 and 1.0 are the same). why: what else it would ask for, "".
+  /// Throws unless the key is missing or holds this value (1 and 1.0 are the same). why: what else
+  /// it would ask for, "".
   void require(const std::string& key, const nlohmann::ordered_json& expected,
                const std::string& why = "");
   /// Passes over keys that change nothing here.
   void ignore(const std::vector<std::string>& keys);
-  /// Throws ConfigError naming a key that nobody asked for, if there is one; those that begin with "_" are notes.
+  /// Throws ConfigError naming a key that nobody asked for, if there is one; those that begin with
+  /// "_" are notes.
   void refuse_unknown(const std::string& whose) const;
 
   /// "PATH, key "K": found V, expected E." and, if given, what to do.

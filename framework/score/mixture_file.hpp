@@ -1,4 +1,5 @@
-// The analytic model's file: an HDF5 file with weights (K), means (K, D) and covariances (K, D, D), float64.
+// The analytic model's file: an HDF5 file with weights (K), means (K, D) and covariances
+// (K, D, D), float64.
 #pragma once
 
 #include <memory>
@@ -12,8 +13,8 @@ namespace scorenet::score {
 /// Throws DataError naming the file and data set that is missing, misshapen or no mixture.
 std::shared_ptr<const diffusion::GaussianMixture> read_mixture(const std::string& path);
 
-/// model.score_scale, score_linear (D*D numbers, row-major) and score_offset (D numbers); empty lists are zero.
-/// Throws ConfigError for lists of another length.
+/// model.score_scale, score_linear (D*D numbers, row-major) and score_offset (D numbers); empty
+/// lists are zero. Throws ConfigError for lists of another length.
 diffusion::ScoreErrors score_errors(const config::ModelConfig& config, int64_t dims);
 
 }  // namespace scorenet::score

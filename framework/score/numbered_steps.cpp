@@ -7,7 +7,8 @@
 namespace scorenet::score {
 namespace {
 
-// The scheduler's text in the snapshot's file; "{}" where there is none, or the model comes from no file.
+// The scheduler's text in the snapshot's file; "{}" where there is none, or the model comes
+// from no file.
 std::string scheduler_text(const ScoreModel& model) {
   if (model.name.empty()) return "{}";
   const auto metadata = checkpoint::read_safetensors_header(model.name).metadata;

@@ -1,4 +1,5 @@
-// How a network with numbered steps is sampled by the scheduler that it came with (sample --spacing trained-steps).
+// How a network with numbered steps is sampled by the scheduler that it came with
+// (sample --spacing trained-steps).
 #pragma once
 
 #include <optional>
@@ -11,9 +12,10 @@ namespace scorenet::score {
 /// In the metadata of a converted snapshot: the text of its scheduler_config.json, as it came.
 inline constexpr const char* kSchedulerText = "diffusers.scheduler";
 
-/// The steps of the model's config with the choices of the scheduler that its snapshot carries; where it carries none, those
-/// of DDIMScheduler(): leading, the last step to clean data, x0 clipped to [-1, 1]. Throws ConfigError for a model without
-/// numbered steps, or whose schedule does not preserve the variance.
+/// The steps of the model's config with the choices of the scheduler that its snapshot carries;
+/// where it carries none, those of DDIMScheduler(): leading, the last step to clean data, x0
+/// clipped to [-1, 1]. Throws ConfigError for a model without numbered steps, or whose schedule
+/// does not preserve the variance.
 diffusion::TrainedSteps trained_steps_of(const ScoreModel& model);
 
 }  // namespace scorenet::score

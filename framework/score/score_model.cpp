@@ -65,7 +65,8 @@ models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) 
 
 diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& labels,
                                const models::BatchSlots* dropout) {
-  return [&model, labels, dropout, compute = model.compute_dtype](const torch::Tensor& x, const torch::Tensor& log_snr) {
+  return [&model, labels, dropout, compute = model.compute_dtype](const torch::Tensor& x,
+                                                                  const torch::Tensor& log_snr) {
     const models::AutocastScope scope(compute, model.device.type());
     models::NetworkInput input;
     input.x = x.to(model.device, torch::kFloat32);
@@ -92,7 +93,8 @@ optim::NamedTensors named_parameters(const ScoreModel& model) {
 
 namespace {
 
-// Evaluators and samplers call a denoiser thousands of times for a batch: here they hear that they are to stop.
+// Evaluators and samplers call a denoiser thousands of times for a batch: here they hear that they
+// are to stop.
 diffusion::Denoiser stoppable(diffusion::Denoiser denoiser) {
   return [denoiser = std::move(denoiser)](const torch::Tensor& x, const diffusion::NoiseLevel& at) {
     throw_if_stop_asked();

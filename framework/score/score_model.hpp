@@ -1,4 +1,5 @@
-// A model as evaluators and samplers see it: schedule, parametrisation and what stands behind the denoiser.
+// A model as evaluators and samplers see it: schedule, parametrisation and what stands
+// behind the denoiser.
 //
 // The one place where a config's names meet the layers that know nothing of configs.
 #pragma once
@@ -71,24 +72,26 @@ struct ScoreModel {
   const AnalyticMixture& analytic() const { return std::get<AnalyticMixture>(source); }
 };
 
-/// The raw network as the diffusion layer calls it. labels: (B) int64 or undefined; dropout: null in evaluation. Both
-/// belong to one batch, so the callable serves that batch alone. Computes in model.compute_dtype; takes x of any dtype and
-/// returns float32.
+/// The raw network as the diffusion layer calls it. labels: (B) int64 or undefined; dropout: null
+/// in evaluation. Both belong to one batch, so the callable serves that batch alone. Computes in
+/// model.compute_dtype; takes x of any dtype and returns float32.
 diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& labels,
                                const models::BatchSlots* dropout);
 
-/// All that is trained, in order of registration: the network's parameters under their own names, then "schedule.*" and
-/// "uncertainty.*". Snapshots and checkpoints use these names.
+/// All that is trained, in order of registration: the network's parameters under their own names,
+/// then "schedule.*" and "uncertainty.*". Snapshots and checkpoints use these names.
 optim::NamedTensors named_parameters(const ScoreModel& model);
 
-/// The denoiser of a batch with these labels (undefined: unconditional). Throws ConfigError for a classifier.
+/// The denoiser of a batch with these labels (undefined: unconditional). Throws ConfigError
+/// for a classifier.
 diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels = {});
 
-/// What a data set must be like for this model (data/fit.hpp); a mixture's dimensions are not in it.
+/// What a data set must be like for this model (data/fit.hpp); a mixture's dimensions are
+/// not in it.
 data::ExpectedData expected_data(const ScoreModel& model);
 
-/// A network with fresh weights, or the mixture of model.file. example_shape: of the data; for a mixture it may be
-/// empty. Throws ConfigError or DataError.
+/// A network with fresh weights, or the mixture of model.file. example_shape: of the data; for a
+/// mixture it may be empty. Throws ConfigError or DataError.
 ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape,
                        torch::Device device);
 

@@ -118,8 +118,8 @@ void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
     if (found == stored.end())
       throw CheckpointError(path.string() + ": tensor '" + name + "' is missing.");
     if (!found->second.is_floating_point()) {
-      throw CheckpointError(path.string() + ", tensor '" + name + "': " +
-                            c10::toString(found->second.scalar_type()) +
+      throw CheckpointError(path.string() + ", tensor '" + name +
+                            "': " + c10::toString(found->second.scalar_type()) +
                             " numbers, weights are floating-point ones.");
     }
     if (found->second.sizes() != parameter.sizes()) {
@@ -138,8 +138,9 @@ void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
 }
 
 void save_snapshot(const std::filesystem::path& path, const config::Config& config,
-                   const std::vector<int64_t>& example_shape, const optim::FlatParameters& parameters,
-                   const torch::Tensor& values, const SnapshotLabel& label) {
+                   const std::vector<int64_t>& example_shape,
+                   const optim::FlatParameters& parameters, const torch::Tensor& values,
+                   const SnapshotLabel& label) {
   checkpoint::TensorMap tensors;
   for (size_t i = 0; i < parameters.names().size(); ++i) {
     tensors[parameters.names()[i]] = parameters.view_of(values, i).to(torch::kCPU).contiguous();

@@ -1,9 +1,11 @@
-// A network with its config in one safetensors file: all that evaluate and sample need, and open to other programs.
+// A network with its config in one safetensors file: all that evaluate and sample need, and open
+// to other programs.
 //
-// Tensors: the weights under their names (named_parameters). Metadata: "scorenet.config" (the resolved config, TOML),
-// "scorenet.example_shape" ("1,28,28"), "scorenet.step", "scorenet.weights" ("ema0.999", "raw"), "format" ("pt"), "scorenet.data"
-// ("discrete", "continuous -1 1": kind and range of the training data, where they are known), and the digests
-// of checkpoint/digests.hpp, which every reader compares. Snapshots of before 2026-11-26 have none and are read without.
+// Tensors: the weights under their names (named_parameters). Metadata: "scorenet.config" (the
+// resolved config, TOML), "scorenet.example_shape" ("1,28,28"), "scorenet.step", "scorenet.weights"
+// ("ema0.999", "raw"), "format" ("pt"), "scorenet.data" ("discrete", "continuous -1 1": kind and
+// range of the training data, where they are known), and the digests of checkpoint/digests.hpp,
+// which every reader compares. Snapshots of before 2026-11-26 have none and are read without.
 #pragma once
 
 #include <filesystem>
@@ -23,13 +25,15 @@ struct SnapshotLabel {
   data::DataTraits traits = {};
 };
 
-/// values: a flat buffer with the layout of `parameters` (an average, or the weights themselves). The file appears whole
-/// or not at all. Throws CheckpointError.
+/// values: a flat buffer with the layout of `parameters` (an average, or the weights themselves).
+/// The file appears whole or not at all. Throws CheckpointError.
 void save_snapshot(const std::filesystem::path& path, const config::Config& config,
-                   const std::vector<int64_t>& example_shape, const optim::FlatParameters& parameters,
-                   const torch::Tensor& values, const SnapshotLabel& label);
+                   const std::vector<int64_t>& example_shape,
+                   const optim::FlatParameters& parameters, const torch::Tensor& values,
+                   const SnapshotLabel& label);
 
-/// The same from tensors by name. `metadata` is snapshot_metadata's; digests are added. Throws CheckpointError.
+/// The same from tensors by name. `metadata` is snapshot_metadata's; digests are
+/// added. Throws CheckpointError.
 void write_snapshot(const std::filesystem::path& path, const checkpoint::TensorMap& tensors,
                     const checkpoint::Metadata& metadata);
 
@@ -38,8 +42,9 @@ checkpoint::Metadata snapshot_metadata(const config::Config& config,
                                        const std::vector<int64_t>& example_shape,
                                        const SnapshotLabel& label);
 
-/// The step and weights, the config and the example's shape that such metadata speak of. Throw CheckpointError naming `path` and
-/// what is missing or cannot be: the config is held to the rules of every config.
+/// The step and weights, the config and the example's shape that such metadata speak of. Throw
+/// CheckpointError naming `path` and what is missing or cannot be: the config is held to the rules
+/// of every config.
 SnapshotLabel snapshot_label(const checkpoint::Metadata& metadata,
                              const std::filesystem::path& path);
 config::Config snapshot_config(const checkpoint::Metadata& metadata,
@@ -47,8 +52,8 @@ config::Config snapshot_config(const checkpoint::Metadata& metadata,
 std::vector<int64_t> snapshot_example_shape(const checkpoint::Metadata& metadata,
                                             const std::filesystem::path& path);
 
-/// Copies stored weights into the model's own. Throws CheckpointError naming `path` and the tensor that is missing, of
-/// another shape, or too much.
+/// Copies stored weights into the model's own. Throws CheckpointError naming `path` and the tensor
+/// that is missing, of another shape, or too much.
 void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
                   const std::filesystem::path& path);
 
@@ -60,8 +65,8 @@ struct LoadedSnapshot {
   bool has_digests = false;  // false: of an older version; damage to its numbers is not seen
 };
 
-/// Throws CheckpointError naming the file and what is missing, damaged or of another shape. The network is made only if the file has
-/// as many numbers as its config asks for at least.
+/// Throws CheckpointError naming the file and what is missing, damaged or of another shape. The
+/// network is made only if the file has as many numbers as its config asks for at least.
 LoadedSnapshot load_snapshot(const std::filesystem::path& path, torch::Device device);
 
 }  // namespace scorenet::score

@@ -77,7 +77,8 @@ bool missing_but_optional(const checkpoint::Safetensors& file, const std::string
   return optional && file.tensors.count(name) == 0;
 }
 
-// Keys that may change between starts: how long, how often, how it is shown or carried; not what is trained.
+// Keys that may change between starts: how long, how often, how it is shown or carried; not
+// what is trained.
 bool may_change(const std::string& key) {
   for (const char* section : {"eval.", "checkpoint.", "comm.", "run."}) {
     if (key.starts_with(section)) return true;
@@ -121,8 +122,8 @@ std::vector<std::string> changes_since(const checkpoint::CheckpointReader& reade
 // What state.json says.
 struct SavedProgress {
   RunProgress progress;
-  data::DatasetSummary
-      data;  // its fingerprint and description; empty in checkpoints of older versions
+  // its fingerprint and description; empty in checkpoints of older versions
+  data::DatasetSummary data;
 };
 
 SavedProgress saved_progress(const checkpoint::CheckpointReader& reader) {

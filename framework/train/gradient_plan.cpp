@@ -8,8 +8,8 @@
 #include <cstdio>
 
 #include "framework/core/check.hpp"
-#include "framework/reduce/shards.hpp"
 #include "framework/optim/flat_parameters.hpp"
+#include "framework/reduce/shards.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -72,7 +72,8 @@ void choose_caps(const score::ScoreModel& model, c10::IntArrayRef example_shape,
 Rehearsal rehearse(const score::ScoreModel& model, c10::IntArrayRef example_shape, int64_t batch) {
   Rehearsal rehearsal;
   std::vector<torch::Tensor> parameters;
-  for (const auto& [name, parameter] : score::named_parameters(model)) parameters.push_back(parameter);
+  for (const auto& [name, parameter] : score::named_parameters(model))
+    parameters.push_back(parameter);
   comm::Clock::time_point start = comm::Clock::now();
   for (size_t i = 0; i < parameters.size(); ++i) {
     torch::autograd::impl::set_post_acc_grad_hooks(

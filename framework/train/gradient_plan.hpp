@@ -1,8 +1,10 @@
-// Where each weight lies in the flat buffers and which gradients travel together: decided once, before training.
+// Where each weight lies in the flat buffers and which gradients travel together: decided
+// once, before training.
 //
-// A rehearsal on one example tells in which order backward makes the gradients; rank zero's order becomes everybody's
-// layout, so that buckets fill one after the other whatever the order of registration was. With comm.bucket_mb = 0 the
-// caps are those that the step model (perf/step_model.hpp) finds best for the measured link and backward pass.
+// A rehearsal on one example tells in which order backward makes the gradients; rank zero's order
+// becomes everybody's layout, so that buckets fill one after the other whatever the order of
+// registration was. With comm.bucket_mb = 0 the caps are those that the step model
+// (perf/step_model.hpp) finds best for the measured link and backward pass.
 #pragma once
 
 #include <torch/types.h>
@@ -25,7 +27,8 @@ struct GradientPlan {
   std::string reason;  // why these caps: "given", "chosen for ..."
 };
 
-/// Collective; equal on all ranks, which must have the same model. A parameter that gets no gradient lies last.
+/// Collective; equal on all ranks, which must have the same model. A parameter that gets no
+/// gradient lies last.
 GradientPlan plan_gradients(const score::ScoreModel& model, c10::IntArrayRef example_shape,
                             comm::Communicators& comms);
 
@@ -37,18 +40,20 @@ struct Rehearsal {
   double forward_s = 0;
   double backward_s = 0;
   std::vector<int64_t> order;  // parameters as their gradients were ready; those without one last
-  std::vector<double>
-      ready_s;  // since backward began, in the order of `order`; those without one: its end
+  // since backward began, in the order of `order`; those without one: its end
+  std::vector<double> ready_s;
 };
 
 /// Leaves the parameters without gradients. Computes on this rank alone.
 Rehearsal rehearse(const score::ScoreModel& model, c10::IntArrayRef example_shape, int64_t batch);
 
-/// The rehearsal as the step model wants it: parameters so registered that their reverse is the observed order.
+/// The rehearsal as the step model wants it: parameters so registered that their reverse is
+/// the observed order.
 perf::StepCosts step_costs(const Rehearsal& rehearsal, const std::vector<int64_t>& sizes,
                            double optimizer_s);
 
-/// The carrier's latency and bandwidth from all-reduces of several sizes in the device's memory. Collective.
+/// The carrier's latency and bandwidth from all-reduces of several sizes in the
+/// device's memory. Collective.
 perf::LinkModel measure_link(comm::Communicators& comms, torch::Device device);
 
 }  // namespace scorenet::train

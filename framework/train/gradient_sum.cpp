@@ -21,7 +21,8 @@ struct Parts {
   comm::Communicators& comms;
 };
 
-// A GPU's copy engines work beside its kernels; whether a core of the host has time to spare is measured.
+// A GPU's copy engines work beside its kernels; whether a core of the host has time to
+// spare is measured.
 reduce::Overlap overlap_of(const config::CommConfig& c, const comm::Communicators& comms) {
   if (c.overlap == "auto") return comms.device ? reduce::Overlap::on : reduce::Overlap::measured;
   return c.overlap == "on" ? reduce::Overlap::on : reduce::Overlap::off;
@@ -64,7 +65,8 @@ class AllReducedSum : public GradientSum {
   reduce::GradientReducer reducer_;
 };
 
-// Each virtual shard's gradients are added up alone, then all shards' by one tree, whoever computed them.
+// Each virtual shard's gradients are added up alone, then all shards' by one tree,
+// whoever computed them.
 class CanonicalSum : public GradientSum {
  public:
   explicit CanonicalSum(const Parts& parts)

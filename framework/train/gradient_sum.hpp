@@ -1,9 +1,13 @@
-// The sum of all ranks' gradients, and who updates which weights by it. Three siblings, the same to whoever calls:
+// The sum of all ranks' gradients, and who updates which weights by it. Three siblings, the same
+// to whoever calls:
 //
-//     all_reduced_sum   all-reduce in buckets while backward runs      the usual one; comm.compression may apply on the way
-//     sharded_sum       reduce-scatter in buckets while backward runs  train.shard_optimizer: each rank keeps and updates its part
-//                                                                      of the weights, moments and averages (ZeRO stage 1)
-//     canonical_sum     virtual shards and one fixed tree              comm.canonical: the same bits at any rank count
+//     AllReducedSum   all-reduce in buckets while backward runs       the usual one, which
+//                                                                     comm.compression may shrink
+//     ShardedSum      reduce-scatter in buckets while backward runs   train.shard_optimizer
+//     CanonicalSum    virtual shards, summed by one fixed tree        comm.canonical
+//
+// Sharded, each rank keeps and updates its part of the weights, moments and averages
+// (ZeRO stage 1). Canonical, the bits are the same at any rank count.
 #pragma once
 
 #include <torch/types.h>
@@ -29,8 +33,8 @@ struct Piece {
   bool ends_sum = false;
 };
 
-/// Cuts `local` examples into `sums` equal stretches and each of those into pieces of at most `micro` (0: any number).
-/// Nothing for local = 0.
+/// Cuts `local` examples into `sums` equal stretches and each of those into pieces of at most
+/// `micro` (0: any number). Nothing for local = 0.
 std::vector<Piece> cut_share(int64_t local, int64_t sums, int64_t micro);
 
 class GradientSum {
@@ -42,7 +46,8 @@ class GradientSum {
   /// Before and after the backward pass of a piece.
   virtual void begin(const Piece& piece) { reducer().begin(piece.ends_sum); }
   virtual void end(const Piece& /*piece*/) {}
-  /// After the last piece: the sum over all ranks is there, each rank's part of it if sharded. Collective.
+  /// After the last piece: the sum over all ranks is there, each rank's part of it if
+  /// sharded. Collective.
   virtual void finish() { reducer().finish(); }
   /// The norm of the whole sum, from that of target()'s gradient. Collective if sharded.
   virtual double whole_norm(double own) const { return own; }
@@ -58,18 +63,20 @@ class GradientSum {
 
   /// Whether this rank's moments and averages are a part of the whole.
   virtual bool is_sharded() const { return false; }
-  /// All of a buffer that is laid out as target()'s values, with the layout of the parameters. Collective if sharded.
+  /// All of a buffer that is laid out as target()'s values, with the layout of the parameters.
+  /// Collective if sharded.
   virtual torch::Tensor whole(const torch::Tensor& own, const std::string& /*tag*/) const {
     return own;
   }
-  /// Copies from `whole` what is this rank's into `own`. Where nothing is sharded the two are one, and nothing is done.
+  /// Copies from `whole` what is this rank's into `own`. Where nothing is sharded the two are one,
+  /// and nothing is done.
   virtual void keep(const torch::Tensor& /*own*/, const torch::Tensor& /*whole*/) const {}
 
   virtual reduce::GradientReducer& reducer() = 0;
 };
 
-/// The sibling that the config asks for; one rank has nothing to shard. All arguments but the config must outlive what is
-/// returned. Throws ConfigError as reduce::CanonicalSum does.
+/// The sibling that the config asks for; one rank has nothing to shard. All arguments but the
+/// config must outlive what is returned. Throws ConfigError as reduce::CanonicalSum does.
 std::unique_ptr<GradientSum> make_gradient_sum(const config::Config& config,
                                                optim::FlatParameters& parameters,
                                                const GradientPlan& plan,

@@ -14,17 +14,18 @@ namespace scorenet::train {
 
 class HeldOut {
  public:
-  /// Opens eval.split, and looks at it as the first evaluation will: what does not fit is said before the first step.
-  /// All arguments must outlive this. Throws DataError, ShapeError.
+  /// Opens eval.split, and looks at it as the first evaluation will: what does not fit is said
+  /// before the first step. All arguments must outlive this. Throws DataError, ShapeError.
   HeldOut(const config::Config& config, const RunFolder& folder, Learner& learner,
           comm::Communicator& comm);
 
   /// Whether all files and numbers of this step's evaluation are there. Rank zero's view.
   bool is_whole(int64_t step, const MetricsLog& log) const;
 
-  /// Evaluates the weights as they are (grids alone) and their first average, on rank zero or on all ranks (eval.ranks).
-  /// log: rank zero's, elsewhere null. False if it was given up because a stop was asked for, on any rank; the files of
-  /// this step are then missing. Collective. Throws NotFiniteError and as evaluate::evaluate.
+  /// Evaluates the weights as they are (grids alone) and their first average, on rank zero or on
+  /// all ranks (eval.ranks). log: rank zero's, elsewhere null. False if it was given up because a
+  /// stop was asked for, on any rank; the files of this step are then missing. Collective. Throws
+  /// NotFiniteError and as evaluate::evaluate.
   bool evaluate(int64_t step, MetricsLog* log);
 
  private:

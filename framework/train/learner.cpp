@@ -25,8 +25,7 @@ score::ScoreModel trainable_model(const config::Config& config, const data::Imag
 }  // namespace
 
 Learner::Learner(const config::Config& config, const data::ImageDataset& dataset,
-                 const data::DatasetSummary& data, comm::Communicators& comms,
-                 torch::Device device)
+                 const data::DatasetSummary& data, comm::Communicators& comms, torch::Device device)
     : model(trainable_model(config, dataset, data, *comms.host, device)),
       plan(plan_gradients(model, dataset.example_shape(), comms)),
       parameters(score::named_parameters(model), plan.layout),

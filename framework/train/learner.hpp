@@ -1,4 +1,5 @@
-// What is trained and what trains it: the model, its weights in flat buffers, the objective, the update and the step.
+// What is trained and what trains it: the model, its weights in flat buffers, the objective, the
+// update and the step.
 #pragma once
 
 #include "framework/comm/make_communicator.hpp"
@@ -15,13 +16,14 @@ namespace scorenet::train {
 
 /// Each part refers to those above it.
 struct Learner {
-  /// Builds the network for data like `data`, and compares program, config, data and weights over the ranks. `comms` must
-  /// outlive this. Collective. Throws ConfigError (an analytic model has nothing to train), CommError.
+  /// Builds the network for data like `data`, and compares program, config, data and weights over
+  /// the ranks. `comms` must outlive this. Collective. Throws ConfigError (an analytic model has
+  /// nothing to train), CommError.
   Learner(const config::Config& config, const data::ImageDataset& dataset,
           const data::DatasetSummary& data, comm::Communicators& comms, torch::Device device);
 
-  /// The model as the evaluate verb would see it: train.precision = auto is a matter of training, and numbers are the same
-  /// on every machine.
+  /// The model as the evaluate verb would see it: train.precision = auto is a matter of training,
+  /// and numbers are the same on every machine.
   score::ScoreModel evaluated_model() const;
 
   score::ScoreModel model;

@@ -23,7 +23,8 @@ std::string format(const char* pattern, double value) {
   return text;
 }
 
-// Rewrites a log with the lines that are wanted alone; whole or not at all, as it may be all that is known of a run.
+// Rewrites a log with the lines that are wanted alone; whole or not at all, as it may be all that
+// is known of a run.
 void keep_lines(const std::filesystem::path& path,
                 const std::function<bool(const std::string&)>& wanted) {
   std::ifstream in(path);
@@ -157,11 +158,9 @@ std::string log_field_legend() {
          "comm_exposed_frac  share of the step time spent waiting for other ranks and traffic "
          "(comm%)\n"
          "phase_sec          rank zero's mean seconds a step waiting for data, in forward, "
-         "backward, on "
-         "the host (draws, optimizer) and in communication\n"
+         "backward, on the host (draws, optimizer) and in communication\n"
          "straggler          rank and phase that hold the others up (comm.straggler_excess), with "
-         "its "
-         "and the median rank's seconds a step; null: none\n"
+         "its and the median rank's seconds a step; null: none\n"
          "skipped            steps left out so far because a loss or gradient was not finite\n"
          "cpu_mem_gb         resident memory of rank zero, 10^9 bytes (cpumem)\n"
          "gpu_mem_gb         peak GPU memory of rank zero, 10^9 bytes (gpumem)\n"
@@ -185,7 +184,8 @@ MetricsLog::MetricsLog(const RunFolder& folder, int64_t resumed_step, int64_t to
   if (fresh) metrics_ << "step,name,value\n" << std::flush;
 }
 
-// What the run's own files do not take is an error, as at a save: a log with holes would be believed.
+// What the run's own files do not take is an error, as at a save: a log with holes
+// would be believed.
 void MetricsLog::check_written() const {
   const std::pair<const std::ofstream*, const std::filesystem::path*> files[] = {
       {&log_, &paths_[0]}, {&stats_, &paths_[1]}, {&metrics_, &paths_[2]}};

@@ -29,8 +29,8 @@ struct Tick {
   double maintenance_sec = 0;    // checkpoints, evaluation and logging since the last tick
   double data_wait_frac = 0;     // of the step time, mean over ranks
   double comm_exposed_frac = 0;  // of the step time, mean over ranks
-  std::vector<std::pair<std::string, double>>
-      phase_sec;            // rank zero's mean seconds a step in each phase
+  // rank zero's mean seconds a step in each phase
+  std::vector<std::pair<std::string, double>> phase_sec;
   int straggler_rank = -1;  // -1: the ranks are balanced
   std::string straggler_phase;
   double straggler_sec = 0;         // that rank's, a step
@@ -55,8 +55,9 @@ class MetricsLog {
  public:
   /// Opens the files for appending. After a restart from `resumed_step`, what a lost stretch had
   /// logged beyond it is dropped from stats.jsonl and metrics.csv, so that a step stands there
-  /// once. bar: draw a progress bar on stderr. This and all below throw CheckpointError naming the file that takes no
-  /// more; a terminal or pipe that is gone is no error, as log.txt has the same lines.
+  /// once. bar: draw a progress bar on stderr. This and all below throw CheckpointError naming
+  /// the file that takes no more; a terminal or pipe that is gone is no error, as log.txt has
+  /// the same lines.
   MetricsLog(const RunFolder& folder, int64_t resumed_step, int64_t total_steps, bool bar);
 
   /// To the terminal and log.txt.

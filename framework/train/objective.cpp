@@ -57,9 +57,9 @@ torch::Tensor second_order_loss(const LossInput& in) {
   const auto weight =
       diffusion::loss_weight(diffusion::weighting_from_name(d.loss), in.parametrisation(),
                              *in.model.schedule, e.levels.times, d.min_snr_gamma);
-  return weight.to(e.x0.device()) *
-         diffusion::second_order_error(in.network, *in.model.schedule, e.x0, e.levels.times.t,
-                                       e.eps, e.probe, d.divergence_weight);
+  return weight.to(e.x0.device()) * diffusion::second_order_error(in.network, *in.model.schedule,
+                                                                  e.x0, e.levels.times.t, e.eps,
+                                                                  e.probe, d.divergence_weight);
 }
 
 // The ends' own terms matter where they are learned; elsewhere they have no gradient.
@@ -67,21 +67,22 @@ torch::Tensor learned_schedule_loss(const LossInput& in) {
   const NoisedExamples& e = in.examples;
   const diffusion::LearnedSchedule& schedule = *in.model.trained().learned_schedule;
   const diffusion::ScheduleTap tap(schedule, e.levels.times);
-  const auto loss = diffusion::tapped_loss_per_example(in.network, in.parametrisation(), tap, e.x0,
-                                                       e.eps);
+  const auto loss =
+      diffusion::tapped_loss_per_example(in.network, in.parametrisation(), tap, e.x0, e.eps);
   if (!in.config().learn_ends) return loss;
   return loss + diffusion::end_terms_nats(schedule, in.discrete, e.x0, e.eps);
 }
 
-// A weight that depends on log_snr alone is taken up by u, so the plain one serves every prediction.
+// A weight that depends on log_snr alone is taken up by u, so the plain one serves
+// every prediction.
 torch::Tensor uncertainty_loss(const LossInput& in) {
   const NoisedExamples& e = in.examples;
   const auto dims = static_cast<double>(dims_per_example(e.x0));
   const auto simple =
       diffusion::loss_per_example(in.network, in.parametrisation(), Weighting::simple,
                                   *in.model.schedule, e.x0, e.levels.times, e.eps);
-  return dims * in.model.trained().uncertainty->weigh(
-                    simple / dims, in.model.schedule->log_snr(e.levels.times.t));
+  return dims * in.model.trained().uncertainty->weigh(simple / dims,
+                                                      in.model.schedule->log_snr(e.levels.times.t));
 }
 
 torch::Tensor hybrid_loss(const LossInput& in) {
@@ -111,9 +112,7 @@ struct Row {
   double (*unit)(const NoisedExamples& e);  // what the loss is divided by
 };
 
-double dimensions(const NoisedExamples& e) {
-  return static_cast<double>(dims_per_example(e.x0));
-}
+double dimensions(const NoisedExamples& e) { return static_cast<double>(dims_per_example(e.x0)); }
 double one(const NoisedExamples&) { return 1; }
 
 const Row kObjectives[] = {
@@ -151,7 +150,8 @@ DrawnLevels DrawnLevels::narrow(int64_t first, int64_t count) const {
   return {{part(times.t), part(times.inverse_density)}, part(step), part(bin), part(weight)};
 }
 
-Objective::Objective(const score::ScoreModel& model, bool discrete) : model_(model), discrete_(discrete) {
+Objective::Objective(const score::ScoreModel& model, bool discrete)
+    : model_(model), discrete_(discrete) {
   const auto& d = model.config.diffusion;
   if (d.time_sampling != "loss_second_moment") return;
   history_ = diffusion::make_loss_history(d.train_steps > 0 ? d.train_steps : d.time_bins);

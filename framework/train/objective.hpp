@@ -1,15 +1,19 @@
-// What training minimises: where the noise levels come from, the loss of each example, and what of it has a state.
+// What training minimises: where the noise levels come from, the loss of each example, and what of
+// it has a state.
 //
-//     model            diffusion.loss                        loss of an example
-//     score network    elbo likelihood simple edm min_snr    a weight on the squared error (diffusion/loss.hpp); with train_steps = T
-//                                                            that of the T-step bound
-//                      + divergence_weight                   v and its divergence  (second_order.hpp)
-//                      uncertainty                           L / e^u + u with a learned u(log_snr)  (learned_weights.hpp)
-//                      hybrid                                simple + weight x T-step bound with a learned variance
-//     on vdm_learned   elbo likelihood                       the bound, its schedule trained with it  (learned_schedule.hpp)
-//     classifier       -                                     cross-entropy of the label given noised data
-// With time_sampling = loss_second_moment the times depend on earlier losses of all ranks: observe() keeps their history, which
-// is a state to save. All else is a function of (seed, step, slot). The next loss is a function and a row of the table in objective.cpp.
+//     diffusion.loss           loss of an example                                 diffusion/
+//     elbo likelihood simple   a weight on the squared error; with train_steps    loss
+//       edm min_snr              = T that of the T-step bound
+//       + divergence_weight    v and its divergence                               second_order
+//     uncertainty              L / e^u + u with a learned u(log_snr)              learned_weights
+//     hybrid                   simple + weight x T-step bound, learned variance   learned_weights
+//     elbo likelihood,         the bound, and the schedule trained with it        learned_schedule
+//       on vdm_learned
+//     any, for a classifier    cross-entropy of the label given noised data       guidance
+//
+// With time_sampling = loss_second_moment the times depend on earlier losses of all ranks:
+// observe() keeps their history, which is a state to save. All else is a function of
+// (seed, step, slot). The next loss is a function and a row of the table in objective.cpp.
 #pragma once
 
 #include <torch/types.h>
@@ -40,15 +44,15 @@ struct NoisedExamples {
   torch::Tensor x0;     // (B, ...) float32 on the model's device
   torch::Tensor eps;    // as x0
   torch::Tensor probe;  // +-1, as x0, where the divergence is taught (draw_probe); else undefined
-  torch::Tensor
-      labels;  // (B) int64, undefined for an unconditional network; of a classifier: the truth
+  // (B) int64, undefined for an unconditional network; of a classifier: the truth
+  torch::Tensor labels;
   DrawnLevels levels;
 };
 
 class Objective {
  public:
-  /// discrete: 8-bit data (the decoder of learned ends). `model` must outlive this. Throws ConfigError for a rule of times or
-  /// a loss that it does not know.
+  /// discrete: 8-bit data (the decoder of learned ends). `model` must outlive this. Throws
+  /// ConfigError for a rule of times or a loss that it does not know.
   Objective(const score::ScoreModel& model, bool discrete);
 
   /// What the slots of the global batch get at `step`: the same whichever rank asks.
@@ -58,18 +62,20 @@ class Objective {
   torch::Tensor draw_probe(int64_t step, const std::vector<int64_t>& slots,
                            const torch::Tensor& x0) const;
 
-  /// (B) float64 on the model's device: nats per dimension (a classifier: nats), times levels.weight. Its sum's gradient is
-  /// every parameter's, the learned schedule's included. dropout: null for none.
+  /// (B) float64 on the model's device: nats per dimension (a classifier: nats), times
+  /// levels.weight. Its sum's gradient is every parameter's, the learned schedule's included.
+  /// dropout: null for none.
   torch::Tensor loss_per_example(const NoisedExamples& examples,
                                  const models::BatchSlots* dropout) const;
 
   /// Whether observe() wants the losses.
   bool has_history() const { return history_.has_value(); }
-  /// losses: of the whole global batch by slot, as loss_per_example gave them. To be called on all ranks with the same.
+  /// losses: of the whole global batch by slot, as loss_per_example gave them. To be called on all
+  /// ranks with the same.
   void observe(int64_t step, const std::vector<double>& losses);
 
-  /// What a checkpoint saves beside the parameters, by name: CPU tensors that share memory with this, float64 or int64.
-  /// Restore by copying into them.
+  /// What a checkpoint saves beside the parameters, by name: CPU tensors that share memory with
+  /// this, float64 or int64. Restore by copying into them.
   std::vector<std::pair<std::string, torch::Tensor>> state() const;
 
  private:

@@ -11,8 +11,8 @@ class RunFolder {
  public:
   explicit RunFolder(std::filesystem::path root) : root_(std::move(root)) {}
 
-  /// Makes the folder and its parts. Throws CheckpointError naming the folder if it cannot be
-  /// written.
+  /// Makes the folder and its parts. Throws CheckpointError naming the folder if it
+  /// cannot be written.
   void create() const;
 
   /// Deletes what killed writers left in the folder and its parts.
@@ -20,7 +20,8 @@ class RunFolder {
 
   std::filesystem::path root() const { return root_; }
   std::filesystem::path config() const { return root_ / "config.toml"; }
-  /// Of a start at `step` whose keys are not those of config(). attempt: 1, 2, ...: of several there, the first free.
+  /// Of a start at `step` whose keys are not those of config(). attempt: 1, 2, ...: of several
+  /// there, the first free.
   std::filesystem::path changed_config(int64_t step, int attempt) const;
   std::filesystem::path log() const { return root_ / "log.txt"; }
   std::filesystem::path stats() const { return root_ / "stats.jsonl"; }

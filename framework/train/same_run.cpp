@@ -7,7 +7,7 @@
 namespace scorenet::train {
 
 score::ScoreModel same_on_all_ranks(score::ScoreModel model, const std::string& data_fingerprint,
-                             comm::Communicator& comm) {
+                                    comm::Communicator& comm) {
   comm::Fingerprint mine = {{"program", SCORENET_VERSION}};
   for (const config::Field& field : config::fields(model.config))
     mine.push_back({field.name, config::value_string(field)});

@@ -10,9 +10,9 @@
 
 namespace scorenet::train {
 
-/// Returns `model` if program, config, data set and initial weights are those of rank zero. Collective. Throws
-/// ConfigError naming the first key that differs, both values and the rank.
+/// Returns `model` if program, config, data set and initial weights are those of rank zero.
+/// Collective. Throws ConfigError naming the first key that differs, both values and the rank.
 score::ScoreModel same_on_all_ranks(score::ScoreModel model, const std::string& data_fingerprint,
-                             comm::Communicator& comm);
+                                    comm::Communicator& comm);
 
 }  // namespace scorenet::train

@@ -54,8 +54,8 @@ std::string start_block(const config::Config& config, const std::filesystem::pat
       << "diffusion       " << diffusion_line(learner.model) << "\n"
       << "ranks           " << ranks << " (" << comm.local_size() << " on this host), device "
       << learner.model.device.str() << ", " << torch::get_num_threads() << " threads each\n"
-      << "batch           " << batch << " = " << ranks << " ranks x "
-      << (batch + ranks - 1) / ranks << "\n"
+      << "batch           " << batch << " = " << ranks << " ranks x " << (batch + ranks - 1) / ranks
+      << "\n"
       << "precision       " << precision_line(learner.model, progress) << "\n"
       << "gradients       " << describe(learner.plan, config)
       << (overlaps ? ", " + learner.update.reducer().overlap().describe() : "") << "\n"
@@ -63,8 +63,7 @@ std::string start_block(const config::Config& config, const std::filesystem::pat
       << config.comm.train_timeout_s << " s, evaluation " << config.eval.time_budget_s
       << " s, save " << config.comm.save_timeout_s << " s\n"
       << "duration        " << steps << " steps = " << static_cast<double>(steps * batch) / 1000.0
-      << " kimg"
-      << (progress.step ? ", resumed at step " + std::to_string(progress.step) : "");
+      << " kimg" << (progress.step ? ", resumed at step " + std::to_string(progress.step) : "");
   for (const std::string& change : progress.changes) out << "\nchanged         " << change;
   return out.str();
 }

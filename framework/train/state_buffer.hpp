@@ -7,7 +7,8 @@
 
 namespace scorenet::train {
 
-/// A flat buffer with a value for each weight. Update::whole and Update::keep hide which rank stores what.
+/// A flat buffer with a value for each weight. Update::whole and Update::keep hide which
+/// rank stores what.
 struct StateBuffer {
   enum class Kind {
     replicated,  // equal on all ranks

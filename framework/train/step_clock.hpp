@@ -1,7 +1,8 @@
-// Where the time of a rank's own steps goes: phases that follow one another, summed, and traced where asked.
+// Where the time of a rank's own steps goes: phases that follow one another, summed, and
+// traced where asked.
 //
-// Only the phases before `communication` tell who is slow: in a collective everybody waits for the slowest, and so looks
-// slow (perf/straggler.hpp).
+// Only the phases before `communication` tell who is slow: in a collective everybody waits for the
+// slowest, and so looks slow (perf/straggler.hpp).
 #pragma once
 
 #include <array>
@@ -52,8 +53,9 @@ class StepClock {
   std::vector<perf::Span> spans_;
 };
 
-/// Who holds the others up in one of the phases data, forward, backward and host, by more than `excess` of a step, judged
-/// by every rank's means. Collective; the same answer on all ranks. Nothing for one rank or excess = 0.
+/// Who holds the others up in one of the phases data, forward, backward and host, by more than
+/// `excess` of a step, judged by every rank's means. Collective; the same answer on all ranks.
+/// Nothing for one rank or excess = 0.
 std::optional<perf::Straggler> find_straggler(const PhaseSeconds& mine, double excess,
                                               comm::Communicator& comm);
 

@@ -25,7 +25,8 @@ std::vector<ControlField> control_fields(int64_t global_batch, bool example_loss
   return fields;
 }
 
-// With probability label_drop an example is trained without its label: index num_classes (Ho & Salimans 2022).
+// With probability label_drop an example is trained without its label: index num_classes
+// (Ho & Salimans 2022).
 torch::Tensor drop_labels(const torch::Tensor& labels, const config::Config& config,
                           const std::vector<int64_t>& slots, int64_t step) {
   const auto u =
@@ -97,8 +98,9 @@ void TrainStep::accumulate_gradients(const Draw& d, int64_t step) {
   }
 }
 
-// Adds the losses (nats per dimension) of the examples from `first` on to the control vector. Through plain arrays: taken
-// from tensors one by one, a batch of 512 costs as much as a small network's forward pass.
+// Adds the losses (nats per dimension) of the examples from `first` on to the control vector.
+// Through plain arrays: taken from tensors one by one, a batch of 512 costs as much as a small
+// network's forward pass.
 void TrainStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) {
   const diffusion::LogSnrRange range = diffusion::log_snr_range(*model_.schedule);
   const auto times = d.examples.levels.times.t.narrow(0, first, loss.size(0));

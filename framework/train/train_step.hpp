@@ -1,7 +1,8 @@
 // One step of training: draw, loss, backward, reduce, clip, update, average.
 //
-// Everything random is a function of (seed, step, slot in the global batch), and each example's loss is weighted by
-// 1 / global batch, so any number of ranks and any micro-batch computes the same step up to rounding.
+// Everything random is a function of (seed, step, slot in the global batch), and each example's
+// loss is weighted by 1 / global batch, so any number of ranks and any micro-batch computes the
+// same step up to rounding.
 #pragma once
 
 #include <string>
@@ -9,8 +10,8 @@
 #include "framework/comm/communicator.hpp"
 #include "framework/comm/control_vector.hpp"
 #include "framework/data/batch_loader.hpp"
-#include "framework/train/objective.hpp"
 #include "framework/score/score_model.hpp"
+#include "framework/train/objective.hpp"
 #include "framework/train/step_clock.hpp"
 #include "framework/train/update.hpp"
 

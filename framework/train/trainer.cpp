@@ -33,8 +33,7 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       folder_(outdir),
       lock_(lock),
       comms_(comms),
-      data_{data::ImageDataset(config.data.path, config.data.split,
-                               dataset_options(config.data))},
+      data_{data::ImageDataset(config.data.path, config.data.split, dataset_options(config.data))},
       learner_(config, data_.dataset, data_.summary, comms, device),
       report_(config_, folder_, learner_, comms) {
   learner_.model.name = outdir.string();
@@ -50,8 +49,8 @@ void Trainer::take_up() {
     comms_.recorder->set_dump(folder_.flight_record(comm.rank()), {comm.rank(), comm.size(), ""});
   }
   progress_ = restore_checkpoint(
-      folder_, config_,
-      {learner_.parameters, learner_.update, learner_.objective, data_.summary}, comm);
+      folder_, config_, {learner_.parameters, learner_.update, learner_.objective, data_.summary},
+      comm);
   if (comm.rank() != 0) return;
   for (const auto& warning : progress_.warnings) std::cerr << warning << std::endl;
 }
@@ -113,14 +112,12 @@ void Trainer::take_step(const data::LoadedBatch& batch) {
   handle_trouble(step);
   stop_asked_ = step.stop && !at_end();
   if (is_due(config_.comm.check_every)) check_weights_equal();
-  if (is_due(config_.run.tick) || at_end() || stop_asked_)
-    report_.tick(progress_, wall_seconds());
+  if (is_due(config_.run.tick) || at_end() || stop_asked_) report_.tick(progress_, wall_seconds());
   if (stop_asked_ && lock_) lock_->announce_end();
   if (is_due(config_.checkpoint.every) || at_end() || stop_asked_)
     report_.add_maintenance(seconds_of([&] { save(); }));
   // A run that was told to stop evaluates when it goes on.
-  if (!stop_asked_ && evaluation_is_due())
-    report_.add_maintenance(seconds_of([&] { evaluate(); }));
+  if (!stop_asked_ && evaluation_is_due()) report_.add_maintenance(seconds_of([&] { evaluate(); }));
 }
 
 void Trainer::handle_trouble(const StepReport& report) {
@@ -160,10 +157,9 @@ void Trainer::save() {
   set_phase(comm::Phase::save);
   if (lock_) lock_->require_held();
   const std::string precision = models::precision_name(learner_.model.compute_dtype);
-  save_checkpoint(folder_, config_,
-                  {learner_.parameters, learner_.update, learner_.objective, data_.summary},
-                  {progress_.step, progress_.skipped, wall_seconds(), {}, precision, {}},
-                  *comms_.host);
+  save_checkpoint(
+      folder_, config_, {learner_.parameters, learner_.update, learner_.objective, data_.summary},
+      {progress_.step, progress_.skipped, wall_seconds(), {}, precision, {}}, *comms_.host);
   for (size_t i = 0; i < learner_.update.ema_profiles().size(); ++i) save_average(i, precision);
   if (comms_.host->rank() == 0) folder_.clear_temporaries();
   // A signal that came meanwhile need not wait for another step and another save.
@@ -188,11 +184,12 @@ void Trainer::save_average(size_t profile, const std::string& precision) {
 }
 
 bool Trainer::evaluation_is_due() const {
-  return held_out_ && (is_due(config_.eval.every) ||
-                       progress_.step == config::total_steps(config_.train));
+  return held_out_ &&
+         (is_due(config_.eval.every) || progress_.step == config::total_steps(config_.train));
 }
 
-// A commit promises its step's snapshots and evaluation. A start before this one may have ended between the two. Collective.
+// A commit promises its step's snapshots and evaluation. A start before this one may have ended
+// between the two. Collective.
 void Trainer::complete_last_step() {
   if (progress_.step == 0) return;
   const std::vector<int64_t> missing = missing_of_last_step();
@@ -206,7 +203,8 @@ void Trainer::complete_last_step() {
   evaluate();
 }
 
-// 1 for each snapshot that is not there, then for the evaluation: what rank zero finds, on all ranks. Collective.
+// 1 for each snapshot that is not there, then for the evaluation: what rank zero finds, on
+// all ranks. Collective.
 std::vector<int64_t> Trainer::missing_of_last_step() {
   const size_t profiles = learner_.update.ema_profiles().size();
   std::vector<int64_t> missing(profiles + 1, 0);

@@ -1,4 +1,5 @@
-// What a run tells while it trains: the log's lines and ticks, the time line, who holds the others up.
+// What a run tells while it trains: the log's lines and ticks, the time line, who holds
+// the others up.
 #pragma once
 
 #include <optional>
@@ -21,7 +22,8 @@ class TrainingReport {
   TrainingReport(const config::Config& config, const RunFolder& folder, Learner& learner,
                  comm::Communicators& comms);
 
-  /// On rank zero: makes the folder, keeps the config, opens the logs and writes `start`, the start block.
+  /// On rank zero: makes the folder, keeps the config, opens the logs and writes `start`,
+  /// the start block.
   void open(const RunProgress& progress, const std::string& start);
 
   /// Rank zero's log once it is open; null elsewhere.
@@ -33,7 +35,8 @@ class TrainingReport {
   StepReport measured_step(const data::LoadedBatch& batch, RunProgress& progress, bool stop);
   /// Work between steps that is no training: its time counts as maintenance.
   void add_maintenance(double seconds) { meter_.add_maintenance(seconds); }
-  /// A status line: everything since the last one. total_sec: wall clock of the whole run. Collective.
+  /// A status line: everything since the last one. total_sec: wall clock of the whole
+  /// run. Collective.
   void tick(const RunProgress& progress, double total_sec);
 
  private:

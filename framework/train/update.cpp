@@ -71,9 +71,7 @@ void Update::observe_order_again() {
   sum_->reducer().reobserve();
 }
 
-torch::Tensor Update::average(size_t i) const {
-  return sum_->whole(ema_.averages()[i], "average");
-}
+torch::Tensor Update::average(size_t i) const { return sum_->whole(ema_.averages()[i], "average"); }
 
 StateBuffer::Kind Update::kind_of_moments() const {
   return sum_->is_sharded() ? StateBuffer::Kind::sharded : StateBuffer::Kind::replicated;

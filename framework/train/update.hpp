@@ -1,9 +1,13 @@
-// From the gradients of this rank's examples to new weights: sum over the ranks, clip, AdamW, moving averages.
+// From the gradients of this rank's examples to new weights: sum over the ranks, clip,
+// AdamW, moving averages.
 //
-// How gradients are summed, and whether a rank updates all weights or its part, is the business of gradient_sum.hpp.
+// How gradients are summed, and whether a rank updates all weights or its part, is the
+// business of gradient_sum.hpp.
 //
 //     for (const Piece& piece : update.start(local)) {
-//       loss(piece); update.begin(piece); (loss * update.loss_scale().value()).backward(); update.end(piece);
+//       update.begin(piece);
+//       (loss(piece) * update.loss_scale().value()).backward();
+//       update.end(piece);
 //     }
 //     const double norm = update.finish();
 //     if (finite everywhere) update.step(learning_rate, norm, moment);
@@ -30,8 +34,8 @@ std::vector<optim::EmaProfile> ema_profiles_of(const config::EmaConfig& config);
 
 class Update {
  public:
-  /// All arguments but the config must outlive this; `plan` is the one that `parameters` was laid out by.
-  /// Throws ConfigError as AdamW and CanonicalSum do.
+  /// All arguments but the config must outlive this; `plan` is the one that `parameters` was laid
+  /// out by. Throws ConfigError as AdamW and CanonicalSum do.
   Update(const config::Config& config, optim::FlatParameters& parameters, const GradientPlan& plan,
          comm::Communicators& comms);
 
@@ -40,9 +44,11 @@ class Update {
   /// Before and after the backward pass of a piece.
   void begin(const Piece& piece);
   void end(const Piece& piece);
-  /// After the last piece: waits for the sum over all ranks and returns its norm, without the loss's scale. Collective.
+  /// After the last piece: waits for the sum over all ranks and returns its norm, without the
+  /// loss's scale. Collective.
   double finish();
-  /// AdamW with clipping, then the averages; afterwards every rank has all weights. Collective if sharded.
+  /// AdamW with clipping, then the averages; afterwards every rank has all weights.
+  /// Collective if sharded.
   void step(double learning_rate, double norm, const optim::EmaMoment& moment);
 
   /// What the loss is to be multiplied by before backward; 1 unless train.precision = fp16.
@@ -50,8 +56,8 @@ class Update {
   /// Once a step, after step() or in its place; the same on all ranks.
   void adapt_loss_scale(bool overflowed);
 
-  /// True if, for 10 consecutive steps, rank zero's buckets became ready out of launch order: then all ranks should
-  /// observe the order again, in the same step. To be asked once a step.
+  /// True if, for 10 consecutive steps, rank zero's buckets became ready out of launch order: then
+  /// all ranks should observe the order again, in the same step. To be asked once a step.
   bool wants_new_order();
   void observe_order_again();
 
@@ -66,7 +72,8 @@ class Update {
   /// What a checkpoint holds besides the weights.
   std::vector<StateBuffer> buffers() const;
   std::vector<StateTensor> tensors() const;
-  /// All of a buffer, with the layout of the parameters; the buffer itself where it is whole. Collective.
+  /// All of a buffer, with the layout of the parameters; the buffer itself where it
+  /// is whole. Collective.
   torch::Tensor whole(const StateBuffer& buffer) const;
   /// Takes up what belongs to this rank of `whole`.
   void keep(const StateBuffer& buffer, const torch::Tensor& whole) const;

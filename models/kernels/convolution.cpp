@@ -27,7 +27,8 @@ void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, bool add, const T* a
   at::native::cpublas::brgemm(m, n, k, lda, n, n, add, a, b, c, kPaired<T>);
 }
 
-// Where the factor of one tap is found: for output pixel (n, y, x) at first + n image + y row + x pixel.
+// Where the factor of one tap is found: for output pixel (n, y, x) at first + n image + y
+// row + x pixel.
 template <class T>
 struct Tap {
   const T* first;
@@ -50,8 +51,9 @@ struct Target {
   const T* residual = nullptr;       // strides as the target's
 };
 
-// Rows that one product may span where the rows of all taps are neighbours: the two border pixels between rows are computed and
-// dropped. 32 pixels keep the micro-kernel busy on 7x7 images; 16 to 128 measured within noise of each other.
+// Rows that one product may span where the rows of all taps are neighbours: the two border pixels
+// between rows are computed and dropped. 32 pixels keep the micro-kernel busy on 7x7 images; 16 to
+// 128 measured within noise of each other.
 template <class T>
 int64_t rows_at_once(const std::vector<Tap<T>>& taps, Area area) {
   for (const Tap<T>& tap : taps) {
@@ -150,7 +152,8 @@ torch::Tensor packed(const torch::Tensor& taps_in_out, torch::Dtype dtype) {
 constexpr int64_t kGradientRows =
     4;  // image rows of one product over pixels: both factors stay in the L1 cache
 
-// One image's activations by channel, and the gradient in the order a right factor wants, for products over pixels.
+// One image's activations by channel, and the gradient in the order a right factor wants, for
+// products over pixels.
 template <class T>
 class PixelFactors {
  public:
@@ -167,7 +170,8 @@ class PixelFactors {
   void set_activations(const T* x) {
     transpose(bits(x), in_, pixels_, in_, bits(left_.data()), stride_);
   }
-  /// dy: rows of area.width pixels, width + 2 pixels apart with zeros between. Must live while products are taken.
+  /// dy: rows of area.width pixels, width + 2 pixels apart with zeros between. Must live while
+  /// products are taken.
   void set_gradient(const T* dy) {
     dy_ = dy;
     if constexpr (kPaired<T>) {
@@ -196,7 +200,8 @@ class PixelFactors {
   const T* dy_ = nullptr;
 };
 
-// offsets: of every tap into the padded image. dy_image(n): the image's gradient as PixelFactors wants it.
+// offsets: of every tap into the padded image. dy_image(n): the image's gradient as
+// PixelFactors wants it.
 template <class T, class Dy>
 torch::Tensor tap_gradients(const torch::Tensor& x, int64_t out_channels,
                             const std::vector<std::vector<int64_t>>& offsets, const Dy& dy_image) {
@@ -220,8 +225,9 @@ torch::Tensor tap_gradients(const torch::Tensor& x, int64_t out_channels,
   return sums;
 }
 
-// Which entries k of a 3-tap kernel the tap a of output parity p sums, (p, a, k): parity 0 reads the pixels y - 1 with k0 and y
-// with k1 + k2, parity 1 the pixels y with k0 + k1 and y + 1 with k2.
+// Which entries k of a 3-tap kernel the tap a of output parity p sums, (p, a, k): parity 0
+// reads the pixels y - 1 with k0 and y with k1 + k2, parity 1 the pixels y with k0 + k1 and
+// y + 1 with k2.
 torch::Tensor parity_sums() {
   return torch::tensor({1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1}, torch::kFloat32).view({2, 2, 3});
 }
@@ -242,7 +248,8 @@ void zero_border(const torch::Tensor& padded) {
   const auto bytes = [](const torch::Tensor& t) {
     return static_cast<size_t>(t.numel()) * t.element_size();
   };
-  // Contiguous spans: the first row, the last row, and the pair (end of a row, start of the next) between all rows.
+  // Contiguous spans: the first row, the last row, and the pair (end of a row, start of the next)
+  // between all rows.
   const size_t pixel = static_cast<size_t>(padded.size(3)) * padded.element_size();
   char* data = static_cast<char*>(padded.data_ptr());
   const size_t row = pixel * static_cast<size_t>(width);
@@ -359,7 +366,8 @@ torch::Tensor upsample_convolve_input_gradient(const torch::Tensor& dy,
     const torch::Tensor kernels = packed(parity_kernels(weight).transpose(1, 2), dy.scalar_type());
     std::vector<Tap<T>> taps;
     for (int64_t i = 0; i < 16; ++i) {
-      // Input row y met output row 2 (y + 1 - p - a) + p through tap a of parity p; one more in padded rows.
+      // Input row y met output row 2 (y + 1 - p - a) + p through tap a of parity p; one more
+      // in padded rows.
       const int64_t p = i / 8, q = i / 4 % 2, a = i / 2 % 2, b = i % 2;
       taps.push_back({dy.const_data_ptr<T>() + (3 - p - 2 * a) * row + (3 - q - 2 * b) * out,
                       2 * out, 2 * row, dy.stride(0), out,

@@ -101,8 +101,8 @@ struct BackwardSums {
   std::vector<double> g, gx;      // sums over pixels of g and g x, per channel
   std::vector<float> k1, k2, k3;  // dx = k1 g + k2 x + k3
 
-  // With x_hat = (x - mean) inverse and N elements a group: dx = inverse (w g - mean(w g) - x_hat mean(w g x_hat)), the means over
-  // the group. d_weight and d_bias: sums of g x_hat and of g.
+  // With x_hat = (x - mean) inverse and N elements a group: dx = inverse (w g - mean(w g) - x_hat
+  // mean(w g x_hat)), the means over the group. d_weight and d_bias: sums of g x_hat and of g.
   void finish(const NormParameters& norm, const double* statistics, int64_t pixels,
               double* d_weight, double* d_bias) {
     const float* weight = norm.weight.const_data_ptr<float>();
@@ -191,7 +191,8 @@ NormGradient norm_backward(const std::vector<torch::Tensor>& sources, const Norm
   for (const auto& source : sources) {
     d_sources.push_back(empty_padded(batch, area, source.size(3), source.scalar_type()));
   }
-  // d_weight, d_bias and channel sums of every image apart: their sum does not depend on the threads.
+  // d_weight, d_bias and channel sums of every image apart: their sum does not depend
+  // on the threads.
   const torch::Tensor sums = torch::zeros({3, batch, channels}, torch::kFloat64);
   auto* s = sums.data_ptr<double>();
   const BackwardCall call{sources, norm, d_out, residuals, d_sources};

@@ -1,4 +1,5 @@
-// Group norm with SiLU, forward and backward, on padded NHWC tensors; several tensors are read as their concatenation.
+// Group norm with SiLU, forward and backward, on padded NHWC tensors; several tensors are read
+// as their concatenation.
 #pragma once
 
 #include <torch/types.h>
@@ -27,8 +28,8 @@ struct NormGradient {
   std::vector<torch::Tensor> sources;  // padded, as the sources, with the residuals added
   torch::Tensor weight;                // (C), float32
   torch::Tensor bias;                  // (C), float32
-  torch::Tensor
-      channel_sums;  // (B, C), float32: sums over pixels of the sources' gradients without the residuals
+  // (B, C), float32: sums over pixels of the sources' gradients without the residuals
+  torch::Tensor channel_sums;
 };
 
 /// residuals: empty, or for every source a padded tensor that is added to its gradient.

@@ -1,4 +1,5 @@
-// Compiled with AVX-512 flags of its own, see CMakeLists.txt. GCC's vector extension carries the arithmetic, 16 lanes wide.
+// Compiled with AVX-512 flags of its own, see CMakeLists.txt. GCC's vector extension carries the
+// arithmetic, 16 lanes wide.
 #include "models/kernels/vector_kernels.hpp"
 
 #include <cstring>
@@ -41,8 +42,8 @@ inline void store(uint16_t* p, Floats v) {
 
 inline Floats all(float value) { return Floats{} + value; }
 
-// exp = 2^n e^f with |f| <= log(2) / 2 and Taylor's polynomial of degree 6 for e^f: relative error below 2e-7.
-// Clamped to the range of float; NaN stays NaN through the polynomial.
+// exp = 2^n e^f with |f| <= log(2) / 2 and Taylor's polynomial of degree 6 for e^f: relative error
+// below 2e-7. Clamped to the range of float; NaN stays NaN through the polynomial.
 inline Floats exponential(Floats x) {
   x = x < -87.0f ? all(-87.0f) : x;
   x = x > 88.0f ? all(88.0f) : x;
@@ -74,7 +75,8 @@ inline void flush(const Floats (&sum)[N], double* total) {
   }
 }
 
-// Calls f.template operator()<N>(c) for blocks of N * 16 channels that cover all of them: 64, then 32, then 16.
+// Calls f.template operator()<N>(c) for blocks of N * 16 channels that cover all of them: 64, then
+// 32, then 16.
 template <class F>
 inline void for_channel_blocks(int64_t channels, const F& f) {
   int64_t c = 0;
@@ -211,7 +213,8 @@ void transpose(const T* in, int64_t in_stride, int64_t pixels, int64_t channels,
   for (int64_t c = 0; c < channels; c += kLanes) {
     int64_t p = 0;
     for (; p + kLanes <= pixels; p += kLanes) {
-      // Four rounds of pairwise exchange of halves, at distances 1, 2, 4, 8, transpose a block of 16 x 16.
+      // Four rounds of pairwise exchange of halves, at distances 1, 2, 4, 8, transpose a block of
+      // 16 x 16.
       Ints r[16];
 #pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) r[i] = bits_as<Ints>(load(in + (p + i) * in_stride + c));

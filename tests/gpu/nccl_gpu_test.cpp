@@ -1,4 +1,5 @@
-// NCCL on real devices, one rank each: what the fake cannot show. Skips, and says so, where a rank has no device.
+// NCCL on real devices, one rank each: what the fake cannot show. Skips, and says so, where a rank
+// has no device.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/cuda.h>
@@ -65,7 +66,8 @@ TEST_F(NcclGpu, EveryCollectiveOnDeviceMemory) {
 }
 
 TEST_F(NcclGpu, TakesWhatTheComputeStreamHasNotFinishedYet) {
-  // Half a second's worth of products is queued before the buffer is filled; nothing waits for it but NCCL's stream.
+  // Half a second's worth of products is queued before the buffer is filled; nothing waits for it
+  // but NCCL's stream.
   auto a = torch::rand({4096, 4096}, torch::dtype(torch::kFloat32).device(device_));
   for (int i = 0; i < 50; ++i) a = a.mm(a) / 4096;
   const auto values = (a.flatten().narrow(0, 0, 1000) * 0 + nccl_->rank()).contiguous();

@@ -35,7 +35,8 @@ TEST_F(RandomGpu, UniformsAndSignsAreTheCpusBitForBit) {
   }
 }
 
-// log, cos and sin differ between the two in the last places: a few units of 2^-24 (2^-53) times values up to 6 (8).
+// log, cos and sin differ between the two in the last places: a few units of 2^-24 (2^-53) times
+// values up to 6 (8).
 TEST_F(RandomGpu, NormalsAreTheCpusUpToRounding) {
   const auto gap = [&](torch::Dtype dtype) {
     const auto here = normal_for_slots(kKey, kSlots, {3, 333}, dtype);

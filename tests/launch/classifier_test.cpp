@@ -32,8 +32,7 @@ class GuidedByClassifier : public testing::Test {
   static void SetUpTestSuite() {
     folder_ = new Folder;
     const Outcome made =
-        run("SCORENET data synthesize --kind gaussians25 --train 2500 "
-            "--validation 500 --out " +
+        run("SCORENET data synthesize --kind gaussians25 --train 2500 --validation 500 --out " +
             file("points.h5"));
     ASSERT_EQ(made.exit_code, 0) << made.err;
     std::ofstream(file("classifier.toml"))
@@ -90,8 +89,8 @@ TEST_F(GuidedByClassifier, KnowsTheClassesOfCleanPoints) {
 }
 
 TEST_F(GuidedByClassifier, GuidanceRaisesTheShareOfTheClass) {
-  // Unguided, each class has 1/25 of 400 samples: 16 +- 4. The exact classifier at weight 1 would give the class alone; this
-  // small one gives 0.7.
+  // Unguided, each class has 1/25 of 400 samples: 16 +- 4. The exact classifier at weight 1 would
+  // give the class alone; this small one gives 0.7.
   EXPECT_NEAR(share_of(7, "--class 7 --guidance 0"), 0.04, 4 * 0.0098);
   EXPECT_GT(share_of(7, "--class 7 --guidance 1"), 0.5);
   EXPECT_GT(share_of(20, "--class 20 --guidance 1"), 0.5);
@@ -109,7 +108,8 @@ TEST_F(GuidedByClassifier, FeaturesAreOfItsPenultimateLayer) {
   EXPECT_THROW(score::classifier_features(model, torch::zeros({4, 3})), ShapeError);
 }
 
-// fd of two draws of one law is small; with every sample moved by half a grid step the classifier sees other classes' ground.
+// fd of two draws of one law is small; with every sample moved by half a grid step the classifier
+// sees other classes' ground.
 TEST_F(GuidedByClassifier, ItsFeaturesTellTheLawFromAnother) {
   write_config(file("moved.toml"), file("law.h5"), "vp_linear", "score_offset = [3.0, 0.0]");
   const auto fd = [](const std::string& config) {
@@ -144,7 +144,8 @@ TEST_F(GuidedByClassifier, TrainsTheSameOnTwoRanks) {
   for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(b[i], a[i], 1e-3 * a[i]) << i;
 }
 
-// A conditional network's bound is that of x given its label: with the labels of other components it is far worse.
+// A conditional network's bound is that of x given its label: with the labels of other components
+// it is far worse.
 TEST_F(GuidedByClassifier, AConditionalNetworkIsEvaluatedGivenTheLabels) {
   const Outcome trained = run("SCORENET train " + file("classifier.toml") +
                               " --model.type mlp --diffusion.prediction v --train.steps 300 "

@@ -1,4 +1,5 @@
-// The command line as a user meets it: what works, and one clear sentence with the documented exit code for what does not.
+// The command line as a user meets it: what works, and one clear sentence with the documented exit
+// code for what does not.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>

@@ -1,5 +1,5 @@
-// What a commit promises is there after the next start, however the last one ended: snapshots, evaluation, its numbers; and no
-// temporaries of the dead.
+// What a commit promises is there after the next start, however the last one ended: snapshots,
+// evaluation, its numbers; and no temporaries of the dead.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -119,7 +119,8 @@ INSTANTIATE_TEST_SUITE_P(, Completion,
 
 class Killed : public Completion {};
 
-// Killed as soon as a checkpoint appears, before or while its snapshots are written, again and again.
+// Killed as soon as a checkpoint appears, before or while its snapshots are written,
+// again and again.
 TEST_P(Killed, BetweenCheckpointAndSnapshotTheRunLosesNothing) {
   finish_run();
   const auto expected = files_in(dir_ / "snapshots");

@@ -1,4 +1,5 @@
-// Data that do not fit, are other than before, or go away: the program says so before the work, with the code for data.
+// Data that do not fit, are other than before, or go away: the program says so before the work,
+// with the code for data.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -38,10 +39,11 @@ class DataFaults : public testing::Test {
     out.close();
     return folder_ / name;
   }
-  Outcome train(const std::string& data, const std::string& more, const std::string& run_name) const {
-    return run(
-        "SCORENET train " + tiny_.config + " --outdir " + (folder_ / run_name) + " --data.path " +
-        data + " --train.batch_size 4 --train.steps 4 --eval.every 4 --checkpoint.every 2 " + more);
+  Outcome train(const std::string& data, const std::string& more,
+                const std::string& run_name) const {
+    return run("SCORENET train " + tiny_.config + " --outdir " + (folder_ / run_name) +
+               " --data.path " + data +
+               " --train.batch_size 4 --train.steps 4 --eval.every 4 --checkpoint.every 2 " + more);
   }
   // Refused by the dry run and by the start, before a step.
   void expect_refusal(const std::string& data, const std::string& more, int code,
@@ -95,9 +97,10 @@ TEST_F(DataFaults, EvaluateComparesTheDataWithThoseOfTraining) {
   };
   EXPECT_EQ(evaluate(folder_ / "d.h5", "elbo").exit_code, 0);
   const auto reals = file("f.h5", {bytes(16), {}}, {bytes(16).to(torch::kFloat32), {}});
-  const auto large = file("l.h5", {bytes(16), {}}, {torch::zeros({16, 1, 9, 9}, torch::kUInt8), {}});
-  for (const char* metrics : {"elbo", "fd --features pixels", "kid --features pixels",
-                              "pr --features pixels"}) {
+  const auto large =
+      file("l.h5", {bytes(16), {}}, {torch::zeros({16, 1, 9, 9}, torch::kUInt8), {}});
+  for (const char* metrics :
+       {"elbo", "fd --features pixels", "kid --features pixels", "pr --features pixels"}) {
     const Outcome kind = evaluate(reals, metrics), shape = evaluate(large, metrics);
     EXPECT_EQ(kind.exit_code, 3) << metrics << kind.err;
     EXPECT_THAT(kind.err, AllOf(HasSubstr("float32"), HasSubstr("8-bit")));

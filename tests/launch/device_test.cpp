@@ -1,6 +1,6 @@
-// The program on a device that is not the CPU, against the CPU: tests/support/fakes/fake_device.cpp refuses what a GPU would
-// (tensors on two devices, memory touched from the host) and computes with the CPU's own kernels, so that results agree to
-// the rounding of float32.
+// The program on a device that is not the CPU, against the CPU: tests/support/fakes/fake_device.cpp
+// refuses what a GPU would (tensors on two devices, memory touched from the host) and computes with
+// the CPU's own kernels, so that results agree to the rounding of float32.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/utils.h>
@@ -30,7 +30,8 @@ class Device : public TrainedOnce<Device> {
     for (const auto& [name, tensor] : score::named_parameters(loaded.model)) all.push_back(tensor);
     return all;
   }
-  // After 10 steps of Adam, whose first steps enlarge the rounding of small gradients to a share of the learning rate.
+  // After 10 steps of Adam, whose first steps enlarge the rounding of small gradients to a share of
+  // the learning rate.
   static void expect_same_training(const std::string& keys, int ranks = 1) {
     const std::string rest =
         " train " + tiny_.config + " --train.steps 10 --eval.every 10 " + keys + " --outdir ";

@@ -1,5 +1,5 @@
-// Training over several processes: the same run at any rank count, and what happens when a rank dies, freezes or is told
-// to stop.
+// Training over several processes: the same run at any rank count, and what happens when a rank
+// dies, freezes or is told to stop.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -62,8 +62,9 @@ TEST_F(Distributed, TwentyStepsAreTheSameOnOneTwoThreeAndFourRanks) {
     const std::string name = "r" + std::to_string(ranks);
     const auto many = losses(name);
     ASSERT_EQ(many.size(), 20u);
-    // Same samples, times, noise and dropout: the first loss differs by the rounding of float32 sums alone; after that
-    // Adam turns gradient differences near its epsilon into weight differences of up to the learning rate.
+    // Same samples, times, noise and dropout: the first loss differs by the rounding of float32
+    // sums alone; after that Adam turns gradient differences near its epsilon into weight
+    // differences of up to the learning rate.
     EXPECT_NEAR(many[0], one[0], 1e-6 * one[0]) << ranks;
     for (size_t step = 0; step < one.size(); ++step)
       EXPECT_NEAR(many[step], one[step], 1e-3 * one[step]) << ranks << ' ' << step;
@@ -131,7 +132,8 @@ TEST_F(Distributed, AKilledRankEndsTheJobAndTheSameCommandResumes) {
 }
 
 TEST_F(Distributed, ARankKilledInAnyPhaseEndsTheJob) {
-  // Runs that spend nearly all their time in one phase; the first is hit before it has taken a step.
+  // Runs that spend nearly all their time in one phase; the first is hit before it has
+  // taken a step.
   const std::pair<const char*, std::string> phases[] = {
       {"start", "--train.steps 100000"},
       {"save", "--train.steps 100000 --checkpoint.every 1 --checkpoint.keep 1"},
@@ -195,7 +197,8 @@ TEST_F(Distributed, ANonFiniteLossHaltsAllRanksAndNamesRankAndSample) {
 
 TEST_F(Distributed, SkippingLeavesOutTheSameStepsOnAllRanksAndCountsThem) {
   const std::string data = " --data.path " + write_overflowing_data(folder_);
-  // Sample 17 comes once in every epoch of 24 images: in 10 of 20 steps of 12. check_every compares the weights of the ranks.
+  // Sample 17 comes once in every epoch of 24 images: in 10 of 20 steps of 12. check_every compares
+  // the weights of the ranks.
   const Outcome skipped =
       run(train(2, "skipped", data + " --train.on_nonfinite skip --comm.check_every 1"));
   ASSERT_EQ(skipped.exit_code, 0) << skipped.err;

@@ -1,4 +1,5 @@
-// scorenet ema reconstruct: averages of a width that a run did not keep, against those of one that did.
+// scorenet ema reconstruct: averages of a width that a run did not keep, against those of
+// one that did.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/utils.h>
@@ -14,9 +15,9 @@
 namespace scorenet::test {
 namespace {
 
+using score::PowerAverage;
 using testing::AllOf;
 using testing::HasSubstr;
-using score::PowerAverage;
 
 // One profile, stored at the wanted time and width, is the answer itself.
 TEST(EmaReconstruction, OfAStoredProfileIsThatProfile) {
@@ -27,8 +28,8 @@ TEST(EmaReconstruction, OfAStoredProfileIsThatProfile) {
   EXPECT_NEAR(score::reconstruction_error(stored, {0.1, 1000}, x), 0, 1e-6);
 }
 
-// Two averages at one time: the normal equations of two power laws by hand. With sigma_rel such that gamma = 1 and 3 on
-// [0, 1], p1 = 2 t, p2 = 4 t^3, and q = 3 t^2 (gamma = 2):
+// Two averages at one time: the normal equations of two power laws by hand. With sigma_rel such
+// that gamma = 1 and 3 on [0, 1], p1 = 2 t, p2 = 4 t^3, and q = 3 t^2 (gamma = 2):
 //     <p1, p1> = 4/3, <p1, p2> = 8/5, <p2, p2> = 16/7, <p1, q> = 6/4, <p2, q> = 12/6,
 //     x1 = (3/2 16/7 - 8/5 2) / (64/21 - 64/25), x2 = (4/3 2 - 8/5 3/2) / (64/21 - 64/25).
 TEST(EmaReconstruction, OfTwoPowerLawsFollowsTheNormalEquations) {
@@ -83,8 +84,8 @@ class EmaVerb : public testing::Test {
 };
 Folder* EmaVerb::folder_ = nullptr;
 
-// The distance to the run's own average against how far the nearer stored width lies from it: 0.15. The factors are those of
-// continuous time, and this run has 300 steps of 64 images.
+// The distance to the run's own average against how far the nearer stored width lies from it: 0.15.
+// The factors are those of continuous time, and this run has 300 steps of 64 images.
 TEST_F(EmaVerb, MeetsTheAverageThatTheRunKept) {
   const Outcome made =
       reconstruct(file("a/snapshots/") + "*-emastd0.05.safetensors " + file("a/snapshots/") +

@@ -1,4 +1,5 @@
-// scorenet evaluate on analytic models that a user could write, against values derived by hand (gaussian_model.hpp).
+// scorenet evaluate on analytic models that a user could write, against values derived
+// by hand (gaussian_model.hpp).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/utils.h>
@@ -26,7 +27,8 @@ class OnEverySchedule : public testing::TestWithParam<std::string> {
  protected:
   const std::shared_ptr<const diffusion::Schedule> schedule = schedule_named(GetParam());
   const Ends ends = ends_of(*schedule);
-  // 1 and 2 in turn over the schedules; 3, whose cubature costs several times as much, on one of them.
+  // 1 and 2 in turn over the schedules; 3, whose cubature costs several times as much, on
+  // one of them.
   size_t dims() const {
     const auto at = std::find(kSchedules.begin(), kSchedules.end(), GetParam());
     return GetParam() == "vdm_linear" ? 3 : 1 + static_cast<size_t>(at - kSchedules.begin()) % 2;
@@ -47,10 +49,8 @@ TEST_P(OnEverySchedule, ExactValuesOfGaussianDataAreTheClosedForms) {
                1e-6, "immse");
   // McAllester's formula with the true end terms is -log p(x0) itself.
   expect_equal(c.values("mcallester"),
-               over_coordinates(x, laws,
-                                [](double v, auto& l) {
-                                  return normal_nats(v, {l.mean, l.variance});
-                                }),
+               over_coordinates(
+                   x, laws, [](double v, auto& l) { return normal_nats(v, {l.mean, l.variance}); }),
                1e-6, "mcallester");
   const auto law_nats =
       over_coordinates(x, laws, [&](double v, auto& l) { return reverse_nats(v, l, ends, 0, 1); });
@@ -75,19 +75,19 @@ TEST_P(OnEverySchedule, DrawnValuesAreWithinFourStandardErrorsOfTheClosedForms) 
       c.values("elbo"),
       over_coordinates(x, laws, [&](double v, auto& l) { return elbo_nats(v, l, ends); }), 0.3,
       "elbo");
-  expect_unbiased(c.values("mcallester"),
-                  over_coordinates(x, laws,
-                                   [](double v, auto& l) {
-                                     return normal_nats(v, {l.mean, l.variance});
-                                   }),
-                  0.3, "mcallester");
+  expect_unbiased(
+      c.values("mcallester"),
+      over_coordinates(x, laws,
+                       [](double v, auto& l) { return normal_nats(v, {l.mean, l.variance}); }),
+      0.3, "mcallester");
   const auto terms = c.metric("elbo")["terms"];
   EXPECT_NEAR(terms["prior"].get<double>() + terms["diffusion"].get<double>() +
                   terms["reconstruction"].get<double>(),
               c.metric("elbo")["nats_mean"].get<double>(), 1e-9);
 }
 
-// A score that is scaled: the probability-flow ODE, its slope in h and the reverse family still have closed forms.
+// A score that is scaled: the probability-flow ODE, its slope in h and the reverse family still
+// have closed forms.
 TEST_P(OnEverySchedule, AWronglyScaledScoreHasTheLawThatItsReverseFamilyHas) {
   const auto laws = first_laws(dims());
   const auto x = points_of(laws, 5);
@@ -104,8 +104,9 @@ TEST_P(OnEverySchedule, AWronglyScaledScoreHasTheLawThatItsReverseFamilyHas) {
                1e-5, "wkb nll1");
 }
 
-// hbar_elbo.hpp: with z ~ q(z | x) at t_min, E[-ELBO_1(z)] - D log alpha_0 is the bound with the flat decoder. For Gaussian
-// data -ELBO_1 is quadratic in z, so the mean over alpha_0 x +- sigma_0 sqrt(D) e_i is that expectation. 120 Runge-Kutta steps.
+// hbar_elbo.hpp: with z ~ q(z | x) at t_min, E[-ELBO_1(z)] - D log alpha_0 is the bound with the
+// flat decoder. For Gaussian data -ELBO_1 is quadratic in z, so the mean over alpha_0 x +- sigma_0
+// sqrt(D) e_i is that expectation. 120 Runge-Kutta steps.
 TEST_P(OnEverySchedule, HbarElboIsOdeAtZeroAndTheElboOfTheStateAtOne) {
   const auto laws = first_laws(2);
   const auto x = points_of(laws, 3);
@@ -129,7 +130,8 @@ TEST_P(OnEverySchedule, HbarElboIsOdeAtZeroAndTheElboOfTheStateAtOne) {
 INSTANTIATE_TEST_SUITE_P(Schedules, OnEverySchedule, testing::ValuesIn(kSchedules),
                          [](const auto& of) { return of.param; });
 
-// Two correlated coordinates, a score that is scaled, turned and shifted: the moment equations of affine_reverse.hpp.
+// Two correlated coordinates, a score that is scaled, turned and shifted: the moment
+// equations of affine_reverse.hpp.
 TEST(Evaluate, AScoreWithAllErrorTermsHasTheLawOfItsMomentEquations) {
   const auto problem = diffusion::test::turned_problem();
   const auto schedule = schedule_named("vp_linear");
@@ -145,8 +147,8 @@ TEST(Evaluate, AScoreWithAllErrorTermsHasTheLawOfItsMomentEquations) {
   EXPECT_EQ(c.metric("mcallester")["kind"], "estimate");  // its end terms are not the data's
 }
 
-// h = 0 is the likelihood itself, h > 0 bounds it: the order in which they are asked for changes no
-// kind.
+// h = 0 is the likelihood itself, h > 0 bounds it: the order in which they are asked for
+// changes no kind.
 TEST(Evaluate, EachHCarriesItsKindAndTheMetricTheWeakest) {
   const auto laws = first_laws(1);
   const Case c("vdm_linear", points_of(laws, 2), laws);
@@ -164,8 +166,8 @@ TEST(Evaluate, EachHCarriesItsKindAndTheMetricTheWeakest) {
   EXPECT_EQ(c.metric("hbar-elbo")["kind"], "exact");
 }
 
-// The cubature's points see nothing of the second mode, and the other points of its neighbourhood
-// do.
+// The cubature's points see nothing of the second mode, and the other points of its
+// neighbourhood do.
 TEST(Evaluate, ExactIsRefusedWhereTwoRulesDifferWithThePlaceAndTheExample) {
   const Case c("vdm_linear\"\ngamma_max = 0 #\"", torch::zeros({1, 3}, torch::kFloat64),
                doubles({0.5, 0.5}), doubles({0, 0, 0, 5, 0, 0}).view({2, 3}),
@@ -234,7 +236,8 @@ TEST_F(OfAMixture, OptionsThatDoNotGoTogetherAreNamed) {
   }
 }
 
-// Every path estimate is a function of seed and example; batches are the same whoever computes them.
+// Every path estimate is a function of seed and example; batches are the same whoever
+// computes them.
 TEST_F(OfAMixture, NumbersAreBitwiseTheSameOnOneTwoAndThreeRanks) {
   write_points(c.file("points.h5"), x.repeat({2, 1}).slice(0, 0, 5));
   const std::string options =
@@ -254,7 +257,8 @@ TEST_F(OfAMixture, NumbersAreBitwiseTheSameOnOneTwoAndThreeRanks) {
   }
 }
 
-// In expectation -log q^h <= E[-IW_K] <= E[-ELBO_h], and more paths come closer; at h = 0 all three are one.
+// In expectation -log q^h <= E[-IW_K] <= E[-ELBO_h], and more paths come closer; at h = 0 all
+// three are one.
 TEST(Evaluate, MorePathsTightenTheBoundTowardsTheLawAtThatHbar) {
   const auto laws = first_laws(2);
   const auto x = points_of(laws, 100);
@@ -273,7 +277,8 @@ TEST(Evaluate, MorePathsTightenTheBoundTowardsTheLawAtThatHbar) {
   EXPECT_LT(gap.mean().item<double>(), 0.1 * (bound - exact).mean().item<double>() + 4 * error);
   expect_equal(c.values("hbar-iw")[0], c.values("hbar-elbo")[0], 1e-12, "h = 0");
 
-  // The best h is the smallest of the means; the gain is measured against h = 0 on the same examples.
+  // The best h is the smallest of the means; the gain is measured against h = 0 on
+  // the same examples.
   const auto m = c.metric("hbar-iw");
   const auto means = c.values("hbar-iw").mean(1);
   const int64_t best = means.argmin().item<int64_t>();
@@ -314,7 +319,8 @@ TEST(Evaluate, WkbWithProbesIsUnbiasedAndReportsItsSpread) {
   EXPECT_NEAR(m["nll1_q95"].get<double>(), slopes.quantile(0.95).item<double>(), 1e-9);
 }
 
-// x = 1e200 squares to infinity in the prior: that example has no value, and the others keep theirs.
+// x = 1e200 squares to infinity in the prior: that example has no value, and the
+// others keep theirs.
 TEST(Evaluate, AnExampleWithoutAFiniteValueIsCountedAndNotLeftOut) {
   const auto laws = first_laws(1);
   const Case c("vp_linear", doubles({0.1, 1e200, 0.5}).view({3, 1}), laws);
@@ -340,8 +346,9 @@ class OfLevels : public testing::Test {
   const Case c{"edm", levels, laws};
   const Ends ends = ends_of(*schedule_named("edm"));
 
-  // -log P of the bins [x_k - 1/256, x_k + 1/256], x_k = (2 k + 1) / 256 - 1, under the probability-flow ODE's law. (edm has
-  // alpha = 1, so the bins are the same for the state at t_min.)
+  // -log P of the bins [x_k - 1/256, x_k + 1/256], x_k = (2 k + 1) / 256 - 1, under the
+  // probability-flow ODE's law. (edm has alpha = 1, so the bins are the same for the
+  // state at t_min.)
   torch::Tensor probability_nats() const {
     auto sums = torch::zeros({2}, torch::kFloat64);
     for (int64_t i = 0; i < 2; ++i) {
@@ -397,8 +404,9 @@ TEST_F(OfLevels, TruncatedNormalIsRefusedWhereTheDataIsTheStart) {
   EXPECT_THAT(refused.err, AllOf(HasSubstr("truncated-normal"), HasSubstr("immse")));
 }
 
-// Samples of N(m, s^2) against points that are all m + d: the only coupling gives W2^2 = mean |y - m - d|^2, in expectation
-// s^2 + d^2, and its variance over 500 samples is (2 s^4 + 4 d^2 s^2) / 500.
+// Samples of N(m, s^2) against points that are all m + d: the only coupling gives W2^2 = mean
+// |y - m - d|^2, in expectation s^2 + d^2, and its variance over 500 samples is
+// (2 s^4 + 4 d^2 s^2) / 500.
 TEST(Evaluate, W2OfSamplesAgainstOnePointIsTheMeanSquaredDistance) {
   const auto laws = std::vector<Normal>{{0.4, 0.3}};
   const Case c("vp_linear", torch::full({500, 1}, 0.4 + 2.0, torch::kFloat64), laws);
@@ -409,8 +417,8 @@ TEST(Evaluate, W2OfSamplesAgainstOnePointIsTheMeanSquaredDistance) {
   EXPECT_EQ(m["n"], 500);
 }
 
-// score_sde's norms: a mean over all seeds. The same on any number of ranks (but for the rounding of two sums), other than with each
-// example's own, and of one seed alone its own.
+// score_sde's norms: a mean over all seeds. The same on any number of ranks (but for the rounding
+// of two sums), other than with each example's own, and of one seed alone its own.
 TEST(Sample, PcTakesItsNormsOverTheGlobalBatchWhereAsked) {
   const auto laws = first_laws(2);
   const Case c("vp_linear", points_of(laws, 1), laws);
@@ -437,9 +445,10 @@ TEST(Sample, PcTakesItsNormsOverTheGlobalBatchWhereAsked) {
   EXPECT_THAT(few.err, AllOf(HasSubstr("1 seeds"), HasSubstr("2 ranks")));
 }
 
-// The features "pixels" of one-dimensional points are the points. Data all at one place has covariance 0, so
-// fd = d^2 + s^2 / (n - 1) sums against w2_squared = d^2 + s^2 / n sums: they differ by s^2 / n. No sample lies within a ball of
-// radius 0. The kernel distance of two clouds that do not overlap is many errors above 0.
+// The features "pixels" of one-dimensional points are the points. Data all at one place has
+// covariance 0, so fd = d^2 + s^2 / (n - 1) sums against w2_squared = d^2 + s^2 / n sums: they
+// differ by s^2 / n. No sample lies within a ball of radius 0. The kernel distance of two clouds
+// that do not overlap is many errors above 0.
 TEST(Evaluate, FeatureMetricsOfOneDrawOfSamples) {
   const int64_t n = 200;
   const Case c("vp_linear", torch::full({n, 1}, 0.4 + 2.0, torch::kFloat64), {{0.4, 0.3}});
@@ -477,8 +486,10 @@ TEST(Evaluate, FeatureMetricsSayWhichFeaturesTheyNeed) {
   EXPECT_THAT(missing.err, AllOf(HasSubstr("no.pt"), HasSubstr("no such file")));
 }
 
-// Euler-Maruyama on an affine score is an affine recursion: from N(0, P), with k = score_scale, at each t -> t - dt
-//     mean <- (1 - dt (f + c)) mean + dt c alpha m,   c = (1 + h)/2 g^2 k / v,   var <- (1 - dt (f + c))^2 var + h g^2 dt.
+// Euler-Maruyama on an affine score is an affine recursion: from N(0, P), with k = score_scale, at
+// each t -> t - dt
+//     mean <- (1 - dt (f + c)) mean + dt c alpha m,   c = (1 + h)/2 g^2 k / v,
+//     var  <- (1 - dt (f + c))^2 var + h g^2 dt.
 TEST(Sample, EulerMaruyamaHasTheMomentsOfItsRecursion) {
   const auto laws = first_laws(2);
   const double scale = 1.1;

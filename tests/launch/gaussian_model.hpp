@@ -1,16 +1,23 @@
 // Analytic models as a user writes them, and what is known of Gaussian data in closed form.
 //
-// Data: independent coordinates N(m, s^2); score s(x) = k grad log p_t(x), prior N(0, P) at t_max. With w(t) = s^2 + 1 /
-// snr(t), index 0 at t_min and 1 at t_max, v = alpha^2 w the marginal variance, q = (1 + h) k:
+// Data: independent coordinates N(m, s^2); score s(x) = k grad log p_t(x), prior N(0, P) at t_max.
+// With w(t) = s^2 + 1 / snr(t), index 0 at t_min and 1 at t_max, v = alpha^2 w the marginal
+// variance, q = (1 + h) k:
 //
-// Law of the reverse family at t_min. Mean M and variance V obey, with L = log_snr as time and a = d log alpha / dL,
-//     dM/dL = a M - q/2 (sigma^2 / v) (M - alpha m),    dV/dL = (2 a - q sigma^2 / v) V + h sigma^2.
-// From v: sigma^2 / v dL = -d log w (since dw = -dL / snr and sigma^2 / v = 1 / (snr w)). So with M / alpha and V / alpha^2
-//     M = alpha_0 m (1 - r^{q/2}),  V = alpha_0^2 [(P / alpha_1^2) r^q + h w_0^q int_{w_0}^{w_1} w^-q dw],  r = w_0 / w_1
+// Law of the reverse family at t_min. Mean M and variance V obey, with L = log_snr as time and
+// a = d log alpha / dL,
+//     dM/dL = a M - q/2 (sigma^2 / v) (M - alpha m),
+//     dV/dL = (2 a - q sigma^2 / v) V + h sigma^2.
+// From v: sigma^2 / v dL = -d log w (since dw = -dL / snr and sigma^2 / v = 1 / (snr w)). So with
+// M / alpha and V / alpha^2
+//     M = alpha_0 m (1 - r^{q/2}),   r = w_0 / w_1,
+//     V = alpha_0^2 [(P / alpha_1^2) r^q + h w_0^q int_{w_0}^{w_1} w^-q dw]
 // and NLL(h) = 1/2 log(2 pi V) + (x - M)^2 / (2 V). At h = 0 the law of the probability-flow ODE.
 //
-// Diffusion term (k = 1): eps - eps_hat = (alpha^2 s^2 / v) eps - (sigma alpha / v) (x - m), so with u = 1 + snr s^2
-//     1/2 int E|eps - eps_hat|^2 dL = 1/2 int [snr s^4 + (x - m)^2] / u^2 d snr = 1/2 [log u + 1/u - (x - m)^2 / (s^2 u)].
+// Diffusion term (k = 1): eps - eps_hat = (alpha^2 s^2 / v) eps - (sigma alpha / v) (x - m), so
+// with u = 1 + snr s^2
+//     1/2 int E|eps - eps_hat|^2 dL = 1/2 int [snr s^4 + (x - m)^2] / u^2 d snr
+//                                   = 1/2 [log u + 1/u - (x - m)^2 / (s^2 u)].
 #pragma once
 
 #include <torch/types.h>
@@ -81,8 +88,9 @@ inline double reverse_nats(double x, const Normal& data, const Ends& e, double h
   return normal_nats(x, reverse_law(data, e, hbar, scale));
 }
 
-/// Its derivative in h at 0: dV = alpha_0^2 [(P / alpha_1^2) r^k k log r + w_0^k int w^-k dw], dM = -alpha_0 m r^{k/2} (k/2)
-/// log r, dNLL = dV / (2 V) - (x - M) dM / V - (x - M)^2 dV / (2 V^2).
+/// Its derivative in h at 0: dV = alpha_0^2 [(P / alpha_1^2) r^k k log r + w_0^k int w^-k dw],
+/// dM = -alpha_0 m r^{k/2} (k/2) log r, dNLL = dV / (2 V) - (x - M) dM / V - (x - M)^2
+/// dV / (2 V^2).
 inline double reverse_slope(double x, const Normal& data, const Ends& e, double scale) {
   const double w0 = data.variance + 1 / e.snr0(), w1 = data.variance + 1 / e.snr1(), r = w0 / w1;
   const double grown = std::abs(scale - 1) < 1e-12
@@ -109,8 +117,8 @@ inline double diffusion_nats(double x, const Normal& data, const Ends& e) {
   return antiderivative(e.snr0()) - antiderivative(e.snr1());
 }
 
-/// The bound with the flat decoder: 1/2 [(alpha_1 x)^2 / P + r - 1 - log r] + diffusion + 1/2 log(2 pi e / snr_0), r =
-/// sigma_1^2 / P.
+/// The bound with the flat decoder: 1/2 [(alpha_1 x)^2 / P + r - 1 - log r] + diffusion + 1/2
+/// log(2 pi e / snr_0), r = sigma_1^2 / P.
 inline double elbo_nats(double x, const Normal& data, const Ends& e) {
   const double r = e.sigma1 * e.sigma1 / e.prior, shrunk = e.alpha1 * x;
   return 0.5 * (shrunk * shrunk / e.prior + r - 1 - std::log(r)) + diffusion_nats(x, data, e) +

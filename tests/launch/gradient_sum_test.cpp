@@ -53,8 +53,9 @@ TEST_F(GradientSum, ShardedTrainingHasTheWeightsMomentsAndAveragesOfUnshardedTra
     const std::string n = std::to_string(ranks);
     train(ranks, "whole" + n, kWhole + buckets);
     train(ranks, "sharded" + n, kSharded + buckets);
-    // One rounding of a norm, and sums whose order may differ with three ranks and more; Adam turns such differences of
-    // gradients near zero into weight differences of a fraction of the learning rate, 1e-3.
+    // One rounding of a norm, and sums whose order may differ with three ranks and more; Adam
+    // turns such differences of gradients near zero into weight differences of a fraction of the
+    // learning rate, 1e-3.
     const double tolerance = ranks <= 2 ? 1e-5 : 2e-3;
     EXPECT_LT(gap("whole" + n, "sharded" + n, 10, "model"), tolerance) << ranks;
     EXPECT_LT(gap("whole" + n, "sharded" + n, 10, "ema"), tolerance) << ranks;
@@ -105,7 +106,8 @@ TEST_F(GradientSum, CompressedTrainingComesCloseAndGoesOnFromItsCheckpoint) {
     return nlohmann::json::parse(lines_of(folder_ / (name + "/stats.jsonl")).back())["loss"]
         .get<double>();
   };
-  // Gradients to 2^-7: the loss of twenty steps to a per cent. PowerSGD leaves out most of each gradient.
+  // Gradients to 2^-7: the loss of twenty steps to a per cent. PowerSGD leaves out most
+  // of each gradient.
   EXPECT_NEAR(last_loss("bf16"), last_loss("exact"), 0.01 * last_loss("exact"));
   EXPECT_NEAR(last_loss("psgd"), last_loss("exact"), 0.1 * last_loss("exact"));
   EXPECT_GT(gap("exact", "bf16", 20, "model"), 0);
@@ -143,8 +145,8 @@ TEST_F(GradientSum, Float16AdaptsItsScaleComesCloseAndGoesOnBitForBit) {
   train(2, "parts", half + "--train.steps 10 --checkpoint.every 10");
   train(2, "parts", half);
   for (const char* file : {"model", "optimizer"}) EXPECT_EQ(gap("half", "parts", 20, file), 0);
-  // Sharded and canonical sums divide it out as the usual one does. The norm's last bit, which sharding adds up in another
-  // order, flips roundings to float16 within some steps; so four.
+  // Sharded and canonical sums divide it out as the usual one does. The norm's last bit, which
+  // sharding adds up in another order, flips roundings to float16 within some steps; so four.
   const std::string four = half + "--train.steps 4 --checkpoint.every 4 ";
   train(2, "whole", four);
   train(2, "sharded", four + "--train.shard_optimizer true");

@@ -1,5 +1,5 @@
-// A job as its surroundings treat it: signals at every moment, closed pipes, limits, a second job in its folder, launchers
-// and their variables, cores shared with others.
+// A job as its surroundings treat it: signals at every moment, closed pipes, limits, a second job
+// in its folder, launchers and their variables, cores shared with others.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -37,7 +37,8 @@ bool withstands(pid_t pid, int signal) {
   return false;
 }
 
-// Every process of the program with `mark` on its command line, once `ranks` of them withstand USR1.
+// Every process of the program with `mark` on its command line, once `ranks` of them
+// withstand USR1.
 std::vector<pid_t> started(const std::string& mark, size_t ranks) {
   std::vector<pid_t> pids;
   for (int i = 0; i < 1200; ++i) {
@@ -226,8 +227,8 @@ TEST_F(Writes, WhatAKilledConversionLeftGoesWithTheNextOne) {
   kill(killed, SIGKILL);
   ASSERT_EQ(job.finish(60).exit_code, 128 + SIGKILL);
   ASSERT_EQ(temporaries(folder).size(), 1u);
-  const std::string of_another = folder + "/.b.h5.tmp-" + host_name() + "-" +
-                                 std::to_string(killed) + "-0";
+  const std::string of_another =
+      folder + "/.b.h5.tmp-" + host_name() + "-" + std::to_string(killed) + "-0";
   fs::copy_file(temporaries(folder)[0], of_another);
   EXPECT_EQ(run(synthesize("--train 0")).exit_code, 2);  // refused before it looks at its output
   EXPECT_EQ(temporaries(folder).size(), 2u);

@@ -1,5 +1,6 @@
-// Every training objective through the program: the same at any rank count, resumed bit for bit, and used by what reads its
-// snapshot. Points of gaussians25 and a small perceptron: a step takes a millisecond.
+// Every training objective through the program: the same at any rank count, resumed bit for bit,
+// and used by what reads its snapshot. Points of gaussians25 and a small perceptron: a step
+// takes a millisecond.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/utils.h>
@@ -89,7 +90,8 @@ TEST_P(Objectives, AreTheSameAtAnyRankCountAndInTwoPartsAndLeaveAUsefulSnapshot)
   for (size_t i = 0; i < a.size(); ++i)
     EXPECT_NEAR(b[i], a[i], 1e-3 * std::abs(a[i]) + 1e-4) << "step " << i;
 
-  // Ten steps, and ten more by another start: all that decides later steps is in the checkpoint. A history is on all ranks.
+  // Ten steps, and ten more by another start: all that decides later steps is in the checkpoint. A
+  // history is on all ranks.
   const int ranks = has_history ? 2 : 1;
   const std::string whole = has_history ? "two" : "one";
   ASSERT_EQ(points_.train(ranks, "parts", keys + " --train.steps 10").exit_code, 0);
@@ -175,8 +177,8 @@ TEST(LearnedSchedule, ItsEndsStayPutForAWholeRunAndItsInsideLowersTheVarianceAtT
                              torch::tensor({-8.0, 5.0}, torch::kFloat64)))
         << step;
   }
-  // The trained network under its own schedule and under the straight line: the bound is the same integral, so the means
-  // agree; the variance of a draw has fallen.
+  // The trained network under its own schedule and under the straight line: the bound is the same
+  // integral, so the means agree; the variance of a draw has fallen.
   const auto model = score::load_snapshot(points.snapshot("run", "0000600"), torch::kCPU).model;
   data::ImageDataset test(points.data(), "test");
   const auto x = test.read(slot_range(0, 500)).examples.to(torch::kFloat32);
@@ -190,8 +192,8 @@ TEST(LearnedSchedule, ItsEndsStayPutForAWholeRunAndItsInsideLowersTheVarianceAtT
          linear.variance, learned.variance, linear.mean, learned.mean);
 }
 
-// What a solver of paths takes for roughness: a network trained in bfloat16 is evaluated in float32 there, and as it was
-// trained in a bound.
+// What a solver of paths takes for roughness: a network trained in bfloat16 is evaluated in float32
+// there, and as it was trained in a bound.
 TEST(Precision, PathsAreOfTheNetworkInFloat32AndBoundsOfTheNetworkAsTrained) {
   const Points points;
   ASSERT_EQ(points.train(1, "bf16", "--train.precision bf16").exit_code, 0);

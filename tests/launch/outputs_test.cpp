@@ -1,5 +1,5 @@
-// No verb destroys what it reads, writes one file twice, or replaces an older one unasked; a network
-// that is not finite gives no numbers.
+// No verb destroys what it reads, writes one file twice, or replaces an older one unasked; a
+// network that is not finite gives no numbers.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/utils.h>
@@ -135,7 +135,7 @@ TEST_F(Outputs, ANetworkThatIsNotFiniteIsRefusedByEveryVerbNamingTheTensor) {
     const std::string bad = file("bad-" + std::to_string(value) + ".safetensors");
     const auto file_of = with_value(snapshot(), value);
     checkpoint::write_safetensors(bad, file_of.tensors,
-                                checkpoint::with_digests(file_of.tensors, file_of.metadata));
+                                  checkpoint::with_digests(file_of.tensors, file_of.metadata));
     for (const std::string& arguments :
          {"sample --network " + bad + " --seeds 0 --steps 2 --outdir " + file("bad"),
           "evaluate --network " + bad + " --data " + tiny_.data, "info " + bad,

@@ -1,4 +1,5 @@
-// The path-integral system through the program: nll0, nll1, the knob h(t), ELBO_h and its importance-weighted form, samples.
+// The path-integral system through the program: nll0, nll1, the knob h(t), ELBO_h and its
+// importance-weighted form, samples.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/utils.h>
@@ -22,7 +23,8 @@ double error_of_mean(const torch::Tensor& values) {
   return values.std().item<double>() / std::sqrt(static_cast<double>(values.numel()));
 }
 
-// Two correlated coordinates, the score scaled, turned and shifted: affine_reverse.hpp has its law at any h(t).
+// Two correlated coordinates, the score scaled, turned and shifted: affine_reverse.hpp has its law
+// at any h(t).
 class TurnedScore : public testing::Test {
  protected:
   const diffusion::test::AffineReverse problem = diffusion::test::turned_problem();
@@ -38,7 +40,8 @@ TEST_F(TurnedScore, BothOrdersAreTheMomentEquationsToFiveDigitsAndThePublishedSy
   const auto slope = problem.slope_at_zero(*schedule, x);
   expect_equal(c.values("wkb_nll0"), problem.nats(*schedule, x, 0), 1e-5, "nll0");
   expect_equal(c.values("wkb_nll1"), slope, 1e-5, "nll1");
-  // Two dozen steps of its own; central differences are exact for the quadratic l0 of Gaussian laws.
+  // Two dozen steps of its own; central differences are exact for the quadratic l0 of
+  // Gaussian laws.
   c.evaluate("--metrics wkb-published --steps 24");
   expect_equal(c.values("wkb-published_nll0"), problem.nats(*schedule, x, 0), 1e-2, "published");
   expect_equal(c.values("wkb-published_nll1"), slope, 3e-2, "published");
@@ -103,8 +106,8 @@ TEST_F(TurnedScore, WhatHasNoNoiseKnobOrNoProfileIsRefusedByName) {
   EXPECT_THAT(absent.err, HasSubstr("none.txt"));
 }
 
-// NLL(h) measured by importance weights at two small h: the difference quotient 2 D(h) - D(2 h), D(h) = (NLL(h) - NLL(0)) / h,
-// is that of the closed form, and that is nll1 up to O(h^2).
+// NLL(h) measured by importance weights at two small h: the difference quotient 2 D(h) - D(2 h),
+// D(h) = (NLL(h) - NLL(0)) / h, is that of the closed form, and that is nll1 up to O(h^2).
 TEST(PathIntegral, TheSlopeOfTheMeasuredLikelihoodIsTheFirstOrderTerm) {
   const std::vector<Normal> laws = {{0.4, 0.3}, {-0.7, 1.5}};
   const Ends ends = ends_of(*schedule_named("vp_ramp"));
@@ -141,8 +144,8 @@ TEST(PathIntegral, ThePublishedSystemRefusesManyDimensions) {
   EXPECT_THAT(refused.err, HasSubstr("17 dimensions"));
 }
 
-// A mixture with a scaled and turned score has no closed form. Its own samples know one thing: q^h stays normalised, so the
-// mean of l1 = -nll1 over q^0 is zero.
+// A mixture with a scaled and turned score has no closed form. Its own samples know one thing: q^h
+// stays normalised, so the mean of l1 = -nll1 over q^0 is zero.
 TEST(PathIntegral, OfAMixtureThePublishedSystemAgreesAndItsOwnSamplesHaveMeanZero) {
   const auto x = doubles({-0.8, 0.3, 0.5, -0.4}).view({2, 2});
   const Case c("vp_ramp", x, doubles({0.35, 0.65}), doubles({-0.8, 0.3, 0.6, -0.2}).view({2, 2}),
@@ -166,7 +169,8 @@ TEST(PathIntegral, OfAMixtureThePublishedSystemAgreesAndItsOwnSamplesHaveMeanZer
   EXPECT_GT(over_samples.std().item<double>(), 0.3);
 }
 
-// V(h) = alpha_0^2 [(P / alpha_1^2) r^q + h w_0^q int w^-q dw] of gaussian_model.hpp; the sampler is of second order.
+// V(h) = alpha_0^2 [(P / alpha_1^2) r^q + h w_0^q int w^-q dw] of gaussian_model.hpp; the sampler
+// is of second order.
 TEST(PathIntegral, SamplesHaveTheVarianceOfTheReverseFamilyAtEachH) {
   const std::vector<Normal> laws = {{0.4, 0.3}, {-0.7, 1.5}};
   const double scale = 1.2;
@@ -196,9 +200,8 @@ TEST(PathIntegral, ASampledPathIsWrittenWithItsTimesAndAConstantScheduleIsAFacto
   const auto sample = [&](const std::string& options, const std::string& folder) {
     const Outcome sampled =
         run("OMP_NUM_THREADS=1 SCORENET sample --config " + c.file("model.toml") +
-            " --seeds 3-7 --batch 2 --steps 6 "
-            "--sampler euler-maruyama --outdir " +
-            c.file(folder) + " " + options);
+            " --seeds 3-7 --batch 2 --steps 6 --sampler euler-maruyama --outdir " + c.file(folder) +
+            " " + options);
     ASSERT_EQ(sampled.exit_code, 0) << sampled.err;
   };
   sample("--hbar 0.8 --hbar-schedule 0:0.5 --trajectory", "a");

@@ -37,7 +37,8 @@ TEST_F(Plan, PredictsFromAGivenLinkAndStepTime) {
   ASSERT_EQ(rows.size(), 3u);
   EXPECT_EQ(rows[0]["efficiency"], 1.0);
   EXPECT_NEAR(rows[0]["images_per_sec"].get<double>(), 30, 1e-6);  // 3 images in 100 ms
-  // Two ranks, all traffic exposed at worst: 2 latencies and the bytes of all weights once, at 1 GB/s.
+  // Two ranks, all traffic exposed at worst: 2 latencies and the bytes of all weights once,
+  // at 1 GB/s.
   const double weights = plan["weights"];
   EXPECT_GT(rows[1]["efficiency"].get<double>(), 0.1 / (0.1 + 20e-6 + 4.4 * weights * 1e-9));
   EXPECT_LT(rows[1]["efficiency"].get<double>(), 1);

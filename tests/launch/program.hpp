@@ -18,7 +18,8 @@ struct Outcome {
   double seconds = 0;
 };
 
-/// A command line of the shell, with SCORENET standing for the program's path. Standard input is empty.
+/// A command line of the shell, with SCORENET standing for the program's path. Standard
+/// input is empty.
 Outcome run(const std::string& command, double limit_s = 120);
 
 /// The same in the background.

@@ -81,8 +81,8 @@ TEST_F(Sample, AnyNumberOfChannelsTrainsAndIsShownATileAChannel) {
   EXPECT_THAT(wrong.err, AllOf(HasSubstr("--grid-channels 3,0,4"), HasSubstr("0 to 3")));
 }
 
-// The features "pixels" of the pictures, read back from their PNG files, against the data's: evaluate
-// draws the samples of seeds 0 to 7 for --seed 0.
+// The features "pixels" of the pictures, read back from their PNG files, against the data's:
+// evaluate draws the samples of seeds 0 to 7 for --seed 0.
 TEST_F(Sample, MetricsOfSamplesAreOfThePicturesThatItWrites) {
   const std::string options = " --sampler ddim";
   const Outcome drawn = run("SCORENET sample --network " + snapshot() + options +

@@ -1,4 +1,5 @@
-// Snapshots that are damaged, or that somebody wrote with intent: whatever opens them refuses them alike, at once, with exit code 6.
+// Snapshots that are damaged, or that somebody wrote with intent: whatever opens them refuses them
+// alike, at once, with exit code 6.
 #include "framework/score/snapshot.hpp"
 
 #include <gmock/gmock.h>
@@ -148,8 +149,8 @@ TEST(LeastParameters, IsBelowTheTruthAndAboveATenthOfIt) {
     for (const int64_t classes : {0, 10}) {
       o.type = type;
       o.unet.num_classes = o.dit.num_classes = o.mlp.num_classes = classes;
-      const std::vector<int64_t> shape = type == "mlp" ? std::vector<int64_t>{2}
-                                                       : std::vector<int64_t>{1, 8, 8};
+      const std::vector<int64_t> shape =
+          type == "mlp" ? std::vector<int64_t>{2} : std::vector<int64_t>{1, 8, 8};
       const auto truth =
           static_cast<double>(models::parameter_count(*models::make_model(o, shape)));
       EXPECT_LE(models::least_parameters(o, shape), truth) << type;
@@ -170,7 +171,8 @@ TEST_F(SnapshotTest, TensorsOfAnotherTypeNameOrNumberAreRefused) {
   EXPECT_ERROR(load_snapshot(path_, torch::kCPU), CheckpointError, "tensors");
 }
 
-// Two kinds of damage, a pipe, a folder and a device: every verb that opens a snapshot says so with the same exit code.
+// Two kinds of damage, a pipe, a folder and a device: every verb that opens a snapshot says so with
+// the same exit code.
 TEST_F(SnapshotTest, EveryVerbRefusesAlike) {
   std::string bytes = whole();
   const std::string good = folder_.file("good.safetensors");
@@ -181,10 +183,11 @@ TEST_F(SnapshotTest, EveryVerbRefusesAlike) {
   ASSERT_EQ(::mkfifo(folder_.file("pipe.safetensors").c_str(), 0600), 0);
   std::filesystem::create_directory(folder_.file("folder.safetensors"));
   ASSERT_EQ(run("SCORENET info " + good).exit_code, 0);
-  ASSERT_EQ(run("SCORENET data synthesize --kind swiss-roll --train 8 --validation 8 --test 8 --out " +
-                folder_.file("points.h5"))
-                .exit_code,
-            0);
+  ASSERT_EQ(
+      run("SCORENET data synthesize --kind swiss-roll --train 8 --validation 8 --test 8 --out " +
+          folder_.file("points.h5"))
+          .exit_code,
+      0);
   const std::string out = folder_.file("out");
   int made = 0;
   for (const char* damage : {"bits", "cut", "pipe", "folder"}) {

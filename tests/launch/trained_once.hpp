@@ -14,7 +14,8 @@ namespace scorenet::test {
 template <class Suite>
 class TrainedOnce : public testing::Test {
  protected:
-  /// For SetUpTestSuite, which suites of one class may call in turn: the first trains, into file("run").
+  /// For SetUpTestSuite, which suites of one class may call in turn: the first
+  /// trains, into file("run").
   static void train_once(int steps, const std::string& keys = "") {
     if (folder_) return;
     folder_ = std::make_unique<Folder>();

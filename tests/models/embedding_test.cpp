@@ -26,7 +26,8 @@ TEST(TimeCoordinate, SpansAThousandStepsOverFortyNats) {
 TEST(TimeCoordinate, OfATableIsTheStepAndLinearBetweenSteps) {
   const std::vector<double> table{9.0, 5.0, 3.0, -7.0};
   const auto l = torch::tensor({9.0, 5.0, -7.0, 7.0, -2.0, 50.0, -50.0}, torch::kFloat64);
-  // 7 lies half way between steps 0 and 1, -2 half way between 2 and 3; outside the table its ends hold.
+  // 7 lies half way between steps 0 and 1, -2 half way between 2 and 3; outside the table
+  // its ends hold.
   const auto expected = torch::tensor({0.0, 1.0, 3.0, 0.5, 2.5, 0.0, 3.0}, torch::kFloat64);
   EXPECT_TRUE(torch::allclose(time_coordinate(l, table), expected, 0, 1e-12));
 }
@@ -70,7 +71,8 @@ TEST(MLPTimeFeatures, AreTheTimesTheyName) {
   };
   EXPECT_NEAR(at("angle", 0.0), 0.5, 1e-15);
   EXPECT_NEAR(at("scalar", 6.0), 1.5, 1e-15);
-  // vp_ramp with beta = 20 has alpha^2 = exp(-10 t^2); t = 0.3: log_snr = log(alpha^2 / (1 - alpha^2)).
+  // vp_ramp with beta = 20 has alpha^2 = exp(-10 t^2); t = 0.3:
+  // log_snr = log(alpha^2 / (1 - alpha^2)).
   const double a = std::exp(-10 * 0.09);
   EXPECT_NEAR(at("attenuation", std::log(a / (1 - a))), 0.3, 1e-12);
   try {
@@ -93,7 +95,8 @@ TEST(Attention, IsSoftmaxOfScaledProductsTimesValues) {
   EXPECT_TRUE(torch::allclose(low.to(torch::kFloat32), expected, 0, 0.05));
 }
 
-// The likelihoods of the h expansion take a gradient of a gradient, which LibTorch's fused kernels do not have.
+// The likelihoods of the h expansion take a gradient of a gradient, which LibTorch's fused kernels
+// do not have.
 TEST(Attention, HasSecondDerivatives) {
   torch::manual_seed(2);
   const auto q = torch::randn({2, 3, 5, 4}).requires_grad_(true), k = torch::randn({2, 3, 5, 4}),

@@ -69,7 +69,8 @@ TEST_P(FastPath, GivesTheSameBitsOnAnyNumberOfThreads) {
   EXPECT_TRUE(torch::equal(one.second, three.second));
 }
 
-// Compares a node's result and its gradients in x and in `weights` with those of the ATen expression of the same.
+// Compares a node's result and its gradients in x and in `weights` with those of the ATen
+// expression of the same.
 template <class Node, class Expression>
 void expect_same(const std::vector<torch::Tensor>& inputs, const Node& node,
                  const Expression& expression, double tolerance) {
@@ -117,7 +118,8 @@ TEST_P(FastPath, UpsamplesAndConvolvesWithoutTheLargeImage) {
 
 ModelOptions network_options(const std::string& choice) {
   ModelOptions o;
-  // Groups of 3 channels straddle the seam between the 32 channels from below and the 16 of the skip.
+  // Groups of 3 channels straddle the seam between the 32 channels from below and the 16
+  // of the skip.
   o.unet = {.channels = {16, 32},
             .attention = {false, true},
             .attention_head_dim = 8,

@@ -1,4 +1,5 @@
-// What every network promises: shapes, exact gradients, dropout and weights that are functions of their addresses.
+// What every network promises: shapes, exact gradients, dropout and weights that are functions
+// of their addresses.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -44,7 +45,8 @@ torch::Tensor noise(uint64_t step, int64_t first, int64_t count, c10::IntArrayRe
                           torch::kFloat64);
 }
 
-// Weights in general position: the initial ones are zero in places, which would hide wrong gradients.
+// Weights in general position: the initial ones are zero in places, which would hide
+// wrong gradients.
 void perturb(torch::nn::Module& module) {
   const torch::NoGradGuard no_grad;
   uint64_t step = 100;
@@ -169,8 +171,8 @@ TEST(Initialise, XavierWeightsHaveTheVarianceOfTheirFans) {
   ModelOptions options;
   options.unet.channels = {32, 64};
   const auto net = make_model(options, {1, 8, 8});
-  // A 3x3 kernel from 32 to 32 channels: variance 2 / (9 (32 + 32)); 9216 draws of a uniform law have a relative
-  // standard error of sqrt(0.8 / 9216) = 0.9 % in their variance.
+  // A 3x3 kernel from 32 to 32 channels: variance 2 / (9 (32 + 32)); 9216 draws of a uniform law
+  // have a relative standard error of sqrt(0.8 / 9216) = 0.9 % in their variance.
   const auto w = net->named_parameters()["down_blocks.0.resnets.0.conv1.weight"];
   EXPECT_NEAR(w.var().item<double>() / (2.0 / (9 * 64)), 1.0, 4 * 0.0094);
   EXPECT_EQ(net->named_parameters()["conv_in.bias"].abs().max().item<float>(), 0.0f);
@@ -181,7 +183,8 @@ TEST(Initialise, LeCunWeightsHaveTheVarianceOfTheirFanIn) {
   ModelOptions options;
   options.type = "mlp";
   const auto net = make_model(options, {2});
-  // 128 inputs; 16384 normal draws: relative standard error of the variance sqrt(2 / 16384) = 1.1 %.
+  // 128 inputs; 16384 normal draws: relative standard error of the variance
+  // sqrt(2 / 16384) = 1.1 %.
   const auto w = net->named_parameters()["hidden.1.weight"];
   EXPECT_NEAR(w.var().item<double>() * 128, 1.0, 4 * 0.011);
 }
@@ -191,10 +194,12 @@ TEST(Flops, AreThoseOfTheLayersCountedByHand) {
   options.type = "mlp";
   options.mlp = {.hidden = {16, 32}, .time_embedding = "scalar"};
   const auto net = make_model(options, {2});
-  // Layers 3 -> 16 -> 32 -> 2: multiply-adds 48 + 512 + 64, two operations each; weights the same plus biases 50.
+  // Layers 3 -> 16 -> 32 -> 2: multiply-adds 48 + 512 + 64, two operations each; weights the same
+  // plus biases 50.
   EXPECT_EQ(forward_flops(*net, {2}), 2 * (48 + 512 + 64));
   EXPECT_EQ(parameter_count(*net), 48 + 512 + 64 + 50);
-  // One 3x3 convolution from 2 to 4 channels on 5x6 pixels; two products of attention with 7 tokens, 3 heads of 8.
+  // One 3x3 convolution from 2 to 4 channels on 5x6 pixels; two products of attention with 7
+  // tokens, 3 heads of 8.
   const auto conv = [] {
     torch::conv2d(torch::zeros({1, 2, 5, 6}), torch::zeros({4, 2, 3, 3}), {}, 1, 1);
   };
@@ -215,8 +220,8 @@ TEST(DiT, PositionsTellRowsFromColumns) {
 }
 
 TEST(DiT, PutsEveryPatchBackWhereItWas) {
-  // With blocks that start as the identity and an output layer that copies the centre of each normed token, changing
-  // one patch of the input changes no other patch of the output.
+  // With blocks that start as the identity and an output layer that copies the centre of each
+  // normed token, changing one patch of the input changes no other patch of the output.
   auto options = options_of("dit");
   const auto net = make_model(options, {1, 6, 8});
   const torch::NoGradGuard no_grad;
@@ -311,7 +316,8 @@ TEST(Classifier, AnOptionThatDoesNotFitIsNamed) {
 }
 
 TEST(Classifier, ItsLastLayerReadsTheFeatures) {
-  // Logits are an affine function of the features: with a head of zeros (as it starts) they are its bias, zero, whatever x.
+  // Logits are an affine function of the features: with a head of zeros (as it starts) they are its
+  // bias, zero, whatever x.
   ClassifierOptions options;
   options.encoder = options_of("unet").unet;
   options.mlp.hidden = {7, 5};

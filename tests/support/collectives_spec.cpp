@@ -44,8 +44,7 @@ void check_type(Communicator& c, DataType type, To to, From from) {
 
 template <typename T>
 void check_plain_type(Communicator& c, DataType type) {
-  check_type<T>(
-      c, type, [](int v) { return T(v); }, [](T v) { return int(v); });
+  check_type<T>(c, type, [](int v) { return T(v); }, [](T v) { return int(v); });
 }
 
 void check_data_movement(Communicator& c) {
@@ -74,7 +73,8 @@ void check_data_movement(Communicator& c) {
     EXPECT_EQ(in[size_t(2 * s)], 10 * s + r);
     EXPECT_EQ(in[size_t(2 * s + 1)], 10 * s + r);
   }
-  // Element j of every rank is j + rank: the sum is n j + n (n - 1) / 2, and rank r keeps j = 2 r and 2 r + 1.
+  // Element j of every rank is j + rank: the sum is n j + n (n - 1) / 2, and rank r keeps j = 2 r
+  // and 2 r + 1.
   std::vector<double> whole(size_t(2 * n));
   std::iota(whole.begin(), whole.end(), double(r));
   std::vector<double> part(2);

@@ -1,4 +1,5 @@
-// What every Communicator must do, as one list of checks: run by the MPI, the simulated and the single back ends.
+// What every Communicator must do, as one list of checks: run by the MPI, the simulated and the
+// single back ends.
 #pragma once
 
 #include "framework/comm/communicator.hpp"

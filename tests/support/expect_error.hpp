@@ -1,4 +1,5 @@
-// EXPECT_ERROR(statement, DataError, "images.h5", "(3, 4)"): the type, and that the sentence names each of these.
+// EXPECT_ERROR(statement, DataError, "images.h5", "(3, 4)"): the type, and that the sentence names
+// each of these.
 #pragma once
 
 #include <gmock/gmock.h>

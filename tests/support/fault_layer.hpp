@@ -1,4 +1,5 @@
-// A file layer that fails, or kills the process, at the k-th system call, and writes in small pieces.
+// A file layer that fails, or kills the process, at the k-th system call, and writes
+// in small pieces.
 #pragma once
 
 #include <signal.h>
@@ -14,8 +15,9 @@ class FaultLayer : public files::FileLayer {
  public:
   enum class Fault { error, kill };
 
-  /// The call number `at` (from 1; 0: none) fails with `reason`, or is the process's last. Writes take at most
-  /// `most_bytes`, so a buffer needs several. If `lasting`, every call after it fails too.
+  /// The call number `at` (from 1; 0: none) fails with `reason`, or is the process's last.
+  /// Writes take at most `most_bytes`, so a buffer needs several. If `lasting`, every call after
+  /// it fails too.
   FaultLayer(int at, Fault fault, int reason = 0, size_t most_bytes = 1 << 30, bool lasting = false)
       : at_(at), fault_(fault), reason_(reason), most_bytes_(most_bytes), lasting_(lasting) {}
 

@@ -1,5 +1,5 @@
-// main() of tests that run under mpirun: rank zero prints, the others speak only to report a failure, and all leave
-// with one exit code.
+// main() of tests that run under mpirun: rank zero prints, the others speak only to report a
+// failure, and all leave with one exit code.
 #include <gtest/gtest.h>
 #include <mpi.h>
 

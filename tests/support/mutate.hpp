@@ -1,5 +1,5 @@
-// Damage by chance, for tests of what reads files: a function of a seed, so that a failure comes
-// again.
+// Damage by chance, for tests of what reads files: a function of a seed, so that a
+// failure comes again.
 //
 // SCORENET_FUZZ=100 makes such tests a hundred times as long, SCORENET_FUZZ_SEED=1 another draw of
 // inputs. SCORENET_FUZZ_KEEP=FOLDER keeps each input that was taken wrongly.
@@ -257,8 +257,8 @@ class Mutator {
   std::mt19937_64 random_;
 };
 
-/// Holds this process to `more` bytes above what it has mapped: an allocation by a number in a
-/// file fails.
+/// Holds this process to `more` bytes above what it has mapped: an allocation by a number in
+/// a file fails.
 inline void limit_memory(uint64_t more) {
   std::ifstream statm("/proc/self/statm");
   uint64_t pages = 0;

@@ -34,7 +34,8 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-/// A parent for tests that sync many small files: in memory, where there is such a place, a sync costs nothing.
+/// A parent for tests that sync many small files: in memory, where there is such a place, a
+/// sync costs nothing.
 inline std::filesystem::path memory_or_disk() {
   const std::filesystem::path memory = "/dev/shm";
   return ::access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path();

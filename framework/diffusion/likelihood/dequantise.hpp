@@ -30,7 +30,8 @@ struct Dequantised {
   torch::Tensor log_q;
 };
 
-/// Draw `index` for each example; x0 (B, ...) on the 256 levels, slots as in elbo.hpp. Throws DataError if it is not.
+/// Draw `index` for each example; x0 (B, ...) on the 256 levels, slots as in elbo.hpp. Throws
+/// DataError if it is not.
 Dequantised dequantise_uniform(const torch::Tensor& x0, const std::vector<int64_t>& slots,
                                uint64_t seed, int64_t index = 0);
 Dequantised dequantise_truncated_normal(const torch::Tensor& x0, const Schedule& schedule,
@@ -45,8 +46,8 @@ Dequantised dequantise_variational(const torch::Tensor& x0, const Schedule& sche
 /// H, the entropy of the truncated normal in nats: -E log q, the same for every example.
 double truncated_normal_entropy_nats(const Schedule& schedule, int64_t dims);
 
-/// nats, log_q: (K, B) float64, -log p(y) and log q(y) of K draws. Returns (B): -log (1 / K) sum exp(-nats - log_q).
-/// K = 1 is the plain bound. Throws ShapeError.
+/// nats, log_q: (K, B) float64, -log p(y) and log q(y) of K draws. Returns (B): -log (1 / K) sum
+/// exp(-nats - log_q). K = 1 is the plain bound. Throws ShapeError.
 torch::Tensor importance_weighted_nats(const torch::Tensor& nats, const torch::Tensor& log_q);
 
 }  // namespace scorenet::diffusion

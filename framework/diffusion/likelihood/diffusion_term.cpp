@@ -19,7 +19,8 @@
 namespace scorenet::diffusion {
 namespace {
 
-// Examples times nodes that go through the denoiser at once: 2^15 rows of a small mixture stay in the cache.
+// Examples times nodes that go through the denoiser at once: 2^15 rows of a small mixture stay
+// in the cache.
 constexpr int64_t kRows = 1 << 15;
 // Width of the first panels in log-SNR. On 2 the Kronrod rule integrates a Gaussian's error, whose
 // poles lie pi off the axis, to rounding; a mixture may change within a small part of a unit, and
@@ -123,9 +124,9 @@ void require_affine_at_a_glance(const Denoiser& denoiser, const Schedule& schedu
   }
 }
 
-// An affine function's value in the middle of a chord is the mean of its values at the ends: looked
-// at beside each example x (n, ...) with its own level, over the chords that noise_chords spans
-// about it.
+// An affine function's value in the middle of a chord is the mean of its values at the ends:
+// looked at beside each example x (n, ...) with its own level, over the chords that noise_chords
+// spans about it.
 void require_affine_over_the_noise(const Denoiser& denoiser, const NoiseLevel& level,
                                    const torch::Tensor& x) {
   const NoiseChords chords = noise_chords(dims_per_example(x));
@@ -141,8 +142,8 @@ void require_affine_over_the_noise(const Denoiser& denoiser, const NoiseLevel& l
     const auto eps = denoiser(x_t, there).eps.to(torch::kFloat64).view({part.size(0), rows, -1});
     const auto bend =
         eps.slice(1, 2 * count) - 0.5 * (eps.slice(1, 0, count) + eps.slice(1, count, 2 * count));
-    check_bend(amax_per_example(bend.abs()),
-               allowed_bend(amax_per_example(eps.abs()), here, part), here, part);
+    check_bend(amax_per_example(bend.abs()), allowed_bend(amax_per_example(eps.abs()), here, part),
+               here, part);
   }
 }
 
@@ -160,8 +161,8 @@ torch::Tensor error_left(const torch::Tensor& difference, const torch::Tensor& b
   return torch::where(difference.le(before.pow(1.6)), difference.square(), difference);
 }
 
-// A function of noised examples, (rows) float64; of (rows) int64: which of the n examples each row
-// belongs to.
+// A function of noised examples, (rows) float64; of (rows) int64: which of the n examples each
+// row belongs to.
 using NoisedFunction = std::function<torch::Tensor(const torch::Tensor& of, const torch::Tensor& x,
                                                    const torch::Tensor& eps)>;
 
@@ -185,8 +186,8 @@ torch::Tensor expected_by(const NoiseRule& rule, const NoisedFunction& f, const 
   return torch::cat(parts);
 }
 
-// Each example by the first of the rules that agrees with its own second one. log_snr (n): for the
-// error's sentence.
+// Each example by the first of the rules that agrees with its own second one. log_snr (n): for
+// the error's sentence.
 IntegratedTerm expected(const NoisedFunction& f, const torch::Tensor& log_snr,
                         const torch::Tensor& x, const std::vector<NoiseRule>& rules) {
   const double tolerance = x.scalar_type() == torch::kFloat64 ? 1e-7 : 1e-5;
@@ -374,8 +375,8 @@ IntegratedTerm exact_stepwise_term(const Denoiser& denoiser, const Schedule& sch
   const auto rules = noise_rules_for(denoiser, schedule, x0);
   const auto grid = time_grid(schedule, steps);
   const auto log_snr = schedule.log_snr(grid);
-  // In units of the weight on |eps - eps_hat|^2, so that the rules' tolerance means the same for
-  // every T.
+  // In units of the weight on |eps - eps_hat|^2, so that the rules' tolerance means the same
+  // for every T.
   const auto units = 0.5 * torch::expm1(log_snr.slice(0, 0, steps) - log_snr.slice(0, 1));
   const int64_t batch = x0.size(0), at_once = std::max<int64_t>(1, kRows / batch);
   IntegratedTerm sum = nothing_yet(x0);

@@ -1,7 +1,9 @@
-// The diffusion term 1/2 int E|eps - eps_hat|^2 d log_snr of one example, drawn or integrated; also with T steps.
+// The diffusion term 1/2 int E|eps - eps_hat|^2 d log_snr of one example, drawn or integrated; also
+// with T steps.
 //
-// It is the common part of the bound, of McAllester's formula (2301.11108) and of the I-MMSE form (2302.03792): they
-// differ in their end terms alone. All integrals run over [log_snr(t_max), log_snr(t_min)].
+// It is the common part of the bound, of McAllester's formula (2301.11108) and of the
+// I-MMSE form (2302.03792): they differ in their end terms alone. All integrals run
+// over [log_snr(t_max), log_snr(t_min)].
 #pragma once
 
 #include <torch/types.h>
@@ -31,21 +33,25 @@ struct DrawOptions {
 torch::Tensor eps_error(const Denoiser& denoiser, const torch::Tensor& x0, const torch::Tensor& eps,
                         const NoiseLevel& level);
 
-/// KL of the reverse step from t down to s with the posterior's variance, 1/2 expm1(log_snr_s - log_snr_t) |eps - eps_hat|^2, or
-/// with the network's own where it learned one: (B) float64, CPU.
+/// KL of the reverse step from t down to s with the posterior's variance, 1/2
+/// expm1(log_snr_s - log_snr_t) |eps - eps_hat|^2, or with the network's own where it learned one:
+/// (B) float64, CPU.
 torch::Tensor step_nats(const Denoiser& denoiser, const Schedule& schedule, const ReverseStep& step,
                         const torch::Tensor& x0, const torch::Tensor& eps);
 
-/// The evaluation noise of draw `index` for x0 (B, ...), on x0's device. Index 0 is the reconstruction's.
+/// The evaluation noise of draw `index` for x0 (B, ...), on x0's device. Index 0 is
+/// the reconstruction's.
 torch::Tensor evaluation_noise(uint64_t seed, int64_t index, const std::vector<int64_t>& slots,
                                const torch::Tensor& x0);
 
-/// Unbiased estimate from K times an example, uniform in log-SNR. Throws ConfigError if time_samples < 1.
+/// Unbiased estimate from K times an example, uniform in log-SNR. Throws ConfigError if
+/// time_samples < 1.
 IntegratedTerm drawn_diffusion_term(const Denoiser& denoiser, const Schedule& schedule,
                                     const torch::Tensor& x0, const std::vector<int64_t>& slots,
                                     const DrawOptions& options);
 
-/// The same for T steps: the sum of step_nats over the grid of time_grid (loss.hpp), estimated from K steps an example.
+/// The same for T steps: the sum of step_nats over the grid of time_grid (loss.hpp), estimated from
+/// K steps an example.
 IntegratedTerm drawn_stepwise_term(const Denoiser& denoiser, const Schedule& schedule,
                                    int64_t steps, const torch::Tensor& x0,
                                    const std::vector<int64_t>& slots, const DrawOptions& options);
@@ -57,8 +63,8 @@ IntegratedTerm drawn_stepwise_term(const Denoiser& denoiser, const Schedule& sch
 std::vector<NoiseRule> noise_rules_for(const Denoiser& denoiser, const Schedule& schedule,
                                        const torch::Tensor& x0);
 
-/// A function of noised examples at their own levels: x0, eps (rows, ...), level (rows) -> (rows)
-/// float64.
+/// A function of noised examples at their own levels: x0, eps (rows, ...), level
+/// (rows) -> (rows) float64.
 using NoisedTerm = std::function<torch::Tensor(const torch::Tensor& x0, const torch::Tensor& eps,
                                                const NoiseLevel& level)>;
 

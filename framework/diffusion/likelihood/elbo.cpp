@@ -32,7 +32,8 @@ torch::Tensor drawn_reconstruction(const Denoiser& denoiser, const Schedule& sch
   return reconstruction_nats(decoder, denoiser, schedule, x0, evaluation_noise(seed, 0, slots, x0));
 }
 
-// E over eps of the discrete decoder depends on the level alone: one table of 256 one-dimensional integrals.
+// E over eps of the discrete decoder depends on the level alone: one table of 256
+// one-dimensional integrals.
 torch::Tensor exact_discrete_nats(const Denoiser& denoiser, const Schedule& schedule,
                                   const torch::Tensor& x0) {
   check_on_pixel_levels(x0);

@@ -27,8 +27,8 @@ double exact_error(torch::ScalarType type);
 [[noreturn]] void refuse_exact(const std::string& what, double by, double allowed,
                                const torch::Tensor& x, int64_t row, const std::string& because);
 
-/// How finely an ODE is solved: steps > 0 equal Runge-Kutta steps, or an adaptive solver with these
-/// tolerances.
+/// How finely an ODE is solved: steps > 0 equal Runge-Kutta steps, or an adaptive solver
+/// with these tolerances.
 struct SolverPrecision {
   int64_t steps = 0;
   double rtol = 1e-9;
@@ -42,9 +42,9 @@ struct SolverPrecision {
 /// tolerances that were chosen coarser, up to 1e-4.
 double allowed_error(const SolverPrecision& precision, torch::ScalarType type);
 
-/// Whether an evaluator's (B) values at a precision and at its second one differ by no more than
-/// that; examples whose first value is not finite have failed and are not compared. type: of the
-/// data.
+/// Whether an evaluator's (B) values at a precision and at its second one differ by no more
+/// than that; examples whose first value is not finite have failed and are not compared. type:
+/// of the data.
 bool agree(const torch::Tensor& values, const torch::Tensor& second,
            const SolverPrecision& precision, torch::ScalarType type);
 
@@ -53,8 +53,8 @@ void require_agreement(const std::string& quantity, const torch::Tensor& values,
                        const torch::Tensor& second, const SolverPrecision& precision,
                        const torch::Tensor& x);
 
-/// Throws ConfigError unless the log-SNRs (b) found at a schedule's times are those wanted. One that
-/// is learned may rise too steeply for float64, and two rules then agree on what both miss.
+/// Throws ConfigError unless the log-SNRs (b) found at a schedule's times are those wanted. One
+/// that is learned may rise too steeply for float64, and two rules then agree on what both miss.
 void require_levels(const torch::Tensor& wanted, const torch::Tensor& found);
 
 }  // namespace scorenet::diffusion

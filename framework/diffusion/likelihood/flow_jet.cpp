@@ -18,8 +18,8 @@ torch::Tensor gradients_of_columns(const torch::Tensor& y, const torch::Tensor& 
   return torch::stack(rows, 1);
 }
 
-// LibTorch's switch is the process's, so the count of those who need it off is too: evaluators run on several threads, and
-// the first to leave must not turn the fused kernels on under the others.
+// LibTorch's switch is the process's, so the count of those who need it off is too: evaluators run
+// on several threads, and the first to leave must not turn the fused kernels on under the others.
 struct FusedAttentionSwitch {
   std::mutex mutex;
   int scopes = 0;

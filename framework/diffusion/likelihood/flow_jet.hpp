@@ -1,4 +1,5 @@
-// Derivatives of eps_hat in x up to the third order by automatic differentiation, for few dimensions.
+// Derivatives of eps_hat in x up to the third order by automatic differentiation, for
+// few dimensions.
 #pragma once
 
 #include <torch/types.h>
@@ -9,8 +10,9 @@
 
 namespace scorenet::diffusion {
 
-/// While one lives, attention is computed from products and a softmax: LibTorch's fused kernels have no second derivative.
-/// LibTorch's switches are process-wide: the first scope turns them, the last one alive puts them back. Thread-safe.
+/// While one lives, attention is computed from products and a softmax: LibTorch's fused kernels
+/// have no second derivative. LibTorch's switches are process-wide: the first scope turns them, the
+/// last one alive puts them back. Thread-safe.
 class PlainAttention {
  public:
   PlainAttention();
@@ -28,7 +30,8 @@ struct EpsJet {
   torch::Tensor curvature;        // (b, D, D): Hess(p.eps + div eps); undefined without p
 };
 
-/// x (b, D), given to the denoiser in example_shape (-1, ...). p (b, D) is held fixed; undefined: no curvature.
+/// x (b, D), given to the denoiser in example_shape (-1, ...). p (b, D) is held fixed;
+/// undefined: no curvature.
 EpsJet eps_jet(const Denoiser& denoiser, const torch::Tensor& x,
                const std::vector<int64_t>& example_shape, const NoiseLevel& level,
                const torch::Tensor& p);

@@ -101,7 +101,8 @@ class Path {
                       1);
   }
 
-  // X += sqrt(h) g dw over half a step on either side of grid point k, minus int s o dX = + int eps.dX / sigma.
+  // X += sqrt(h) g dw over half a step on either side of grid point k, minus int s o dX = + int
+  // eps.dX / sigma.
   torch::Tensor kicked(const torch::Tensor& y, int64_t k) const {
     if (hbar_ == 0) return y;
     const double share = (k == 0 || k == options_.steps) ? 0.5 : 1.0;

@@ -1,16 +1,19 @@
-// The evaluators `hbar-elbo` and `hbar-iw`: -log p(x) of the reverse family at any noise knob h (Girsanov,
-// Feynman-Kac; Huang, Lim, Courville 2021, 2106.02808 for h = 1).
+// The evaluators `hbar-elbo` and `hbar-iw`: -log p(x) of the reverse family at any noise knob h
+// (Girsanov, Feynman-Kac; Huang, Lim, Courville 2021, 2106.02808 for h = 1).
 //
 // Along the forward member dX = (f X - (1 - h)/2 g^2 s) dt + sqrt(h) g dw from X = x at t_min,
-//     log w = log N(X_T; 0, P I) + int [div f - (1+h)/2 g^2 div s - h/2 g^2 |s|^2] dt - sqrt(h) int g s.dw   (Ito)
-//           = log N(X_T; 0, P I) + int [div F - h/2 g^2 |s|^2] dt - sqrt(h) int g s o dw                     (Stratonovich)
+//     log w = log N(X_T; 0, P I) + int [div f - (1+h)/2 g^2 div s - h/2 g^2 |s|^2] dt
+//             - sqrt(h) int g s.dw                                                  (Ito)
+//           = log N(X_T; 0, P I) + int [div F - h/2 g^2 |s|^2] dt
+//             - sqrt(h) int g s o dw                                        (Stratonovich)
 // with F the probability-flow field: E[w] = q^h(x) exactly, so
 //     ELBO_h = E[log w] <= log q^h(x),   IW-ELBO_h(K) = E[log mean_K w]  ->  log q^h(x).
-// For an exact score log w is the same on every path. h = 0 is `ode`, h = 1 the reverse SDE's bound: with z ~ q(z | x) at
-// t_min, E[-ELBO_1(z)] - D log alpha_0 is `elbo` with the flat decoder.
+// For an exact score log w is the same on every path. h = 0 is `ode`, h = 1 the reverse SDE's
+// bound: with z ~ q(z | x) at t_min, E[-ELBO_1(z)] - D log alpha_0 is `elbo` with the flat decoder.
 //
-// Scheme: uniform in log-SNR, Strang splitting: half a noise kick, an RK4 step of the drift, half a kick; the integral of
-// s o dX over a kick by Simpson's rule on the segment. Weak order 2; at h = 0 it is `ode` with the same RK4 steps.
+// Scheme: uniform in log-SNR, Strang splitting: half a noise kick, an RK4 step of the drift, half a
+// kick; the integral of s o dX over a kick by Simpson's rule on the segment. Weak order 2; at h = 0
+// it is `ode` with the same RK4 steps.
 #pragma once
 
 #include <torch/types.h>
@@ -33,18 +36,20 @@ struct HbarOptions {
   uint64_t seed = 0;
 };
 
-/// Both for one h. elbo: kind `bound`, nats = -mean_K log w. importance: kind `bound`, nats = -log mean_K w. With probes
-/// the trace's error is common to the paths, so that it cancels in the mean over probes and not inside the logarithm; what
-/// is left of it there (the paths differ) is a bias of second order in it. Terms of elbo: "prior", "path".
+/// Both for one h. elbo: kind `bound`, nats = -mean_K log w. importance: kind `bound`, nats = -log
+/// mean_K w. With probes the trace's error is common to the paths, so that it cancels in the mean
+/// over probes and not inside the logarithm; what is left of it there (the paths differ) is a bias
+/// of second order in it. Terms of elbo: "prior", "path".
 struct HbarLikelihood {
   double hbar;
   LikelihoodResult elbo;
   LikelihoodResult importance;
 };
 
-/// x (B, ...), slots as in ode.hpp. The noise is a function of (seed, slot, path, step), the same for all h: values at
-/// neighbouring h are positively correlated. nfe counts denoiser evaluations. An example with a non-finite path is NaN.
-/// Throws ConfigError if hbars is empty or has a negative value, if paths < 1 or steps < 1.
+/// x (B, ...), slots as in ode.hpp. The noise is a function of (seed, slot, path, step), the same
+/// for all h: values at neighbouring h are positively correlated. nfe counts denoiser evaluations.
+/// An example with a non-finite path is NaN. Throws ConfigError if hbars is empty or has a negative
+/// value, if paths < 1 or steps < 1.
 std::vector<HbarLikelihood> hbar_likelihood(const Denoiser& denoiser, const Schedule& schedule,
                                             const torch::Tensor& x,
                                             const std::vector<int64_t>& slots,
@@ -74,9 +79,9 @@ struct BestHbar {
   int64_t compared;    // examples finite at every h: those that count here
 };
 
-/// nats (hbars.size(), n): -ELBO_h or -IW of the same n examples. reference: row that gains are measured against (h = 0
-/// or the first). Examples that are NaN for any h count for none. Throws ConfigError if rows and hbars do not fit or no
-/// example is finite.
+/// nats (hbars.size(), n): -ELBO_h or -IW of the same n examples. reference: row that gains are
+/// measured against (h = 0 or the first). Examples that are NaN for any h count for none. Throws
+/// ConfigError if rows and hbars do not fit or no example is finite.
 BestHbar best_hbar(const std::vector<double>& hbars, const torch::Tensor& nats,
                    int64_t reference = 0);
 

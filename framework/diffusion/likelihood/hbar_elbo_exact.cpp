@@ -1,7 +1,7 @@
 // -ELBO_h by moments: the paths of an affine drift are Gaussian. See hbar_elbo.hpp.
 //
-// With eps_hat(x) = e + J (x - m) about the mean m of X, L = log_snr as time (it falls), c = sigma
-// / 2:
+// With eps_hat(x) = e + J (x - m) about the mean m of X, L = log_snr as time (it falls),
+// c = sigma / 2:
 //     dm/dL = a m - (1 - h) c e,   dC/dL = M C + C M^T - h sigma^2 I,   M = a I - (1 - h) c J,
 //     d path/dL = D a - (1 + h) c tr J + h / 2 (|e|^2 + tr(J C J^T)),
 // m = x, C = 0, path = 0 at t_min; Ito's form, whose dw term has mean zero.

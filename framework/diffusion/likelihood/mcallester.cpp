@@ -56,8 +56,8 @@ LikelihoodResult as_estimate(LikelihoodResult bound) {
   return bound;
 }
 
-// The formula is an equality, and the mixture knows the other side: whatever no rule has noticed
-// shows here.
+// The formula is an equality, and the mixture knows the other side: whatever no rule has
+// noticed shows here.
 void check_against_density(const torch::Tensor& nats, const GaussianMixture& mixture,
                            const torch::Tensor& x) {
   const auto one = torch::ones({x.size(0)}, torch::kFloat64);
@@ -106,7 +106,8 @@ LikelihoodResult mcallester_exact(const GaussianMixture& mixture, const Schedule
   const torch::NoGradGuard no_grad;
   const auto x = x0.to(torch::kFloat64);
   const Denoiser denoiser = denoiser_of(mixture);
-  // For one Gaussian both end terms are quadratic in eps, so the cubature above D = 2 is exact for them too.
+  // For one Gaussian both end terms are quadratic in eps, so the cubature above D = 2 is exact
+  // for them too.
   const auto rules = noise_rules_for(denoiser, schedule, x);
   const auto at_end = [&](const NoisedTerm& term, double t) {
     const auto times = torch::full({x.size(0)}, t, torch::kFloat64);

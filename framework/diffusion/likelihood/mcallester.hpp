@@ -1,9 +1,11 @@
-// The evaluator `mcallester`: the schedule-free form of McAllester 2023, 2301.11108 (its eq. 10), with a finite range:
+// The evaluator `mcallester`: the schedule-free form of McAllester 2023, 2301.11108 (its eq. 10),
+// with a finite range:
 //     -log p(x) = KL(q(z_1 | x) || q(z_1)) + 1/2 int E|eps - eps_hat|^2 dL + E[-log p(x | z_0)],
-// L = log_snr from t_max (z_1) to t_min (z_0). With the exact denoiser and the true end terms this is an equality for
-// every x. All conditionals are the diffusion's own, nothing is variational. A model that does not know its end terms
-// takes the bound's: KL to the prior, and a decoder. The numbers are then those of `elbo`, but read as an estimate of the
-// data law's -log p; for one x it may lie on either side.
+// L = log_snr from t_max (z_1) to t_min (z_0). With the exact denoiser and the true end terms this
+// is an equality for every x. All conditionals are the diffusion's own, nothing is variational. A
+// model that does not know its end terms takes the bound's: KL to the prior, and a decoder. The
+// numbers are then those of `elbo`, but read as an estimate of the data law's -log p; for one x it
+// may lie on either side.
 #pragma once
 
 #include <torch/types.h>
@@ -17,7 +19,8 @@
 
 namespace scorenet::diffusion {
 
-// Terms of all four: "prior" (noisy end), "diffusion", "reconstruction" (clean end). x0 (B, ...), slots as in elbo.hpp.
+// Terms of all four: "prior" (noisy end), "diffusion", "reconstruction" (clean end). x0 (B, ...),
+// slots as in elbo.hpp.
 
 /// The bound's end terms, kind `estimate`.
 LikelihoodResult mcallester(const Denoiser& denoiser, const Schedule& schedule, Decoder decoder,
@@ -27,11 +30,13 @@ LikelihoodResult mcallester(const Denoiser& denoiser, const Schedule& schedule, 
 LikelihoodResult mcallester_exact(const Denoiser& denoiser, const Schedule& schedule,
                                   Decoder decoder, const torch::Tensor& x0);
 
-/// The mixture's exact denoiser and true end terms, kind `exact`: each example's expectation is -log p(x0).
+/// The mixture's exact denoiser and true end terms, kind `exact`: each example's expectation
+/// is -log p(x0).
 LikelihoodResult mcallester(const GaussianMixture& mixture, const Schedule& schedule,
                             const torch::Tensor& x0, const std::vector<int64_t>& slots,
                             const DrawOptions& options);
-/// The same without Monte Carlo: -log p(x0) at every point. Refuses as above. REQUIRES covariances of full rank.
+/// The same without Monte Carlo: -log p(x0) at every point. Refuses as above. REQUIRES covariances
+/// of full rank.
 LikelihoodResult mcallester_exact(const GaussianMixture& mixture, const Schedule& schedule,
                                   const torch::Tensor& x0);
 

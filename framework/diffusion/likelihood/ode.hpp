@@ -1,9 +1,11 @@
-// The evaluator `ode`: -log p(x) of the probability-flow ODE model by the instantaneous change of variables.
+// The evaluator `ode`: -log p(x) of the probability-flow ODE model by the instantaneous
+// change of variables.
 //
 //     log p(x) = log N(x_T; 0, P I) + int_{t_min}^{t_max} div F dt,   x(t_min) = x
-// (Chen et al. 2018, 1806.07366, theorem 1; Song et al. 2021, 2011.13456, eq. 39), integrated from data to noise, in
-// log-SNR (probability_flow.hpp). x itself is the state at t_min. The divergence is exact or Hutchinson's (Grathwohl et
-// al. 2019, 1810.01367) with Rademacher probes that belong to the example's slot and stay fixed along its trajectory.
+// (Chen et al. 2018, 1806.07366, theorem 1; Song et al. 2021, 2011.13456, eq. 39), integrated from
+// data to noise, in log-SNR (probability_flow.hpp). x itself is the state at t_min. The divergence
+// is exact or Hutchinson's (Grathwohl et al. 2019, 1810.01367) with Rademacher probes that belong
+// to the example's slot and stay fixed along its trajectory.
 #pragma once
 
 #include <torch/types.h>
@@ -40,7 +42,8 @@ LikelihoodResult ode_likelihood_exact(const Denoiser& denoiser, const Schedule& 
                                       const torch::Tensor& x, const std::vector<int64_t>& slots,
                                       const SolverPrecision& precision);
 
-/// The Rademacher probes of these slots: (B, ...) float64 on x's device. `index` numbers independent sets.
+/// The Rademacher probes of these slots: (B, ...) float64 on x's device. `index`
+/// numbers independent sets.
 torch::Tensor trace_probes(uint64_t seed, int64_t index, const std::vector<int64_t>& slots,
                            const torch::Tensor& x);
 

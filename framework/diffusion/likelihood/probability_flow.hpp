@@ -1,8 +1,10 @@
 // The probability-flow ODE in log-SNR, and the derivatives that likelihoods along it need.
 //
-// With L = log_snr as the time, dx/dt = f x - g^2 / 2 score (Song et al. 2021, 2011.13456, eq. 13) becomes
+// With L = log_snr as the time, dx/dt = f x - g^2 / 2 score (Song et al. 2021, 2011.13456,
+// eq. 13) becomes
 //     dx/dL = F(x, L) = a x - (sigma / 2) eps_hat(x, L),   a = f / (dL/dt),
-// since g^2 dt = -sigma^2 dL. L falls from data to noise. F stays bounded where score and g^2 do not, and
+// since g^2 dt = -sigma^2 dL. L falls from data to noise. F stays bounded where score and g^2
+// do not, and
 //     div F = D a - (sigma / 2) div eps_hat.
 // All in float64 but for what the network computes inside the denoiser.
 #pragma once
@@ -14,7 +16,8 @@
 
 namespace scorenet::diffusion {
 
-/// Everything about the flow at given log-SNRs that does not depend on x. All (b) float64, without gradient.
+/// Everything about the flow at given log-SNRs that does not depend on x. All (b)
+/// float64, without gradient.
 struct FlowLevel {
   NoiseLevel level;
   torch::Tensor linear;      // a

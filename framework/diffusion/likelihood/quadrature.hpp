@@ -1,14 +1,14 @@
 // Rules for the expectation over the noise in exact evaluation: lattices and a pair of cubatures,
 // each with a second rule.
 //
-// D <= 2: the trapezoidal rule on the normal density. It converges geometrically, as Gauss-Hermite
-// does for polynomials only: a mixture's denoiser has poles at a distance pi / (slope of its
-// responsibilities), and at equal counts the lattice is finer where the weight is. Every other
-// point makes a rule of twice the spacing for free; since the error squares when the spacing
-// halves, their difference bounds the finer rule's error from far above. D > 2: the 2 D points
-// +-sqrt(D) e_i, exact for polynomials of degree 3 (Stroud's U2-type spherical rule), so for |eps -
-// eps_hat|^2 of an affine denoiser; and the same points on other axes, which agree where that
-// holds.
+// D <= 2: the trapezoidal rule on the normal density. It converges geometrically, as
+// Gauss-Hermite does for polynomials only: a mixture's denoiser has poles at a distance
+// pi / (slope of its responsibilities), and at equal counts the lattice is finer where the weight
+// is. Every other point makes a rule of twice the spacing for free; since the error squares when
+// the spacing halves, their difference bounds the finer rule's error from far above. D > 2: the 2
+// D points +-sqrt(D) e_i, exact for polynomials of degree 3 (Stroud's U2-type spherical rule), so
+// for |eps - eps_hat|^2 of an affine denoiser; and the same points on other axes, which agree
+// where that holds.
 #pragma once
 
 #include <torch/types.h>
@@ -25,7 +25,8 @@ struct NoiseRule {
   bool squares;
 };
 
-/// The lattice of the given spacing in 1 or 2 dimensions, cut where its weight is below 1e-16 of the middle's.
+/// The lattice of the given spacing in 1 or 2 dimensions, cut where its weight is below 1e-16
+/// of the middle's.
 NoiseRule noise_lattice(int64_t dims, double spacing);
 
 /// The 4 D points +-sqrt(D) e_i and +-sqrt(D) q_i, q an orthonormal basis in no particular

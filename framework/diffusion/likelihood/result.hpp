@@ -24,14 +24,15 @@ std::string name_of(ResultKind kind);
 /// The weaker of two: what can be said of both results together.
 ResultKind weaker(ResultKind a, ResultKind b);
 
-/// All tensors (B) float64 on the CPU, in the order of the examples given; the caller averages over the data set.
+/// All tensors (B) float64 on the CPU, in the order of the examples given; the caller averages over
+/// the data set.
 struct LikelihoodResult {
   ResultKind kind = ResultKind::estimate;
   torch::Tensor nats;  // estimate of -log p(x)
-  std::vector<std::pair<std::string, torch::Tensor>>
-      terms;  // parts whose meaning the evaluator documents
-  torch::Tensor
-      nfe;  // denoiser evaluations spent on each example (a derivative counts in the evaluator's own way)
+  // parts whose meaning the evaluator documents
+  std::vector<std::pair<std::string, torch::Tensor>> terms;
+  // denoiser evaluations spent on each example (a derivative counts in the evaluator's own way)
+  torch::Tensor nfe;
 
   /// The term of that name. Throws ConfigError that lists the names there are.
   const torch::Tensor& term(const std::string& name) const;

@@ -41,8 +41,7 @@ void check_on_pixel_levels(const torch::Tensor& x0) {
   std::ostringstream sentence;
   sentence << "8-bit decoder: the data holds " << x0.flatten()[first].item<double>()
            << ", which is none of the 256 levels 2 (k + 1/2) / 256 - 1. Continuous data needs the "
-              "flat or tweedie "
-              "decoder.";
+              "flat or tweedie decoder.";
   throw DataError(sentence.str());
 }
 

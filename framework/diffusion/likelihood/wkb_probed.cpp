@@ -1,13 +1,16 @@
 // nll0 and nll1 for many dimensions, at a cost proportional to the number of steps.
 //
-//     nll1 = -int [c (div eps + eps.p) + sigma^2 / 2 |p|^2] dL - lap,   lap = int g^2 / 2 lap l0 dt,   c = sigma / 2.
-// Rademacher probes z turn div eps and the source grad div F of p into vector-Jacobian products and their gradients. Both are
-// linear in the probe's z z^T, so unbiased; |p|^2 is not, and is taken as p.p' of two adjoints with independent probes.
-// lap comes from the stochastic tangent d xi = J xi dt + g dw, xi = 0 at t_min:
+//     nll1 = -int [c (div eps + eps.p) + sigma^2 / 2 |p|^2] dL - lap,
+//     lap = int g^2 / 2 lap l0 dt,   c = sigma / 2.
+// Rademacher probes z turn div eps and the source grad div F of p into vector-Jacobian products and
+// their gradients. Both are linear in the probe's z z^T, so unbiased; |p|^2 is not, and is taken as
+// p.p' of two adjoints with independent probes. lap comes from the stochastic tangent d xi = J xi
+// dt + g dw, xi = 0 at t_min:
 //     lap = E[ 1/2 xi.(Hess log N) xi at t_max + 1/2 int D_xi^2 (div F + p.F) dt ].
-// The noise enters at the grid's points with Simpson's weights w_k, xi += sqrt(w_k) sigma_k eta_k, eta Rademacher: its mean
-// is Simpson's rule for lap. eta_k is a function of its address, so the pass back from t_max, which carries (x, xi, p, p')
-// together, takes each eta_k out again: nothing is stored along the path.
+// The noise enters at the grid's points with Simpson's weights w_k, xi += sqrt(w_k) sigma_k eta_k,
+// eta Rademacher: its mean is Simpson's rule for lap. eta_k is a function of its address, so the
+// pass back from t_max, which carries (x, xi, p, p') together, takes each eta_k out again: nothing
+// is stored along the path.
 #include <torch/autograd.h>
 #include <torch/utils.h>
 
@@ -179,7 +182,8 @@ class ProbedPath {
     return {eps.detach(), ((p * eps).sum(1) + trace).detach()};
   }
 
-  // d/dL of (x, xi, p, p', int div F, nll1). Towards rising L, so int div F dt of the forward path is its negative.
+  // d/dL of (x, xi, p, p', int div F, nll1). Towards rising L, so int div F dt of the forward path
+  // is its negative.
   torch::Tensor backward_velocity(double log_snr, const torch::Tensor& state, bool wanted) const {
     const int64_t dims = x_start_.size(1);
     const auto parts = state.split_with_sizes({dims, dims, dims, dims, 1, 1}, 1);
@@ -201,15 +205,17 @@ class ProbedPath {
     const auto [d, ratio] = displacement(xi, at);
     const Displaced there = displaced(parts[0] + d, at.level, p);
     const auto eps_xi = (there.eps - eps) / ratio;
-    // D_xi^2 (div F + p.F) = -c D_xi^2 psi, psi = div eps + p.eps (F's linear part has no second derivative), from
-    // psi(x + d) = psi + d.grad psi + D_d^2 psi / 2. Odd orders of d vanish in the mean: eta -> -eta turns d around.
+    // D_xi^2 (div F + p.F) = -c D_xi^2 psi, psi = div eps + p.eps (F's linear part has no second
+    // derivative), from psi(x + d) = psi + d.grad psi + D_d^2 psi / 2. Odd orders of d vanish in
+    // the mean: eta -> -eta turns d around.
     const auto psi = (p * eps).sum(1) + one.trace;
     const auto bend = there.value - psi - (d * one.gradient).sum(1);
     const auto second = -at.half_sigma * 2 * bend / ratio.squeeze(1).square();
 
     const auto trace = (one.trace + two.trace) / 2;
     const auto stein = trace + (eps * (p + q)).sum(1) / 2;
-    // Outside the window only lap has a share: the tangent noise of the window, carried on to t_max.
+    // Outside the window only lap has a share: the tangent noise of the window, carried
+    // on to t_max.
     const double share = hbar_at(options_.hbar_shape, 1, at.t[0].item<double>());
     const auto local =
         share * (-at.half_sigma * stein - 2 * at.half_sigma.square() * (p * q).sum(1));

@@ -1,4 +1,5 @@
-// The published first-order system, derivatives of l0 by finite differences of inner solves. See wkb.hpp.
+// The published first-order system, derivatives of l0 by finite differences of inner
+// solves. See wkb.hpp.
 #include <torch/utils.h>
 
 #include <cmath>
@@ -76,7 +77,8 @@ LikelihoodResult wkb_published(const Denoiser& denoiser, const Schedule& schedul
   const int64_t dims = dims_per_example(x), batch = x.size(0);
   const Problem problem{denoiser, schedule, shape, log_snr_range(schedule), dims, steps, spacing};
 
-  // State (x, dx, c); d/dL of each, b = (sigma^2 / 2) (s - grad l0) = -c_s eps - 2 c_s^2 grad l0, c_s = sigma / 2.
+  // State (x, dx, c); d/dL of each, b = (sigma^2 / 2) (s - grad l0) = -c_s eps - 2 c_s^2 grad l0,
+  // c_s = sigma / 2.
   const BatchRhs rhs = [&](double log_snr, const torch::Tensor& y) {
     const auto parts = y.split_with_sizes({dims, dims, 1}, 1);
     const FlowLevel at = flow_level(schedule, torch::full({batch}, log_snr, y.options()));

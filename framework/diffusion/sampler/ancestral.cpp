@@ -1,7 +1,7 @@
 // z_s = (a_s / a_t) (z - c s_t eh) + s_s sqrt(c) n,   c = -expm1(gamma_s - gamma_t).
 //
-// s_s^2 c is the posterior's variance beta_tilde. Where the network learned the variance (2102.09672, eq. 15), n is scaled by
-// sqrt(v / beta_tilde) on top, a number for each dimension.
+// s_s^2 c is the posterior's variance beta_tilde. Where the network learned the variance
+// (2102.09672, eq. 15), n is scaled by sqrt(v / beta_tilde) on top, a number for each dimension.
 #include <ATen/ATen.h>
 
 #include <cmath>

@@ -1,7 +1,7 @@
 // z_s = (s_s / s_t) z - a_s expm1(-h) Dh,   Dh = xh + h / (2 h_prev) (xh - xh_prev).
 //
-// First order in the first step and, below 15 steps, in the last one (the paper's "lower order
-// final").
+// First order in the first step and, below 15 steps, in the last one (the paper's
+// "lower order final").
 #include <ATen/ATen.h>
 
 #include <cmath>

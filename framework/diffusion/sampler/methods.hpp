@@ -17,8 +17,8 @@
 
 namespace scorenet::diffusion {
 
-/// The denoiser as the methods call it: float64 in and out, one level for the whole batch,
-/// evaluations counted.
+/// The denoiser as the methods call it: float64 in and out, one level for the whole
+/// batch, evaluations counted.
 class CountedDenoiser {
  public:
   explicit CountedDenoiser(const Denoiser& denoiser, bool keep_states = false)
@@ -53,7 +53,8 @@ torch::Tensor sample_ancestral(SamplerRun& run, const Grid& grid, torch::Tensor 
 /// Song, Meng, Ermon 2021, 2010.02502, eq. 12 and 16: eta = 0 is deterministic, eta = 1 ancestral.
 /// 1 a step.
 torch::Tensor sample_ddim(SamplerRun& run, const Grid& grid, torch::Tensor x);
-/// Any member of the reverse family, dx = [f x - (1 + hbar) / 2 g^2 score] dt + sqrt(hbar) g dw. 1 a step.
+/// Any member of the reverse family, dx = [f x - (1 + hbar) / 2 g^2 score] dt + sqrt(hbar) g dw.
+/// 1 a step.
 torch::Tensor sample_euler_maruyama(SamplerRun& run, const Grid& grid, torch::Tensor x);
 /// Karras et al. 2022, 2206.00364, algorithm 2, in the space y = x / alpha. 2 a step.
 torch::Tensor sample_heun(SamplerRun& run, const Grid& grid, torch::Tensor x);

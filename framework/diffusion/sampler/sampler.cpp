@@ -19,8 +19,8 @@ struct NamedMethod {
   Method method;
 };
 
-// The next sampler is one line here. "ode" is not a fixed grid's method and stands apart in
-// sample().
+// The next sampler is one line here. "ode" is not a fixed grid's method and stands
+// apart in sample().
 constexpr NamedMethod kMethods[] = {
     {"ancestral", sample_ancestral},
     {"ddim", sample_ddim},

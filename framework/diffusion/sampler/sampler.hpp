@@ -1,9 +1,9 @@
 // Sampling: from prior noise at t_max to data at t_min.
 //
-// One free function a method (methods.hpp, one .cpp each); this file has what is common to them and
-// the table that gives them names. A sample is a function of its seed alone: all randomness comes
-// in through `x_start` and `noise`, addressed by seed, so neither the batch nor the number of ranks
-// changes it.
+// One free function a method (methods.hpp, one .cpp each); this file has what is common to them
+// and the table that gives them names. A sample is a function of its seed alone: all randomness
+// comes in through `x_start` and `noise`, addressed by seed, so neither the batch nor the number
+// of ranks changes it.
 #pragma once
 
 #include <torch/types.h>
@@ -19,8 +19,8 @@
 
 namespace scorenet::diffusion {
 
-/// The draw-th standard normal tensor (B, ...) of a run. Each method numbers the draws it needs
-/// from 0.
+/// The draw-th standard normal tensor (B, ...) of a run. Each method numbers the draws it
+/// needs from 0.
 using NoiseSource = std::function<torch::Tensor(int64_t draw)>;
 
 /// Noise in which row i depends on (run_seed, seeds[i], draw) alone. example_shape: shape of one
@@ -75,7 +75,8 @@ struct SampleResult {
 /// with it: casting to the network's dtype is the denoiser's affair. No gradient is recorded. noise
 /// is never called by deterministic methods. Throws ConfigError if the name (the message lists the
 /// known ones), the spacing, `final` or a number is not allowed or hbar_shape is set for a method
-/// without that knob, or keep_path for one with other than one evaluation a step, NotFiniteError if an adaptive solve fails.
+/// without that knob, or keep_path for one with other than one evaluation a step, NotFiniteError if
+/// an adaptive solve fails.
 SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,
                     const SamplerOptions& options, const torch::Tensor& x_start,
                     const NoiseSource& noise);

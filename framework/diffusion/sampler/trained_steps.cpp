@@ -70,8 +70,8 @@ GridPoint point(int64_t number, double log_snr) {
           0};
 }
 
-// DDIMScheduler keeps its products of 1 - beta in float32. At step 0 that moves 1 - A by 6e-4 of itself, and samples by up
-// to 5e-5 (measured): its samples come from its own numbers alone.
+// DDIMScheduler keeps its products of 1 - beta in float32. At step 0 that moves 1 - A by 6e-4 of
+// itself, and samples by up to 5e-5 (measured): its samples come from its own numbers alone.
 std::vector<double> levels_of_scheduler(const DiscreteSteps& law) {
   const auto betas = at::tensor(betas_of_steps(law), at::kDouble).to(at::kFloat);
   const auto products = at::cumprod(1 - betas, 0).to(at::kDouble);
@@ -124,22 +124,22 @@ void check(const SamplerOptions& options) {
   if (!(options.eta >= 0 && options.eta <= 1))
     throw ConfigError("sampler eta = " + std::to_string(options.eta) + ": must be from 0 to 1.");
   if (options.final != "state" && options.final != "denoised")
-    throw ConfigError("sampler final = \"" + options.final +
-                      "\": unknown. Use state or denoised.");
+    throw ConfigError("sampler final = \"" + options.final + "\": unknown. Use state or denoised.");
   if (options.name == "ddim") return;
   throw ConfigError("sampler " + options.name +
                     " with spacing = trained-steps: these are the steps of DDIM. Use ddim (eta = 1 "
                     "for the noise of DDPM), or another spacing.");
 }
 
-// z_s = b xh + sqrt(1 - b^2 - w^2) eh + w n, b and sqrt(1 - b^2) the level's alpha and sigma, w = eta sqrt(variance).
+// z_s = b xh + sqrt(1 - b^2 - w^2) eh + w n, b and sqrt(1 - b^2) the level's alpha and sigma,
+// w = eta sqrt(variance).
 torch::Tensor ddim_step(const TrainedStep& step, const Denoised& hat, double deviation) {
   const double direction = std::sqrt(step.to.sigma * step.to.sigma - deviation * deviation);
   return step.to.alpha * hat.x0 + direction * hat.eps;
 }
 
-// Equation 16 without eta, sqrt((1 - B) / (1 - A)) sqrt(1 - A / B), free of differences: with SNR = A / (1 - A) it is
-// sqrt(1 - B) sqrt(1 - SNR_t / SNR_s).
+// Equation 16 without eta, sqrt((1 - B) / (1 - A)) sqrt(1 - A / B), free of differences: with
+// SNR = A / (1 - A) it is sqrt(1 - B) sqrt(1 - SNR_t / SNR_s).
 double full_deviation(const TrainedStep& step) {
   return step.to.sigma * std::sqrt(-std::expm1(step.from.log_snr - step.to.log_snr));
 }

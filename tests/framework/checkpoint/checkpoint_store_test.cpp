@@ -278,7 +278,8 @@ bool killed(const Work& work) {
 }
 
 TEST_F(CheckpointStoreTest, KilledAtAnyCallTheRunResumesFromAWholeCheckpointAndCanSaveAgain) {
-  // 8 bytes a write: killed inside the header, inside tensors, between files, at each sync and rename.
+  // 8 bytes a write: killed inside the header, inside tensors, between files, at each
+  // sync and rename.
   save(root_, 1);
   int points = 0, resumed_from_new = 0;
   for (bool alive = true; alive;) {

@@ -1,4 +1,5 @@
-// safetensors: what is written is read back, other programs read it, and nothing damaged is believed.
+// safetensors: what is written is read back, other programs read it, and nothing
+// damaged is believed.
 #include "framework/checkpoint/safetensors.hpp"
 
 #include <sys/stat.h>

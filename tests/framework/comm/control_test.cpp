@@ -117,7 +117,8 @@ TEST(Digest, ChangesWithAnyByte) {
 }
 
 TEST(BFloat16, RoundsToNearestEvenAndKeepsNan) {
-  // 1 has the bits 0x3f80; half a unit of the last place (2^-8) is a tie and goes to the even neighbour.
+  // 1 has the bits 0x3f80; half a unit of the last place (2^-8) is a tie and goes to
+  // the even neighbour.
   EXPECT_EQ(bfloat16_from_float(1.0f), 0x3f80);
   EXPECT_EQ(bfloat16_from_float(1.0f + 1.0f / 256), 0x3f80);
   EXPECT_EQ(bfloat16_from_float(1.0f + 3.0f / 256), 0x3f82);
@@ -127,8 +128,8 @@ TEST(BFloat16, RoundsToNearestEvenAndKeepsNan) {
 }
 
 TEST(Operation, IsDescribedWithAllThatASearchNeeds) {
-  const Operation op{Collective::all_reduce,  17,     "gradient bucket 2", DataType::float32,
-                     ReduceOp::sum, 1 << 20};
+  const Operation op{Collective::all_reduce, 17,     "gradient bucket 2", DataType::float32,
+                     ReduceOp::sum,          1 << 20};
   EXPECT_EQ(describe(op), "all_reduce 17 (gradient bucket 2, sum of 1048576 float32, 4.0 MiB)");
   EXPECT_EQ(bytes_string(12), "12 B");
   EXPECT_EQ(bytes_string(1536), "1.5 KiB");

@@ -1,4 +1,5 @@
-// Started under mpirun by heartbeat_test: heartbeat_program CASE, every rank in a collective while one misbehaves.
+// Started under mpirun by heartbeat_test: heartbeat_program CASE, every rank in a collective
+// while one misbehaves.
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>

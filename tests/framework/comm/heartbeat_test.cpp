@@ -1,5 +1,6 @@
-// Ranks that are frozen, killed or away: the job ends in time, with exit code 5 (a launcher's own for a killed rank) and
-// a sentence that names the rank. Each case is a real mpirun of heartbeat_program.
+// Ranks that are frozen, killed or away: the job ends in time, with exit code 5 (a
+// launcher's own for a killed rank) and a sentence that names the rank. Each case is a real
+// mpirun of heartbeat_program.
 #include "framework/comm/heartbeat.hpp"
 
 #include <gmock/gmock.h>
@@ -40,7 +41,8 @@ Outcome run_case(const std::string& name) {
   return outcome;
 }
 
-// The limit is 1.5 s; the requirement is an end within the limit plus 5 s, on top of some seconds for mpirun itself.
+// The limit is 1.5 s; the requirement is an end within the limit plus 5 s, on top of some seconds
+// for mpirun itself.
 constexpr double kBound = 1.5 + 5 + 5;
 
 TEST(Heartbeat, AFrozenRankIsNamedAndTheJobEndsWithCodeFive) {

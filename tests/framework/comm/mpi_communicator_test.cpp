@@ -50,7 +50,8 @@ TEST(MpiCommunicator, DoesWhatEveryCommunicatorMust) {
 }
 
 TEST(MpiCommunicator, CutsTransfersThatOneCallCannotTake) {
-  // Counts of MPI are int: with room for 3 elements a call, 10 elements take 4 calls and give the same result.
+  // Counts of MPI are int: with room for 3 elements a call, 10 elements take 4 calls and give
+  // the same result.
   const MpiEnvironment environment;
   MpiOptions options = quick();
   options.chunk_elements = 3;
@@ -116,8 +117,8 @@ TEST(MpiCommunicator, LargeSumsGoThroughTheThreadAndOverlap) {
 }
 
 TEST(MpiCommunicator, SumsWaitedForAtOnceComeAfterThoseUnderWay) {
-  // Both go over one communicator, the one on the thread and the other on the caller: out of turn they would meet each
-  // other's messages. Element i of rank r is r + i mod 7.
+  // Both go over one communicator, the one on the thread and the other on the caller: out of turn
+  // they would meet each other's messages. Element i of rank r is r + i mod 7.
   const MpiEnvironment environment;
   MpiOptions options = quick();
   options.threaded_bytes = 64 << 10;
@@ -255,7 +256,8 @@ TEST(MpiCommunicator, AMissingRankIsAnErrorWithinTheLimitOfThePhase) {
 }
 
 TEST(MpiCommunicator, ALateRankIsWaitedForInThePhasesThatAllowIt) {
-  // Rank zero evaluates for longer than the limit of training; the others wait in the phase `evaluate`.
+  // Rank zero evaluates for longer than the limit of training; the others wait in the
+  // phase `evaluate`.
   const MpiEnvironment environment;
   MpiOptions options = quick();
   options.limits.train = 0.1;

@@ -1,5 +1,5 @@
-// The NCCL back end without a GPU, over the fake NCCL and CUDA runtime of tests/support/fakes. Ranks are threads whose
-// bootstrap is the simulated communicator.
+// The NCCL back end without a GPU, over the fake NCCL and CUDA runtime of tests/support/fakes.
+// Ranks are threads whose bootstrap is the simulated communicator.
 #include "framework/comm/nccl_communicator.hpp"
 
 #include <gmock/gmock.h>
@@ -43,8 +43,8 @@ TEST(NcclCommunicator, DoesWhatEveryCommunicatorMust) {
 }
 
 TEST(NcclCommunicator, TakesTheBuffersAsTheComputeStreamLeavesThem) {
-  // The kernel that fills the buffer ends 20 ms after all_reduce() was called: its values must be in the sum, and
-  // nothing may be sent before.
+  // The kernel that fills the buffer ends 20 ms after all_reduce() was called: its values must be
+  // in the sum, and nothing may be sent before.
   fake_gpu::reset({});
   const auto errors = run_simulated(3, {}, [](Communicator& bootstrap) {
     cudaStream_t compute = nullptr;

@@ -36,7 +36,8 @@ TEST(SimCommunicator, ChargesTheRingsCost) {
   SimOptions options;
   options.latency_s = 1e-3;
   options.bandwidth_bytes_per_s = 1e6;
-  // Ring on 4 ranks, 8000 bytes: 2 * 3 * 1 ms + 2 * 3/4 * 8 ms = 18 ms; half of it is a reduce-scatter.
+  // Ring on 4 ranks, 8000 bytes: 2 * 3 * 1 ms + 2 * 3/4 * 8 ms = 18 ms; half of it is
+  // a reduce-scatter.
   EXPECT_DOUBLE_EQ(sim_seconds(options, Collective::all_reduce, 4, 8000), 18e-3);
   EXPECT_DOUBLE_EQ(sim_seconds(options, Collective::reduce_scatter, 4, 8000), 9e-3);
   EXPECT_DOUBLE_EQ(sim_seconds(options, Collective::all_gather, 4, 8000), 9e-3);
@@ -47,7 +48,8 @@ TEST(SimCommunicator, ChargesTheRingsCost) {
 }
 
 TEST(SimCommunicator, OperationsQueueOnTheLinkAndHideBehindWork) {
-  // Three all-reduces of 20 ms each on one link end 60 ms after the first; 50 ms of other work meanwhile is hidden.
+  // Three all-reduces of 20 ms each on one link end 60 ms after the first; 50 ms of other work
+  // meanwhile is hidden.
   SimOptions options;
   options.latency_s = 10e-3;
   std::vector<double> total(2);

@@ -1,7 +1,6 @@
 // A config file says what differs from the defaults; anything it says wrongly is one sentence.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -89,35 +88,29 @@ TEST(Config, ASuggestionIsTheSameLastPartOrASynonymOrASlipAndElseNone) {
   };
   for (const auto& [wrong, right] : cases) {
     Config c;
-    EXPECT_THAT(error_of([&] {
-                  apply_overrides(c, {"--" + wrong, "1"});
-                }),
+    EXPECT_THAT(error_of([&] { apply_overrides(c, {"--" + wrong, "1"}); }),
                 HasSubstr("Did you mean '" + right + "'?"))
         << wrong;
   }
   for (const std::string wrong : {"train.device", "qqq", "wandb.project", "x"}) {
     Config c;
-    EXPECT_THAT(error_of([&] {
-                  apply_overrides(c, {"--" + wrong, "1"});
-                }),
-                AllOf(HasSubstr(wrong), testing::Not(HasSubstr("Did you mean")),
-                      HasSubstr("--help")));
+    EXPECT_THAT(
+        error_of([&] { apply_overrides(c, {"--" + wrong, "1"}); }),
+        AllOf(HasSubstr(wrong), testing::Not(HasSubstr("Did you mean")), HasSubstr("--help")));
   }
 }
 
 TEST(Config, AValueNearAChoiceOrASynonymOfItIsSuggested) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"diffusion.schedule=cosine", "vp_cosine"},
-      {"diffusion.schedule=vp-linear", "vp_linear"},
-      {"eval.sampler=ddpm", "ancestral"},
-      {"eval.sampler=eulr-maruyama", "euler-maruyama"},
-      {"train.precision=float32", "fp32"},
-      {"diffusion.prediction=epsilon", "eps"},
+      {"diffusion.schedule=cosine", "vp_cosine"}, {"diffusion.schedule=vp-linear", "vp_linear"},
+      {"eval.sampler=ddpm", "ancestral"},         {"eval.sampler=eulr-maruyama", "euler-maruyama"},
+      {"train.precision=float32", "fp32"},        {"diffusion.prediction=epsilon", "eps"},
   };
   for (const auto& [argument, right] : cases) {
     Config c = trainable();
     apply_overrides(c, {"--" + argument});
-    EXPECT_THAT(problems(c, 1), ElementsAre(HasSubstr("Did you mean '" + right + "'?"))) << argument;
+    EXPECT_THAT(problems(c, 1), ElementsAre(HasSubstr("Did you mean '" + right + "'?")))
+        << argument;
   }
   EXPECT_EQ(suggest_name("fid", {"elbo", "fd", "kid"}), "fd");
   EXPECT_EQ(suggest_name("accuracy", {"elbo", "fd", "kid"}), "");
@@ -171,8 +164,7 @@ TEST(Config, ATableThatIsNoSectionIsAnErrorEvenWhenEmpty) {
   EXPECT_THAT(error_of([] { parse_text("[train]\nsteps = {}\n", "a.toml"); }),
               AllOf(HasSubstr("train.steps"), HasSubstr("a whole number")));
   EXPECT_THAT(error_of([] { parse_text("[train.steps]\n", "a.toml"); }), HasSubstr("train.steps"));
-  EXPECT_THAT(error_of([] { parse_text("[train.stps]\n", "a.toml"); }),
-              HasSubstr("'train.steps'"));
+  EXPECT_THAT(error_of([] { parse_text("[train.stps]\n", "a.toml"); }), HasSubstr("'train.steps'"));
   EXPECT_THAT(error_of([] { parse_text("train = 3\n", "a.toml"); }), HasSubstr("is a section"));
   EXPECT_THAT(error_of([] { parse_text("[[train]]\nsteps = 3\n", "a.toml"); }),
               HasSubstr("is a section"));
@@ -233,9 +225,7 @@ TEST(Config, AttentionIsAtTheCoarsestLevelHoweverManyThereAre) {
 
 TEST(Config, TextThatNoFileCanHoldIsRefusedByItsPlace) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"donn\xE9"
-       "es.h5",
-       "byte 0xE9 at place 5"},
+      {"donn\xE9es.h5", "byte 0xE9 at place 5"},
       {"a\rb.h5", "0x0D at place 2"},
       {"a\nb.h5", "0x0A"},
       {std::string("a\0b", 3), "0x00"},
@@ -295,20 +285,14 @@ TEST(Config, TheCommandLineOverridesTheFileInBothSpellings) {
 
 TEST(Config, CommandLineErrorsNameTheValueAndWhatWasExpected) {
   Config c;
-  EXPECT_THAT(error_of([&] {
-                apply_overrides(c, {"--train.steps", "many"});
-              }),
+  EXPECT_THAT(error_of([&] { apply_overrides(c, {"--train.steps", "many"}); }),
               AllOf(HasSubstr("train.steps"), HasSubstr("many"), HasSubstr("whole number")));
-  EXPECT_THAT(error_of([&] {
-                apply_overrides(c, {"--train.step", "1"});
-              }),
+  EXPECT_THAT(error_of([&] { apply_overrides(c, {"--train.step", "1"}); }),
               HasSubstr("'train.steps'"));
   EXPECT_THAT(error_of([&] { apply_overrides(c, {"--train.steps"}); }), HasSubstr("needs a value"));
   EXPECT_THAT(error_of([&] { apply_overrides(c, {"stray"}); }), HasSubstr("stray"));
   // A value cannot smuggle in a second key.
-  EXPECT_THAT(error_of([&] {
-                apply_overrides(c, {"--train.steps", "1\nx = 2"});
-              }),
+  EXPECT_THAT(error_of([&] { apply_overrides(c, {"--train.steps", "1\nx = 2"}); }),
               HasSubstr("train.steps"));
 }
 

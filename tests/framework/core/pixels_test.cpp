@@ -8,7 +8,8 @@ namespace {
 torch::Tensor all_levels() { return torch::arange(256, torch::kInt64).to(torch::kUInt8); }
 
 TEST(Pixels, LevelsBecomeTheCentresOfTheirBins) {
-  // 2 (k + 1/2) / 256 - 1: -255/256 for k = 0, 1/256 for k = 128, 255/256 for k = 255; all exact in float32.
+  // 2 (k + 1/2) / 256 - 1: -255/256 for k = 0, 1/256 for k = 128, 255/256 for k = 255; all
+  // exact in float32.
   const auto x = data_from_pixels(all_levels(), torch::kFloat32);
   EXPECT_EQ(x.scalar_type(), torch::kFloat32);
   EXPECT_EQ(x[0].item<float>(), -255.0f / 256);

@@ -1,4 +1,5 @@
-// The loader delivers by step: what arrives does not depend on timing, depth, ranks or where it began.
+// The loader delivers by step: what arrives does not depend on timing, depth, ranks or
+// where it began.
 #include "framework/data/batch_loader.hpp"
 
 #include <atomic>
@@ -97,7 +98,8 @@ TEST(BatchLoader, ASlowReaderShowsAsDataWait) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   EXPECT_DOUBLE_EQ(sum, loader.wait_seconds());
   EXPECT_GE(elapsed, 0.3);
-  // The consumer only waits, so all but the thread's start is data wait: within 5 % of the elapsed time.
+  // The consumer only waits, so all but the thread's start is data wait: within 5 % of
+  // the elapsed time.
   EXPECT_GT(sum, 0.95 * elapsed);
   EXPECT_LE(sum, elapsed);
 }

@@ -140,7 +140,9 @@ TEST_F(ConvertTest, AUsersOwnSetMayLieInAFolderOfAPublishedName) {
 
 TEST_F(ConvertTest, IdxNamesWithADotAreKnown) {
   for (const std::string packed : {"", ".gz"}) {
-    const auto form = [&](const std::string& bytes) { return packed.empty() ? bytes : gzipped(bytes); };
+    const auto form = [&](const std::string& bytes) {
+      return packed.empty() ? bytes : gzipped(bytes);
+    };
     fs::remove_all(folder_.path() / "mnist");
     put("mnist/train-images.idx3-ubyte" + packed, form(idx({10, 4, 3})));
     put("mnist/train-labels.idx1-ubyte" + packed, form(idx({10})));
@@ -186,7 +188,9 @@ TEST_F(ConvertTest, ValidationIsHeldOutByDefaultAndTold) {
     auto dataset = opened(split);
     EXPECT_EQ(dataset.size(), split == "train" ? 180 : 20);
     const auto rows = dataset.read(slot_range(0, dataset.size())).examples;
-    if (split == "validation") { EXPECT_LT(rows.min().item<float>(), 100); }
+    if (split == "validation") {
+      EXPECT_LT(rows.min().item<float>(), 100);
+    }
     for (int64_t i = 0; i < rows.size(0); ++i) seen.insert(rows[i].item<float>());
   }
   EXPECT_EQ(seen.size(), 200u);
@@ -322,7 +326,8 @@ TEST_F(ConvertTest, NumpyArraysOfEveryTypeKeepTheirValues) {
         {"<i2", bytes_of<int16_t>({4, 7})},
         {"|i1", bytes_of<int8_t>({4, 7})},
         {"|u1", bytes_of<uint8_t>({4, 7})}}) {
-    convert_npy(images, put("labels.npy", npy(type, "(2,)", values)), ChannelAxis::unsaid, options());
+    convert_npy(images, put("labels.npy", npy(type, "(2,)", values)), ChannelAxis::unsaid,
+                options());
     EXPECT_EQ(opened("train").example_shape(), (std::vector<int64_t>{1, 2, 3}));
     EXPECT_EQ(opened("train").read({1}).labels[0].item<int64_t>(), 7);
     EXPECT_EQ(opened("train").read({1}).examples[0][0][1][2].item<int64_t>(), 'l');
@@ -339,18 +344,20 @@ TEST_F(ConvertTest, ChannelsLastIsTurnedRoundWhenSaidAndRefusedWhenNot) {
   EXPECT_EQ(opened("train").example_shape(), (std::vector<int64_t>{3, 5, 6}));
   // Row 1, column 2, channel 1 of image 1: ((1 * 5 + 1) * 6 + 2) * 3 + 1 = 115.
   EXPECT_EQ(opened("train").read({1}).examples[0][1][1][2].item<int64_t>(), 115);
-  EXPECT_ERROR(convert_npy(put("hw.npy", npy("|u1", "(1, 1, 1)", "a")), "", ChannelAxis::last, options()),
-               DataError, "(N, H, W, C)");
+  EXPECT_ERROR(
+      convert_npy(put("hw.npy", npy("|u1", "(1, 1, 1)", "a")), "", ChannelAxis::last, options()),
+      DataError, "(N, H, W, C)");
 }
 
 TEST_F(ConvertTest, NumpyFilesThatDoNotFitAreNamed) {
   const auto refused = [this](const std::string& bytes, const std::string& labels = "") {
-    convert_npy(put("x.npy", bytes), labels.empty() ? fs::path() : put("y.npy", labels), ChannelAxis::unsaid,
-                options());
+    convert_npy(put("x.npy", bytes), labels.empty() ? fs::path() : put("y.npy", labels),
+                ChannelAxis::unsaid, options());
   };
   const std::string two = npy("<f4", "(2, 1)", bytes_of<float>({0, 1}));
   EXPECT_ERROR(refused("not numpy"), DataError, "x.npy", "expected a NumPy .npy file");
-  EXPECT_ERROR(refused(npy("<f4", "(2, 1)", "abc")), DataError, "(2, 1)", "needs more bytes", "found 3");
+  EXPECT_ERROR(refused(npy("<f4", "(2, 1)", "abc")), DataError, "(2, 1)", "needs more bytes",
+               "found 3");
   EXPECT_ERROR(refused(npy(">f4", "(2, 1)", "abcdefgh")), DataError, "\">f4\"");
   EXPECT_ERROR(refused(npy("<f4", "(2, 1)", "abcdefgh", "True")), DataError, "Fortran order");
   EXPECT_ERROR(refused(npy("<i4", "(2, 1)", "abcdefgh")), DataError, "int32",
@@ -389,10 +396,10 @@ void put_text_attribute(hid_t object, const char* key, const std::vector<const c
   H5Tset_size(type.id(), H5T_VARIABLE);
   H5Tset_cset(type.id(), H5T_CSET_UTF8);
   const hsize_t count = values.size();
-  const Hdf5Handle space(
-      count == 1 ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, &count, nullptr), H5Sclose);
-  const Hdf5Handle made(
-      H5Acreate2(object, key, type.id(), space.id(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  const Hdf5Handle space(count == 1 ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, &count, nullptr),
+                         H5Sclose);
+  const Hdf5Handle made(H5Acreate2(object, key, type.id(), space.id(), H5P_DEFAULT, H5P_DEFAULT),
+                        H5Aclose);
   ASSERT_GE(H5Awrite(made.id(), type.id(), values.data()), 0);
 }
 
@@ -405,8 +412,8 @@ void put_number_attribute(hid_t object, const char* key, double value) {
 
 double number_attribute(const std::string& path, const char* object, const char* key) {
   const Hdf5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
-  const Hdf5Handle attribute(
-      H5Aopen_by_name(file.id(), object, key, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  const Hdf5Handle attribute(H5Aopen_by_name(file.id(), object, key, H5P_DEFAULT, H5P_DEFAULT),
+                             H5Aclose);
   double value = 0;
   H5Aread(attribute.id(), H5T_NATIVE_DOUBLE, &value);
   return value;
@@ -500,14 +507,15 @@ TEST_F(ConvertTest, SyntheticSetsHaveTheMomentsOfTheirLaw) {
   EXPECT_EQ(gaussian.scalar_type(), torch::kFloat64);
   EXPECT_TRUE(gaussian.mean(0).abs().lt(4 / std::sqrt(double(n))).all().item<bool>());
   EXPECT_TRUE(gaussian.var(0).sub(1).abs().lt(4 * std::sqrt(2.0 / double(n))).all().item<bool>());
-  // Grid of 5 x 5, spacing 2: variance of {-4, -2, 0, 2, 4} is 8, so (8 + 0.05^2) / 2.828^2 = 1.0006 exactly balanced.
+  // Grid of 5 x 5, spacing 2: variance of {-4, -2, 0, 2, 4} is 8, so
+  // (8 + 0.05^2) / 2.828^2 = 1.0006 exactly balanced.
   const auto grid = read_all("gaussians25");
   const auto moment = (8 + 0.0025) / (2.828 * 2.828);
   EXPECT_NEAR(grid.examples.pow(2).mean().item<double>(), moment,
               4 * 2 * 4 * 0.05 / 8 / std::sqrt(2.0 * double(n)));
   EXPECT_TRUE(torch::bincount(grid.labels).eq(n / 25).all().item<bool>());
-  // Radius squared of the swiss roll: (E t^2 + 2 * 0.5^2) / 6.865^2; t uniform on [1.5 pi, 4.5 pi], so
-  // E t^2 = (1.5 pi)^2 * (1 + 2 + 4/3) = 96.23 with standard deviation below 60.
+  // Radius squared of the swiss roll: (E t^2 + 2 * 0.5^2) / 6.865^2; t uniform on [1.5 pi, 4.5 pi],
+  // so E t^2 = (1.5 pi)^2 * (1 + 2 + 4/3) = 96.23 with standard deviation below 60.
   const auto roll = read_all("swiss-roll").examples;
   const double mean_square = (std::pow(1.5 * M_PI, 2) * 13 / 3 + 0.5) / (6.865 * 6.865);
   EXPECT_NEAR(roll.pow(2).sum(1).mean().item<double>(), mean_square,

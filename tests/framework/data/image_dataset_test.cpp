@@ -182,7 +182,8 @@ TEST_F(ImageDatasetTest, ATruncatedFileIsRefusedWhereverItIsCut) {
 }
 
 TEST_F(ImageDatasetTest, ADamagedChunkIsFoundWhenItIsRead) {
-  // Noise does not compress, so the deflate stream fills the file; overwriting its middle breaks the stream.
+  // Noise does not compress, so the deflate stream fills the file; overwriting its middle
+  // breaks the stream.
   const auto noise = uniform_for_slots({1, RandomStream::synthetic_data, 0}, slot_range(0, 64),
                                        {1, 16, 16}, torch::kFloat32)
                          .mul(256)

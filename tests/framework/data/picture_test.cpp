@@ -1,13 +1,12 @@
 // Folders of pictures as people have them: what is read, what is told, what is refused.
 #include "framework/data/picture.hpp"
 
+#include <jpeglib.h>  // needs FILE of <cstdio>
 #include <webp/encode.h>
 #include <zlib.h>
 
 #include <cstdio>
 #include <filesystem>
-
-#include <jpeglib.h>  // needs FILE of <cstdio>
 
 #include "framework/core/random.hpp"
 #include "framework/data/convert.hpp"
@@ -52,8 +51,8 @@ std::string png(int64_t width, int64_t height, char bits, PngColour colour, cons
   packed.resize(size);
   return "\x89PNG\r\n\x1a\n" +
          chunk("IHDR", big_endian(static_cast<size_t>(width)) +
-                           big_endian(static_cast<size_t>(height)) + bits + static_cast<char>(colour) +
-                           std::string(3, '\0')) +
+                           big_endian(static_cast<size_t>(height)) + bits +
+                           static_cast<char>(colour) + std::string(3, '\0')) +
          extra + chunk("IDAT", packed) + chunk("IEND", "");
 }
 
@@ -82,7 +81,8 @@ std::string jpeg(int left, int right, const std::string& app1 = "") {
     jpeg_write_marker(&state, JPEG_APP0 + 1, reinterpret_cast<const JOCTET*>(app1.data()),
                       static_cast<unsigned>(app1.size()));
   }
-  std::string row = std::string(8, static_cast<char>(left)) + std::string(8, static_cast<char>(right));
+  std::string row =
+      std::string(8, static_cast<char>(left)) + std::string(8, static_cast<char>(right));
   auto* values = reinterpret_cast<JSAMPROW>(row.data());
   for (int i = 0; i < 8; ++i) jpeg_write_scanlines(&state, &values, 1);
   jpeg_finish_compress(&state);
@@ -92,7 +92,9 @@ std::string jpeg(int left, int right, const std::string& app1 = "") {
   return bytes;
 }
 
-std::string grey_png(int value) { return png(2, 2, 8, grey, std::string(4, static_cast<char>(value))); }
+std::string grey_png(int value) {
+  return png(2, 2, 8, grey, std::string(4, static_cast<char>(value)));
+}
 
 class PictureTest : public testing::Test {
  protected:
@@ -185,7 +187,8 @@ TEST_F(PictureTest, ManyClassNamesAreKept) {
 
 TEST_F(PictureTest, TwelveBitGreyKeepsAsManyLevelsAsEightBitsHave) {
   std::string rows;
-  for (int i = 0; i < 64; ++i) rows += {static_cast<char>(i * 64 / 256), static_cast<char>(i * 64 % 256)};
+  for (int i = 0; i < 64; ++i)
+    rows += {static_cast<char>(i * 64 / 256), static_cast<char>(i * 64 % 256)};
   put("a/0.png", png(8, 8, 16, grey, rows));
   EXPECT_THAT(convert(), Contains(HasSubstr("0 to 4095 became 0 to 255")));
   // 64 i of 4095 is round(255 * 64 i / 4095).
@@ -219,7 +222,8 @@ TEST_F(PictureTest, ExifOrientationIsApplied) {
 TEST_F(PictureTest, WebpIsRead) {
   const std::string pixel{10, 20, 30};
   uint8_t* out = nullptr;
-  const size_t size = WebPEncodeLosslessRGB(reinterpret_cast<const uint8_t*>(pixel.data()), 1, 1, 3, &out);
+  const size_t size =
+      WebPEncodeLosslessRGB(reinterpret_cast<const uint8_t*>(pixel.data()), 1, 1, 3, &out);
   put("a/0.webp", std::string(reinterpret_cast<char*>(out), size));
   WebPFree(out);
   convert();
@@ -232,8 +236,9 @@ TEST_F(PictureTest, DamageIsRefusedByName) {
   const std::string good = png(64, 64, 8, grey, pixels);
   std::string flipped = good;
   flipped[good.size() / 2] ^= 16;
-  for (const auto& bytes : {flipped, good.substr(0, good.size() / 2), good.substr(0, good.size() - 12),
-                            good.substr(0, 20), std::string("GIF89a"), std::string()}) {
+  for (const auto& bytes :
+       {flipped, good.substr(0, good.size() / 2), good.substr(0, good.size() - 12),
+        good.substr(0, 20), std::string("GIF89a"), std::string()}) {
     put("a/0.png", bytes);
     refused("a/0.png");
   }

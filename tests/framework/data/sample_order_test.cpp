@@ -61,7 +61,8 @@ TEST(EpochOrder, DependsOnSeedAndEpochAndOnNothingElse) {
 }
 
 TEST(EpochOrder, InAChunkedFileAWindowOfSamplesTouchesNoMoreThanItsChunks) {
-  // 40 chunks of 10, windows of 4 chunks: each run of 40 samples comes from 4 chunks, each used up in it.
+  // 40 chunks of 10, windows of 4 chunks: each run of 40 samples comes from 4 chunks, each used
+  // up in it.
   const auto order = epoch_order(400, chunked(10, 4), 0);
   for (size_t first = 0; first < 400; first += 40) {
     std::map<int64_t, int> used;
@@ -72,8 +73,8 @@ TEST(EpochOrder, InAChunkedFileAWindowOfSamplesTouchesNoMoreThanItsChunks) {
 }
 
 TEST(EpochOrder, SamplesOfAWindowAreMixedAcrossItsChunks) {
-  // Left in order, a window of 4 chunks of 10 changes chunk 3 times in 39 steps. Mixed, neighbours differ with
-  // probability 30/39, so 30 changes are expected, with a standard deviation below 3.
+  // Left in order, a window of 4 chunks of 10 changes chunk 3 times in 39 steps. Mixed, neighbours
+  // differ with probability 30/39, so 30 changes are expected, with a standard deviation below 3.
   const auto order = epoch_order(40, chunked(10, 4), 0);
   int changes = 0;
   for (size_t i = 1; i < order.size(); ++i) changes += order[i] / 10 != order[i - 1] / 10;

@@ -79,7 +79,8 @@ TEST(Png, OneImageWithoutPaddingIsThatImageAlone) {
 TEST(Png, OfOtherThanOneOrThreeChannelsEachHasATileBesideTheOthers) {
   const test::TemporaryFolder folder;
   for (const int64_t channels : {2, 4, 5}) {
-    // 3 images of 4 x 3 in 2 columns, 1 pixel between tiles: 2 rows of 4 and 1 between, 2 C tiles of 3 and 2 C - 1 between.
+    // 3 images of 4 x 3 in 2 columns, 1 pixel between tiles: 2 rows of 4 and 1 between, 2 C tiles
+    // of 3 and 2 C - 1 between.
     const auto images = torch::arange(3 * channels * 12, torch::kInt64)
                             .add(1)
                             .to(torch::kUInt8)
@@ -118,13 +119,9 @@ TEST(Png, MetadataStandsInTextChunksWithTheirChecksum) {
   write_png_grid(folder.file("grid.png"), torch::zeros({1, 1, 2, 2}, torch::kUInt8), 1, 0,
                  {{"step", "512"}});
   const std::string bytes = files::read_file(folder.file("grid.png"));
-  // Length 8, "tEXt", "step", a zero byte, "512", then Python's zlib.crc32(b"tEXtstep" + bytes(1) + b"512").
-  const std::string chunk(
-      "\0\0\0\x08"
-      "tEXtstep\0"
-      "512"
-      "\x4b\x33\xf0\x08",
-      20);
+  // Length 8, "tEXt", "step", a zero byte, "512", then Python's
+  // zlib.crc32(b"tEXtstep" + bytes(1) + b"512").
+  const std::string chunk("\0\0\0\x08tEXtstep\0512\x4b\x33\xf0\x08", 20);
   EXPECT_EQ(bytes.substr(33, 20), chunk);  // right after IHDR
   EXPECT_EQ(bytes.substr(33 + 16 + 4 + 4, 4), "IDAT");
   EXPECT_EQ(decoded(folder.file("grid.png")).size(0), 2);

@@ -1,4 +1,5 @@
-// The levels of numbered steps against products written out, and against the continuous schedules they approximate.
+// The levels of numbered steps against products written out, and against the continuous
+// schedules they approximate.
 #include "framework/diffusion/discrete_steps.hpp"
 
 #include <gmock/gmock.h>

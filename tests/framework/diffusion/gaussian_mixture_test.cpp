@@ -94,8 +94,8 @@ TEST(GaussianMixture, PosteriorCovarianceIsTweediesSecondOrder) {
 }
 
 TEST(GaussianMixture, BothEstimatesKeepTheirDigitsAtBothEnds) {
-  // alpha x0_hat + sigma eps_hat = x_t always; near the data x0_hat -> x_t / alpha and near the noise
-  // eps_hat -> x_t - alpha E[x0], each to full relative precision of the small number.
+  // alpha x0_hat + sigma eps_hat = x_t always; near the data x0_hat -> x_t / alpha and near the
+  // noise eps_hat -> x_t - alpha E[x0], each to full relative precision of the small number.
   const auto law = gaussian({0.0}, {1.0});
   const auto x = doubles({0.7}).unsqueeze(1);
   // alpha^2 + sigma^2 = 1 and unit data: eps_hat = sigma x exactly, x0_hat = alpha x exactly.
@@ -163,16 +163,10 @@ TEST(GaussianMixture, ErrorsNameTheOffendingValue) {
   expect_error<ShapeError>(make(doubles({1}), torch::zeros({1, 3}), eye), "means (1, 3)");
   const auto law = gaussian({0, 0}, {1, 1});
   expect_error<ShapeError>([&] { law->score(torch::zeros({1, 3}), level_of(1, 1, 1)); }, "(1, 3)");
-  expect_error<ShapeError>(
-      [&] {
-        make_mixture_denoiser(law, {1.0, doubles({1}), {}});
-      },
-      "score_linear");
-  expect_error<ShapeError>(
-      [&] {
-        make_mixture_denoiser(law, {1.0, {}, doubles({1})});
-      },
-      "score_offset");
+  expect_error<ShapeError>([&] { make_mixture_denoiser(law, {1.0, doubles({1}), {}}); },
+                           "score_linear");
+  expect_error<ShapeError>([&] { make_mixture_denoiser(law, {1.0, {}, doubles({1})}); },
+                           "score_offset");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// What is learned beside the network: the schedule, an uncertainty, the reverse variance, the distribution of steps.
+// What is learned beside the network: the schedule, an uncertainty, the reverse variance, the
+// distribution of steps.
 #include <torch/autograd.h>
 #include <torch/optim/adam.h>
 
@@ -127,8 +128,9 @@ TEST(LearnedSchedule, TheScheduleFollowsTheSecondMomentAndTheNetworkTheMean) {
 }
 
 TEST(LearnedSchedule, TrainingItLowersTheVarianceAndLeavesTheMeanAndTheEnds) {
-  // Unit data, exact denoiser: mean square error sigmoid(log_snr) chi^2_1, so E[L^2] = 3/4 int (gamma' sigmoid)^2 dt. A straight
-  // line gives 3/4 18.3 int sigmoid^2 dl = 3/4 18.3 (13.3 - 1) = 169; the best, gamma' sigmoid constant, 3/4 (13.3)^2 = 133.
+  // Unit data, exact denoiser: mean square error sigmoid(log_snr) chi^2_1, so E[L^2] = 3/4 int
+  // (gamma' sigmoid)^2 dt. A straight line gives 3/4 18.3 int sigmoid^2 dl = 3/4 18.3
+  // (13.3 - 1) = 169; the best, gamma' sigmoid constant, 3/4 (13.3)^2 = 133.
   auto net = std::make_shared<MonotoneGamma>(-13.3, 5.0, 64);
   const LearnedSchedule schedule(net, 0, 1);
   const Parametrisation p{Prediction::eps, 0.5};
@@ -158,15 +160,18 @@ TEST(LearnedSchedule, TrainingItLowersTheVarianceAndLeavesTheMeanAndTheEnds) {
   EXPECT_EQ(schedule.log_snr(doubles({1.0})).item<double>(), -5.0);
 }
 
-// Unit data, its exact denoiser, x0 = 0 and eps = 1: eps - eps_hat = alpha^2, so with c(g) = sigmoid(-g) = alpha^2 the bound is
-//     1/2 int_{g0}^{g1} c(g)^2 dg + 1/2 (s - 1 - log s) + 1/2 (log 2 pi e + g0),  s = 1 - c(g1) (flat decoder),
+// Unit data, its exact denoiser, x0 = 0 and eps = 1: eps - eps_hat = alpha^2, so with
+// c(g) = sigmoid(-g) = alpha^2 the bound is
+//     1/2 int_{g0}^{g1} c(g)^2 dg + 1/2 (s - 1 - log s) + 1/2 (log 2 pi e + g0),  s = 1 - c(g1)
+// (flat decoder),
 // d/dg0 = (1 - c(g0)^2) / 2,  d/dg1 = c(g1)^2 / 2 + 1/2 s' (1 - 1/s) = 0 since s' = s c(g1).
 TEST(LearnedSchedule, LearnedEndsFollowTheBoundWhileTheInsideFollowsItsVariance) {
   const double g0 = -2, g1 = 1.5;
   auto net = std::make_shared<MonotoneGamma>(g0, g1, 8, true);
   net->to(torch::kFloat64);
   const LearnedSchedule schedule(net, 0, 1);
-  // eps^2 = 1 for every example, and times on a fine midpoint grid: the mean over examples is the integral.
+  // eps^2 = 1 for every example, and times on a fine midpoint grid: the mean over examples
+  // is the integral.
   const int64_t n = 4000;
   const auto u = (torch::arange(n, torch::kFloat64) + 0.5) / n;
   const auto x0 = torch::zeros({n, 1}, torch::kFloat64), eps = torch::ones({n, 1}, torch::kFloat64);
@@ -174,8 +179,9 @@ TEST(LearnedSchedule, LearnedEndsFollowTheBoundWhileTheInsideFollowsItsVariance)
   const auto loss = tapped_loss_per_example(scaled_exact(doubles({1.0})), {}, tap, x0, eps);
   (loss + end_terms_nats(schedule, false, x0, eps)).mean().backward();
   const auto clean = [](double g) { return 1 / (1 + std::exp(g)); };  // alpha^2
-  // ends = (e_0, e_1): gamma_0 = g0 + e_0, gamma_1 = gamma_0 + (g1 - g0) exp(e_1), so e_0 moves both ends. The network sees
-  // log_snr and is right at every level, so its gradient in gamma is part of the integrand's.
+  // ends = (e_0, e_1): gamma_0 = g0 + e_0, gamma_1 = gamma_0 + (g1 - g0) exp(e_1), so e_0 moves
+  // both ends. The network sees log_snr and is right at every level, so its gradient in gamma is
+  // part of the integrand's.
   const auto gradient = net->named_parameters()["ends"].grad();
   const double d0 = 0.5 * (1 - std::pow(clean(g0), 2)), d1 = 0.0;
   EXPECT_NEAR(gradient[0].item<double>(), d0 + d1, 1e-4);
@@ -196,9 +202,10 @@ TEST(LearnedSchedule, LearnedEndsFollowTheBoundWhileTheInsideFollowsItsVariance)
   EXPECT_NEAR(steep.grad()[0].item<double>(), (above - second_moment()) / 2e-5, 1e-7);
 }
 
-// One dimension, unit data: the probed trace is exact, and v_hat = E[v | x_t] = 0 for every x_t (v = alpha eps - sigma x0 and x_t
-// are uncorrelated), so sigma div v_hat = 0 = alpha (1 - E|v|^2). A network c x_t has v_hat' = c, and E|v - c x|^2 = 1 + c^2, so
-// the mean of the error has derivative 2 c, and that of [sigma c - alpha (1 - |v - c x|^2)]^2, the second square held fixed,
+// One dimension, unit data: the probed trace is exact, and v_hat = E[v | x_t] = 0 for every x_t
+// (v = alpha eps - sigma x0 and x_t are uncorrelated), so sigma div v_hat = 0 = alpha (1 - E|v|^2).
+// A network c x_t has v_hat' = c, and E|v - c x|^2 = 1 + c^2, so the mean of the error has
+// derivative 2 c, and that of [sigma c - alpha (1 - |v - c x|^2)]^2, the second square held fixed,
 // 2 sigma (sigma c + alpha c^2).
 TEST(SecondOrder, TeachesTheDivergenceOfThePosteriorMean) {
   const auto schedule = schedule_named("vdm_linear");
@@ -259,8 +266,9 @@ TEST(LearnedVariance, WithThePosteriorsOwnVarianceItIsThePlainStep) {
 }
 
 TEST(LearnedVariance, OtherwiseItIsTheKlOfTwoGaussians) {
-  // raw = 1: v = beta = sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2, beta_tilde = beta sigma_s^2 / sigma_t^2, and the gap of
-  // the means is beta / (sigma_t alpha_t / alpha_s) (eps - eps_hat).
+  // raw = 1: v = beta = sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2, beta_tilde = beta
+  // sigma_s^2 / sigma_t^2, and the gap of the means is beta / (sigma_t alpha_t / alpha_s)
+  // (eps - eps_hat).
   const auto schedule = schedule_named("vp_linear");
   const ReverseStep times{doubles({0.3}), doubles({0.5})};
   const NoiseLevel s = schedule->at(times.s), t = schedule->at(times.t);
@@ -310,7 +318,8 @@ TEST(LossHistory, StepsAreUniformUntilEachHasTenAndThenFollowTheRootOfTheirSecon
   record_losses(history, all.slice(0, 0, 2), doubles({7, 7}));
   EXPECT_TRUE(
       torch::equal(step_probabilities(history), torch::full({3}, 1.0 / 3, torch::kFloat64)));
-  // The ring keeps the last ten: sqrt of the mean squares 3, 4, and sqrt((5 * 1 + 5 * 49) / 10) = 5.
+  // The ring keeps the last ten: sqrt of the mean squares 3, 4, and
+  // sqrt((5 * 1 + 5 * 49) / 10) = 5.
   for (int i = 0; i < 12; ++i) record_losses(history, all, doubles({3, 4, i % 2 ? 1.0 : 7.0}));
   expect_close(step_probabilities(history), 0.999 * doubles({3, 4, 5}) / 12 + 0.001 / 3, 1e-15);
   expect_error<ConfigError>([] { make_loss_history(0); }, "T = 0");
@@ -320,7 +329,8 @@ TEST(LossHistory, StepsAreUniformUntilEachHasTenAndThenFollowTheRootOfTheirSecon
 TEST(LossHistory, TheWeightKeepsTheMeanUnbiased) {
   auto history = make_loss_history(4);
   for (int i = 0; i < 10; ++i) record_losses(history, torch::arange(1, 5), doubles({1, 2, 3, 10}));
-  // 10^5 equally spaced positions: E[weight f(step)] = 1/4 sum f up to the rounding of each step's share to 1e-5.
+  // 10^5 equally spaced positions: E[weight f(step)] = 1/4 sum f up to the rounding of each step's
+  // share to 1e-5.
   const auto draw = draw_steps(history, (torch::arange(100'000, torch::kFloat64) + 0.5) / 1e5);
   const auto f = doubles({5, -1, 2, 8}).index_select(0, draw.step - 1);
   EXPECT_NEAR((draw.weight * f).mean().item<double>(), 14.0 / 4, 1e-3);

@@ -1,4 +1,5 @@
-// The diffusion term: one value whatever is predicted, its closed form on Gaussian data, and its T-step form.
+// The diffusion term: one value whatever is predicted, its closed form on Gaussian data, and
+// its T-step form.
 #include "framework/diffusion/loss.hpp"
 
 #include <torch/autograd.h>
@@ -65,7 +66,8 @@ TEST(Loss, TheDiffusionTermIsTheSameWhateverTheNetworkPredicts) {
 }
 
 TEST(Loss, TheExactDenoiserReachesTheClosedFormUnderEverySchedule) {
-  // 1/2 int sum_j sigmoid(log_snr + log L_j) d log_snr = 1/2 sum_j log((1 + L_j snr_0) / (1 + L_j snr_1)).
+  // 1/2 int sum_j sigmoid(log_snr + log L_j) d log_snr = 1/2 sum_j
+  // log((1 + L_j snr_0) / (1 + L_j snr_1)).
   const std::vector<double> variances{0.2, 1.5, 4.0};
   const auto law = gaussian({0, 1, -2}, variances);
   const int64_t n = 4000;
@@ -107,7 +109,8 @@ TEST(Loss, EveryTimeDensityEstimatesTheSameIntegral) {
 }
 
 TEST(Loss, TheNamedWeightsAreThePapersWeightsOnTheDataError) {
-  // All on |x0 - x0_hat|^2 for a network that predicts x0 and is wrong by d; sigma' = sigma / alpha.
+  // All on |x0 - x0_hat|^2 for a network that predicts x0 and is wrong by d;
+  // sigma' = sigma / alpha.
   const auto schedule = schedule_named("vp_linear");
   const TimeSample times{doubles({0.05, 0.4, 0.9}), doubles({2.0, 2.0, 2.0})};
   const NoiseLevel level = schedule->at(times.t);
@@ -147,7 +150,8 @@ TEST(Loss, SimpleOfASilentNetworkIsTheSquaredTarget) {
 }
 
 TEST(Loss, TheSampledStepIsAnUnbiasedEstimateOfTheStepwiseSum) {
-  // For fixed noise, the mean over i = 1..T of the one-term estimate is the sum itself (the factor T, once):
+  // For fixed noise, the mean over i = 1..T of the one-term estimate is the sum itself
+  // (the factor T, once):
   // sum_i expm1(log_snr_{i-1} - log_snr_i) / 2 |eps - eps_hat_i|^2.
   const auto schedule = schedule_named("vdm_linear");
   const auto law = gaussian({0.5}, {0.3});
@@ -172,9 +176,10 @@ TEST(Loss, TheSampledStepIsAnUnbiasedEstimateOfTheStepwiseSum) {
 }
 
 TEST(Loss, LuosThreeFormsOfADenoisingStepHaveOneValueAndOneGradient) {
-  // 2208.11970 with al = alpha_t^2 / alpha_s^2, Ab = alpha^2, sigma_q^2 = (1 - al)(1 - Ab_s) / (1 - Ab_t): weights
-  // Ab_s (1 - al)^2 / (1 - Ab_t)^2, (1 - al)^2 / ((1 - Ab_t) al) and (1 - al)^2 / al over 2 sigma_q^2 on the errors of x0, noise and
-  // score. The network says x0_hat = w x_t; its noise and score are the same statement.
+  // 2208.11970 with al = alpha_t^2 / alpha_s^2, Ab = alpha^2,
+  // sigma_q^2 = (1 - al)(1 - Ab_s) / (1 - Ab_t): weights Ab_s (1 - al)^2 / (1 - Ab_t)^2,
+  // (1 - al)^2 / ((1 - Ab_t) al) and (1 - al)^2 / al over 2 sigma_q^2 on the errors of x0, noise
+  // and score. The network says x0_hat = w x_t; its noise and score are the same statement.
   const auto schedule = schedule_named("vp_linear");
   const auto step = torch::tensor({3, 7}, torch::kInt64);
   const auto grid = time_grid(*schedule, 10);
@@ -211,7 +216,8 @@ TEST(Loss, LuosThreeFormsOfADenoisingStepHaveOneValueAndOneGradient) {
 }
 
 TEST(Loss, MoreStepsNeverLoosenTheBoundAndTheirLimitIsTheContinuousTerm) {
-  // The T-step term is a right Riemann sum in snr of the falling function mse_x / 2, so doubling T never raises it.
+  // The T-step term is a right Riemann sum in snr of the falling function mse_x / 2, so doubling T
+  // never raises it.
   const std::vector<double> variances{0.7};
   const double limit = 0.5 * (std::log1p(0.7 * std::exp(13.3)) - std::log1p(0.7 * std::exp(-5)));
   const auto schedule = schedule_named("vdm_linear");
@@ -236,7 +242,8 @@ TEST(Loss, StepsCoverOneToTAndNeverZero) {
 }
 
 TEST(Loss, TheGradientReachesTheNetwork) {
-  // Network w * x with eps prediction and simple weight: d/dw |eps - w x_t|^2 = -2 x_t . (eps - w x_t).
+  // Network w * x with eps prediction and simple weight: d/dw |eps - w x_t|^2 = -2 x_t .
+  // (eps - w x_t).
   const auto schedule = schedule_named("vp_linear");
   const auto w = torch::full({1}, 0.5, torch::kFloat64).requires_grad_();
   const Network network = [&](const torch::Tensor& x, const torch::Tensor&) { return w * x; };

@@ -1,4 +1,5 @@
-// Exact maps there and back over the whole range of log-SNR, for schedules that keep variance and that do not.
+// Exact maps there and back over the whole range of log-SNR, for schedules that keep variance and
+// that do not.
 #include "framework/diffusion/parametrisation.hpp"
 
 #include "framework/diffusion/preconditioning.hpp"
@@ -30,7 +31,8 @@ TEST(Parametrisation, TheExactPredictionGivesBackDataAndNoiseEverywhere) {
     for (const Prediction prediction : kAll) {
       const Parametrisation p{prediction, 0.5};
       const Denoised back = denoised_from(p, target_from(p, x0, eps, level), x_t, level);
-      // In the noise of x_t's rounding, x0 is known to eps_machine max(1, sigma / alpha), eps to its inverse.
+      // In the noise of x_t's rounding, x0 is known to eps_machine max(1, sigma / alpha), eps
+      // to its inverse.
       const auto ratio = (level.sigma / level.alpha).view({33, 1, 1});
       const auto x0_error = (back.x0 - x0).abs() / (1 + ratio);
       const auto eps_error = (back.eps - eps).abs() / (1 + 1 / ratio);
@@ -41,7 +43,8 @@ TEST(Parametrisation, TheExactPredictionGivesBackDataAndNoiseEverywhere) {
 }
 
 TEST(Parametrisation, vAndFGiveBothEstimatesAtFullPrecisionInFloat32) {
-  // v = 0 at x_t = x0 alpha: near the data the x0 of v must not divide by sigma, nor eps by alpha near the noise.
+  // v = 0 at x_t = x0 alpha: near the data the x0 of v must not divide by sigma, nor eps by alpha
+  // near the noise.
   const auto schedule = schedule_named("vdm_linear");
   for (const Prediction prediction : {Prediction::v, Prediction::F}) {
     const Parametrisation p{prediction, 1.0};
@@ -67,7 +70,8 @@ TEST(Parametrisation, vIsTheKnownCombinationAndWithUnitDataFIsItsNegative) {
 }
 
 TEST(Parametrisation, FIsTheNetworkOfEdmsTable1) {
-  // sigma' = 3, sigma_data = 0.5, y = x0 + sigma' eps: c_skip = 0.25 / 9.25, c_out = 1.5 / sqrt(9.25); F = (x0 - c_skip y) / c_out.
+  // sigma' = 3, sigma_data = 0.5, y = x0 + sigma' eps: c_skip = 0.25 / 9.25,
+  // c_out = 1.5 / sqrt(9.25); F = (x0 - c_skip y) / c_out.
   const NoiseLevel level = schedule_named("edm")->at(3.0, 4);
   const auto x0 = draws(7, 4), eps = draws(8, 4);
   const auto y = x0 + 3 * eps;
@@ -135,25 +139,13 @@ TEST(Parametrisation, ErrorsNameTheOffendingValue) {
   for (const Prediction p : kAll) EXPECT_EQ(prediction_from_name(name_of(p)), p);
   const NoiseLevel level = schedule_named("ve")->at(0.5, 2);
   expect_error<ShapeError>(
-      [&] {
-        denoised_from({}, torch::zeros({2, 3}), torch::zeros({2, 4}), level);
-      },
-      "(2, 3)");
+      [&] { denoised_from({}, torch::zeros({2, 3}), torch::zeros({2, 4}), level); }, "(2, 3)");
+  expect_error<ShapeError>([&] { add_noise(torch::zeros({2, 3}), torch::zeros({2, 4}), level); },
+                           "(2, 4)");
   expect_error<ShapeError>(
-      [&] {
-        add_noise(torch::zeros({2, 3}), torch::zeros({2, 4}), level);
-      },
-      "(2, 4)");
-  expect_error<ShapeError>(
-      [&] {
-        target_from({}, torch::zeros({2, 3}), torch::zeros({2, 4}), level);
-      },
-      "(2, 4)");
-  expect_error<ShapeError>(
-      [&] {
-        add_noise(torch::zeros({3, 3}), torch::zeros({3, 3}), level);
-      },
-      "(3, 3)");
+      [&] { target_from({}, torch::zeros({2, 3}), torch::zeros({2, 4}), level); }, "(2, 4)");
+  expect_error<ShapeError>([&] { add_noise(torch::zeros({3, 3}), torch::zeros({3, 3}), level); },
+                           "(3, 3)");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Each schedule against its formula of the paper in plain doubles, its derivatives against differences, its inverse.
+// Each schedule against its formula of the paper in plain doubles, its derivatives against
+// differences, its inverse.
 #include "framework/diffusion/schedule.hpp"
 
 #include <functional>
@@ -24,7 +25,8 @@ constexpr double kPi = std::numbers::pi;
 double linear_integral(double t) { return 0.1 * t + 19.9 * t * t / 2; }
 double linear_beta(double t) { return 0.1 + 19.9 * t; }
 
-// The papers' own formulas, good away from the ends. g^2 of the gamma schedules: sigma^2 d gamma / dt.
+// The papers' own formulas, good away from the ends. g^2 of the gamma schedules: sigma^2 d
+// gamma / dt.
 std::map<std::string, Formula> formulas() {
   const auto vp = [](std::function<double(double)> integral, std::function<double(double)> beta) {
     return Formula{[=](double t) { return std::exp(-integral(t) / 2); },
@@ -86,7 +88,8 @@ TEST(Schedule, DerivativesAreTheLimitsOfDifferences) {
   for (const std::string& name : schedule_names()) {
     const auto schedule = schedule_named(name);
     const auto t = times_over_range(*schedule, 41).slice(0, 1, 40);
-    // Central differences with a step relative to the distance from the singular ends: error O(1e-10).
+    // Central differences with a step relative to the distance from the singular
+    // ends: error O(1e-10).
     const auto step = 1e-5 * torch::minimum(t, schedule->t_max() - t + 1e-4);
     const auto slope = [&](const auto& f) { return (f(t + step) - f(t - step)) / (2 * step); };
     const auto d_log_snr = schedule->d_log_snr(t);
@@ -128,7 +131,8 @@ TEST(Schedule, NoDigitsAreLostNearTheDataOrNearTheNoise) {
   const double integral = 1e-9 + 9.95e-16;
   EXPECT_NEAR(make_schedule(options)->log_snr(doubles({1e-8})).item<double>(),
               -std::log(integral) - integral / 2, 1e-14);
-  // vp_tan at 1 - 2^-20: alpha = sin(pi 2^-21), whose logarithm the plain cosine would know to 10 digits.
+  // vp_tan at 1 - 2^-20: alpha = sin(pi 2^-21), whose logarithm the plain cosine would know
+  // to 10 digits.
   options.name = "vp_tan";
   options.t_max = 1 - std::exp2(-20);
   EXPECT_NEAR(make_schedule(options)->log_alpha(doubles({options.t_max})).item<double>(),
@@ -173,28 +177,17 @@ TEST(Schedule, ErrorsNameTheKeyAndTheValue) {
   };
   const auto nothing = [](ScheduleOptions&) {};
   rejects("vp_liner", nothing, "\"vp_liner\": expected one of vp_linear vp_cosine");
-  rejects(
-      "vp_linear", [](auto& o) { o.beta_min = -1; }, "diffusion.beta_min = -1");
-  rejects(
-      "subvp", [](auto& o) { o.beta_max = 0.01; }, "diffusion.beta_max = 0.01");
-  rejects(
-      "vp_ramp", [](auto& o) { o.beta = 0; }, "diffusion.beta = 0");
-  rejects(
-      "vdm_linear", [](auto& o) { o.gamma_min = 6; }, "diffusion.gamma_min = 6");
-  rejects(
-      "ve", [](auto& o) { o.sigma_min = 0; }, "diffusion.sigma_min = 0");
-  rejects(
-      "edm", [](auto& o) { o.sigma_max = 0.001; }, "diffusion.sigma_max = 0.001");
-  rejects(
-      "edm", [](auto& o) { o.t_min = -0.5; }, "diffusion.t_min = -0.5");
-  rejects(
-      "vp_tan", [](auto& o) { o.t_max = 1; }, "diffusion.t_max = 1");
-  rejects(
-      "vp_linear", [](auto& o) { o.t_min = 0; }, "diffusion.t_min = 0");
-  rejects(
-      "vdm_linear", [](auto& o) { o.t_max = 1.5; }, "diffusion.t_max = 1.5");
-  rejects(
-      "vdm_linear", [](auto& o) { o.t_min = 0.7, o.t_max = 0.3; }, "0.7");
+  rejects("vp_linear", [](auto& o) { o.beta_min = -1; }, "diffusion.beta_min = -1");
+  rejects("subvp", [](auto& o) { o.beta_max = 0.01; }, "diffusion.beta_max = 0.01");
+  rejects("vp_ramp", [](auto& o) { o.beta = 0; }, "diffusion.beta = 0");
+  rejects("vdm_linear", [](auto& o) { o.gamma_min = 6; }, "diffusion.gamma_min = 6");
+  rejects("ve", [](auto& o) { o.sigma_min = 0; }, "diffusion.sigma_min = 0");
+  rejects("edm", [](auto& o) { o.sigma_max = 0.001; }, "diffusion.sigma_max = 0.001");
+  rejects("edm", [](auto& o) { o.t_min = -0.5; }, "diffusion.t_min = -0.5");
+  rejects("vp_tan", [](auto& o) { o.t_max = 1; }, "diffusion.t_max = 1");
+  rejects("vp_linear", [](auto& o) { o.t_min = 0; }, "diffusion.t_min = 0");
+  rejects("vdm_linear", [](auto& o) { o.t_max = 1.5; }, "diffusion.t_max = 1.5");
+  rejects("vdm_linear", [](auto& o) { o.t_min = 0.7, o.t_max = 0.3; }, "0.7");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Times: the same on any number of ranks, stratified over the global batch, with the density they claim.
+// Times: the same on any number of ranks, stratified over the global batch, with the
+// density they claim.
 #include "framework/diffusion/time_sampler.hpp"
 
 #include <set>
@@ -16,7 +17,8 @@ using test::schedule_named;
 const RandomKey kKey{11, RandomStream::training_noise, 5};
 
 TEST(TimeSampler, StratifiedPositionsHoldOneDrawInEachStratumOfTheGlobalBatch) {
-  // u_i = (u0 + i / B) mod 1: B u_i - B u0 are the integers 0..B-1 mod B, so each [j, j + 1) / B holds one.
+  // u_i = (u0 + i / B) mod 1: B u_i - B u0 are the integers 0..B-1 mod B, so each [j,
+  // j + 1) / B holds one.
   const auto u = stratified_positions(kKey, slot_range(320, 32), 32);
   std::set<int64_t> strata;
   for (int64_t i = 0; i < 32; ++i) strata.insert(static_cast<int64_t>(32 * u[i].item<double>()));
@@ -72,7 +74,8 @@ TEST(TimeSampler, PositionsFromZeroToOneReachFromTMinToTMax) {
 }
 
 TEST(TimeSampler, ImportanceIsUniformInLogSnr) {
-  // vp_linear in closed form: gamma = gamma_0 + u Z, B = softplus(gamma), t = 2 B / (b0 + sqrt(b0^2 + 2 (b1 - b0) B)).
+  // vp_linear in closed form: gamma = gamma_0 + u Z, B = softplus(gamma), t = 2
+  // B / (b0 + sqrt(b0^2 + 2 (b1 - b0) B)).
   const auto schedule = schedule_named("vp_linear");
   const auto integral = [](double t) { return 0.1 * t + 9.95 * t * t; };
   const double gamma_0 = std::log(std::expm1(integral(1e-5))),
@@ -95,7 +98,8 @@ TEST(TimeSampler, ForVTheDensityIsIDodes) {
 }
 
 TEST(TimeSampler, LogNormalHasEdmsMedianAndDeviation) {
-  // P(log sigma < -1.2) = 1/2 and P(log sigma < -1.2 + 1.2) = Phi(1) = 0.8413447, up to the 2e-5 that [0.002, 80] cuts off.
+  // P(log sigma < -1.2) = 1/2 and P(log sigma < -1.2 + 1.2) = Phi(1) = 0.8413447, up to the 2e-5
+  // that [0.002, 80] cuts off.
   const auto times = log_normal_times(*schedule_named("edm"), doubles({0.5, 0.8413447}));
   EXPECT_NEAR(times.t[0].log().item<double>(), -1.2, 1e-4);
   EXPECT_NEAR(times.t[1].log().item<double>(), 0.0, 1e-4);

@@ -118,7 +118,8 @@ TEST(VariationalBound, TheTrainingEstimateIsTheThreeTermsOfItsParts) {
 }
 
 TEST(Units, UniformPixelsCostEightBitsHoweverTheyAreScored) {
-  // Density 1/2 on [-1, 1]: -log p = log 2 nats a dimension, and log2(128) = 7 bits for the bins of width 2/256.
+  // Density 1/2 on [-1, 1]: -log p = log 2 nats a dimension, and log2(128) = 7 bits for the bins
+  // of width 2/256.
   const double nats = 10 * std::log(2.0) + uniform_dequantisation_offset_nats(10);
   EXPECT_NEAR(bits_per_dim(nats, 10), 8, 1e-12);
   EXPECT_NEAR(uniform_dequantisation_offset_nats(1) / std::numbers::ln2, 7, 1e-12);
@@ -144,7 +145,8 @@ double bin_probability(double m, double v, double low, double high) {
 }
 
 TEST(Dequantise, WeightedByItsDensityEitherNoiseGivesTheProbabilityOfTheBin) {
-  // E_q[p(y) / q(y)] = integral of p over q's support: the whole bin. A missing entropy or bin width would show here.
+  // E_q[p(y) / q(y)] = integral of p over q's support: the whole bin. A missing entropy or bin
+  // width would show here.
   const int64_t n = 20'000, k = 130;
   const auto slots = slot_range(0, n);
   const auto x0 = torch::full({n, 1}, level_value(k), torch::kFloat64);
@@ -176,8 +178,8 @@ TEST(Dequantise, WeightedByItsDensityEitherNoiseGivesTheProbabilityOfTheBin) {
               5 * truncated_normal_entropy_nats(*schedule, 1), 1e-12);
 }
 
-// E_q[p(y) p(k | y) / N(y; alpha x_k, sigma^2)] = int p(y) p(k | y) dy, by a fine sum over y here: the 256-way decoder written
-// out as the softmax of -(y / alpha - x_j)^2 alpha^2 / (2 sigma^2).
+// E_q[p(y) p(k | y) / N(y; alpha x_k, sigma^2)] = int p(y) p(k | y) dy, by a fine sum over y here:
+// the 256-way decoder written out as the softmax of -(y / alpha - x_j)^2 alpha^2 / (2 sigma^2).
 TEST(Dequantise, VariationalWeighsTheDensityByTheDecoder) {
   const int64_t n = 20'000, k = 130;
   ScheduleOptions options;
@@ -238,10 +240,7 @@ TEST(VariationalBound, ErrorsNameTheOffendingValue) {
   expect_error<DataError>([&] { check_on_pixel_levels(doubles({level_value(256)})); }, "1.0039");
   expect_error<DataError>([&] { dequantise_uniform(doubles({0.5}), {0}, 0); }, "0.5");
   expect_error<ShapeError>(
-      [&] {
-        discrete_reconstruction_nats(doubles({0}), doubles({0, 1}), log_snr);
-      },
-      "(2)");
+      [&] { discrete_reconstruction_nats(doubles({0}), doubles({0, 1}), log_snr); }, "(2)");
   expect_error<ConfigError>([] { decoder_from_name("normal"); },
                             "\"normal\": expected one of discrete flat tweedie");
   EXPECT_EQ(decoder_from_name("tweedie"), Decoder::tweedie);

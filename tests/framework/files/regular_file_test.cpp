@@ -1,4 +1,5 @@
-// Whatever is no regular file is refused by what it is, and without opening it: opening a pipe would wait for a writer.
+// Whatever is no regular file is refused by what it is, and without opening it: opening a pipe
+// would wait for a writer.
 #include "framework/files/regular_file.hpp"
 
 #include <sys/stat.h>

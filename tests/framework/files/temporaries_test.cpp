@@ -42,7 +42,8 @@ class TemporariesTest : public testing::Test {
 
 TEST_F(TemporariesTest, AWriterThatHasEndedLeavesNothing) {
   const std::string file = name_by(host_name(), ended_process());
-  const std::string folder = ".0000012.tmp-" + host_name() + "-" + std::to_string(ended_process()) + "-3";
+  const std::string folder =
+      ".0000012.tmp-" + host_name() + "-" + std::to_string(ended_process()) + "-3";
   add(file);
   add(folder + "/model.safetensors");
   remove_dead_temporaries(folder_.path());
@@ -94,8 +95,8 @@ TEST_F(TemporariesTest, OfOneNameAloneWhereThatIsAskedFor) {
 }
 
 TEST_F(TemporariesTest, OtherNamesStay) {
-  const std::set<std::string> names = {"x.safetensors", ".hidden", "notes.tmp-a-1-0", ".x.tmp-a-b",
-                                       ".x.tmp-1-0", ".x.tmp-host-1x-0"};
+  const std::set<std::string> names = {"x.safetensors", ".hidden",    "notes.tmp-a-1-0",
+                                       ".x.tmp-a-b",    ".x.tmp-1-0", ".x.tmp-host-1x-0"};
   for (const auto& name : names) {
     add(name);
     age(name, 7000);

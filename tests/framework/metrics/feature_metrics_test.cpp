@@ -58,8 +58,9 @@ TEST(KernelDistance, OfTwoPairsOnALine) {
 }
 
 TEST(KernelDistance, OfOneLawIsZeroWithinItsErrorAndOfAnotherIsNot) {
-  // k(x, y) = (x y + 1)^3 on the line is a polynomial kernel, so MMD^2 = sum over p of binom(3, p) (E x^p - E y^p)^2.
-  // N(0, 1) against N(1, 1): moments 0, 1, 0 and 1, 2, 4: 3 * 1 + 3 * 1 + 1 * 16 = 22.
+  // k(x, y) = (x y + 1)^3 on the line is a polynomial kernel, so MMD^2 = sum over p of binom(3, p)
+  // (E x^p - E y^p)^2. N(0, 1) against N(1, 1): moments 0, 1, 0 and 1, 2, 4:
+  // 3 * 1 + 3 * 1 + 1 * 16 = 22.
   const auto a = cloud(6, 2000, 1), b = cloud(7, 2000, 1);
   const auto same = kernel_distance(a, b), moved = kernel_distance(a, b + 1);
   EXPECT_NEAR(same.value, 0, 4 * same.standard_error);
@@ -68,8 +69,9 @@ TEST(KernelDistance, OfOneLawIsZeroWithinItsErrorAndOfAnotherIsNot) {
 }
 
 TEST(KernelDistance, ItsErrorIsTheSpreadOverRepeats) {
-  // 60 independent pairs of clouds of 100: the spread of the values against the mean of the claimed errors. A sample
-  // standard deviation of 60 is good to 1 / sqrt(118) = 9 %, and the cubic kernel's heavy tails double that.
+  // 60 independent pairs of clouds of 100: the spread of the values against the mean of the claimed
+  // errors. A sample standard deviation of 60 is good to 1 / sqrt(118) = 9 %, and the cubic
+  // kernel's heavy tails double that.
   std::vector<double> values;
   double claimed = 0;
   for (uint64_t i = 0; i < 60; ++i) {
@@ -81,8 +83,9 @@ TEST(KernelDistance, ItsErrorIsTheSpreadOverRepeats) {
 }
 
 TEST(PrecisionRecall, CountsWhatLiesWithinTheOthersBalls) {
-  // Data 0, 1, 2, 3, 4 with k = 1: radius 1 each, so the manifold is [-1, 5]. Samples 0.5, 4.9, 7, 17: two are within.
-  // Radii of the samples: 4.4, 2.1, 2.1, 10; balls [-3.9, 4.9], [2.8, 7], [4.9, 9.1], [7, 27]: all data is within.
+  // Data 0, 1, 2, 3, 4 with k = 1: radius 1 each, so the manifold is [-1, 5]. Samples 0.5, 4.9, 7,
+  // 17: two are within. Radii of the samples: 4.4, 2.1, 2.1, 10; balls [-3.9, 4.9], [2.8, 7], [4.9,
+  // 9.1], [7, 27]: all data is within.
   const auto data = matrix({0, 1, 2, 3, 4}, 5), samples = matrix({0.5, 4.9, 7, 17}, 4);
   const auto pr = precision_recall(data, samples, 1);
   EXPECT_DOUBLE_EQ(pr.precision, 0.5);

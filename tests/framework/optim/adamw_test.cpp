@@ -43,7 +43,8 @@ TEST(FlatParameters, WeightsBecomeViewsAndKeepTheirValues) {
 TEST(FlatParameters, LaterRegisteredComesFirstAndStartsOnACacheLine) {
   auto net = two_layers();
   const FlatParameters flat(*net);
-  // Registered: 0.weight (35), 0.bias (7), 1.weight (21), 1.bias (3); reversed and padded to 16: 3 -> 16, 21 -> 32, 7 -> 16, 35 -> 48.
+  // Registered: 0.weight (35), 0.bias (7), 1.weight (21), 1.bias (3); reversed and padded to 16:
+  // 3 -> 16, 21 -> 32, 7 -> 16, 35 -> 48.
   EXPECT_EQ(flat.names(), (std::vector<std::string>{"0.weight", "0.bias", "1.weight", "1.bias"}));
   EXPECT_EQ(flat.layout().offsets, (std::vector<int64_t>{64, 48, 16, 0}));
   EXPECT_EQ(flat.layout().sizes, (std::vector<int64_t>{35, 7, 21, 3}));
@@ -120,7 +121,8 @@ void expect_agreement(double decay, double clip, double gradient_scale) {
     reference.step();
   }
   EXPECT_EQ(adamw.steps_taken(), 10);
-  // Weights are below 1 and each step rounds twice: 10 * 2^-23 = 1.2e-6 bounds it; 3e-7 is what is left of it.
+  // Weights are below 1 and each step rounds twice: 10 * 2^-23 = 1.2e-6 bounds it; 3e-7 is what is
+  // left of it.
   for (size_t i = 0; i < 4; ++i) {
     EXPECT_LT((ours->parameters()[i] - p[i]).abs().max().item<double>(), 3e-7) << i;
   }

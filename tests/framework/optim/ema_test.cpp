@@ -48,8 +48,8 @@ TEST(Ema, RampUpForgetsTheInitialWeightsAtOnce) {
 }
 
 TEST(Ema, PowerProfileAveragesWithWeightsThatGrowLikeTimeToGamma) {
-  // The law ema(t) = (gamma + 1) / t^(gamma + 1) integral_0^t tau^gamma w(tau) d tau. For w(tau) = tau it is
-  // t (gamma + 1) / (gamma + 2). Steps of 1 in 20,000 discretise it to 1e-4.
+  // The law ema(t) = (gamma + 1) / t^(gamma + 1) integral_0^t tau^gamma w(tau) d tau. For
+  // w(tau) = tau it is t (gamma + 1) / (gamma + 2). Steps of 1 in 20,000 discretise it to 1e-4.
   const double sigma_rel = 0.1, gamma = ema_power_exponent(sigma_rel);
   EmaSet ema(torch::zeros({1}, torch::kFloat64), {{Kind::power, sigma_rel}});
   const int64_t n = 20000;
@@ -61,7 +61,8 @@ TEST(Ema, PowerProfileAveragesWithWeightsThatGrowLikeTimeToGamma) {
 }
 
 TEST(Ema, PowerExponentsAreThePublishedOnes) {
-  // Karras et al. 2024 (2312.02696), section 3.1: gamma = 6.94 and 16.97 for sigma_rel = 0.10 and 0.05.
+  // Karras et al. 2024 (2312.02696), section 3.1: gamma = 6.94 and 16.97 for
+  // sigma_rel = 0.10 and 0.05.
   EXPECT_NEAR(ema_power_exponent(0.10), 6.94, 0.005);
   EXPECT_NEAR(ema_power_exponent(0.05), 16.97, 0.005);
   // gamma = 1: (1 + 1) / (3^2 4) = 1 / 18.

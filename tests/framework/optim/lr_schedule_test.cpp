@@ -28,8 +28,8 @@ TEST(LrSchedule, WarmUpRisesLinearlyFromItsFirstStep) {
 }
 
 TEST(LrSchedule, EachLawFallsAsItSays) {
-  // Half way between step 4 and 104: linear (1 + 1/4) / 2 of 8, and so is the cosine; a quarter of the way the cosine is
-  // 1/4 + 3/4 (1 + cos(pi / 4)) / 2.
+  // Half way between step 4 and 104: linear (1 + 1/4) / 2 of 8, and so is the cosine; a quarter of
+  // the way the cosine is 1/4 + 3/4 (1 + cos(pi / 4)) / 2.
   EXPECT_DOUBLE_EQ(learning_rate_at(options("constant"), 54), 8.0);
   EXPECT_DOUBLE_EQ(learning_rate_at(options("linear"), 54), 5.0);
   EXPECT_DOUBLE_EQ(learning_rate_at(options("cosine"), 54), 5.0);

@@ -28,7 +28,8 @@ TEST(LinkModel, RingForLargeAndTreeForSmallMessages) {
 }
 
 TEST(LinkModel, HostsReduceInsideFirst) {
-  // 2 hosts of 4: inside 2 * 3/4 * 8 MB at 8 GB/s = 1.5 ms; between 2 * 1/2 * 2 MB at 1 GB/s = 2 ms.
+  // 2 hosts of 4: inside 2 * 3/4 * 8 MB at 8 GB/s = 1.5 ms; between 2 * 1/2 * 2 MB at 1
+  // GB/s = 2 ms.
   const Cluster cluster{{0, 1e9}, {0, 8e9}, 4};
   EXPECT_NEAR(all_reduce_seconds(cluster, 8, 8'000'000), 1.5e-3 + 2e-3, 1e-12);
 }
@@ -50,7 +51,8 @@ TEST(LinkModel, TheFitFindsTheLinkThatMadeTheTimings) {
   const LinkModel noisy = fit_link({{1000, 2e-3}, {2000, 1e-3}}, 2);
   EXPECT_GT(noisy.latency_s, 0);
   EXPECT_NEAR(noisy.bandwidth_bytes_per_s, 2000 / 1e-3, 1e-3);  // of the largest message
-  // Timings whose line meets 0 below 0: no message is free, whatever the line says. 2 (n - 1) = 2 latencies.
+  // Timings whose line meets 0 below 0: no message is free, whatever the line says. 2
+  // (n - 1) = 2 latencies.
   const LinkModel free = fit_link({{1000, 1e-6}, {2000, 4e-6}}, 2);
   EXPECT_NEAR(free.latency_s, 0.5e-6, 1e-12);
   EXPECT_GT(free.bandwidth_bytes_per_s, 0);
@@ -72,7 +74,10 @@ TEST(LinkModel, MeasuringASimulatedNetworkFindsItsParameters) {
 TEST(Timeline, RanksMergeIntoOneTraceThatIsJson) {
   std::vector<comm::FlightEntry> operations(2);
   operations[0] = {
-      0, {comm::Collective::all_reduce, 3, "gradient \"0\"", comm::DataType::float32, {}, 100}, 10.5, 10.75};
+      0,
+      {comm::Collective::all_reduce, 3, "gradient \"0\"", comm::DataType::float32, {}, 100},
+      10.5,
+      10.75};
   operations[1] = {1, {comm::Collective::barrier, 4, "under way"}, 11, -1};
   write_timeline("timeline_0.json", {0, 2, "host"}, {{"forward", 10, 10.25}}, operations);
   write_timeline("timeline_1.json", {1, 2, "host"}, {}, operations);

@@ -31,7 +31,8 @@ TEST(StepModel, OneBucketHidesNothing) {
 }
 
 TEST(StepModel, ASlowLinkQueues) {
-  // 40.32 ms a bucket: the first starts at 10 ms, the second at 50.32, done at 90.64 of 20 ms backward.
+  // 40.32 ms a bucket: the first starts at 10 ms, the second at 50.32, done at 90.64 of
+  // 20 ms backward.
   const Cluster slow{{0, 1e5}, {}, 1};
   EXPECT_NEAR(predict_step(two_parameters(), slow, 2, {4096, 4096, 4096}).exposed_s, 70.64e-3,
               1e-12);
@@ -49,7 +50,8 @@ TEST(StepModel, OneRankHasNoTrafficAndManyWaitForTheSlowest) {
 TEST(StepModel, ShardingSendsHalfOfTheTrafficAfterTheOptimizer) {
   StepCosts costs = two_parameters();
   costs.sharded = true;
-  // Reduce-scatter of the last bucket 2.016 ms; all-gather of both 2 * 2.016 ms; 1 of the 2 ms of the optimizer saved.
+  // Reduce-scatter of the last bucket 2.016 ms; all-gather of both 2 * 2.016 ms; 1 of the 2 ms of
+  // the optimizer saved.
   const Prediction p = predict_step(costs, kMegabyte, 2, {4096, 4096, 4096});
   EXPECT_NEAR(p.exposed_s, 3 * 2.016e-3, 1e-12);
   EXPECT_NEAR(p.step_s, 27e-3 - 1e-3 + 6.048e-3, 1e-12);
@@ -100,7 +102,8 @@ void sleep_s(double seconds) {
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
 }
 
-/// One step of sleeping ranks: forward, backward with a bucket sent whenever one is full, optimizer.
+/// One step of sleeping ranks: forward, backward with a bucket sent whenever one is
+/// full, optimizer.
 double sleeping_step(const StepCosts& costs, const reduce::BucketCaps& caps,
                      comm::Communicator& c) {
   std::vector<int64_t> sizes;
@@ -125,7 +128,8 @@ double sleeping_step(const StepCosts& costs, const reduce::BucketCaps& caps,
 }
 
 TEST(StepModel, AgreesWithSleepingRanksToFivePercent) {
-  // 12 parameters of 256 KiB, 10 ms of backward each; a link that hides most of it, and one that does not.
+  // 12 parameters of 256 KiB, 10 ms of backward each; a link that hides most of it, and one
+  // that does not.
   StepCosts costs{30e-3, std::vector<ParameterCost>(12, {65536, 10e-3}), 10e-3, 0};
   const reduce::BucketCaps caps{int64_t{512} << 10, int64_t{256} << 10, int64_t{256} << 10};
   for (const int ranks : {4, 8, 16}) {
@@ -136,8 +140,8 @@ TEST(StepModel, AgreesWithSleepingRanksToFivePercent) {
       network.move_data = false;
       // The simulated network knows rings only.
       const Prediction p = predict_step(costs, {{1e-4, bandwidth}, {}, 1}, ranks, caps);
-      // The least disturbed of up to ten runs: sleeping needs no core, but a busy machine wakes threads late, and never
-      // early.
+      // The least disturbed of up to ten runs: sleeping needs no core, but a busy machine wakes
+      // threads late, and never early.
       double least_s = 1e9;
       for (int repeat = 0; repeat < 10 && least_s > 1.05 * p.step_s; ++repeat) {
         std::vector<double> seconds(static_cast<size_t>(ranks));

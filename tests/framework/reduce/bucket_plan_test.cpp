@@ -42,7 +42,8 @@ TEST(FlatLayout, RefusesWhatIsNoOrder) {
 }
 
 TEST(BucketPlan, FirstAndLastAreSmallAndTheRestFillsTheCap) {
-  // Ten parameters of 1 KiB; caps 4, 1 and 2 KiB: 1, then 4, then what is left before the last two, then 2.
+  // Ten parameters of 1 KiB; caps 4, 1 and 2 KiB: 1, then 4, then what is left before the last
+  // two, then 2.
   const FlatLayout layout = make_flat_layout(std::vector<int64_t>(10, 256), 1);
   const auto buckets = plan_buckets(layout, 4, {4096, 1024, 2048});
   EXPECT_THAT(counts(buckets), ElementsAre(256, 1024, 768, 512));
@@ -94,7 +95,8 @@ TEST(BucketPlan, NoParametersNoBucketsAndBadCapsAreNamed) {
 }
 
 TEST(BucketPlan, SpreadBucketsAreMultiplesAndKeepTheirParameters) {
-  // Reversed: 7 -> 16, 20 -> 32, 5 -> 16 elements. Caps of 64 bytes: a bucket each; in multiples of 48: 48, 48, 48.
+  // Reversed: 7 -> 16, 20 -> 32, 5 -> 16 elements. Caps of 64 bytes: a bucket each; in multiples of
+  // 48: 48, 48, 48.
   const FlatLayout layout = make_flat_layout({5, 20, 7});
   const auto buckets = plan_buckets(layout, 4, {64, 64, 64});
   const BucketedLayout spread = spread_buckets(layout, buckets, 48);

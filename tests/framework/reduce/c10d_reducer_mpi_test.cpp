@@ -1,4 +1,5 @@
-// Our reducer against LibTorch's: the same gradients over the same ranks, up to the order of two roundings.
+// Our reducer against LibTorch's: the same gradients over the same ranks, up to the order
+// of two roundings.
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
@@ -48,7 +49,8 @@ TEST(C10dReducer, AgreesWithOurs) {
     }
   }
   if (c->size() > 1) {
-    // Five weights of 36,864 bytes in buckets of at most 80,000: the first and last alone, 2 + 1 between.
+    // Five weights of 36,864 bytes in buckets of at most 80,000: the first and last alone,
+    // 2 + 1 between.
     EXPECT_EQ(reducer.stats().calls, 4);
     EXPECT_EQ(reducer.stats().bytes, 5 * 96 * 96 * 4);
     EXPECT_EQ(rival.bytes(), 4 * 5 * 96 * 96 * 4);

@@ -56,7 +56,8 @@ TEST(Bf16Traffic, SumsInFloat32WithOneRoundingOnEachWayAndEqualBitsOnAllRanks) {
                                 Model m(c, bf16_traffic());
                                 m.step(matrix_of(c.rank(), 0), vector_of(c.rank(), 0));
                                 results[size_t(c.rank())] = m.flat.clone();
-                                // Two operations a bucket; each carries the padded bucket in two bytes a number.
+                                // Two operations a bucket; each carries the padded bucket in two
+                                // bytes a number.
                                 EXPECT_EQ(m.reducer.stats().calls, 4);
                                 EXPECT_LE(m.reducer.stats().bytes,
                                           2 * 2 * (m.layout.total + 2 * n));
@@ -79,7 +80,8 @@ TEST(Bf16Traffic, SumsInFloat32WithOneRoundingOnEachWayAndEqualBitsOnAllRanks) {
 }
 
 TEST(PowerSgdTraffic, IsExactForGradientsOfItsRankAndSendsVectorsAsTheyAre) {
-  // Rank r gives (r + 1) a b^T + (r + 2) c d^T: the sum has rank 2, so that P spans its columns and nothing is left out.
+  // Rank r gives (r + 1) a b^T + (r + 2) c d^T: the sum has rank 2, so that P spans its columns and
+  // nothing is left out.
   const auto a = torch::arange(1, 13, torch::kFloat32).view({12, 1});
   const auto b = torch::sin(torch::arange(10, torch::kFloat32)).view({1, 10});
   const auto c1 = torch::cos(torch::arange(12, torch::kFloat32)).view({12, 1});
@@ -146,7 +148,8 @@ TEST(PowerSgdTraffic, AGradientThatIsNotFiniteLeavesItsStateAlone) {
               Each(IsEmpty()));
 }
 
-/// Gradient descent on |w - target_r|^2 / 2 summed over 2 ranks, whose minimum is the mean of the targets: the distance to it.
+/// Gradient descent on |w - target_r|^2 / 2 summed over 2 ranks, whose minimum is the mean of the
+/// targets: the distance to it.
 double distance_after(int steps, const MakeTraffic& traffic) {
   double distance = -1;
   EXPECT_THAT(run_simulated(2, {},

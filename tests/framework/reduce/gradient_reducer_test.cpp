@@ -1,4 +1,5 @@
-// The reducer on simulated ranks: right sums, no copies, the planned traffic, one order on all ranks.
+// The reducer on simulated ranks: right sums, no copies, the planned traffic, one order
+// on all ranks.
 #include "framework/reduce/gradient_reducer.hpp"
 
 #include <gmock/gmock.h>
@@ -22,7 +23,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-/// A three-layer perceptron with the same weights on every rank, and the reducer's pieces around it.
+/// A three-layer perceptron with the same weights on every rank, and the reducer's
+/// pieces around it.
 struct Model {
   std::vector<torch::Tensor> w;  // registration order: layer 1 to 3
   FlatLayout layout;
@@ -52,7 +54,8 @@ torch::Tensor examples(int64_t first, int64_t count) {
 ReducerOptions one_bucket_each() { return {{8, 8, 8}}; }
 
 TEST(GradientReducer, RanksOfBGiveTheGradientOfOneRankOfNB) {
-  // 5 examples over 1, 2, 3 and 4 ranks in uneven shares, some empty; each example weighted by 1 / 5.
+  // 5 examples over 1, 2, 3 and 4 ranks in uneven shares, some empty; each example weighted by
+  // 1 / 5.
   Model one;
   (one.loss(examples(0, 5)) / 5).backward();
   for (const int n : {1, 2, 3, 4, 7}) {
@@ -139,8 +142,9 @@ TEST(GradientReducer, BytesAndCallsEqualThePlan) {
 }
 
 TEST(GradientReducer, BucketsAreLaunchedInTheOrderObservedOnRankZero) {
-  // Parameters are used in the order 2, 0, 1, so their gradients come in the order 1, 0, 2; the layout expected 2, 1, 0.
-  // Rank 1 uses them the other way round and follows rank zero all the same.
+  // Parameters are used in the order 2, 0, 1, so their gradients come in the order 1, 0, 2;
+  // the layout expected 2, 1, 0. Rank 1 uses them the other way round and follows rank zero
+  // all the same.
   const auto errors = run_simulated(2, {}, [](Communicator& c) {
     std::vector<torch::Tensor> p;
     for (int i = 0; i < 3; ++i)
@@ -197,7 +201,8 @@ TEST(GradientReducer, AParameterUsedOnSomeRanksOnlyGetsTheSumOfThose) {
 }
 
 TEST(GradientReducer, FrozenParametersHoldNothingUp) {
-  // Both parameters share a bucket; it is launched as soon as the trained one is there, and again in its turn later.
+  // Both parameters share a bucket; it is launched as soon as the trained one is there, and again
+  // in its turn later.
   const auto errors = run_simulated(2, {}, [](Communicator& c) {
     const auto frozen = torch::ones({2}, torch::kFloat64);
     const auto trained = torch::ones({2}, torch::kFloat64).requires_grad_();
@@ -251,7 +256,8 @@ TEST(GradientReducer, OneRankHasNoHooksAndNoTraffic) {
 }
 
 TEST(GradientReducer, TrafficHidesBehindBackward) {
-  // Sleeping backward of 3 x 40 ms, sleeping network of 20 ms a bucket: only the last bucket's 20 ms are exposed.
+  // Sleeping backward of 3 x 40 ms, sleeping network of 20 ms a bucket: only the last bucket's 20
+  // ms are exposed.
   comm::SimOptions network;
   network.latency_s = 10e-3;  // 2 ranks: 2 latencies an all-reduce
   const auto errors = run_simulated(2, network, [](Communicator& c) {
@@ -348,9 +354,7 @@ TEST(OverlapTrial, AlternatesAndLeavesTheOverlapOnlyForAGain) {
       const bool disturbed = ways.size() == 5 || ways.size() == 6;
       trial.record(disturbed ? 100 : trial.overlaps() ? on_s : off_s);
     }
-    EXPECT_EQ(ways,
-              "11"
-              "1001100110011001");
+    EXPECT_EQ(ways, "111001100110011001");
     trial.decide(trial.better_on());
     return trial;
   };
@@ -388,8 +392,8 @@ TEST(GradientReducer, AGradientThatLeftItsBucketIsNamed) {
 }
 
 TEST(GradientReducer, AnOrderThatNoLongerFitsIsSeenAndObservedAgain) {
-  // y = a b c: gradients come in the order in which the graph is walked. When the product is taken the other way round,
-  // the buckets of the old order are overtaken; after reobserve() none is.
+  // y = a b c: gradients come in the order in which the graph is walked. When the product is taken
+  // the other way round, the buckets of the old order are overtaken; after reobserve() none is.
   const auto errors = run_simulated(2, {}, [](Communicator& c) {
     std::vector<torch::Tensor> p;
     for (int i = 0; i < 3; ++i) p.push_back(torch::ones({1}).requires_grad_());

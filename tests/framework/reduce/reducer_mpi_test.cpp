@@ -1,4 +1,5 @@
-// The reducer over real processes: n ranks of B give the gradient of one rank of n B, in float32 and bfloat16.
+// The reducer over real processes: n ranks of B give the gradient of one rank of n B, in
+// float32 and bfloat16.
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
@@ -47,7 +48,8 @@ void check_parity(torch::Dtype dtype, double tolerance) {
   }
 }
 
-// float32: sums of tens of terms in another order, 2^-24 each. bfloat16: 2^-9 a rounding, several a gradient.
+// float32: sums of tens of terms in another order, 2^-24 each. bfloat16: 2^-9 a rounding,
+// several a gradient.
 TEST(ReducerOverMpi, AgreesWithOneRankInFloat32) { check_parity(torch::kFloat32, 1e-5); }
 TEST(ReducerOverMpi, AgreesWithOneRankInBFloat16) { check_parity(torch::kBFloat16, 2e-2); }
 

@@ -54,7 +54,8 @@ TEST(Shards, WhatIsTakenAndGatheredIsTheBufferAgain) {
                               const Shards shards(kSegments, c);
                               const auto part = torch::zeros({shards.count()});
                               shards.take(count_up(), part);
-                              // Rank r owns elements 16 r.. of the first bucket and 48 + 32 r.. of the second.
+                              // Rank r owns elements 16 r.. of the first bucket and 48 + 32 r..
+                              // of the second.
                               EXPECT_EQ(part[0].item<float>(), float(16 * c.rank()));
                               EXPECT_EQ(part[16].item<float>(), float(48 + 32 * c.rank()));
                               const auto whole = torch::zeros({144});
@@ -86,7 +87,8 @@ TEST(Shards, ASegmentThatDoesNotDivideIsNamed) {
 }
 
 TEST(ScatterTraffic, TheReducerGivesEachRankItsPartWhileBackwardRuns) {
-  // loss = sum_i (r + 1) w_i . x_i over three parameters: gradients are (r + 1) x_i, their sum over 2 ranks 3 x_i.
+  // loss = sum_i (r + 1) w_i . x_i over three parameters: gradients are (r + 1) x_i, their sum over
+  // 2 ranks 3 x_i.
   EXPECT_THAT(
       run_simulated(2, {},
                     [](Communicator& c) {

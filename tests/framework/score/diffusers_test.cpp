@@ -1,5 +1,5 @@
-// Conversion from and to diffusers' folders. The weights follow a formula, and the expected outputs were computed by
-// diffusers itself (tests/models/data/make_unet2d_reference.py).
+// Conversion from and to diffusers' folders. The weights follow a formula, and the expected outputs
+// were computed by diffusers itself (tests/models/data/make_unet2d_reference.py).
 #include "framework/score/diffusers.hpp"
 
 #include <gmock/gmock.h>
@@ -38,7 +38,8 @@ torch::Tensor formula(const std::string& name, const std::vector<int64_t>& shape
   return values.view(shape).to(torch::kFloat32);
 }
 
-// The parameters of diffusers' network with the formula's weights, by the list that diffusers wrote.
+// The parameters of diffusers' network with the formula's weights, by the list that
+// diffusers wrote.
 checkpoint::TensorMap formula_weights(const std::string& tag) {
   std::ifstream list(reference("unet2d_" + tag + "_parameters.txt"));
   checkpoint::TensorMap tensors;
@@ -220,7 +221,8 @@ TEST_F(Diffusers, ThereAndBackIsTheSameFolder) {
   EXPECT_EQ(again.model.config.model.timesteps, config.model.timesteps);
 }
 
-// A network of our own is told 25 (20 - log_snr), and has classes with a row for no label: both survive the way there and back.
+// A network of our own is told 25 (20 - log_snr), and has classes with a row for no label: both
+// survive the way there and back.
 TEST_F(Diffusers, ANetworkOfOurOwnComesBackAsItWas) {
   config::Config config;
   config.model.channels = {8, 16};
@@ -243,8 +245,8 @@ TEST_F(Diffusers, ANetworkOfOurOwnComesBackAsItWas) {
   input.x = torch::linspace(-1, 1, 64).view({1, 1, 8, 8});
   input.log_snr = torch::tensor({2.5}, torch::kFloat64);
   const torch::NoGradGuard no_grad;
-  EXPECT_TRUE(
-      torch::equal(there.model.trained().network->forward(input), back.model.trained().network->forward(input)));
+  EXPECT_TRUE(torch::equal(there.model.trained().network->forward(input),
+                           back.model.trained().network->forward(input)));
 }
 
 TEST_F(Diffusers, ANetworkThatWeLackIsNamed) {
@@ -277,16 +279,16 @@ TEST_F(Diffusers, EveryValueOfAnotherTypeIsNamedWithFileAndKey) {
       Json json = good;
       json[key] = value;
       write(json, {{"a", torch::zeros({1})}});
-      EXPECT_THAT(failure<ConfigError>(),
-                  testing::AllOf(HasSubstr("config.json, key \"" + key + "\": found " +
-                                           value.dump()),
-                                 HasSubstr("expected")))
+      EXPECT_THAT(failure<ConfigError>(), testing::AllOf(HasSubstr("config.json, key \"" + key +
+                                                                   "\": found " + value.dump()),
+                                                         HasSubstr("expected")))
           << key << " " << value;
     }
   }
 }
 
-// A UNet2DModel of no fixed size: nobody can know what to sample, so the one who converts has to say it.
+// A UNet2DModel of no fixed size: nobody can know what to sample, so the one who converts has
+// to say it.
 TEST_F(Diffusers, WithoutASampleSizeTheUserIsAskedToWriteIt) {
   Json json = ddpm_config();
   const auto asks = [](const std::string& found) {
@@ -332,9 +334,9 @@ TEST_F(Diffusers, NetworksOfOtherClassesAreRefused) {
 TEST_F(Diffusers, AFolderWithoutASchedulerIsNotGuessed) {
   write(ddpm_config(), formula_weights("ddpm"));
   fs::remove_all(folder_.path() / "scheduler");
-  EXPECT_THAT(failure<CheckpointError>(),
-              testing::AllOf(HasSubstr("scheduler_config.json: no such file"),
-                             HasSubstr("Add the one")));
+  EXPECT_THAT(
+      failure<CheckpointError>(),
+      testing::AllOf(HasSubstr("scheduler_config.json: no such file"), HasSubstr("Add the one")));
   // Beside the network it counts as well.
   write_text("scheduler_config.json", scheduler({{"num_train_timesteps", 50}}).dump());
   EXPECT_EQ(converted().model.config.model.timesteps, 50);
@@ -429,9 +431,8 @@ TEST_F(Diffusers, BetasThatAreWrittenOutAreTakenWhereTheyAreALaws) {
 
 TEST_F(Diffusers, PythonsInfinityIsReadAsNothing) {
   write(ddpm_config(), formula_weights("ddpm"));
-  write_scheduler(
-      R"({"_class_name": "DPMSolverMultistepScheduler", "_note": "a \"NaN\" stays",)"
-      R"( "lambda_min_clipped": -Infinity, "sigma_max": NaN, "variance_type": null})");
+  write_scheduler(R"({"_class_name": "DPMSolverMultistepScheduler", "_note": "a \"NaN\" stays",)"
+                  R"( "lambda_min_clipped": -Infinity, "sigma_max": NaN, "variance_type": null})");
   EXPECT_EQ(converted().model.config.model.timesteps, 1000);
 }
 
@@ -453,9 +454,9 @@ TEST_F(Diffusers, APipelinesFolderAndItsUnetAreTheSame) {
   write_text("model_index.json", index.dump());
   EXPECT_EQ(converted().model.config.model.timesteps, 50);
   snapshot_from_diffusers(folder_.path() / "unet", folder_.path() / "b.safetensors");
-  EXPECT_EQ(load_snapshot(folder_.path() / "b.safetensors", torch::kCPU)
-                .model.config.model.timesteps,
-            50);
+  EXPECT_EQ(
+      load_snapshot(folder_.path() / "b.safetensors", torch::kCPU).model.config.model.timesteps,
+      50);
   Json latent = index;
   latent["vqvae"] = {"diffusers", "VQModel"};
   write_text("model_index.json", latent.dump());
@@ -495,8 +496,7 @@ TEST_F(Diffusers, ShardsAreReadThroughTheirIndex) {
       map[name] = names[k++ % 2];
     }
     const Json index = {{"metadata", {{"total_size", 1}}}, {"weight_map", map}};
-    const std::string index_name =
-        "diffusion_pytorch_model.safetensors.index." + variant + "json";
+    const std::string index_name = "diffusion_pytorch_model.safetensors.index." + variant + "json";
     write_text(index_name, index.dump());
     checkpoint::write_safetensors(folder_.path() / names[0], shards[0]);
     EXPECT_THAT(failure<CheckpointError>(), HasSubstr(names[1]));
@@ -565,13 +565,14 @@ TEST_F(Diffusers, ANetworkThatSaysItsVarianceKeepsIt) {
 }
 
 TEST_F(Diffusers, TheSchedulerComesBackAsItWent) {
-  const Json keys = {{"_class_name", "PNDMScheduler"},     {"beta_schedule", "sigmoid"},
-                     {"timestep_spacing", "linspace"},     {"steps_offset", 1},
-                     {"set_alpha_to_one", false},          {"clip_sample", false},
-                     {"prediction_type", "v_prediction"},  {"variance_type", "fixed_large"},
+  const Json keys = {{"_class_name", "PNDMScheduler"},    {"beta_schedule", "sigmoid"},
+                     {"timestep_spacing", "linspace"},    {"steps_offset", 1},
+                     {"set_alpha_to_one", false},         {"clip_sample", false},
+                     {"prediction_type", "v_prediction"}, {"variance_type", "fixed_large"},
                      {"num_train_timesteps", 77}};
   with_scheduler(keys);
-  const fs::path out = folder_.path() / "out", file = fs::path("scheduler") / "scheduler_config.json";
+  const fs::path out = folder_.path() / "out",
+                 file = fs::path("scheduler") / "scheduler_config.json";
   snapshot_to_diffusers(folder_.path() / "a.safetensors", out);
   EXPECT_EQ(Json::parse(std::ifstream(out / file)), keys);
   snapshot_from_diffusers(out, folder_.path() / "b.safetensors");
@@ -579,7 +580,8 @@ TEST_F(Diffusers, TheSchedulerComesBackAsItWent) {
   EXPECT_EQ(Json::parse(std::ifstream(folder_.path() / "again" / file)), keys);
 }
 
-// Sines of two rows of different frequencies: make_ddim_reference.py's start (phase 0) and noise (1, 2, ...).
+// Sines of two rows of different frequencies: make_ddim_reference.py's start (phase 0) and noise
+// (1, 2, ...).
 torch::Tensor wave(int64_t phase) {
   const auto i = torch::arange(2 * 2 * 6 * 10, torch::kFloat64);
   const auto p = static_cast<double>(phase);
@@ -622,10 +624,10 @@ TEST_F(Diffusers, TrainedStepsLeadWhereDDIMSchedulerLeads) {
     options.name = "ddim";
     options.steps = c.steps;
     options.eta = c.eta;
-    const auto x = diffusion::sample_trained_steps(denoiser_for(model),
-                                                   trained_steps_of(model), options,
-                                                   wave(0), [](int64_t k) { return wave(k + 1); })
-                       .x.flatten();
+    const auto x =
+        diffusion::sample_trained_steps(denoiser_for(model), trained_steps_of(model), options,
+                                        wave(0), [](int64_t k) { return wave(k + 1); })
+            .x.flatten();
     std::ifstream numbers(reference("ddim_" + std::string(c.name) + ".txt"));
     auto expected = torch::full_like(x, NAN);
     for (int64_t i = 0; i < x.numel(); ++i) {

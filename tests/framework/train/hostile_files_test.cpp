@@ -1,6 +1,5 @@
 // Networks, configs and run folders by somebody who means harm, or by a broken disk: an error of
-// the
-// documented kind, whatever stands in them, and no damage that a digest shows is taken.
+// the documented kind, whatever stands in them, and no damage that a digest shows is taken.
 #include <gtest/gtest.h>
 #include <torch/utils.h>
 
@@ -13,13 +12,13 @@
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/data/hdf5.hpp"
+#include "framework/evaluate/feature_extractor.hpp"
+#include "framework/evaluate/generate.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/score/classifier.hpp"
 #include "framework/score/diffusers.hpp"
 #include "framework/score/diffusers_scheduler.hpp"
 #include "framework/score/ema_reconstruction.hpp"
-#include "framework/evaluate/feature_extractor.hpp"
-#include "framework/evaluate/generate.hpp"
 #include "framework/score/json_keys.hpp"
 #include "framework/score/mixture_file.hpp"
 #include "framework/score/numbered_steps.hpp"
@@ -93,7 +92,8 @@ void use(const score::LoadedSnapshot& snapshot) {
   const auto comm = comm::make_single_communicator();
   diffusion::SamplerOptions sampler;
   sampler.steps = 2;
-  const auto x = evaluate::generate(snapshot.model, snapshot.example_shape, {0}, sampler, {}, 1, *comm).x;
+  const auto x =
+      evaluate::generate(snapshot.model, snapshot.example_shape, {0}, sampler, {}, 1, *comm).x;
   evaluate::samples_not_finite(x, {0});
 }
 
@@ -108,8 +108,9 @@ class HostileFiles : public testing::Test {
   HostileFiles() {
     test::limit_memory(uint64_t{3} << 30);
     for (const Network& network : networks()) {
-      wholes_.push_back({network, weights_of(network),
-                         score::snapshot_metadata(network.config, network.shape, {12, network.weights})});
+      wholes_.push_back(
+          {network, weights_of(network),
+           score::snapshot_metadata(network.config, network.shape, {12, network.weights})});
     }
     for (Whole& whole : wholes_) {
       if (whole.network.config.model.timesteps > 0)
@@ -286,8 +287,9 @@ TEST_F(HostileFiles, AveragesToPutTogether) {
     } catch (const CheckpointError&) {
       continue;  // no text of UTF-8
     }
-    hostile.takes<CheckpointError, NotFiniteError, ConfigError>(
-        [&] { score::reconstruct_snapshot({path_, other}, 0.07, -1, folder_.path() / "z.safetensors"); });
+    hostile.takes<CheckpointError, NotFiniteError, ConfigError>([&] {
+      score::reconstruct_snapshot({path_, other}, 0.07, -1, folder_.path() / "z.safetensors");
+    });
   }
 }
 
@@ -575,7 +577,8 @@ TEST_F(HostileFiles, FoldersOfDiffusers) {
     fs::remove_all(from);
     score::snapshot_to_diffusers(path_, from);
     folders.push_back(files_in(from));
-    folders.back()["scheduler/scheduler_config.json"] = score::scheduler_json(whole.network.config).dump();
+    folders.back()["scheduler/scheduler_config.json"] =
+        score::scheduler_json(whole.network.config).dump();
     folders.push_back(folders.back());
     folders.back().erase("scorenet.toml");  // foreign from here on
     auto sharded = folders.back();

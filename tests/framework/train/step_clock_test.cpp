@@ -19,7 +19,8 @@ void sleep_ms(int milliseconds) {
   std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
 }
 
-/// Two steps of 3 sleeping ranks, 20 ms a phase; rank 1 takes 120 ms longer in `slow` (kStepPhases: nowhere).
+/// Two steps of 3 sleeping ranks, 20 ms a phase; rank 1 takes 120 ms longer in `slow`
+/// (kStepPhases: nowhere).
 std::vector<std::optional<perf::Straggler>> reports(size_t slow) {
   std::vector<std::optional<perf::Straggler>> found(3);
   EXPECT_THAT(comm::run_simulated(3, {},

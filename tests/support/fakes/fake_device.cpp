@@ -1,8 +1,10 @@
-// A device that is not the CPU, for machines without one: linked into the program, it takes the place of the GPU.
+// A device that is not the CPU, for machines without one: linked into the program, it takes the
+// place of the GPU.
 //
-// Its tensors live at addresses that no program can read, and each operation is LibTorch's own CPU kernel on a copy, so a
-// result differs from the CPU's by rounding at most. What a GPU refuses is refused here: an operation whose tensors lie on
-// two devices, and memory touched from the host. A test tool: never shipped, never benchmarked.
+// Its tensors live at addresses that no program can read, and each operation is LibTorch's own CPU
+// kernel on a copy, so a result differs from the CPU's by rounding at most. What a GPU refuses is
+// refused here: an operation whose tensors lie on two devices, and memory touched from the host. A
+// test tool: never shipped, never benchmarked.
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/PhiloxRNGEngine.h>
 #include <ATen/detail/HPUHooksInterface.h>
@@ -219,8 +221,8 @@ torch::Device device_for_rank(const comm::Communicator&) { return kDevice; }
 
 namespace {
 
-// Carries this device's memory over the host's MPI, and as NCCL does nothing else: an address of the host is refused. (One of
-// the device's that a host communicator is given ends the program.)
+// Carries this device's memory over the host's MPI, and as NCCL does nothing else: an address of
+// the host is refused. (One of the device's that a host communicator is given ends the program.)
 class AwayCommunicator final : public comm::Communicator {
  public:
   explicit AwayCommunicator(std::unique_ptr<comm::Communicator> inner) : inner_(std::move(inner)) {}
@@ -272,7 +274,8 @@ std::unique_ptr<comm::Communicator> carrier_of_device_memory(
 
 }  // namespace scorenet::launch
 
-// In place of framework/core/device_words_*.cpp, so that what a GPU makes of random words is computed here too.
+// In place of framework/core/device_words_*.cpp, so that what a GPU makes of random words is
+// computed here too.
 namespace scorenet {
 
 bool draws_words_on(torch::Device device) { return device == kDevice; }

@@ -18,7 +18,8 @@
 using scorenet::comm::DataType;
 using scorenet::comm::ReduceOp;
 
-/// A point in a stream. `recorded` counts cudaEventRecord calls, `reached` those that the stream has come to.
+/// A point in a stream. `recorded` counts cudaEventRecord calls, `reached` those that the stream
+/// has come to.
 struct FakeEvent {
   std::mutex mutex;
   std::condition_variable changed;
@@ -245,7 +246,8 @@ struct Group {
 };
 thread_local Group group;
 
-/// What a rank's stream does when it comes to a group: all sends leave before the first receive waits.
+/// What a rank's stream does when it comes to a group: all sends leave before the
+/// first receive waits.
 void transfer(FakeNcclComm* comm, const std::vector<Transfer>& transfers) {
   NcclWorld& world = *comm->world;
   std::unique_lock lock(world.mutex);
@@ -433,7 +435,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     target = event->recorded;
   }
   if (target == 0) violation("an event is waited for before it is recorded");
-  // Real CUDA lets an event be destroyed while a stream still waits for it; so does the fake (see cudaEventDestroy).
+  // Real CUDA lets an event be destroyed while a stream still waits for it; so does the
+  // fake (see cudaEventDestroy).
   enqueue(stream, [event, target] {
     std::unique_lock lock(event->mutex);
     event->changed.wait(lock, [&] { return event->reached >= target; });

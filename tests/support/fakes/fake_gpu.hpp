@@ -1,10 +1,12 @@
-// A fake CUDA runtime and a fake NCCL on host memory: ranks are threads of one process, streams are worker threads.
+// A fake CUDA runtime and a fake NCCL on host memory: ranks are threads of one process, streams
+// are worker threads.
 //
-// It enforces what real NCCL answers with a hang or wrong numbers, and notes each breach in violations(): the same
-// sequence of operations on all ranks, buffers untouched between start and completion, no use after abort or destroy,
-// one rank a device, an event recorded before it is waited for, every group closed, sends and receives between ranks only in
-// groups (outside one they wait for one another) and of equal size on both sides. Everything is delivered late on purpose, so that a
-// missing wait shows. A test tool: never shipped, never benchmarked.
+// It enforces what real NCCL answers with a hang or wrong numbers, and notes each breach in
+// violations(): the same sequence of operations on all ranks, buffers untouched between start and
+// completion, no use after abort or destroy, one rank a device, an event recorded before it is
+// waited for, every group closed, sends and receives between ranks only in groups (outside one they
+// wait for one another) and of equal size on both sides. Everything is delivered late on purpose,
+// so that a missing wait shows. A test tool: never shipped, never benchmarked.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -27,8 +27,8 @@ TEST(GaussKronrod, BothRulesAreExactToTheirDegreeAndNoFurther) {
 }
 
 TEST(AdaptiveIntegral, EachExampleHasItsOwnStepAndIsRightToTheTolerance) {
-  // Of a step of height k at s_k in [-5, 13]: k (13 - s_k). A smooth one beside them costs no panel
-  // more.
+  // Of a step of height k at s_k in [-5, 13]: k (13 - s_k). A smooth one beside them costs
+  // no panel more.
   const auto edges = doubles({-4.99, 0.1234567, 3.0, 12.9});
   int64_t smooth_calls = 0;
   const auto f = [&](const torch::Tensor& rows, const torch::Tensor& at) {

@@ -1,7 +1,9 @@
-// The law of the reverse family for Gaussian data and an affinely wrong score, by its moment equations alone:
-//     s(x) = k grad log q_t(x) + A x + c,    dX/dL = a X + (1 + h)/2 sigma^2 s,    dC/dL = M C + C M^T + h sigma^2 I
-// for L = log_snr rising from t_max, X ~ N(0, P I) there. Independent of every likelihood evaluator.
-// h may depend on time: h(t) = hbar shape(t).
+// The law of the reverse family for Gaussian data and an affinely wrong score, by its
+// moment equations alone:
+//     s(x) = k grad log q_t(x) + A x + c,
+//     dX/dL = a X + (1 + h)/2 sigma^2 s,    dC/dL = M C + C M^T + h sigma^2 I
+// for L = log_snr rising from t_max, X ~ N(0, P I) there. Independent of every likelihood
+// evaluator. h may depend on time: h(t) = hbar shape(t).
 #pragma once
 
 #include <torch/utils.h>
@@ -59,7 +61,8 @@ struct AffineReverse {
            (energy + torch::logdet(c) + static_cast<double>(dims) * std::log(2 * std::numbers::pi));
   }
 
-  // d nats / dh at 0 by central differences: third derivatives are of order (log r)^3 = 10^3, so the error is 1e-6.
+  // d nats / dh at 0 by central differences: third derivatives are of order (log r)^3 = 10^3, so
+  // the error is 1e-6.
   torch::Tensor slope_at_zero(const Schedule& schedule, const torch::Tensor& x,
                               const HbarShape& shape = {}) const {
     const double h = 1e-4;

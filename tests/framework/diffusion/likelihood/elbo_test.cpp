@@ -1,4 +1,5 @@
-// The bound against closed forms of Gaussian data, against relative entropies of mixtures, and drawn against exact.
+// The bound against closed forms of Gaussian data, against relative entropies of mixtures, and
+// drawn against exact.
 #include "framework/diffusion/likelihood/elbo.hpp"
 
 #include <functional>
@@ -39,9 +40,10 @@ torch::Tensor points(const Law& law, int64_t n) {
       ->sample({1, RandomStream::synthetic_data, 0}, slot_range(0, n));
 }
 
-// The exact denoiser leaves eps - eps_hat = (alpha^2 L eps - sigma alpha d) / V in a direction of variance L, d = x0 - m. With
-// rho = snr its mean square is rho (rho L^2 + d^2) / (1 + rho L)^2, and half its integral over d rho / rho is
-// 1/2 [log(1 + rho L) + (1 - d^2 / L) / (1 + rho L)] between the ends.
+// The exact denoiser leaves eps - eps_hat = (alpha^2 L eps - sigma alpha d) / V in a direction of
+// variance L, d = x0 - m. With rho = snr its mean square is rho (rho L^2 + d^2) / (1 + rho L)^2,
+// and half its integral over d rho / rho is 1/2 [log(1 + rho L) + (1 - d^2 / L) / (1 + rho L)]
+// between the ends.
 torch::Tensor gaussian_diffusion_nats(const Law& law, const Ends& ends, const torch::Tensor& x0) {
   const auto l = doubles(law.variances);
   const auto d2 = (x0 - doubles(law.mean)).square();
@@ -80,9 +82,11 @@ TEST(Elbo, OnGaussianDataEveryTermHasItsClosedFormUnderEverySchedule) {
 }
 
 TEST(Elbo, TheGapToTheEntropyIsWhatTheTwoEndsCost) {
-  // E_x[bound] - H = KL(q(x_1) || prior) + E KL(p(x0 given x_0) || decoder). For one Gaussian N(m, L), V_1 = alpha_1^2 L + sigma_1^2:
-  // 1/2 (V_1/P + alpha_1^2 m^2/P - 1 - log(V_1/P)) and, for the flat decoder, 1/2 log(1 + 1/(snr_0 L)). The bound is
-  // quadratic in x0, so its mean over the law is the mean over m +- sqrt(L).
+  // E_x[bound] - H = KL(q(x_1) || prior) + E KL(p(x0 given x_0) || decoder). For one Gaussian
+  // N(m, L), V_1 = alpha_1^2 L + sigma_1^2:
+  // 1/2 (V_1/P + alpha_1^2 m^2/P - 1 - log(V_1/P)) and, for the flat decoder, 1/2
+  // log(1 + 1/(snr_0 L)). The bound is quadratic in x0, so its mean over the law is the mean over
+  // m +- sqrt(L).
   const double m = 0.7, l = 0.3;
   const auto denoiser = make_mixture_denoiser(gaussian({m}, {l}));
   const auto x0 = doubles({m - std::sqrt(l), m + std::sqrt(l)}).unsqueeze(1);
@@ -97,7 +101,8 @@ TEST(Elbo, TheGapToTheEntropyIsWhatTheTwoEndsCost) {
     EXPECT_NEAR(elbo_exact(denoiser, *schedule, Decoder::flat, x0).nats.mean().item<double>(),
                 entropy + prior_gap + decoder_gap, 1e-9)
         << name;
-    // The Tweedie decoder has the right mean and the wrong variance 1/snr_0 for c = L / (1 + snr_0 L):
+    // The Tweedie decoder has the right mean and the wrong variance 1/snr_0 for
+    // c = L / (1 + snr_0 L):
     // KL = 1/2 (c snr_0 - 1 - log(c snr_0)).
     const double c = l * snr_ends(*schedule).snr_0 / (1 + snr_ends(*schedule).snr_0 * l);
     EXPECT_NEAR(elbo_exact(denoiser, *schedule, Decoder::tweedie, x0).nats.mean().item<double>(),
@@ -136,8 +141,9 @@ TEST(Elbo, WithTStepsItIsTheRiemannSumOfTheClosedForm) {
 }
 
 TEST(Elbo, WithALearnedVarianceItIsTheSumOfGaussianKls) {
-  // The exact mean and a variance between beta_tilde and beta, in the log, as the network says it (here a function of the
-  // level): KL of N(m_q, v_q) from N(m, v), the mean's error being alpha_s beta / sigma_t^2 times that of x0.
+  // The exact mean and a variance between beta_tilde and beta, in the log, as the network says it
+  // (here a function of the level): KL of N(m_q, v_q) from N(m, v), the mean's error being alpha_s
+  // beta / sigma_t^2 times that of x0.
   const auto said = [](const torch::Tensor& log_snr) { return (log_snr / 4).tanh(); };
   for (const Law& law : {kLaws[0], kLaws[1]}) {
     const auto x0 = points(law, 2);
@@ -194,7 +200,8 @@ double information(const GaussianMixture& law, const Schedule& schedule, double 
 }
 
 TEST(Elbo, OnAMixtureTheDiffusionTermIsTheInformationLostBetweenItsEnds) {
-  // d KL(q(x_t given x0) || q(x_t)) / d snr = mse_x / 2 at every x0, so the term is the difference of two relative entropies.
+  // d KL(q(x_t given x0) || q(x_t)) / d snr = mse_x / 2 at every x0, so the term is the difference
+  // of two relative entropies.
   const auto law = mixture_1d({0.3, 0.5, 0.2}, {-1.5, 0.4, 2.0}, {0.01, 0.09, 0.3});
   const auto denoiser = make_mixture_denoiser(law);
   const std::vector<double> x{-1.55, -0.4, 0.5, 2.2};
@@ -211,8 +218,9 @@ TEST(Elbo, OnAMixtureTheDiffusionTermIsTheInformationLostBetweenItsEnds) {
 }
 
 TEST(Elbo, OnAProductOfSharpMixturesTheTermIsTheSumOfItsFactors) {
-  // Nine modes 40 standard deviations apart, the product of a mixture of three with itself: densities multiply, so
-  // relative entropies add. The factor's own integral uses the ten times finer lattice of one dimension.
+  // Nine modes 40 standard deviations apart, the product of a mixture of three with itself:
+  // densities multiply, so relative entropies add. The factor's own integral uses the ten times
+  // finer lattice of one dimension.
   const double s2 = 0.0177 * 0.0177;
   const auto factor = mixture_1d({0.25, 0.5, 0.25}, {-0.707, 0, 0.707}, {s2, s2, s2});
   std::vector<double> weights, means;
@@ -240,8 +248,8 @@ TEST(Elbo, OnAProductOfSharpMixturesTheTermIsTheSumOfItsFactors) {
 }
 
 TEST(Elbo, AWrongScoreCostsItsWeightedError) {
-  // score_scale k in one dimension: eps - eps_hat = (1 - k sigma^2 / V) eps - k sigma alpha d / V; integrated here by
-  // Simpson's rule over log_snr in plain doubles.
+  // score_scale k in one dimension: eps - eps_hat = (1 - k sigma^2 / V) eps - k sigma alpha d / V;
+  // integrated here by Simpson's rule over log_snr in plain doubles.
   const double m = 0.7, l = 0.3, k = 1.4, x = 1.3, d = x - m;
   const auto denoiser = make_mixture_denoiser(gaussian({m}, {l}), {k, {}, {}});
   const auto schedule = schedule_named("vdm_linear");
@@ -319,7 +327,8 @@ TEST(Elbo, ExactEvaluationRefusesWhatItCannotDo) {
   expect_error<ConfigError>(
       [&] { exact_diffusion_term(make_mixture_denoiser(two_modes), *schedule, x3); },
       "in 3 dimensions needs an affine denoiser");
-  // Between two spikes of width 1e-3 the responsibilities flip within 1e-3 of the noise: no lattice sees that.
+  // Between two spikes of width 1e-3 the responsibilities flip within 1e-3 of the noise: no
+  // lattice sees that.
   const auto spikes =
       std::make_shared<GaussianMixture>(doubles({0.5, 0.5}), doubles({-1, 0, 1, 0}).view({2, 2}),
                                         1e-6 * torch::eye(2, torch::kFloat64).expand({2, 2, 2}));
@@ -331,21 +340,12 @@ TEST(Elbo, ExactEvaluationRefusesWhatItCannotDo) {
       "the model is too sharp");
   const auto denoiser = make_mixture_denoiser(gaussian({0}, {1}));
   const auto x1 = torch::zeros({2, 1}, torch::kFloat64);
+  expect_error<ConfigError>([&] { elbo(denoiser, *schedule, Decoder::flat, x1, {0, 1}, {0, 0}); },
+                            "time samples = 0");
+  expect_error<ShapeError>([&] { elbo(denoiser, *schedule, Decoder::flat, x1, {0, 1, 2}, {0, 1}); },
+                           "3 slots");
   expect_error<ConfigError>(
-      [&] {
-        elbo(denoiser, *schedule, Decoder::flat, x1, {0, 1}, {0, 0});
-      },
-      "time samples = 0");
-  expect_error<ShapeError>(
-      [&] {
-        elbo(denoiser, *schedule, Decoder::flat, x1, {0, 1, 2}, {0, 1});
-      },
-      "3 slots");
-  expect_error<ConfigError>(
-      [&] {
-        elbo_stepwise(denoiser, *schedule, Decoder::flat, 0, x1, {0, 1}, {0, 1});
-      },
-      "T = 0");
+      [&] { elbo_stepwise(denoiser, *schedule, Decoder::flat, 0, x1, {0, 1}, {0, 1}); }, "T = 0");
   expect_error<ConfigError>(
       [&] { elbo_exact(denoiser, *schedule, Decoder::flat, x1).term("posterior"); },
       "\"posterior\": expected one of prior diffusion reconstruction");

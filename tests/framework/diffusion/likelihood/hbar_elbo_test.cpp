@@ -1,4 +1,5 @@
-// ELBO_h and IW-ELBO_h against ode (h = 0), elbo (h = 1) and the Gaussian law of the reverse family.
+// ELBO_h and IW-ELBO_h against ode (h = 0), elbo (h = 1) and the Gaussian law of the
+// reverse family.
 #include "framework/diffusion/likelihood/hbar_elbo.hpp"
 
 #include <algorithm>
@@ -107,8 +108,8 @@ TEST(HbarElbo, AConstantShapeIsAFactorOfHbar) {
 }
 
 TEST(HbarElbo, AtOneItIsTheVariationalBoundAveragedOverTheFirstNoise) {
-  // elbo(x) = E_{z | x}[-ELBO_1(z)] - D log alpha_0 with the flat decoder. -ELBO_1 is quadratic in z here, and the two
-  // points alpha_0 x +- sigma_0 with weights 1/2 integrate quadratics exactly.
+  // elbo(x) = E_{z | x}[-ELBO_1(z)] - D log alpha_0 with the flat decoder. -ELBO_1 is quadratic in
+  // z here, and the two points alpha_0 x +- sigma_0 with weights 1/2 integrate quadratics exactly.
   AffineReverse problem{doubles({0.3}), torch::full({1, 1}, 0.25, torch::kFloat64), {}};
   problem.errors.score_scale = 1.1;
   for (const std::string name : {"vp_ramp", "edm"}) {
@@ -201,21 +202,19 @@ TEST(HbarElbo, TheAffineFormIsThatOfTheModeWhereTheDataAreAndNotOfTheOrigin) {
 }
 
 TEST(HbarElbo, PathsThatMeetASecondModeOnTheirWayAreRefused) {
-  // Near the origin and near each mode the denoiser is affine; the paths of x = 0.9 end between
-  // them.
+  // Near the origin and near each mode the denoiser is affine; the paths of x = 0.9
+  // end between them.
   const auto schedule = make_schedule({.name = "vdm_linear"});
   const auto modes = make_mixture_denoiser(mixture_1d({0.5, 0.5}, {0, 8}, {0.01, 0.01}));
   for (const double x : {0.1, 7.9, 4.0}) {
     expect_error<ConfigError>(
-        [&] {
-          hbar_elbo_exact(modes, *schedule, torch::full({1, 1}, x, torch::kFloat64), 0.5);
-        },
+        [&] { hbar_elbo_exact(modes, *schedule, torch::full({1, 1}, x, torch::kFloat64), 0.5); },
         "affine denoiser");
   }
 }
 
-// -ELBO_h in one dimension by the moment equations in plain doubles, Runge-Kutta steps too many to
-// matter.
+// -ELBO_h in one dimension by the moment equations in plain doubles, Runge-Kutta steps too
+// many to matter.
 double elbo_by_moments(double x, double mean, double variance, double linear, double s_min,
                        double s_max, double hbar) {
   // ve: alpha = 1, sigma = e^{-L/2}, a = 0. eps_hat = -sigma s, s = -(z - mean) / V + linear z, V =
@@ -286,7 +285,8 @@ TEST(BestHbar, IsTheRowOfLeastMeanWithThePairedErrorOfItsGain) {
   // Differences 1, 1, 2: mean 4/3, deviation sqrt(1/3), standard error 1/3.
   EXPECT_NEAR(best.gain, 4.0 / 3, 1e-12);
   EXPECT_NEAR(best.gain_stderr, 1.0 / 3, 1e-12);
-  // h = 0 is 4 of its standard errors worse. h = 1 is worse by 2, 0, -1/2: mean 1/2, standard error sqrt(1.75 / 3) = 0.76.
+  // h = 0 is 4 of its standard errors worse. h = 1 is worse by 2, 0, -1/2: mean 1/2, standard error
+  // sqrt(1.75 / 3) = 0.76.
   EXPECT_EQ(best.hbar_low, 0.1);
   EXPECT_EQ(best.hbar_high, 1);
   EXPECT_EQ(best.compared, 3);

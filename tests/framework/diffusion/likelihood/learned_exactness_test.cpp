@@ -1,5 +1,5 @@
-// With a learned schedule, whose parameters may be any, what says exact is the closed form, or it
-// refuses.
+// With a learned schedule, whose parameters may be any, what says exact is the closed form,
+// or it refuses.
 #include <torch/utils.h>
 
 #include <functional>
@@ -63,8 +63,8 @@ TEST(LearnedExactness, WhatTimesCanTellApartIsIntegrated) {
 }
 
 TEST(LearnedExactness, LevelsThatNoTimeHasAreRefused) {
-  // At 1e18 the step lies between two neighbouring numbers of float64: two rules agree on what both
-  // miss.
+  // At 1e18 the step lies between two neighbouring numbers of float64: two rules agree on
+  // what both miss.
   for (const auto& [name, exact] : evaluators())
     expect_error<ConfigError>([&exact = exact] { exact(with_step(1e18)); }, "no time");
 }

@@ -1,4 +1,5 @@
-// McAllester's formula closes to the exact -log p(x) at every point; the truncated I-MMSE form misses it by a known amount.
+// McAllester's formula closes to the exact -log p(x) at every point; the truncated I-MMSE form
+// misses it by a known amount.
 #include "framework/diffusion/likelihood/mcallester.hpp"
 
 #include <cmath>

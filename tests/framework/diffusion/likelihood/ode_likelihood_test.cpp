@@ -14,7 +14,8 @@ using namespace test;
 
 constexpr OdeLikelihoodOptions kTight{.exact_trace = true, .rtol = 1e-10, .atol = 1e-10};
 
-// x0 ~ N(mu, diag(s2)): the flow from t_min to t_max takes x to alpha_1 mu + sqrt(V_1 / V_0) (x - alpha_0 mu), so
+// x0 ~ N(mu, diag(s2)): the flow from t_min to t_max takes x to alpha_1 mu + sqrt(V_1 / V_0)
+// (x - alpha_0 mu), so
 //     -log p(x) = -log N(x_T; 0, P) - 1/2 sum log(V_1 / V_0),   V = alpha^2 s2 + sigma^2.
 torch::Tensor gaussian_flow_nats(const Schedule& schedule, const torch::Tensor& mu,
                                  const torch::Tensor& s2, const torch::Tensor& x) {
@@ -40,14 +41,16 @@ TEST(OdeLikelihood, IsTheClosedFormForGaussianDataUnderEverySchedule) {
 }
 
 TEST(OdeLikelihood, OfAnExactMixtureScoreIsTheDensityAtTMinUpToTheDistanceOfThePrior) {
-  // vp_ramp: alpha_1^2 = e^-10. log p(x) - log q_0(x) = log N(x_T) - log q_1(x_T) at the flow's own x_T.
+  // vp_ramp: alpha_1^2 = e^-10. log p(x) - log q_0(x) = log N(x_T) - log q_1(x_T) at the
+  // flow's own x_T.
   const auto mixture = mixture_1d({0.3, 0.7}, {-1.0, 0.8}, {0.04, 0.09});
   const auto schedule = make_schedule({.name = "vp_ramp", .t_min = 0.01, .t_max = 1});
   const auto x = torch::linspace(-1.5, 1.5, 7, torch::kFloat64).unsqueeze(1);
   const auto result =
       ode_likelihood(make_mixture_denoiser(mixture), *schedule, x, slot_range(0, 7), kTight);
   const auto q0 = mixture->log_density(x, schedule->at(0.01, 7));
-  // x_T from the "prior" term: |x_T|, and the map is increasing with 0 inside, so its sign is found by ordering.
+  // x_T from the "prior" term: |x_T|, and the map is increasing with 0 inside, so its sign is
+  // found by ordering.
   const auto radius =
       (2 * (result.term("prior") - 0.5 * std::log(2 * std::numbers::pi))).clamp_min(0).sqrt();
   const auto gap_at = [&](const torch::Tensor& end) {
@@ -84,7 +87,8 @@ TEST(OdeLikelihood, HutchinsonIsUnbiasedAndExactForADiagonalJacobian) {
       ode_likelihood(diagonal, *schedule, x, {0}, {.probes = 1, .rtol = 1e-10, .atol = 1e-10}).nats;
   expect_close(probed, exact, 1e-8);
 
-  // Correlated data: J has off-diagonal c, z^T J z = tr J + 2 c z1 z2. 400 slots of the same x, RK4.
+  // Correlated data: J has off-diagonal c, z^T J z = tr J + 2 c z1 z2. 400 slots of the
+  // same x, RK4.
   const auto correlated =
       std::make_shared<GaussianMixture>(doubles({1}), torch::zeros({1, 2}, torch::kFloat64),
                                         torch::tensor({{{0.5, 0.3}, {0.3, 0.5}}}, torch::kFloat64));
@@ -97,7 +101,8 @@ TEST(OdeLikelihood, HutchinsonIsUnbiasedAndExactForADiagonalJacobian) {
   EXPECT_GT(standard_error, 1e-3);
   EXPECT_NEAR(drawn.nats.mean().item<double>(), truth.nats.item<double>(), 4 * standard_error);
   EXPECT_EQ(drawn.kind, ResultKind::estimate);
-  // More probes, less variance: z1 z2 averaged over 4 probes has a quarter of it (within 4 sqrt(2/400) = 28 %).
+  // More probes, less variance: z1 z2 averaged over 4 probes has a quarter of it (within 4
+  // sqrt(2/400) = 28 %).
   const auto averaged =
       ode_likelihood(denoiser, *schedule, many, slot_range(0, 400), {.probes = 4, .steps = 50});
   EXPECT_NEAR(averaged.nats.var().item<double>() / drawn.nats.var().item<double>(), 0.25, 0.08);
@@ -153,9 +158,7 @@ TEST(OdeLikelihood, IsExactOnlyWhereASecondPrecisionAgrees) {
   expect_close(ode_likelihood_exact(denoiser, *schedule, x, {0, 1}, {.steps = 120}).nats,
                tight.nats, 1e-4);
   expect_error<ConfigError>(
-      [&] {
-        ode_likelihood_exact(denoiser, *schedule, x, {0, 1}, {.steps = 8});
-      },
+      [&] { ode_likelihood_exact(denoiser, *schedule, x, {0, 1}, {.steps = 8}); },
       "8 and 4 steps leave ode, -log p uncertain");
 }
 

@@ -1,4 +1,5 @@
-// nll0 and nll1 against the reverse family's own Gaussian law, against the published system, and against identities.
+// nll0 and nll1 against the reverse family's own Gaussian law, against the published system,
+// and against identities.
 #include "framework/diffusion/likelihood/wkb.hpp"
 
 #include <ATen/Context.h>
@@ -72,7 +73,8 @@ TEST(PlainAttention, StaysOffUntilTheLastOfSeveralScopesInAnyOrder) {
 }
 
 TEST(Wkb, ThePublishedSystemIsTheSameNumber) {
-  // Differences of spacing 2e-3 err by about its square times fourth derivatives of l0, few steps by some 1e-3.
+  // Differences of spacing 2e-3 err by about its square times fourth derivatives of l0, few steps
+  // by some 1e-3.
   const auto line = doubles({-0.9, 0.1, 0.8}).unsqueeze(1);
   const auto one = wkb_exact(wrong_mixture(), *simple(), line, {.steps = 100});
   const auto two = wkb_published(wrong_mixture(), *simple(), line, 24, 2e-3);
@@ -106,7 +108,8 @@ TEST(Wkb, FixedStepsThatAreTooFewMakeAnEstimate) {
 }
 
 TEST(Wkb, TheFirstOrderTermHasMeanZeroOverTheModelsOwnSamples) {
-  // E_{q^0}[l1] = 0 since q^h stays normalised: q^0 is N(0, 1) at t_max carried along the flow; the mean is a lattice sum.
+  // E_{q^0}[l1] = 0 since q^h stays normalised: q^0 is N(0, 1) at t_max carried along the flow; the
+  // mean is a lattice sum.
   const NoiseRule rule = noise_lattice(1, 0.1);
   SamplerOptions options;
   options.name = "ode";
@@ -192,7 +195,8 @@ TEST(WkbProbed, IsUnbiasedForAMixture) {
 }
 
 TEST(WkbProbed, IsUnbiasedWhereProbesDisturbTheAdjoint) {
-  // A two-dimensional mixture: p is random with its probe, and p.p with one probe would be too large.
+  // A two-dimensional mixture: p is random with its probe, and p.p with one probe would
+  // be too large.
   ScoreErrors errors;
   errors.score_scale = 1.1;
   const auto mixture = std::make_shared<GaussianMixture>(

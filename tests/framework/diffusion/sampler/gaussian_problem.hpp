@@ -1,5 +1,5 @@
-// Data x0 ~ N(mean, deviation^2) in one dimension, whose denoiser is affine: every sampler's output
-// is then
+// Data x0 ~ N(mean, deviation^2) in one dimension, whose denoiser is affine: every sampler's
+// output is then
 //     x = offset + slope x_start + sum_i c_i n_i
 // with n_i its draws, so that its mean and variance are found exactly by feeding it unit vectors
 // instead of noise.

@@ -1,5 +1,5 @@
-// Two labelled Gaussians: p(x | c = +-1) = N(+-1, s^2), equally likely. Every guided score is
-// known.
+// Two labelled Gaussians: p(x | c = +-1) = N(+-1, s^2), equally likely. Every guided
+// score is known.
 #include "framework/diffusion/guidance.hpp"
 
 #include <gmock/gmock.h>

@@ -25,8 +25,8 @@ TEST(DormandPrince, SolvesEveryRowToItsToleranceInEitherDirection) {
   for (const double end : {1.0, -1.0}) {
     const auto solution = dormand_prince(kRates, 0, end, torch::ones({4, 3}, kF64), {1e-10, 1e-10});
     for (int64_t row = 0; row < 4; ++row) {
-      // y = exp(row t); local errors of 1e-10 a step add up to about that times the number of steps
-      // (tens).
+      // y = exp(row t); local errors of 1e-10 a step add up to about that times the number
+      // of steps (tens).
       const double expected = std::exp(static_cast<double>(row) * end);
       EXPECT_NEAR(solution.y[row][1].item<double>(), expected, 1e-8 * expected);
     }
@@ -59,8 +59,8 @@ TEST(DormandPrince, ARowDoesNotDependOnItsNeighbours) {
 }
 
 TEST(DormandPrince, ARowThatBlowsUpIsFlaggedAndTheOthersAreSolved) {
-  // y' = row y^2 from 1: y = 1 / (1 - row t) has its pole at t = 1 / row, within [0, 2] for row 1
-  // only.
+  // y' = row y^2 from 1: y = 1 / (1 - row t) has its pole at t = 1 / row, within [0, 2] for
+  // row 1 only.
   const OdeRhs rhs = [](const torch::Tensor& rows, const torch::Tensor&, const torch::Tensor& y) {
     return rows.to(kF64).unsqueeze(1) * y.square();
   };

@@ -1,5 +1,5 @@
-// How each method converges, measured on Gaussian data, where mean and variance of its output are
-// known exactly.
+// How each method converges, measured on Gaussian data, where mean and variance of its output
+// are known exactly.
 #include <gtest/gtest.h>
 #include <torch/utils.h>
 
@@ -59,8 +59,8 @@ TEST_P(SamplerOrder, HalvingTheStepDividesTheErrorsOfMeanAndVarianceByTwoToTheOr
   const auto coarse = errors(64), fine = errors(128);
   const double variance_order = std::log2(coarse.second / fine.second);
   EXPECT_NEAR(variance_order, GetParam().order, 0.25) << coarse.second << " " << fine.second;
-  // The mean is often much better (it is exact where the update maps alpha_t mu to alpha_s mu),
-  // never worse.
+  // The mean is often much better (it is exact where the update maps alpha_t mu to alpha_s
+  // mu), never worse.
   if (coarse.first > 1e-12) {
     EXPECT_GT(std::log2(coarse.first / fine.first), GetParam().order - 0.25)
         << coarse.first << " " << fine.first;

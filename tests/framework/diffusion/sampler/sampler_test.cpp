@@ -1,5 +1,5 @@
-// What holds for every sampler: seeds, evaluations, shapes, errors; and each method's step, by
-// hand.
+// What holds for every sampler: seeds, evaluations, shapes, errors; and each method's
+// step, by hand.
 #include "framework/diffusion/sampler/sampler.hpp"
 
 #include <gmock/gmock.h>

@@ -1,5 +1,5 @@
-// The steps of diffusers' DDIMScheduler: their numbers, and DDIM's recursion written out on a Gaussian's denoiser. Against
-// the scheduler itself: tests/framework/train/diffusers_test.cpp.
+// The steps of diffusers' DDIMScheduler: their numbers, and DDIM's recursion written out on a
+// Gaussian's denoiser. Against the scheduler itself: tests/framework/train/diffusers_test.cpp.
 #include "framework/diffusion/sampler/trained_steps.hpp"
 
 #include <gmock/gmock.h>
@@ -38,7 +38,8 @@ TEST(TrainedSteps, LeadingAreMultiplesOfTheRatioPlusTheOffset) {
 
 TEST(TrainedSteps, TrailingBeginAtTheLast) {
   EXPECT_THAT(numbers(of(10, "trailing"), 5), ElementsAre(9, 7, 5, 3, 1));
-  // 10, 7.5, 5, 2.5 round to 10, 8, 5, 2 (halves to even), less one. Each leads 10 / 4 = 2 steps down.
+  // 10, 7.5, 5, 2.5 round to 10, 8, 5, 2 (halves to even), less one. Each leads
+  // 10 / 4 = 2 steps down.
   EXPECT_THAT(numbers(of(10, "trailing"), 4), ElementsAre(9, 7, 4, 1));
   EXPECT_THAT(ends(of(10, "trailing"), 4), ElementsAre(7, 5, 2, -1));
 }
@@ -66,8 +67,8 @@ TEST(TrainedSteps, LevelsAreTheProductsOfOneMinusBeta) {
   EXPECT_NEAR(steps[2].to.alpha, std::sqrt(0.9), 1e-7);
 }
 
-// 2010.02502, eq. 12 with sigma = eta sqrt((1 - B) / (1 - A)) sqrt(1 - A / B) of eq. 16, A the product at the step, B where it
-// leads; eps the network's, x0 clipped as DDIMScheduler clips it.
+// 2010.02502, eq. 12 with sigma = eta sqrt((1 - B) / (1 - A)) sqrt(1 - A / B) of eq. 16, A the
+// product at the step, B where it leads; eps the network's, x0 clipped as DDIMScheduler clips it.
 double by_hand(const GaussianProblem& problem, const TrainedSteps& trained, int64_t steps,
                double eta, double x, const std::vector<double>& noise) {
   std::vector<double> product;
@@ -116,8 +117,8 @@ TEST(TrainedSteps, DdimOnThemIsTheRecursionOfThePaper) {
     for (const double clip : {0.0, 0.35}) {
       for (const double eta : {0.0, 0.6, 1.0}) {
         const TrainedSteps trained{{23, "linear", 0.01, 0.3}, "leading", 1, clean, clip};
-        EXPECT_NEAR(sampled(trained, 5, eta, 1.7, noise),
-                    by_hand({}, trained, 5, eta, 1.7, noise), 1e-12)
+        EXPECT_NEAR(sampled(trained, 5, eta, 1.7, noise), by_hand({}, trained, 5, eta, 1.7, noise),
+                    1e-12)
             << clean << clip << eta;
       }
     }
