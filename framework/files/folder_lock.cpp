@@ -97,6 +97,7 @@ std::string text_of(const Card& card) {
 struct Seen {
   Card card;
   timespec changed{};
+  bool foreign = false;  // something else of that name, which is not ours to take away
 };
 
 bool same_time(const timespec& a, const timespec& b) {
@@ -119,7 +120,10 @@ std::optional<Seen> look(const fs::path& path) {
   const ssize_t length = ::read(file, text.data(), text.size());
   if (::fstat(file, &status) == 0) seen.changed = status.st_mtim;
   ::close(file);
-  std::istringstream lines(text.substr(0, static_cast<size_t>(std::max<ssize_t>(length, 0))));
+  text.resize(static_cast<size_t>(std::max<ssize_t>(length, 0)));
+  // An empty one may be about to be written (Candidate::copy_to).
+  seen.foreign = !S_ISREG(status.st_mode) || (!text.empty() && text.rfind("boot ", 0) != 0);
+  std::istringstream lines(text);
   for (std::string key, rest; lines >> key && std::getline(lines >> std::ws, rest);)
     seen.card[key] = rest;
   return seen;
@@ -230,6 +234,11 @@ class Watch {
   void wait_or_refuse(const Candidate& candidate) {
     const auto seen = look(lock_);
     if (!seen) return;
+    if (seen->foreign) {
+      throw FileError(lock_.string() +
+                      ": is no lock of this program, which needs that name for its own. Rename it, "
+                      "or choose another folder.");
+    }
     if (!first_ || value(first_->card, "token") != value(seen->card, "token")) {
       first_ = seen;
       began_ = Clock::now();

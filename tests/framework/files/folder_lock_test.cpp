@@ -146,6 +146,20 @@ TEST_F(FolderLockTest, ALockThatCannotBeReadIsAnotherMachines) {
   EXPECT_EQ(refusal(), "");
 }
 
+TEST_F(FolderLockTest, WhatSomebodyElseCalledLockIsRefusedAndStays) {
+  fs::create_directories(folder_);
+  std::ofstream(folder_ / "lock") << "the combination of the bicycle's\n";
+  set_age(3600);
+  const LockTimes short_times{.stale_s = 0.1};
+  EXPECT_THAT(refusal(short_times), AllOf(HasSubstr("lock: is no lock of this program"),
+                                          HasSubstr("Rename it")));
+  EXPECT_EQ(lock_text(), "the combination of the bicycle's\n");
+  fs::remove(folder_ / "lock");
+  fs::create_directories(folder_ / "lock" / "inside");
+  EXPECT_THAT(refusal(short_times), HasSubstr("is no lock of this program"));
+  EXPECT_TRUE(fs::is_directory(folder_ / "lock" / "inside"));
+}
+
 TEST_F(FolderLockTest, AJobThatIsEndingIsWaitedFor) {
   const pid_t holder = start_holder(true);
   EXPECT_EQ(refusal({5, 60, 20}), "");
