@@ -18,8 +18,8 @@ namespace scorenet::launch {
 namespace {
 
 void print_schedule(const config::DiffusionConfig& diffusion) {
-  const auto schedule = diffusion::make_schedule(score::schedule_options(diffusion));
-  std::printf("schedule %s, t from %g to %g, prior N(0, %g I)\n", diffusion.schedule.c_str(),
+  const auto schedule = diffusion::make_schedule(diffusion.schedule);
+  std::printf("schedule %s, t from %g to %g, prior N(0, %g I)\n", diffusion.schedule.name.c_str(),
               schedule->t_min(), schedule->t_max(), schedule->prior_variance());
   std::printf("%10s %14s %14s %12s %14s %14s\n", "t", "alpha", "sigma", "log_snr", "d log_snr/dt",
               "g^2");

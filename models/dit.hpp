@@ -14,21 +14,10 @@
 #include <vector>
 
 #include "models/embedding.hpp"
+#include "models/options.hpp"
 #include "models/score_network.hpp"
 
 namespace scorenet::models {
-
-/// The keys of the config table [model] for type = dit.
-struct DiTOptions {
-  int64_t patch_size = 2;  // pixels of a patch's side; H and W are padded to a multiple and cropped
-  int64_t width = 192;     // channels of a token; a multiple of 4 and of heads
-  int64_t depth = 6;       // blocks
-  int64_t heads = 3;
-  int64_t mlp_ratio = 4;          // hidden width of a block's perceptron / width
-  double dropout = 0.0;           // in the perceptron, in [0, 1)
-  int64_t num_classes = 0;        // 0: unconditional
-  bool learned_variance = false;  // a second tensor of x's shape behind the first
-};
 
 /// (height * width, dim), row-major over the grid: the first half of the channels are sines and
 /// cosines of the row, the second half of the column, frequencies 10000^(-i / (dim / 4)). REQUIRES

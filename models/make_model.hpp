@@ -8,6 +8,7 @@
 
 #include "models/dit.hpp"
 #include "models/mlp.hpp"
+#include "models/options.hpp"
 #include "models/score_network.hpp"
 #include "models/unet.hpp"
 
@@ -29,7 +30,5 @@ struct ModelOptions {
 /// names the option that does not fit; ShapeError if the network cannot take such examples.
 std::shared_ptr<ScoreNetwork> make_model(const ModelOptions& options,
                                          c10::IntArrayRef example_shape);
-
-std::vector<std::string> model_names();
 
 }  // namespace scorenet::models

@@ -28,26 +28,43 @@ void check_options(const MLPOptions& o) {
   }
 }
 
+// Of l = log_snr (B) float64: (B, features).
+struct TimeEmbedding {
+  const char* name;
+  torch::Tensor (*features)(const torch::Tensor& l, int64_t dim);
+};
+const TimeEmbedding kTimeEmbeddings[] = {
+    {"sinusoidal",
+     [](const torch::Tensor& l, int64_t dim) {
+       return sinusoidal_embedding(time_coordinate(l), {.dim = dim}, torch::kFloat64);
+     }},
+    {"scalar", [](const torch::Tensor& l, int64_t) { return (l / 4).unsqueeze(1); }},
+    {"angle",
+     [](const torch::Tensor& l, int64_t) {
+       return ((2 / std::numbers::pi) * torch::exp(-l / 2).atan()).unsqueeze(1);
+     }},
+    // alpha^2 = sigmoid(log_snr)
+    {"attenuation",
+     [](const torch::Tensor& l, int64_t) { return (at::softplus(-l) / 10).sqrt().unsqueeze(1); }},
+};
+
 }  // namespace
 
 torch::Tensor mlp_time_features(const torch::Tensor& log_snr, const MLPOptions& options,
                                 torch::Dtype dtype) {
-  const torch::Tensor l = log_snr.to(torch::kFloat64);
-  if (options.time_embedding == "sinusoidal") {
-    return sinusoidal_embedding(time_coordinate(l), {.dim = options.embedding_dim}, dtype);
-  }
-  torch::Tensor time;
-  if (options.time_embedding == "scalar") {
-    time = l / 4;
-  } else if (options.time_embedding == "angle") {
-    time = (2 / std::numbers::pi) * torch::exp(-l / 2).atan();
-  } else if (options.time_embedding == "attenuation") {
-    time = (at::softplus(-l) / 10).sqrt();  // alpha^2 = sigmoid(log_snr)
-  } else {
-    throw ConfigError("model.time_embedding = \"" + options.time_embedding +
-                      "\": unknown. Known are sinusoidal, scalar, angle and attenuation.");
-  }
-  return time.unsqueeze(1).to(dtype);
+  for (const TimeEmbedding& entry : kTimeEmbeddings)
+    if (options.time_embedding == entry.name)
+      return entry.features(log_snr.to(torch::kFloat64), options.embedding_dim).to(dtype);
+  std::string known;
+  for (const std::string& name : time_embedding_names()) known += " " + name;
+  throw ConfigError("model.time_embedding = \"" + options.time_embedding +
+                    "\": unknown. Known are" + known + ".");
+}
+
+std::vector<std::string> time_embedding_names() {
+  std::vector<std::string> names;
+  for (const TimeEmbedding& entry : kTimeEmbeddings) names.emplace_back(entry.name);
+  return names;
 }
 
 MLPImpl::MLPImpl(const MLPOptions& options, int64_t dims, int64_t outputs)

@@ -13,24 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "models/options.hpp"
 #include "models/score_network.hpp"
 
 namespace scorenet::models {
-
-/// The keys of the config table [model] for type = mlp.
-struct MLPOptions {
-  std::vector<int64_t> hidden = {128, 128, 128};
-  /// sinusoidal: embedding_dim sines and cosines of 25 (20 - log_snr);   scalar: log_snr / 4;
-  /// angle: (2 / pi) atan(exp(-log_snr / 2)), the time of the cosine (tangent) schedule;
-  /// attenuation: sqrt(-log(alpha^2) / 10), the time of vp_ramp with beta = 20.
-  std::string time_embedding = "sinusoidal";
-  int64_t embedding_dim = 32;  // of sinusoidal; even
-  bool residual = false;       // add a layer's input where the widths agree
-  double dropout = 0.0;        // behind every hidden layer, in [0, 1)
-  int64_t num_classes =
-      0;  // 0: unconditional; else a learned vector of embedding_dim joins the input
-  bool learned_variance = false;  // a second point of x's shape behind the first
-};
 
 /// (B) log-SNR -> (B, features) as MLPOptions::time_embedding says, of `dtype`. Throws ConfigError
 /// listing the names.

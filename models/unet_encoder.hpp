@@ -9,32 +9,10 @@
 
 #include "models/blocks.hpp"
 #include "models/embedding.hpp"
+#include "models/options.hpp"
 #include "models/score_network.hpp"
 
 namespace scorenet::models {
-
-/// The keys of the config table [model] for type = unet.
-struct UNetOptions {
-  std::vector<int64_t> channels = {32, 64,
-                                   64};  // a level each; every level but the last halves H and W
-  int64_t layers_per_block = 1;  // residual blocks a level on the way down; one more on the way up
-  std::vector<bool> attention = {};  // a flag a level; empty: none. The middle always has it
-  bool mid_attention = true;
-  int64_t attention_head_dim = 8;  // 0: one head of all channels
-  int64_t norm_groups = 16;        // must divide every level's channels
-  double norm_eps = 1e-5;
-  double dropout = 0.0;                        // in [0, 1)
-  int64_t num_classes = 0;                     // 0: unconditional
-  int64_t downsample_padding = 1;              // 1, or 0 as the original DDPM
-  bool cosines_first = true;                   // of the time embedding, see embedding.hpp
-  double freq_shift = 0.0;                     // of the time embedding
-  std::vector<double> log_snr_of_step = {};    // for weights trained on discrete steps
-  std::vector<int64_t> fourier_features = {};  // VDM: {7, 8}
-  bool learned_variance = false;               // a second tensor of x's shape behind the first
-  /// auto: the CPU fast path (kernels/fast_path.hpp) where it applies; aten: never. Same
-  /// results to rounding.
-  std::string kernels = "auto";
-};
 
 /// What every block of one forward pass needs.
 struct BlockContext {

@@ -1,4 +1,5 @@
-// Every setting of a run, as plain structs: the one place where defaults stand.
+// Every setting of a run, as plain structs. A default stands once: here, or in the options of the
+// part that the setting belongs to, which this holds as they are.
 //
 // A field is documented and bounded in fields.cpp, which also drives the file reader, the command
 // line, --help, the saved copy and the checks. A new key is one member here and one line there.
@@ -7,6 +8,10 @@
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "framework/diffusion/discrete_steps.hpp"
+#include "framework/diffusion/schedule_options.hpp"
+#include "models/options.hpp"
 
 namespace scorenet::config {
 
@@ -22,35 +27,17 @@ struct DataConfig {
 
 struct ModelConfig {
   std::string type = "unet";
-  // unet
-  std::vector<int64_t> channels = {32, 64, 64};
-  int64_t layers_per_block = 1;
-  std::vector<bool> attention = {false, false, true};
-  bool attention_given = false;  // no key: until it is said, attention follows the levels
-  int64_t attention_head_dim = 8;
-  int64_t norm_groups = 16;
+  // Of every network; the parts' own members of these names are filled from here.
   double dropout = 0.0;
   int64_t num_classes = 0;
-  std::string kernels = "auto";
+
+  models::UNetOptions unet{.attention = {false, false, true}};
+  bool attention_given = false;  // no key: until it is said, attention follows the levels
   bool fourier_features = false;
-  // unet: choices of foreign weights, such as diffusers'
-  double norm_eps = 1e-5;
-  int64_t downsample_padding = 1;
-  bool cosines_first = true;
-  double freq_shift = 0.0;
-  int64_t timesteps = 0;  // 0: told the log-SNR; else numbered steps
-  std::string timestep_law = "linear";
-  double timestep_beta_min = 1e-4;
-  double timestep_beta_max = 0.02;
-  // mlp
-  std::vector<int64_t> hidden = {128, 128, 128};
-  std::string time_embedding = "sinusoidal";
-  bool residual = false;
-  // dit
-  int64_t patch_size = 2;
-  int64_t width = 192;
-  int64_t depth = 6;
-  int64_t heads = 3;
+  diffusion::DiscreteSteps numbered{.steps = 0};  // of the U-Net's training; 0: told the log-SNR
+  models::MLPOptions mlp;
+  models::DiTOptions dit;
+
   // gaussian_mixture
   std::string file;
   double score_scale = 1.0;
@@ -59,16 +46,7 @@ struct ModelConfig {
 };
 
 struct DiffusionConfig {
-  std::string schedule = "vp_linear";
-  double t_min = -1;  // -1: the schedule's own
-  double t_max = -1;
-  double beta_min = 0.1;
-  double beta_max = 20.0;
-  double beta = 20.0;
-  double gamma_min = -13.3;
-  double gamma_max = 5.0;
-  double sigma_min = 0.002;
-  double sigma_max = 80.0;
+  diffusion::ScheduleOptions schedule;
   std::string prediction = "eps";
   std::string loss = "elbo";
   std::string time_sampling = "stratified";
@@ -76,7 +54,6 @@ struct DiffusionConfig {
   double min_snr_gamma = 5.0;
   int64_t train_steps = 0;  // T; 0: continuous time
   int64_t time_bins = 100;  // of loss_second_moment in continuous time
-  bool learn_ends = false;  // vdm_learned
   double hybrid_weight = 1e-3;
   double divergence_weight = 0.0;  // 0: off
   double label_drop = 0.1;

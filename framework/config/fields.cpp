@@ -2,12 +2,29 @@
 
 #include <charconv>
 #include <cstdio>
+#include <utility>
+
+#include "framework/diffusion/names.hpp"
+#include "models/options.hpp"
 
 namespace scorenet::config {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kTiny = std::numeric_limits<double>::min();  // "> 0"
+
+using Names = std::vector<std::string>;
+
+Field one_of(std::string name, std::string* value, std::string help, Names names) {
+  Field field{std::move(name), value, std::move(help)};
+  field.choices = std::move(names);
+  return field;
+}
+
+Names with(Names names, const Names& more) {
+  names.insert(names.end(), more.begin(), more.end());
+  return names;
+}
 
 void data_fields(DataConfig& c, std::vector<Field>& out) {
   out.push_back(
@@ -23,69 +40,57 @@ void data_fields(DataConfig& c, std::vector<Field>& out) {
 }
 
 void model_fields(ModelConfig& c, std::vector<Field>& out) {
+  out.push_back(one_of(
+      "model.type", &c.type,
+      "network; classifier: of noised data, with the keys of unet for images, of mlp for points",
+      with(models::model_names(), {"classifier", "gaussian_mixture"})));
+  out.push_back({"model.channels", &c.unet.channels, "unet: channels of each level, finest first",
+                 1, 1 << 16});
   out.push_back(
-      {"model.type",
-       &c.type,
-       "network; classifier: of noised data, with the keys of unet for images, of mlp for points",
-       -kInfinity,
-       kInfinity,
-       {"unet", "dit", "mlp", "classifier", "gaussian_mixture"}});
-  out.push_back(
-      {"model.channels", &c.channels, "unet: channels of each level, finest first", 1, 1 << 16});
-  out.push_back(
-      {"model.layers_per_block", &c.layers_per_block, "unet: residual blocks a level", 1, 64});
+      {"model.layers_per_block", &c.unet.layers_per_block, "unet: residual blocks a level", 1, 64});
   out.push_back({"model.attention",
-                 &c.attention,
+                 &c.unet.attention,
                  "unet: self-attention at each level; left out, at the coarsest alone",
                  -kInfinity,
                  kInfinity,
                  {},
                  &c.attention_given});
-  out.push_back({"model.attention_head_dim", &c.attention_head_dim,
+  out.push_back({"model.attention_head_dim", &c.unet.attention_head_dim,
                  "channels of an attention head; 0: one head of all", 0, 1 << 16});
   out.push_back(
-      {"model.norm_groups", &c.norm_groups, "unet: groups of each group norm", 1, 1 << 16});
+      {"model.norm_groups", &c.unet.norm_groups, "unet: groups of each group norm", 1, 1 << 16});
   out.push_back({"model.dropout", &c.dropout, "probability of dropping an activation", 0, 0.95});
   out.push_back(
       {"model.num_classes", &c.num_classes, "classes of the labels; 0: unconditional", 0, 1 << 20});
-  out.push_back({"model.kernels",
-                 &c.kernels,
-                 "unet on CPUs: auto takes the fused blocks where they apply, aten never",
-                 -kInfinity,
-                 kInfinity,
-                 {"auto", "aten"}});
+  out.push_back(one_of("model.kernels", &c.unet.kernels,
+                       "unet on CPUs: auto takes the fused blocks where they apply, aten never",
+                       {"auto", "aten"}));
   out.push_back({"model.fourier_features", &c.fourier_features,
                  "unet: append VDM's Fourier features to the input"});
   out.push_back(
-      {"model.norm_eps", &c.norm_eps, "unet: added to variances in group norms", kTiny, 1});
-  out.push_back({"model.downsample_padding", &c.downsample_padding,
+      {"model.norm_eps", &c.unet.norm_eps, "unet: added to variances in group norms", kTiny, 1});
+  out.push_back({"model.downsample_padding", &c.unet.downsample_padding,
                  "unet: zeros around an image before it is halved; 0: behind it alone", 0, 1});
-  out.push_back({"model.cosines_first", &c.cosines_first, "unet: order of the level's features"});
-  out.push_back({"model.freq_shift", &c.freq_shift, "unet: 1 as in the original DDPM code", 0, 1});
-  out.push_back({"model.timesteps", &c.timesteps,
+  out.push_back(
+      {"model.cosines_first", &c.unet.cosines_first, "unet: order of the level's features"});
+  out.push_back(
+      {"model.freq_shift", &c.unet.freq_shift, "unet: 1 as in the original DDPM code", 0, 1});
+  out.push_back({"model.timesteps", &c.numbered.steps,
                  "unet: numbered steps that it was trained on; 0: it is told the log-SNR", 0, 1e6});
-  out.push_back({"model.timestep_law",
-                 &c.timestep_law,
-                 "model.timesteps: how beta runs over them",
-                 -kInfinity,
-                 kInfinity,
-                 {"linear", "scaled_linear", "squared_cosine", "sigmoid"}});
+  out.push_back(one_of("model.timestep_law", &c.numbered.law,
+                       "model.timesteps: how beta runs over them", diffusion::step_law_names()));
   out.push_back(
-      {"model.timestep_beta_min", &c.timestep_beta_min, "beta of the first step", kTiny, 1});
+      {"model.timestep_beta_min", &c.numbered.beta_min, "beta of the first step", kTiny, 1});
   out.push_back(
-      {"model.timestep_beta_max", &c.timestep_beta_max, "beta of the last step", kTiny, 1});
-  out.push_back({"model.hidden", &c.hidden, "mlp: widths of the hidden layers", 1, 1 << 16});
-  out.push_back({"model.time_embedding",
-                 &c.time_embedding,
-                 "mlp: how the noise level enters",
-                 -kInfinity,
-                 kInfinity,
-                 {"sinusoidal", "scalar", "angle", "attenuation"}});
-  out.push_back({"model.residual", &c.residual, "mlp: residual hidden layers"});
-  out.push_back({"model.patch_size", &c.patch_size, "dit: pixels of a patch's side", 1, 64});
-  out.push_back({"model.width", &c.width, "dit: channels of a token", 1, 1 << 16});
-  out.push_back({"model.depth", &c.depth, "dit: number of blocks", 1, 512});
-  out.push_back({"model.heads", &c.heads, "dit: attention heads", 1, 1024});
+      {"model.timestep_beta_max", &c.numbered.beta_max, "beta of the last step", kTiny, 1});
+  out.push_back({"model.hidden", &c.mlp.hidden, "mlp: widths of the hidden layers", 1, 1 << 16});
+  out.push_back(one_of("model.time_embedding", &c.mlp.time_embedding,
+                       "mlp: how the noise level enters", models::time_embedding_names()));
+  out.push_back({"model.residual", &c.mlp.residual, "mlp: residual hidden layers"});
+  out.push_back({"model.patch_size", &c.dit.patch_size, "dit: pixels of a patch's side", 1, 64});
+  out.push_back({"model.width", &c.dit.width, "dit: channels of a token", 1, 1 << 16});
+  out.push_back({"model.depth", &c.dit.depth, "dit: number of blocks", 1, 512});
+  out.push_back({"model.heads", &c.dit.heads, "dit: attention heads", 1, 1024});
   out.push_back(
       {"model.file", &c.file, "gaussian_mixture: HDF5 file with weights, means, covariances"});
   out.push_back(
@@ -97,45 +102,35 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
 }
 
 void diffusion_fields(DiffusionConfig& c, std::vector<Field>& out) {
-  out.push_back({"diffusion.schedule",
-                 &c.schedule,
-                 "noise schedule",
-                 -kInfinity,
-                 kInfinity,
-                 {"vp_linear", "vp_cosine", "vdm_linear", "vdm_learned", "ve", "subvp", "edm",
-                  "flow", "vp_constant", "vp_ramp", "vp_tan"}});
-  out.push_back({"diffusion.t_min", &c.t_min, "first time; -1: the schedule's own", -1, 1e6});
-  out.push_back({"diffusion.t_max", &c.t_max, "last time; -1: the schedule's own", -1, 1e6});
-  out.push_back({"diffusion.beta_min", &c.beta_min, "vp_linear, subvp: beta at t = 0", 0, 1e6});
-  out.push_back({"diffusion.beta_max", &c.beta_max, "vp_linear, subvp: beta at t = 1", kTiny, 1e6});
-  out.push_back({"diffusion.beta", &c.beta,
+  out.push_back(one_of("diffusion.schedule", &c.schedule.name, "noise schedule",
+                       diffusion::schedule_names()));
+  out.push_back(
+      {"diffusion.t_min", &c.schedule.t_min, "first time; -1: the schedule's own", -1, 1e6});
+  out.push_back(
+      {"diffusion.t_max", &c.schedule.t_max, "last time; -1: the schedule's own", -1, 1e6});
+  out.push_back(
+      {"diffusion.beta_min", &c.schedule.beta_min, "vp_linear, subvp: beta at t = 0", 0, 1e6});
+  out.push_back(
+      {"diffusion.beta_max", &c.schedule.beta_max, "vp_linear, subvp: beta at t = 1", kTiny, 1e6});
+  out.push_back({"diffusion.beta", &c.schedule.beta,
                  "vp_constant: beta(t) = beta; vp_ramp: beta(t) = beta t", kTiny, 1e6});
-  out.push_back({"diffusion.gamma_min", &c.gamma_min, "vdm_*: -log_snr at t = 0, nats", -50, 50});
-  out.push_back({"diffusion.gamma_max", &c.gamma_max, "vdm_*: -log_snr at t = 1, nats", -50, 50});
   out.push_back(
-      {"diffusion.sigma_min", &c.sigma_min, "ve, edm: least noise, in data units", kTiny, 1e6});
+      {"diffusion.gamma_min", &c.schedule.gamma_min, "vdm_*: -log_snr at t = 0, nats", -50, 50});
   out.push_back(
-      {"diffusion.sigma_max", &c.sigma_max, "ve, edm: most noise, in data units", kTiny, 1e9});
-  out.push_back({"diffusion.prediction",
-                 &c.prediction,
-                 "what the network's output means",
-                 -kInfinity,
-                 kInfinity,
-                 {"x0", "eps", "v", "score", "F"}});
-  out.push_back({"diffusion.loss",
-                 &c.loss,
-                 "weighting of the squared error; uncertainty: learned; hybrid: with a learned "
-                 "reverse variance",
-                 -kInfinity,
-                 kInfinity,
-                 {"elbo", "simple", "edm", "min_snr", "likelihood", "uncertainty", "hybrid"}});
+      {"diffusion.gamma_max", &c.schedule.gamma_max, "vdm_*: -log_snr at t = 1, nats", -50, 50});
+  out.push_back({"diffusion.sigma_min", &c.schedule.sigma_min,
+                 "ve, edm: least noise, in data units", kTiny, 1e6});
+  out.push_back({"diffusion.sigma_max", &c.schedule.sigma_max, "ve, edm: most noise, in data units",
+                 kTiny, 1e9});
+  out.push_back(one_of("diffusion.prediction", &c.prediction, "what the network's output means",
+                       diffusion::prediction_names()));
   out.push_back(
-      {"diffusion.time_sampling",
-       &c.time_sampling,
-       "how training times are drawn",
-       -kInfinity,
-       kInfinity,
-       {"stratified", "uniform", "log_snr", "log_normal", "v_importance", "loss_second_moment"}});
+      one_of("diffusion.loss", &c.loss,
+             "weighting of the squared error; uncertainty: learned; hybrid: with a learned "
+             "reverse variance",
+             with(diffusion::weighting_names(), {"uncertainty", "hybrid"})));
+  out.push_back(one_of("diffusion.time_sampling", &c.time_sampling, "how training times are drawn",
+                       with(diffusion::time_sampling_names(), {"loss_second_moment"})));
   out.push_back({"diffusion.sigma_data", &c.sigma_data, "F: standard deviation of the data (EDM)",
                  kTiny, 1e6});
   out.push_back(
@@ -147,7 +142,7 @@ void diffusion_fields(DiffusionConfig& c, std::vector<Field>& out) {
   out.push_back({"diffusion.time_bins", &c.time_bins,
                  "loss_second_moment in continuous time: intervals of t with a history each", 1,
                  1e5});
-  out.push_back({"diffusion.learn_ends", &c.learn_ends,
+  out.push_back({"diffusion.learn_ends", &c.schedule.learn_ends,
                  "vdm_learned: gamma_min and gamma_max are learned too, by the bound's gradient"});
   out.push_back({"diffusion.hybrid_weight", &c.hybrid_weight,
                  "hybrid: weight of the T-step bound beside the simple loss", 0, 1e6});
@@ -170,12 +165,8 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
   out.push_back(
       {"train.learning_rate", &c.learning_rate, "AdamW's step size after warm-up", kTiny, 10});
   out.push_back({"train.warmup_steps", &c.warmup_steps, "steps of linear warm-up", 0, 1e9});
-  out.push_back({"train.lr_schedule",
-                 &c.lr_schedule,
-                 "after warm-up",
-                 -kInfinity,
-                 kInfinity,
-                 {"constant", "cosine", "linear", "inverse_sqrt"}});
+  out.push_back(one_of("train.lr_schedule", &c.lr_schedule, "after warm-up",
+                       {"constant", "cosine", "linear", "inverse_sqrt"}));
   out.push_back({"train.weight_decay", &c.weight_decay, "AdamW's decoupled weight decay", 0, 10});
   out.push_back({"train.beta1", &c.beta1, "AdamW's decay of the first moment", 0, 0.999999});
   out.push_back({"train.beta2", &c.beta2, "AdamW's decay of the second moment", 0, 0.99999999});
@@ -183,20 +174,13 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
   out.push_back(
       {"train.clip_norm", &c.clip_norm, "largest global gradient norm; 0: no clipping", 0, 1e9});
   out.push_back(
-      {"train.precision",
-       &c.precision,
-       "of the network's arithmetic; weights stay fp32; fp16 scales its loss; auto: trains "
-       "in bf16 where all ranks compute it natively (avx512_bf16, amx_bf16, GPUs from "
-       "8.0 on) and the network is no mlp, else in fp32, and evaluates in fp32",
-       -kInfinity,
-       kInfinity,
-       {"auto", "fp32", "bf16", "fp16"}});
-  out.push_back({"train.on_nonfinite",
-                 &c.on_nonfinite,
-                 "when a loss or gradient is not finite on any rank",
-                 -kInfinity,
-                 kInfinity,
-                 {"halt", "skip"}});
+      one_of("train.precision", &c.precision,
+             "of the network's arithmetic; weights stay fp32; fp16 scales its loss; auto: trains "
+             "in bf16 where all ranks compute it natively (avx512_bf16, amx_bf16, GPUs from "
+             "8.0 on) and the network is no mlp, else in fp32, and evaluates in fp32",
+             {"auto", "fp32", "bf16", "fp16"}));
+  out.push_back(one_of("train.on_nonfinite", &c.on_nonfinite,
+                       "when a loss or gradient is not finite on any rank", {"halt", "skip"}));
   out.push_back({"train.max_skipped", &c.max_skipped,
                  "skip: stop after so many skipped steps in a row", 1, 1e9});
   out.push_back(
@@ -226,37 +210,25 @@ void output_fields(Config& c, std::vector<Field>& out) {
   out.push_back(
       {"eval.split", &c.eval.split, "held-out split: validation or any group of the file"});
   out.push_back({"eval.n", &c.eval.n, "held-out images evaluated; 0: all", 0, 1e12});
-  out.push_back(
-      {"eval.ranks", &c.eval.ranks, "who evaluates", -kInfinity, kInfinity, {"zero", "all"}});
+  out.push_back(one_of("eval.ranks", &c.eval.ranks, "who evaluates", {"zero", "all"}));
   out.push_back(
       {"eval.micro_batch", &c.eval.micro_batch, "images a rank evaluates at once", 1, 1 << 20});
   out.push_back({"eval.time_samples", &c.eval.time_samples, "times drawn for each image", 1, 1e6});
-  out.push_back({"eval.decoder",
-                 &c.eval.decoder,
-                 "reconstruction term; auto: 256 levels for uint8, else flat",
-                 -kInfinity,
-                 kInfinity,
-                 {"auto", "flat", "tweedie"}});
+  out.push_back(one_of("eval.decoder", &c.eval.decoder,
+                       "reconstruction term; auto: 256 levels for uint8, else flat",
+                       {"auto", "flat", "tweedie"}));
   out.push_back(
       {"eval.samples", &c.eval.samples, "images of a sample grid; 0: no grid", 0, 1 << 16});
-  out.push_back({"eval.sampler",
-                 &c.eval.sampler,
-                 "sampler of the grid",
-                 -kInfinity,
-                 kInfinity,
-                 {"ancestral", "ddim", "euler-maruyama", "heun", "dpmpp-2m", "dpmpp-2m-sde",
-                  "exponential", "pc", "ode"}});
+  out.push_back(
+      one_of("eval.sampler", &c.eval.sampler, "sampler of the grid", diffusion::sampler_names()));
   out.push_back(
       {"eval.sampler_steps", &c.eval.sampler_steps, "steps of the grid's sampler", 1, 1e6});
   out.push_back(
       {"eval.time_budget_s", &c.eval.time_budget_s, "limit of one evaluation, seconds", 1, 1e6});
   out.push_back({"eval.seed", &c.eval.seed, "seed of evaluation and samples", 0, 1e15});
-  out.push_back({"comm.backend",
-                 &c.comm.backend,
-                 "carrier of gradients; auto: nccl on GPUs, else mpi",
-                 -kInfinity,
-                 kInfinity,
-                 {"auto", "mpi", "nccl"}});
+  out.push_back(one_of("comm.backend", &c.comm.backend,
+                       "carrier of gradients; auto: nccl on GPUs, else mpi",
+                       {"auto", "mpi", "nccl"}));
   out.push_back({"comm.bucket_mb", &c.comm.bucket_mb,
                  "cap of a gradient bucket, MiB; 0: all three caps are chosen at start, from the "
                  "measured link and backward pass",
@@ -265,13 +237,11 @@ void output_fields(Config& c, std::vector<Field>& out) {
                  "cap of the first bucket: traffic begins early, MiB", 1e-3, 1e5});
   out.push_back({"comm.last_bucket_mb", &c.comm.last_bucket_mb,
                  "cap of the last bucket: the part nothing hides, MiB", 1e-3, 1e5});
-  out.push_back({"comm.overlap",
-                 &c.comm.overlap,
-                 "gradients travel during backward; auto: on with GPUs, else as the first 18 steps "
-                 "measure",
-                 -kInfinity,
-                 kInfinity,
-                 {"auto", "on", "off"}});
+  out.push_back(
+      one_of("comm.overlap", &c.comm.overlap,
+             "gradients travel during backward; auto: on with GPUs, else as the first 18 steps "
+             "measure",
+             {"auto", "on", "off"}));
   out.push_back({"comm.start_timeout_s", &c.comm.start_timeout_s,
                  "longest wait for a rank at start, seconds", 0.1, 1e6});
   out.push_back({"comm.train_timeout_s", &c.comm.train_timeout_s,
@@ -292,13 +262,10 @@ void output_fields(Config& c, std::vector<Field>& out) {
   out.push_back({"comm.virtual_shards", &c.comm.virtual_shards,
                  "canonical: equal parts of the batch, a power of two", 1, 1 << 20});
   out.push_back(
-      {"comm.compression",
-       &c.comm.compression,
-       "of gradients on the way: bf16 halves the traffic, powersgd sends matrices of rank "
-       "comm.powersgd_rank",
-       -kInfinity,
-       kInfinity,
-       {"none", "bf16", "powersgd"}});
+      one_of("comm.compression", &c.comm.compression,
+             "of gradients on the way: bf16 halves the traffic, powersgd sends matrices of rank "
+             "comm.powersgd_rank",
+             {"none", "bf16", "powersgd"}));
   out.push_back({"comm.powersgd_rank", &c.comm.powersgd_rank,
                  "powersgd: rank of the matrices sent for a gradient", 1, 1 << 10});
   out.push_back({"comm.allow_unused", &c.comm.allow_unused,
@@ -311,12 +278,8 @@ void output_fields(Config& c, std::vector<Field>& out) {
        "fraction of a step; 0: never",
        0, 1e6});
   out.push_back({"run.tick", &c.run.tick, "steps between status lines", 1, 1e12});
-  out.push_back({"run.progress",
-                 &c.run.progress,
-                 "progress bar; auto: on a terminal",
-                 -kInfinity,
-                 kInfinity,
-                 {"auto", "bar", "lines"}});
+  out.push_back(one_of("run.progress", &c.run.progress, "progress bar; auto: on a terminal",
+                       {"auto", "bar", "lines"}));
   out.push_back({"run.threads", &c.run.threads,
                  "CPU threads a rank; 0: the cores it may use, shared with the ranks that may use "
                  "them too, and 1 where a GPU computes",

@@ -21,9 +21,9 @@ using Problems = std::vector<std::string>;
 // The mean of the elbo loss alone does not depend on the schedule's inside, and its times must be
 // uniform in t.
 void check_learned_schedule(const DiffusionConfig& d, Problems& out) {
-  if (d.schedule != "vdm_learned") {
-    if (d.learn_ends) {
-      out.push_back("diffusion.learn_ends = true with diffusion.schedule = " + d.schedule +
+  if (d.schedule.name != "vdm_learned") {
+    if (d.schedule.learn_ends) {
+      out.push_back("diffusion.learn_ends = true with diffusion.schedule = " + d.schedule.name +
                     ": only vdm_learned has ends to learn. Use that schedule, or leave it out.");
     }
     return;
@@ -34,7 +34,7 @@ void check_learned_schedule(const DiffusionConfig& d, Problems& out) {
                   "of the bound, whose mean does not depend on it. Use loss = elbo or likelihood, "
                   "or schedule = vdm_linear.");
   }
-  if (d.learn_ends && d.loss != "elbo") {
+  if (d.schedule.learn_ends && d.loss != "elbo") {
     out.push_back("diffusion.learn_ends = true with diffusion.loss = " + d.loss +
                   ": without the bound's end terms the ends would collapse. Use loss = elbo.");
   }
@@ -71,9 +71,9 @@ void check_divergence(const DiffusionConfig& d, Problems& out) {
     out.push_back(key + " with diffusion.prediction = " + d.prediction +
                   ": second-order flow matching is of the v-prediction. Use prediction = v.");
   }
-  if (!is_one_of(d.schedule,
+  if (!is_one_of(d.schedule.name,
                  {"vp_linear", "vp_cosine", "vdm_linear", "vp_constant", "vp_ramp", "vp_tan"})) {
-    out.push_back(key + " with diffusion.schedule = " + d.schedule +
+    out.push_back(key + " with diffusion.schedule = " + d.schedule.name +
                   ": its formula holds for fixed schedules that preserve the variance. Use one of "
                   "vp_linear vp_cosine vdm_linear vp_constant vp_ramp vp_tan.");
   }
@@ -97,7 +97,7 @@ void check_classifier(const Config& c, Problems& out) {
                   " with model.type = classifier: a classifier is trained on its cross-entropy. "
                   "Leave both out.");
   }
-  if (c.diffusion.schedule == "vdm_learned") {
+  if (c.diffusion.schedule.name == "vdm_learned") {
     out.push_back(
         "diffusion.schedule = vdm_learned with model.type = classifier: a classifier learns no "
         "schedule. Use vdm_linear, which has the same ends.");

@@ -178,8 +178,8 @@ void assign_argument(const Field& field, const std::string& text) {
 // many there are.
 void follow(Config& config) {
   if (config.model.attention_given) return;
-  config.model.attention.assign(config.model.channels.size(), false);
-  if (!config.model.channels.empty()) config.model.attention.back() = true;
+  config.model.unet.attention.assign(config.model.unet.channels.size(), false);
+  if (!config.model.unet.channels.empty()) config.model.unet.attention.back() = true;
 }
 
 // Far above any config; below it neither text nor nesting can exhaust memory or stack.

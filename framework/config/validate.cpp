@@ -59,23 +59,23 @@ void check_field(const Field& field, std::vector<std::string>& out) {
 }
 
 void check_model(const ModelConfig& model, std::vector<std::string>& out) {
-  if (model.channels.size() > kMostLevels) {
-    out.push_back("model.channels has " + std::to_string(model.channels.size()) +
+  if (model.unet.channels.size() > kMostLevels) {
+    out.push_back("model.channels has " + std::to_string(model.unet.channels.size()) +
                   " levels: expected at most " + std::to_string(kMostLevels) + ".");
   }
-  if (model.hidden.size() > kMostLayers) {
-    out.push_back("model.hidden has " + std::to_string(model.hidden.size()) +
+  if (model.mlp.hidden.size() > kMostLayers) {
+    out.push_back("model.hidden has " + std::to_string(model.mlp.hidden.size()) +
                   " layers: expected at most " + std::to_string(kMostLayers) + ".");
   }
-  if (model.type == "unet" && model.channels.empty()) {
+  if (model.type == "unet" && model.unet.channels.empty()) {
     out.push_back("model.channels = []: expected at least one level.");
   }
-  if (model.type == "unet" && model.attention.size() != model.channels.size()) {
-    out.push_back("model.attention has " + std::to_string(model.attention.size()) +
-                  " flags, model.channels " + std::to_string(model.channels.size()) +
+  if (model.type == "unet" && model.unet.attention.size() != model.unet.channels.size()) {
+    out.push_back("model.attention has " + std::to_string(model.unet.attention.size()) +
+                  " flags, model.channels " + std::to_string(model.unet.channels.size()) +
                   " levels: give one flag a level.");
   }
-  if (model.type == "mlp" && model.hidden.empty())
+  if (model.type == "mlp" && model.mlp.hidden.empty())
     out.push_back("model.hidden = []: expected at least one width.");
   if (model.type == "gaussian_mixture" && model.file.empty()) {
     out.push_back(
@@ -85,13 +85,13 @@ void check_model(const ModelConfig& model, std::vector<std::string>& out) {
 }
 
 void check_diffusion(const DiffusionConfig& d, std::vector<std::string>& out) {
-  if (d.t_min >= 0 && d.t_max >= 0 && d.t_min >= d.t_max) {
-    out.push_back("diffusion.t_min = " + std::to_string(d.t_min) +
-                  ": must be below diffusion.t_max = " + std::to_string(d.t_max) + ".");
+  if (d.schedule.t_min >= 0 && d.schedule.t_max >= 0 && d.schedule.t_min >= d.schedule.t_max) {
+    out.push_back("diffusion.t_min = " + std::to_string(d.schedule.t_min) +
+                  ": must be below diffusion.t_max = " + std::to_string(d.schedule.t_max) + ".");
   }
-  if (d.gamma_min >= d.gamma_max)
+  if (d.schedule.gamma_min >= d.schedule.gamma_max)
     out.push_back("diffusion.gamma_min: must be below diffusion.gamma_max.");
-  if (d.sigma_min >= d.sigma_max)
+  if (d.schedule.sigma_min >= d.schedule.sigma_max)
     out.push_back("diffusion.sigma_min: must be below diffusion.sigma_max.");
 }
 

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "framework/core/error.hpp"
+#include "framework/diffusion/names.hpp"
 
 namespace scorenet::diffusion {
 namespace {
@@ -54,6 +55,12 @@ const Entry& law_of(const DiscreteSteps& d) {
 }
 
 }  // namespace
+
+std::vector<std::string> step_law_names() {
+  std::vector<std::string> names;
+  for (const Entry& entry : kLaws) names.emplace_back(entry.name);
+  return names;
+}
 
 std::vector<double> betas_of_steps(const DiscreteSteps& d) {
   const Entry& law = law_of(d);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "framework/core/check.hpp"
+#include "framework/diffusion/names.hpp"
 #include "framework/diffusion/preconditioning.hpp"
 
 namespace scorenet::diffusion {

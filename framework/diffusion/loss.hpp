@@ -34,7 +34,6 @@ enum class Weighting { elbo, likelihood, simple, edm, min_snr };
 
 /// Throws ConfigError that lists the names.
 Weighting weighting_from_name(const std::string& name);
-std::vector<std::string> weighting_names();
 
 /// (B) float64: the weight on |target - prediction|^2, summed over dimensions, with 1 / p(t)
 /// where it applies.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "framework/core/check.hpp"
+#include "framework/diffusion/names.hpp"
 
 namespace scorenet::diffusion {
 namespace {
@@ -42,6 +43,12 @@ Denoised from_F(double sigma_data, const torch::Tensor& f, const torch::Tensor& 
 }
 
 }  // namespace
+
+std::vector<std::string> prediction_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : kNames) names.emplace_back(entry.first);
+  return names;
+}
 
 Prediction prediction_from_name(const std::string& name) {
   std::string known;

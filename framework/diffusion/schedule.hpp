@@ -15,6 +15,9 @@
 #include <string>
 #include <vector>
 
+#include "framework/diffusion/names.hpp"
+#include "framework/diffusion/schedule_options.hpp"
+
 namespace scorenet::diffusion {
 
 /// Where a batch stands on the way from data to noise. All of shape (B), float64.
@@ -64,23 +67,7 @@ struct LogSnrRange {
 };
 LogSnrRange log_snr_range(const Schedule& schedule);
 
-/// The keys of the config table [diffusion] that describe a schedule; each schedule reads its own.
-struct ScheduleOptions {
-  std::string name = "vp_linear";
-  double t_min = -1;  // -1: the schedule's own default
-  double t_max = -1;
-  double beta_min = 0.1;     // vp_linear, subvp
-  double beta_max = 20.0;    // vp_linear, subvp
-  double beta = 20.0;        // vp_constant: beta(t) = beta; vp_ramp: beta(t) = beta t
-  double gamma_min = -13.3;  // vdm_*: -log_snr at t = 0
-  double gamma_max = 5.0;    // vdm_*: -log_snr at t = 1
-  bool learn_ends = false;   // vdm_learned: gamma_min and gamma_max are learned as well
-  double sigma_min = 0.002;  // ve, edm
-  double sigma_max = 80.0;   // ve, edm
-};
-
 /// Throws ConfigError that lists the known names if options.name is none of them.
 std::shared_ptr<const Schedule> make_schedule(const ScheduleOptions& options);
-std::vector<std::string> schedule_names();
 
 }  // namespace scorenet::diffusion

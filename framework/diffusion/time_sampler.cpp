@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "framework/core/error.hpp"
+#include "framework/diffusion/names.hpp"
 
 namespace scorenet::diffusion {
 namespace {

@@ -55,6 +55,5 @@ TimeSample v_importance_times(const Schedule& schedule, const torch::Tensor& pos
 /// "log_snr", "log_normal", "v_importance" (all stratified). Throws ConfigError that lists them.
 TimeSample draw_times(const std::string& rule, const Schedule& schedule, const RandomKey& key,
                       const std::vector<int64_t>& slots, int64_t global_batch);
-std::vector<std::string> time_sampling_names();
 
 }  // namespace scorenet::diffusion

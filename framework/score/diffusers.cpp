@@ -78,18 +78,18 @@ fs::path scheduler_file(const fs::path& folder) {
 // Before the network is built, whose size is the config's: the file has as many blocks, as wide.
 void check_blocks(const config::ModelConfig& model, const checkpoint::TensorMap& tensors,
                   const fs::path& path) {
-  for (size_t level = 0; level < model.channels.size(); ++level) {
-    for (int64_t block = 0; block < model.layers_per_block; ++block) {
+  for (size_t level = 0; level < model.unet.channels.size(); ++level) {
+    for (int64_t block = 0; block < model.unet.layers_per_block; ++block) {
       const std::string name = "down_blocks." + std::to_string(level) + ".resnets." +
                                std::to_string(block) + ".conv1.weight";
       const auto found = tensors.find(name);
       if (found == tensors.end())
         throw CheckpointError(path.string() + ": tensor '" + name +
                               "' is missing, which config.json asks for.");
-      if (found->second.dim() == 4 && found->second.size(0) == model.channels[level]) continue;
+      if (found->second.dim() == 4 && found->second.size(0) == model.unet.channels[level]) continue;
       throw CheckpointError(path.string() + ", tensor '" + name + "': shape " +
                             shape_string(found->second.sizes()) + ", expected (" +
-                            std::to_string(model.channels[level]) + ", ...) by config.json.");
+                            std::to_string(model.unet.channels[level]) + ", ...) by config.json.");
     }
   }
 }
@@ -119,8 +119,8 @@ std::string usage(const config::Config& config) {
       "A U-Net trained by scorenet.\n\n"
       "    unet = diffusers.UNet2DModel.from_pretrained(FOLDER)\n"
       "    prediction = unet(x_t, timestep).sample        # of " +
-      config.diffusion.prediction + ", schedule " + config.diffusion.schedule + "\n\n";
-  text += config.model.timesteps > 0
+      config.diffusion.prediction + ", schedule " + config.diffusion.schedule.name + "\n\n";
+  text += config.model.numbered.steps > 0
               ? "timestep: as in scheduler/scheduler_config.json.\n"
               : "timestep = 25 (20 - log_snr), a float: log_snr = log(alpha^2 / sigma^2) of x_t = "
                 "alpha x0 + sigma eps.\n";
@@ -190,7 +190,7 @@ void snapshot_to_diffusers(const fs::path& path, const fs::path& folder) {
   check_convertible(snapshot, path);
   const config::Config& config = snapshot.model.config;
   const auto weights = finite_weights(snapshot, path);
-  const bool numbered = config.model.timesteps > 0;
+  const bool numbered = config.model.numbered.steps > 0;
   const std::string scheduler =
       numbered ? scheduler_text(config, checkpoint::read_safetensors_header(path).metadata) : "";
   files::make_output_folder({"--outdir", folder});

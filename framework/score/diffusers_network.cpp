@@ -68,17 +68,17 @@ bool says_variance(JsonKeys& keys) {
 }
 
 void read_sizes(JsonKeys& keys, config::ModelConfig& model) {
-  model.channels = keys.integers("block_out_channels", {224, 448, 672, 896}, 1, kWidest);
-  if (model.channels.empty() || model.channels.size() > 16)
+  model.unet.channels = keys.integers("block_out_channels", {224, 448, 672, 896}, 1, kWidest);
+  if (model.unet.channels.empty() || model.unet.channels.size() > 16)
     keys.refuse("block_out_channels", "1 to 16 levels");
-  model.layers_per_block = keys.integer("layers_per_block", 2, 1, 64);
-  model.attention = attention_flags(keys, model.channels.size());
-  model.attention_head_dim = integer_or_null(keys, "attention_head_dim", 8, 0, kWidest);
-  model.norm_groups = keys.integer("norm_num_groups", 32, 1, kWidest);
-  if (integer_or_null(keys, "attn_norm_num_groups", model.norm_groups, model.norm_groups,
-                      kWidest) != model.norm_groups)
+  model.unet.layers_per_block = keys.integer("layers_per_block", 2, 1, 64);
+  model.unet.attention = attention_flags(keys, model.unet.channels.size());
+  model.unet.attention_head_dim = integer_or_null(keys, "attention_head_dim", 8, 0, kWidest);
+  model.unet.norm_groups = keys.integer("norm_num_groups", 32, 1, kWidest);
+  if (integer_or_null(keys, "attn_norm_num_groups", model.unet.norm_groups, model.unet.norm_groups,
+                      kWidest) != model.unet.norm_groups)
     keys.refuse("attn_norm_num_groups", "null, or norm_num_groups", kOthers);
-  const int64_t width = 4 * model.channels.front();
+  const int64_t width = 4 * model.unet.channels.front();
   if (integer_or_null(keys, "time_embedding_dim", width, width, 4 * kWidest) != width)
     keys.refuse("time_embedding_dim", "null, or 4 times the first of block_out_channels", kOthers);
 }
@@ -91,12 +91,12 @@ void read_unet2d(JsonKeys& keys, config::Config& config) {
   config::ModelConfig& model = config.model;
   model.type = "unet";
   read_sizes(keys, model);
-  model.norm_eps = keys.number("norm_eps", 1e-5, std::numeric_limits<double>::min(), 1);
+  model.unet.norm_eps = keys.number("norm_eps", 1e-5, std::numeric_limits<double>::min(), 1);
   model.dropout = keys.number("dropout", 0.0, 0, 0.95);
   model.num_classes = integer_or_null(keys, "num_class_embeds", 0, 0, 1 << 20);
-  model.downsample_padding = keys.integer("downsample_padding", 1, 0, 1);
-  model.cosines_first = keys.boolean("flip_sin_to_cos", true);
-  model.freq_shift = keys.number("freq_shift", 0, 0, 1);
+  model.unet.downsample_padding = keys.integer("downsample_padding", 1, 0, 1);
+  model.unet.cosines_first = keys.boolean("flip_sin_to_cos", true);
+  model.unet.freq_shift = keys.number("freq_shift", 0, 0, 1);
   config.data.labels = model.num_classes > 0;
   if (says_variance(keys)) config.diffusion.loss = "hybrid";
   unet2d_example_shape(keys);
@@ -120,8 +120,8 @@ std::vector<int64_t> unet2d_example_shape(JsonKeys& keys) {
 Json unet2d_json(const config::Config& config, const std::vector<int64_t>& shape) {
   const config::ModelConfig& model = config.model;
   Json down = Json::array(), up = Json::array();
-  for (size_t i = 0; i < model.channels.size(); ++i) {
-    const bool attends = !model.attention.empty() && model.attention[i];
+  for (size_t i = 0; i < model.unet.channels.size(); ++i) {
+    const bool attends = !model.unet.attention.empty() && model.unet.attention[i];
     down.push_back(attends ? "AttnDownBlock2D" : "DownBlock2D");
     up.insert(up.begin(), attends ? "AttnUpBlock2D" : "UpBlock2D");
   }
@@ -130,20 +130,20 @@ Json unet2d_json(const config::Config& config, const std::vector<int64_t>& shape
   out["sample_size"] = {shape[1], shape[2]};
   out["in_channels"] = shape[0];
   out["out_channels"] = config.diffusion.loss == "hybrid" ? 2 * shape[0] : shape[0];
-  out["block_out_channels"] = model.channels;
-  out["layers_per_block"] = model.layers_per_block;
+  out["block_out_channels"] = model.unet.channels;
+  out["layers_per_block"] = model.unet.layers_per_block;
   out["down_block_types"] = down;
   out["up_block_types"] = up;
   out["attention_head_dim"] =
-      model.attention_head_dim == 0 ? Json(nullptr) : Json(model.attention_head_dim);
-  out["norm_num_groups"] = model.norm_groups;
-  out["norm_eps"] = model.norm_eps;
+      model.unet.attention_head_dim == 0 ? Json(nullptr) : Json(model.unet.attention_head_dim);
+  out["norm_num_groups"] = model.unet.norm_groups;
+  out["norm_eps"] = model.unet.norm_eps;
   out["act_fn"] = "silu";
   out["dropout"] = model.dropout;
-  out["downsample_padding"] = model.downsample_padding;
+  out["downsample_padding"] = model.unet.downsample_padding;
   out["time_embedding_type"] = "positional";
-  out["flip_sin_to_cos"] = model.cosines_first;
-  out["freq_shift"] = model.freq_shift;
+  out["flip_sin_to_cos"] = model.unet.cosines_first;
+  out["freq_shift"] = model.unet.freq_shift;
   out["num_class_embeds"] =
       model.num_classes == 0 ? Json(nullptr) : Json(model.num_classes + 1);  // and "no label"
   return out;

@@ -170,7 +170,7 @@ void read_variance(JsonKeys& keys, config::Config& config) {
   const std::string type =
       keys.has("variance_type") ? keys.text("variance_type", "") : "fixed_small";
   const bool says = config.diffusion.loss == "hybrid";
-  if (says && type == "learned_range") config.diffusion.train_steps = config.model.timesteps;
+  if (says && type == "learned_range") config.diffusion.train_steps = config.model.numbered.steps;
   const bool fixed = type == "fixed_small" || type == "fixed_small_log" || type == "fixed_large" ||
                      type == "fixed_large_log";
   if (says ? type == "learned_range" : fixed) return;
@@ -201,19 +201,16 @@ void read_scheduler(JsonKeys& keys, config::Config& config) {
   refuse_other_laws(keys);
   const diffusion::DiscreteSteps law = read_law(keys, scheduler);
   config::ModelConfig& model = config.model;
-  model.timesteps = law.steps;
-  model.timestep_law = law.law;
-  model.timestep_beta_min = law.beta_min;
-  model.timestep_beta_max = law.beta_max;
+  model.numbered = law;
   config.diffusion.prediction = ours(keys, "prediction_type", "epsilon", kPredictions);
   read_variance(keys, config);
   read_trained_steps(keys, law);
   // The continuous schedule with the same levels; scaled_linear and sigmoid have none of their own
   // and need none.
   const auto n = static_cast<double>(law.steps);
-  config.diffusion.schedule = law.law == "squared_cosine" ? "vp_cosine" : "vp_linear";
-  config.diffusion.beta_min = n * law.beta_min;
-  config.diffusion.beta_max = n * law.beta_max;
+  config.diffusion.schedule.name = law.law == "squared_cosine" ? "vp_cosine" : "vp_linear";
+  config.diffusion.schedule.beta_min = n * law.beta_min;
+  config.diffusion.schedule.beta_max = n * law.beta_max;
   keys.refuse_unknown("the options of diffusers' schedulers");
 }
 
@@ -221,10 +218,10 @@ Json scheduler_json(const config::Config& config) {
   const config::ModelConfig& model = config.model;
   Json out;
   out["_class_name"] = "DDPMScheduler";
-  out["num_train_timesteps"] = model.timesteps;
-  out["beta_schedule"] = theirs(model.timestep_law, "model.timestep_law", kLaws);
-  out["beta_start"] = model.timestep_beta_min;
-  out["beta_end"] = model.timestep_beta_max;
+  out["num_train_timesteps"] = model.numbered.steps;
+  out["beta_schedule"] = theirs(model.numbered.law, "model.timestep_law", kLaws);
+  out["beta_start"] = model.numbered.beta_min;
+  out["beta_end"] = model.numbered.beta_max;
   out["prediction_type"] =
       theirs(config.diffusion.prediction, "diffusion.prediction", kPredictions);
   out["variance_type"] = config.diffusion.loss == "hybrid" ? "learned_range" : "fixed_small";

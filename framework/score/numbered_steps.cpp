@@ -20,21 +20,20 @@ std::string scheduler_text(const ScoreModel& model) {
 
 diffusion::TrainedSteps trained_steps_of(const ScoreModel& model) {
   const config::ModelConfig& c = model.config.model;
-  if (model.is_analytic() || c.type != "unet" || c.timesteps == 0) {
+  if (model.is_analytic() || c.type != "unet" || c.numbered.steps == 0) {
     throw ConfigError(
         "--spacing trained-steps: the network has no numbered steps (model.timesteps = 0), it is "
         "told the log-SNR. Use uniform, log-snr or edm.");
   }
   if (model.schedule->prior_variance() != 1.0) {
-    throw ConfigError(
-        "--spacing trained-steps with diffusion.schedule = " + model.config.diffusion.schedule +
-        ": numbered steps preserve the variance, this schedule does not. Use "
-        "uniform, log-snr or edm.");
+    throw ConfigError("--spacing trained-steps with diffusion.schedule = " +
+                      model.config.diffusion.schedule.name +
+                      ": numbered steps preserve the variance, this schedule does not. Use "
+                      "uniform, log-snr or edm.");
   }
   try {
     JsonKeys keys(scheduler_text(model), model.name);
-    return read_trained_steps(
-        keys, {c.timesteps, c.timestep_law, c.timestep_beta_min, c.timestep_beta_max});
+    return read_trained_steps(keys, c.numbered);
   } catch (const ConfigError& error) {  // the converter has refused it already: damage, then
     throw CheckpointError(std::string(error.what()) + " The snapshot is damaged.");
   }

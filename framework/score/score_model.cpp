@@ -9,57 +9,16 @@
 
 namespace scorenet::score {
 
-diffusion::ScheduleOptions schedule_options(const config::DiffusionConfig& c) {
-  diffusion::ScheduleOptions o;
-  o.name = c.schedule;
-  o.t_min = c.t_min;
-  o.t_max = c.t_max;
-  o.beta_min = c.beta_min;
-  o.beta_max = c.beta_max;
-  o.beta = c.beta;
-  o.gamma_min = c.gamma_min;
-  o.gamma_max = c.gamma_max;
-  o.learn_ends = c.learn_ends;
-  o.sigma_min = c.sigma_min;
-  o.sigma_max = c.sigma_max;
-  return o;
-}
-
 diffusion::Parametrisation parametrisation(const config::DiffusionConfig& c) {
   return {diffusion::prediction_from_name(c.prediction), c.sigma_data, c.loss == "hybrid"};
 }
 
 models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) {
-  models::ModelOptions o;
-  o.type = c.type;
-  o.seed = seed;
-  o.unet.channels = c.channels;
-  o.unet.layers_per_block = c.layers_per_block;
-  o.unet.attention = c.attention;
-  o.unet.attention_head_dim = c.attention_head_dim;
-  o.unet.norm_groups = c.norm_groups;
-  o.unet.dropout = c.dropout;
-  o.unet.num_classes = c.num_classes;
-  o.unet.kernels = c.kernels;
-  o.unet.norm_eps = c.norm_eps;
-  o.unet.downsample_padding = c.downsample_padding;
-  o.unet.cosines_first = c.cosines_first;
-  o.unet.freq_shift = c.freq_shift;
-  if (c.timesteps > 0)
-    o.unet.log_snr_of_step = diffusion::log_snr_of_steps(
-        {c.timesteps, c.timestep_law, c.timestep_beta_min, c.timestep_beta_max});
+  models::ModelOptions o{c.type, c.unet, c.mlp, c.dit, seed};
+  o.unet.dropout = o.mlp.dropout = o.dit.dropout = c.dropout;
+  o.unet.num_classes = o.mlp.num_classes = o.dit.num_classes = c.num_classes;
+  if (c.numbered.steps > 0) o.unet.log_snr_of_step = diffusion::log_snr_of_steps(c.numbered);
   if (c.fourier_features) o.unet.fourier_features = {7, 8};  // VDM's, single grey levels
-  o.mlp.hidden = c.hidden;
-  o.mlp.time_embedding = c.time_embedding;
-  o.mlp.residual = c.residual;
-  o.mlp.dropout = c.dropout;
-  o.mlp.num_classes = c.num_classes;
-  o.dit.patch_size = c.patch_size;
-  o.dit.width = c.width;
-  o.dit.depth = c.depth;
-  o.dit.heads = c.heads;
-  o.dit.dropout = c.dropout;
-  o.dit.num_classes = c.num_classes;
   return o;
 }
 
@@ -157,7 +116,7 @@ ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_sh
   model.config = config;
   model.example_shape = example_shape.vec();
   model.device = device;
-  model.schedule = diffusion::make_schedule(schedule_options(config.diffusion));
+  model.schedule = diffusion::make_schedule(config.diffusion.schedule);
   model.compute_dtype = models::compute_dtype(config.train.precision);
   if (config.model.type == "gaussian_mixture") {
     const auto mixture = read_mixture(config.model.file);

@@ -27,7 +27,6 @@
 
 namespace scorenet::score {
 
-diffusion::ScheduleOptions schedule_options(const config::DiffusionConfig& config);
 diffusion::Parametrisation parametrisation(const config::DiffusionConfig& config);
 /// seed: of the initial weights.
 models::ModelOptions model_options(const config::ModelConfig& config, uint64_t seed);

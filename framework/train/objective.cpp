@@ -69,7 +69,7 @@ torch::Tensor learned_schedule_loss(const LossInput& in) {
   const diffusion::ScheduleTap tap(schedule, e.levels.times);
   const auto loss =
       diffusion::tapped_loss_per_example(in.network, in.parametrisation(), tap, e.x0, e.eps);
-  if (!in.config().learn_ends) return loss;
+  if (!in.config().schedule.learn_ends) return loss;
   return loss + diffusion::end_terms_nats(schedule, in.discrete, e.x0, e.eps);
 }
 

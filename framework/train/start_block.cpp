@@ -33,7 +33,7 @@ std::string network_line(const score::ScoreModel& model) {
 
 std::string diffusion_line(const score::ScoreModel& model) {
   const config::DiffusionConfig& d = model.config.diffusion;
-  return d.schedule + ", predicts " + (model.is_classifier() ? "the label" : d.prediction) +
+  return d.schedule.name + ", predicts " + (model.is_classifier() ? "the label" : d.prediction) +
          ", loss " + objective_name(model) + ", times " + d.time_sampling;
 }
 

@@ -182,7 +182,7 @@ TEST(LearnedSchedule, ItsEndsStayPutForAWholeRunAndItsInsideLowersTheVarianceAtT
   const auto model = score::load_snapshot(points.snapshot("run", "0000600"), torch::kCPU).model;
   data::ImageDataset test(points.data(), "test");
   const auto x = test.read(slot_range(0, 500)).examples.to(torch::kFloat32);
-  diffusion::ScheduleOptions straight = score::schedule_options(model.config.diffusion);
+  diffusion::ScheduleOptions straight = model.config.diffusion.schedule;
   straight.name = "vdm_linear";
   const Moments learned = moments_of(model, *model.schedule, x);
   const Moments linear = moments_of(model, *diffusion::make_schedule(straight), x);

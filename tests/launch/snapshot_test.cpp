@@ -25,7 +25,7 @@ using test::run;
 config::Config points_config() {
   config::Config config;
   config.model.type = "mlp";
-  config.model.hidden = {8};
+  config.model.mlp.hidden = {8};
   config.train.steps = 1;
   return config;
 }

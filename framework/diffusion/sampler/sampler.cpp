@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "framework/core/error.hpp"
+#include "framework/diffusion/names.hpp"
 #include "framework/core/random.hpp"
 #include "framework/diffusion/sampler/methods.hpp"
 

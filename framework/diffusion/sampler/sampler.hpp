@@ -81,7 +81,4 @@ SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,
                     const SamplerOptions& options, const torch::Tensor& x_start,
                     const NoiseSource& noise);
 
-/// The names sample() knows.
-std::vector<std::string> sampler_names();
-
 }  // namespace scorenet::diffusion

@@ -43,7 +43,7 @@ TEST(Config, AFileOverridesOnlyWhatItNames) {
   const Config c =
       parse_text("[train]\nlearning_rate = 1e-3\n[model]\nchannels = [8, 16]\n", "a.toml");
   EXPECT_EQ(c.train.learning_rate, 1e-3);
-  EXPECT_THAT(c.model.channels, ElementsAre(8, 16));
+  EXPECT_THAT(c.model.unet.channels, ElementsAre(8, 16));
   EXPECT_EQ(c.train.batch_size, Config{}.train.batch_size);
 }
 
@@ -178,7 +178,7 @@ TEST(Config, NumbersNeedNoZeroBeforeOrAfterThePointOnTheCommandLine) {
   EXPECT_EQ(c.train.learning_rate, 0.001);
   EXPECT_EQ(c.train.clip_norm, 1);
   EXPECT_THAT(c.ema.decays, ElementsAre(0.9, 0.99));
-  EXPECT_EQ(c.diffusion.gamma_min, -0.5);
+  EXPECT_EQ(c.diffusion.schedule.gamma_min, -0.5);
   EXPECT_EQ(c.train.adam_eps, 1e-6);
   for (const std::string wrong : {".", "1.2.3", "1e", "..5", "nan"}) {
     EXPECT_NE(error_of([&] {
@@ -196,7 +196,7 @@ TEST(Config, BoundsArePrintedWithAllTheirDigits) {
   Config c = trainable();
   c.train.beta2 = 1.0;
   c.train.steps = 1'000'000'000'000'000'000;
-  c.model.layers_per_block = 1'000'000'000;
+  c.model.unet.layers_per_block = 1'000'000'000;
   EXPECT_THAT(problems(c, 1),
               testing::UnorderedElementsAre(
                   HasSubstr("train.beta2 = 1.0: must be a number >= 0 and <= 0.99999999."),
@@ -206,14 +206,14 @@ TEST(Config, BoundsArePrintedWithAllTheirDigits) {
 }
 
 TEST(Config, AttentionIsAtTheCoarsestLevelHoweverManyThereAre) {
-  EXPECT_THAT(parse_text("[model]\nchannels = [8, 16]\n", "a").model.attention,
+  EXPECT_THAT(parse_text("[model]\nchannels = [8, 16]\n", "a").model.unet.attention,
               ElementsAre(false, true));
   Config c = parse_text("", "a");
-  EXPECT_THAT(c.model.attention, ElementsAre(false, false, true));
+  EXPECT_THAT(c.model.unet.attention, ElementsAre(false, false, true));
   apply_overrides(c, {"--model.channels", "8,8,8,8"});
-  EXPECT_THAT(c.model.attention, ElementsAre(false, false, false, true));
+  EXPECT_THAT(c.model.unet.attention, ElementsAre(false, false, false, true));
   apply_overrides(c, {"--model.channels", "8"});
-  EXPECT_THAT(c.model.attention, ElementsAre(true));
+  EXPECT_THAT(c.model.unet.attention, ElementsAre(true));
   c.train.steps = 10;
   EXPECT_THAT(problems(c, 1), IsEmpty());
   // What is said is kept, and must fit.
@@ -276,11 +276,11 @@ TEST(Config, TheCommandLineOverridesTheFileInBothSpellings) {
                       "[0.9, 0.99]", "--diffusion.gamma_min", "-4"});
   EXPECT_EQ(c.train.steps, 7);
   EXPECT_EQ(c.train.learning_rate, 0.5);
-  EXPECT_THAT(c.model.channels, ElementsAre(4, 8));
+  EXPECT_THAT(c.model.unet.channels, ElementsAre(4, 8));
   EXPECT_TRUE(c.data.labels);
   EXPECT_EQ(c.data.path, "x y.h5");
   EXPECT_THAT(c.ema.decays, ElementsAre(0.9, 0.99));
-  EXPECT_EQ(c.diffusion.gamma_min, -4);
+  EXPECT_EQ(c.diffusion.schedule.gamma_min, -4);
 }
 
 TEST(Config, CommandLineErrorsNameTheValueAndWhatWasExpected) {
@@ -301,7 +301,7 @@ TEST(Config, TheSavedCopyReadsBackEqual) {
   c.data.path = "with \"quotes\" and \\ .h5";
   c.train.learning_rate = 0.1 + 0.2;
   c.model.score_linear = {1, 0, -0.5, 1e-300};
-  c.model.attention = {true, false, true};
+  c.model.unet.attention = {true, false, true};
   const std::string text = to_toml(c);
   EXPECT_EQ(to_toml(parse_text(text, "saved")), text);
   EXPECT_EQ(parse_text(text, "saved").train.learning_rate, c.train.learning_rate);
@@ -320,8 +320,8 @@ TEST(Config, EveryFieldHasItsOwnNameAndADefaultWithinItsBounds) {
 TEST(Config, ValidationReportsAllProblemsAtOnceWithValueAndRemedy) {
   Config c = trainable();
   c.train.learning_rate = -0.1;
-  c.diffusion.schedule = "linear";
-  c.model.attention = {true};
+  c.diffusion.schedule.name = "linear";
+  c.model.unet.attention = {true};
   const std::string text = error_of([&] { validate(c, 1); });
   EXPECT_THAT(text, AllOf(HasSubstr("train.learning_rate = -0.1: must be a number > 0"),
                           HasSubstr("diffusion.schedule = \"linear\""), HasSubstr("vp_cosine"),

@@ -161,7 +161,7 @@ TEST_F(Diffusers, AnImportedNetworkGivesDiffusersOutputs) {
   auto snapshot = converted();
   EXPECT_EQ(snapshot.example_shape, (std::vector<int64_t>{2, 6, 10}));
   EXPECT_EQ(snapshot.model.config.diffusion.prediction, "eps");
-  EXPECT_EQ(snapshot.model.config.diffusion.schedule, "vp_linear");
+  EXPECT_EQ(snapshot.model.config.diffusion.schedule.name, "vp_linear");
   expect_outputs(snapshot, "ddpm", {});
 }
 
@@ -197,10 +197,10 @@ TEST_F(Diffusers, APipelinesSchedulerSetsStepsAndPrediction) {
   const auto config = with_scheduler(scheduler({{"num_train_timesteps", 500},
                                                 {"beta_schedule", "squaredcos_cap_v2"},
                                                 {"prediction_type", "v_prediction"}}));
-  EXPECT_EQ(config.model.timesteps, 500);
-  EXPECT_EQ(config.model.timestep_law, "squared_cosine");
+  EXPECT_EQ(config.model.numbered.steps, 500);
+  EXPECT_EQ(config.model.numbered.law, "squared_cosine");
   EXPECT_EQ(config.diffusion.prediction, "v");
-  EXPECT_EQ(config.diffusion.schedule, "vp_cosine");
+  EXPECT_EQ(config.diffusion.schedule.name, "vp_cosine");
 }
 
 TEST_F(Diffusers, ThereAndBackIsTheSameFolder) {
@@ -218,18 +218,18 @@ TEST_F(Diffusers, ThereAndBackIsTheSameFolder) {
   for (const auto& [name, tensor] : expected) EXPECT_TRUE(torch::equal(tensors.at(name), tensor));
   snapshot_from_diffusers(out, folder_.path() / "b.safetensors");
   const auto again = load_snapshot(folder_.path() / "b.safetensors", torch::kCPU);
-  EXPECT_EQ(again.model.config.model.timesteps, config.model.timesteps);
+  EXPECT_EQ(again.model.config.model.numbered.steps, config.model.numbered.steps);
 }
 
 // A network of our own is told 25 (20 - log_snr), and has classes with a row for no label: both
 // survive the way there and back.
 TEST_F(Diffusers, ANetworkOfOurOwnComesBackAsItWas) {
   config::Config config;
-  config.model.channels = {8, 16};
-  config.model.attention = {false, true};
-  config.model.norm_groups = 4;
+  config.model.unet.channels = {8, 16};
+  config.model.unet.attention = {false, true};
+  config.model.unet.norm_groups = 4;
   config.model.num_classes = 3;
-  config.diffusion.schedule = "vdm_linear";
+  config.diffusion.schedule.name = "vdm_linear";
   const ScoreModel model = build_model(config, {1, 8, 8}, torch::kCPU);
   checkpoint::TensorMap tensors;
   for (const auto& [name, parameter] : named_parameters(model))
@@ -240,7 +240,7 @@ TEST_F(Diffusers, ANetworkOfOurOwnComesBackAsItWas) {
   snapshot_from_diffusers(folder_.path() / "out", folder_.path() / "back.safetensors");
   const auto there = load_snapshot(folder_.path() / "own.safetensors", torch::kCPU);
   const auto back = load_snapshot(folder_.path() / "back.safetensors", torch::kCPU);
-  EXPECT_EQ(back.model.config.diffusion.schedule, "vdm_linear");
+  EXPECT_EQ(back.model.config.diffusion.schedule.name, "vdm_linear");
   models::NetworkInput input;
   input.x = torch::linspace(-1, 1, 64).view({1, 1, 8, 8});
   input.log_snr = torch::tensor({2.5}, torch::kFloat64);
@@ -339,7 +339,7 @@ TEST_F(Diffusers, AFolderWithoutASchedulerIsNotGuessed) {
       testing::AllOf(HasSubstr("scheduler_config.json: no such file"), HasSubstr("Add the one")));
   // Beside the network it counts as well.
   write_text("scheduler_config.json", scheduler({{"num_train_timesteps", 50}}).dump());
-  EXPECT_EQ(converted().model.config.model.timesteps, 50);
+  EXPECT_EQ(converted().model.config.model.numbered.steps, 50);
 }
 
 TEST_F(Diffusers, SchedulersOfAnotherLawAreRefusedByName) {
@@ -366,11 +366,11 @@ TEST_F(Diffusers, EverySchedulerOfDdpmsLawGivesTheSameNetwork) {
         "KDPM2AncestralDiscreteScheduler"}) {
     const auto model =
         with_scheduler({{"_class_name", name}, {"beta_start", 1e-4}, {"beta_end", 0.02}}).model;
-    EXPECT_EQ(model.timestep_law, expected.timestep_law) << name;
-    EXPECT_EQ(model.timestep_beta_max, expected.timestep_beta_max) << name;
+    EXPECT_EQ(model.numbered.law, expected.numbered.law) << name;
+    EXPECT_EQ(model.numbered.beta_max, expected.numbered.beta_max) << name;
   }
   // Defaults that differ.
-  EXPECT_EQ(with_scheduler({{"_class_name", "HeunDiscreteScheduler"}}).model.timestep_beta_max,
+  EXPECT_EQ(with_scheduler({{"_class_name", "HeunDiscreteScheduler"}}).model.numbered.beta_max,
             0.012);
 }
 
@@ -418,8 +418,8 @@ TEST_F(Diffusers, BetasThatAreWrittenOutAreTakenWhereTheyAreALaws) {
       betas.push_back(static_cast<float>(beta));
     const Json keys = scheduler({{"num_train_timesteps", 100}, {"trained_betas", betas}});
     const auto model = with_scheduler(keys).model;
-    EXPECT_EQ(model.timestep_law, ours);
-    if (ours != "squared_cosine") EXPECT_NEAR(model.timestep_beta_max, 0.03, 1e-6) << ours;
+    EXPECT_EQ(model.numbered.law, ours);
+    if (ours != "squared_cosine") EXPECT_NEAR(model.numbered.beta_max, 0.03, 1e-6) << ours;
     Json other = keys;
     other["trained_betas"][50] = 1.001 * betas[50].get<double>();
     EXPECT_THAT(scheduler_refusal(other), HasSubstr("trained_betas")) << ours;
@@ -433,7 +433,7 @@ TEST_F(Diffusers, PythonsInfinityIsReadAsNothing) {
   write(ddpm_config(), formula_weights("ddpm"));
   write_scheduler(R"({"_class_name": "DPMSolverMultistepScheduler", "_note": "a \"NaN\" stays",)"
                   R"( "lambda_min_clipped": -Infinity, "sigma_max": NaN, "variance_type": null})");
-  EXPECT_EQ(converted().model.config.model.timesteps, 1000);
+  EXPECT_EQ(converted().model.config.model.numbered.steps, 1000);
 }
 
 TEST_F(Diffusers, AConvertedConfigHasNoProblems) {
@@ -452,11 +452,11 @@ TEST_F(Diffusers, APipelinesFolderAndItsUnetAreTheSame) {
                       {"unet", {"diffusers", "UNet2DModel"}},
                       {"scheduler", {"diffusers", "DDPMScheduler"}}};
   write_text("model_index.json", index.dump());
-  EXPECT_EQ(converted().model.config.model.timesteps, 50);
+  EXPECT_EQ(converted().model.config.model.numbered.steps, 50);
   snapshot_from_diffusers(folder_.path() / "unet", folder_.path() / "b.safetensors");
-  EXPECT_EQ(
-      load_snapshot(folder_.path() / "b.safetensors", torch::kCPU).model.config.model.timesteps,
-      50);
+  EXPECT_EQ(load_snapshot(folder_.path() / "b.safetensors", torch::kCPU)
+                .model.config.model.numbered.steps,
+            50);
   Json latent = index;
   latent["vqvae"] = {"diffusers", "VQModel"};
   write_text("model_index.json", latent.dump());

@@ -113,7 +113,7 @@ class HostileFiles : public testing::Test {
            score::snapshot_metadata(network.config, network.shape, {12, network.weights})});
     }
     for (Whole& whole : wholes_) {
-      if (whole.network.config.model.timesteps > 0)
+      if (whole.network.config.model.numbered.steps > 0)
         whole.metadata[kSchedulerText] = score::scheduler_json(whole.network.config).dump();
     }
   }

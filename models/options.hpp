@@ -1,0 +1,66 @@
+// What the networks are made by, one struct a network. The config holds these structs themselves, so
+// they know nothing of LibTorch; each key of the table [model] is one of their members.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace scorenet::models {
+
+/// The keys of the config table [model] for type = unet.
+struct UNetOptions {
+  std::vector<int64_t> channels = {32, 64,
+                                   64};  // a level each; every level but the last halves H and W
+  int64_t layers_per_block = 1;  // residual blocks a level on the way down; one more on the way up
+  std::vector<bool> attention = {};  // a flag a level; empty: none. The middle always has it
+  bool mid_attention = true;
+  int64_t attention_head_dim = 8;  // 0: one head of all channels
+  int64_t norm_groups = 16;        // must divide every level's channels
+  double norm_eps = 1e-5;
+  double dropout = 0.0;                        // in [0, 1)
+  int64_t num_classes = 0;                     // 0: unconditional
+  int64_t downsample_padding = 1;              // 1, or 0 as the original DDPM
+  bool cosines_first = true;                   // of the time embedding, see embedding.hpp
+  double freq_shift = 0.0;                     // of the time embedding
+  std::vector<double> log_snr_of_step = {};    // for weights trained on discrete steps
+  std::vector<int64_t> fourier_features = {};  // VDM: {7, 8}
+  bool learned_variance = false;               // a second tensor of x's shape behind the first
+  /// auto: the CPU fast path (kernels/fast_path.hpp) where it applies; aten: never. Same
+  /// results to rounding.
+  std::string kernels = "auto";
+};
+
+/// The keys of the config table [model] for type = mlp.
+struct MLPOptions {
+  std::vector<int64_t> hidden = {128, 128, 128};
+  /// sinusoidal: embedding_dim sines and cosines of 25 (20 - log_snr);   scalar: log_snr / 4;
+  /// angle: (2 / pi) atan(exp(-log_snr / 2)), the time of the cosine (tangent) schedule;
+  /// attenuation: sqrt(-log(alpha^2) / 10), the time of vp_ramp with beta = 20.
+  std::string time_embedding = "sinusoidal";
+  int64_t embedding_dim = 32;  // of sinusoidal; even
+  bool residual = false;       // add a layer's input where the widths agree
+  double dropout = 0.0;        // behind every hidden layer, in [0, 1)
+  int64_t num_classes =
+      0;  // 0: unconditional; else a learned vector of embedding_dim joins the input
+  bool learned_variance = false;  // a second point of x's shape behind the first
+};
+
+/// The keys of the config table [model] for type = dit.
+struct DiTOptions {
+  int64_t patch_size = 2;  // pixels of a patch's side; H and W are padded to a multiple and cropped
+  int64_t width = 192;     // channels of a token; a multiple of 4 and of heads
+  int64_t depth = 6;       // blocks
+  int64_t heads = 3;
+  int64_t mlp_ratio = 4;          // hidden width of a block's perceptron / width
+  double dropout = 0.0;           // in the perceptron, in [0, 1)
+  int64_t num_classes = 0;        // 0: unconditional
+  bool learned_variance = false;  // a second tensor of x's shape behind the first
+};
+
+/// The values of model.type that are networks of their own, and of model.time_embedding: the names
+/// in the tables of make_model.cpp and mlp.cpp.
+std::vector<std::string> model_names();
+std::vector<std::string> time_embedding_names();
+
+}  // namespace scorenet::models
