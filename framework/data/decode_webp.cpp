@@ -11,6 +11,8 @@ namespace {
 
 // A picture of one colour takes some 30 bytes, whatever its size (16,383 x 16,383 at most).
 constexpr int64_t kMostPixelsAByte = int64_t{1} << 28;
+// An animation's canvas costs nothing at all in the file, and is filled before a frame is looked at.
+constexpr int64_t kMostCanvasAByte = int64_t{1} << 14;
 constexpr std::string_view kExifStart("Exif\0\0", 6);  // some programs put it, the format does not
 
 [[noreturn]] void fail(const std::string& reason) {
@@ -63,9 +65,10 @@ RawPicture decode_webp(std::string_view bytes, Part part) {
   RawPicture picture;
   picture.height = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT);
   picture.width = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH);
-  check_pixel_count(picture.height, picture.width, bytes.size(), kMostPixelsAByte);
-  picture.more_frames = WebPDemuxGetI(demuxer.get(), WEBP_FF_FRAME_COUNT) > 1;
   const bool animation = WebPDemuxGetI(demuxer.get(), WEBP_FF_FORMAT_FLAGS) & ANIMATION_FLAG;
+  check_pixel_count(picture.height, picture.width, bytes.size(),
+                    animation ? kMostCanvasAByte : kMostPixelsAByte);
+  picture.more_frames = WebPDemuxGetI(demuxer.get(), WEBP_FF_FRAME_COUNT) > 1;
   WebPBitstreamFeatures features;
   if (WebPGetFeatures(data.bytes, data.size, &features) != VP8_STATUS_OK) fail("damaged header");
   picture.channels = animation || features.has_alpha ? 4 : 3;

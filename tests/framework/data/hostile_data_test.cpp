@@ -304,6 +304,14 @@ TEST_F(HostileData, Pictures) {
   }
 }
 
+TEST_F(HostileData, ACanvasThatItsAnimationCannotFillIsRefused) {
+  std::string bytes = animation();
+  bytes[26] = '\x7f';  // the third byte of the canvas' width: 8,323,088 pixels
+  const fs::path path = folder_.path() / "x.webp";
+  write_bytes(path, bytes);
+  EXPECT_ERROR(read_picture(path), DataError, "x.webp", "8323088 x 8");
+}
+
 // HDF5: contiguous, in packed chunks, virtual, with labels, class names and attributes.
 
 void write_contiguous(const std::string& path) {
