@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "framework/core/error.hpp"
-#include "framework/diffusion/names.hpp"
 #include "framework/core/random.hpp"
+#include "framework/diffusion/names.hpp"
 #include "framework/diffusion/sampler/methods.hpp"
 
 namespace scorenet::diffusion {
