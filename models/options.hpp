@@ -1,5 +1,5 @@
-// What the networks are made by, one struct a network. The config holds these structs themselves, so
-// they know nothing of LibTorch; each key of the table [model] is one of their members.
+// What the networks are made by, one struct a network. The config holds these structs themselves,
+// so they know nothing of LibTorch; each key of the table [model] is one of their members.
 #pragma once
 
 #include <cstdint>

@@ -11,7 +11,8 @@ namespace {
 
 // A picture of one colour takes some 30 bytes, whatever its size (16,383 x 16,383 at most).
 constexpr int64_t kMostPixelsAByte = int64_t{1} << 28;
-// An animation's canvas costs nothing at all in the file, and is filled before a frame is looked at.
+// An animation's canvas costs nothing at all in the file, and is filled before a frame
+// is looked at.
 constexpr int64_t kMostCanvasAByte = int64_t{1} << 14;
 constexpr std::string_view kExifStart("Exif\0\0", 6);  // some programs put it, the format does not
 
