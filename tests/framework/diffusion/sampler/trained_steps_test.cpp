@@ -1,5 +1,5 @@
 // The steps of diffusers' DDIMScheduler: their numbers, and DDIM's recursion written out on a
-// Gaussian's denoiser. Against the scheduler itself: tests/framework/train/diffusers_test.cpp.
+// Gaussian's denoiser. Against the scheduler itself: tests/framework/score/diffusers_test.cpp.
 #include "framework/diffusion/sampler/trained_steps.hpp"
 
 #include <gmock/gmock.h>

@@ -1,0 +1,35 @@
+// Digests: of pieces as of the whole, of tensors whatever their strides.
+#include "framework/core/digest.hpp"
+
+#include <gtest/gtest.h>
+
+#include "framework/core/tensor_digest.hpp"
+
+namespace scorenet {
+namespace {
+
+TEST(Digest, IsXxh3AsOthersComputeIt) {
+  // The value of the empty input in xxHash's own sanity test.
+  EXPECT_EQ(digest("", 0), "99aa06d3014798d86001c324468d497f");
+}
+
+TEST(Digest, OfPiecesIsThatOfTheWhole) {
+  const std::string text(3000, 'x');
+  Digest pieces;
+  pieces.add(text.data(), 1);
+  pieces.add(text.data() + 1, 2000);
+  pieces.add(text.data() + 2001, 999);
+  EXPECT_EQ(pieces.hex(), digest(text.data(), text.size()));
+  EXPECT_NE(pieces.hex(), digest(text.data(), text.size() - 1));
+}
+
+TEST(Digest, OfATensorIsThatOfItsValues) {
+  const auto a = torch::arange(12, torch::kFloat32).view({3, 4});
+  EXPECT_EQ(digest_of(a.t()), digest_of(a.t().contiguous()));
+  EXPECT_NE(digest_of(a.t()), digest_of(a));
+  EXPECT_EQ(digest_of(std::vector<torch::Tensor>{a}), digest_of(a));
+  EXPECT_NE(digest_of({a, a.t()}), digest_of({a.t(), a}));
+}
+
+}  // namespace
+}  // namespace scorenet
