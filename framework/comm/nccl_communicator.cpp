@@ -392,8 +392,10 @@ class NcclCommunicator final : public Communicator {
     const auto start = Clock::now();
     while (!*done) {
       if (seconds_since(start) > kAbortLimitS) {
-        std::fprintf(stderr, "%s: ncclCommAbort did not end within %g s; leaving hard.\n",
-                     describe(shared_->place).c_str(), kAbortLimitS);
+        std::fprintf(
+            stderr,
+            "%s: ncclCommAbort did not return within %g s; the process ends without clean-up.\n",
+            describe(shared_->place).c_str(), kAbortLimitS);
         std::_Exit(int(ExitCode::communication));
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -16,7 +16,7 @@
 
 namespace scorenet::evaluate {
 
-/// What is the same for all batches. REQUIRES that model and options outlive the metric.
+/// What all batches have in common. `model` and `options` must outlive the metric.
 struct MetricRequest {
   const score::ScoreModel& model;
   bool discrete;  // 8-bit data
@@ -39,14 +39,14 @@ struct Metric {
   std::vector<std::string> terms;  // the names of each result's terms, in order
   ComputeMetric compute;
   std::vector<double> hbars = {};  // where the metric runs over h
-  /// Terms that are results in their own right: reports give their mean, median and quantiles, and
-  /// files an array each.
+  /// Terms that are results of their own. A report gives their mean, median and quantiles;
+  /// --per-example writes an array for each.
   std::vector<std::string> separate_terms = {};
-  /// Terms that share another among windows of time, from the clean end. Reports keep them apart
-  /// from the rest.
+  /// Windows of time, and the names of the terms that are their shares of nll1. Reports list these
+  /// apart from the other terms.
   diffusion::WkbWindows windows = {};
-  /// Asks for the network in float32 even where it was trained in bfloat16: a solver of paths takes
-  /// rounding for roughness, and a derivative along a path divides by a small step.
+  /// True if the network must compute in float32, whatever it was trained in: an adaptive solver
+  /// mistakes rounding for roughness, and a derivative along a path divides by a small step.
   bool float32 = false;
 
   int64_t results() const { return hbars.empty() ? 1 : static_cast<int64_t>(hbars.size()); }

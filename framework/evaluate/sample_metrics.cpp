@@ -65,8 +65,8 @@ void check(const Entry& entry, int64_t n, const EvaluationOptions& options) {
   }
   if (entry.of_features && options.features.empty()) {
     throw ConfigError(std::string("--metrics ") + entry.name +
-                      ": in which features? Give --features: a classifier's snapshot "
-                      "(FILE.safetensors), a TorchScript module (FILE.pt), or pixels.");
+                      ": compares features, and none are given. Give --features: a classifier's "
+                      "snapshot (FILE.safetensors), a TorchScript module (FILE.pt), or pixels.");
   }
 }
 

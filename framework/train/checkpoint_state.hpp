@@ -1,12 +1,15 @@
-// The state of a run in a checkpoint: everything a later start needs to go on bit for bit, and
-// nothing of the ranks.
+// The state of a run in a checkpoint: what a later start needs to go on bit for bit, at any number
+// of ranks.
 //
-// model.safetensors, optimizer.safetensors and ema.safetensors hold tensors by parameter name;
-// state.json holds the counters and the data set's fingerprint; config.toml the resolved config;
-// compression.safetensors, where gradients are compressed, what the way has left out so far, summed
-// over the ranks; objective.safetensors, where there is one, the history that times are drawn by.
-// Order of data, noise, other times and dropout are functions of (seed, step), so the step is all
-// that they need: a run goes on at any rank count.
+//     model.safetensors        weights, by parameter name
+//     optimizer.safetensors    moments of AdamW
+//     ema.safetensors          moving averages of the weights
+//     compression.safetensors  the compression error so far, summed over the ranks (comm.compression)
+//     objective.safetensors    the history of losses that times are drawn by (loss_second_moment)
+//     state.json               counters, and the fingerprint of the data set
+//     config.toml              the resolved config
+//
+// The order of data, noise, other times and dropout are functions of (seed, step) and need no state.
 #pragma once
 
 #include <string>

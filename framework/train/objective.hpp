@@ -1,5 +1,5 @@
-// What training minimises: where the noise levels come from, the loss of each example, and what of
-// it has a state.
+// What training minimises: how noise levels are drawn, the loss of each example, and the state that
+// this needs.
 //
 //     diffusion.loss           loss of an example                                 diffusion/
 //     elbo likelihood simple   a weight on the squared error; with train_steps    loss

@@ -51,7 +51,7 @@ class Update {
   /// Collective if sharded.
   void step(double learning_rate, double norm, const optim::EmaMoment& moment);
 
-  /// What the loss is to be multiplied by before backward; 1 unless train.precision = fp16.
+  /// The factor on the loss before backward; 1 unless train.precision = fp16.
   const optim::LossScale& loss_scale() const { return loss_scale_; }
   /// Once a step, after step() or in its place; the same on all ranks.
   void adapt_loss_scale(bool overflowed);
