@@ -27,8 +27,8 @@ struct LoadedModel {
   std::vector<int64_t> example_shape;
 };
 
-/// Throws ConfigError, DataError or CheckpointError as the file deserves; ConfigError for
-/// a classifier's snapshot.
+/// Loads the snapshot or the analytic model. Throws CheckpointError for a damaged snapshot,
+/// DataError for a mixture file that cannot be read, ConfigError for a bad config or a classifier.
 LoadedModel load_model(const ModelArguments& arguments, torch::Device device);
 
 /// The snapshot of a classifier. Throws as above, ConfigError for one of a score network.

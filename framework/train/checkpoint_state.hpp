@@ -4,12 +4,13 @@
 //     model.safetensors        weights, by parameter name
 //     optimizer.safetensors    moments of AdamW
 //     ema.safetensors          moving averages of the weights
-//     compression.safetensors  the compression error so far, summed over the ranks (comm.compression)
-//     objective.safetensors    the history of losses that times are drawn by (loss_second_moment)
+//     compression.safetensors  the compression error so far, summed over the ranks
+//     objective.safetensors    the history of losses that times are drawn by
 //     state.json               counters, and the fingerprint of the data set
 //     config.toml              the resolved config
 //
-// The order of data, noise, other times and dropout are functions of (seed, step) and need no state.
+// Compression and objective exist only where the config asks for them. The order of data, noise,
+// other times and dropout are functions of (seed, step) and need no state.
 #pragma once
 
 #include <string>

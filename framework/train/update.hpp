@@ -72,10 +72,9 @@ class Update {
   /// What a checkpoint holds besides the weights.
   std::vector<StateBuffer> buffers() const;
   std::vector<StateTensor> tensors() const;
-  /// All of a buffer, with the layout of the parameters; the buffer itself where it
-  /// is whole. Collective.
+  /// The whole buffer, with the layout of the parameters. Collective.
   torch::Tensor whole(const StateBuffer& buffer) const;
-  /// Takes up what belongs to this rank of `whole`.
+  /// Copies this rank's part of `whole` into the buffer.
   void keep(const StateBuffer& buffer, const torch::Tensor& whole) const;
 
  private:
