@@ -4,8 +4,8 @@
 //
 //     linear           beta from beta_min to beta_max (Ho et al. 2020, 2006.11239)
 //     scaled_linear    sqrt(beta) from root to root (latent diffusion)
-//     squared_cosine   min(1 - f((i + 1) / n) / f(i / n), 0.999), f(t) = cos^2(pi
-//                      (t + 0.008) / 2.016)
+//     squared_cosine   min(1 - f((i + 1) / n) / f(i / n), 0.999) with
+//                      f(t) = cos^2(pi/2 (t + 0.008) / 1.008)
 //                      (Nichol & Dhariwal 2021, 2102.09672, equation 17)
 //     sigmoid          beta_min + (beta_max - beta_min) / (1 + e^-y), y from -6 to 6 (diffusers)
 #pragma once

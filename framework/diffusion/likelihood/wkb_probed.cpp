@@ -4,8 +4,9 @@
 //     lap = int g^2 / 2 lap l0 dt,   c = sigma / 2.
 // Rademacher probes z turn div eps and the source grad div F of p into vector-Jacobian products and
 // their gradients. Both are linear in the probe's z z^T, so unbiased; |p|^2 is not, and is taken as
-// p.p' of two adjoints with independent probes. lap comes from the stochastic tangent d xi = J xi
-// dt + g dw, xi = 0 at t_min:
+// p.p' of two adjoints with independent probes.
+//
+// lap comes from the stochastic tangent d xi = J xi dt + g dw, xi = 0 at t_min:
 //     lap = E[ 1/2 xi.(Hess log N) xi at t_max + 1/2 int D_xi^2 (div F + p.F) dt ].
 // The noise enters at the grid's points with Simpson's weights w_k, xi += sqrt(w_k) sigma_k eta_k,
 // eta Rademacher: its mean is Simpson's rule for lap. eta_k is a function of its address, so the

@@ -1,6 +1,6 @@
-// z_s = (s_s / s_t) e^{-hbar h} z + a_s (1 - e^{-(1 + hbar) h}) [xh + h / (2 h_prev)
-// (xh - xh_prev)]
-//       + s_s sqrt(1 - e^{-2 hbar h}) n.
+//     z_s = (s_s / s_t) e^{-hbar h} z + a_s (1 - e^{-(1 + hbar) h}) Dh
+//           + s_s sqrt(1 - e^{-2 hbar h}) n,
+//     Dh  = xh + h / (2 h_prev) (xh - xh_prev).
 //
 // hbar is the knob of the reverse family, its value at t: for a constant xh the step is exact
 // for every hbar.

@@ -2,10 +2,10 @@
 //
 //     uniform   t_i = t_max + (i / N) (t_min - t_max)
 //     log-snr   log_snr_i = log_snr(t_max) + (i / N) (log_snr(t_min) - log_snr(t_max))
-//     edm       sigma_i / alpha_i = (s_max^(1/7) + (i / N) (s_min^(1/7) - s_max^(1/7)))^7, with s =
-//     sigma / alpha:
-//               Karras et al. 2022, 2206.00364, eq. 5, rho = 7. EDM's own grid has N points and
-//               then 0: its N is our N - 1 steps followed by `--final denoised`.
+//     edm       s_i = (s_max^(1/7) + (i / N) (s_min^(1/7) - s_max^(1/7)))^7, s = sigma / alpha
+//
+// edm: Karras et al. 2022, 2206.00364, eq. 5, rho = 7. EDM's own grid has N points and then 0: its
+// N is our N - 1 steps followed by `--final denoised`.
 #pragma once
 
 #include <cstdint>
