@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "framework/comm/communicator.hpp"
+#include "framework/comm/operation.hpp"
 
 namespace scorenet::comm {
 
