@@ -29,11 +29,11 @@ void check_options(const MLPOptions& o) {
 }
 
 // Of l = log_snr (B) float64: (B, features).
-struct TimeEmbedding {
+struct MlpTime {
   const char* name;
   torch::Tensor (*features)(const torch::Tensor& l, int64_t dim);
 };
-const TimeEmbedding kTimeEmbeddings[] = {
+const MlpTime kMlpTimes[] = {
     {"sinusoidal",
      [](const torch::Tensor& l, int64_t dim) {
        return sinusoidal_embedding(time_coordinate(l), {.dim = dim}, torch::kFloat64);
@@ -52,7 +52,7 @@ const TimeEmbedding kTimeEmbeddings[] = {
 
 torch::Tensor mlp_time_features(const torch::Tensor& log_snr, const MLPOptions& options,
                                 torch::Dtype dtype) {
-  for (const TimeEmbedding& entry : kTimeEmbeddings)
+  for (const MlpTime& entry : kMlpTimes)
     if (options.time_embedding == entry.name)
       return entry.features(log_snr.to(torch::kFloat64), options.embedding_dim).to(dtype);
   std::string known;
@@ -63,7 +63,7 @@ torch::Tensor mlp_time_features(const torch::Tensor& log_snr, const MLPOptions& 
 
 std::vector<std::string> time_embedding_names() {
   std::vector<std::string> names;
-  for (const TimeEmbedding& entry : kTimeEmbeddings) names.emplace_back(entry.name);
+  for (const MlpTime& entry : kMlpTimes) names.emplace_back(entry.name);
   return names;
 }
 
