@@ -1,7 +1,7 @@
 // Gradient traffic four ways on the same network, interleaved: our reducer, LibTorch's
 // c10d::Reducer (DDP), one all-reduce a tensor after backward, and one all-reduce for all.
 //
-//   OMP_NUM_THREADS=1 mpirun -n 2 reducer_benchmark \
+//   OMP_NUM_THREADS=1 mpirun -n 2 reducer_benchmark
 //       [small|large] [BATCH] [REPEATS] [CAP] [auto|on|off]
 //
 // CAP: of our buckets, MiB; by default 25, which is c10d's. auto, on, off: whether ours overlaps

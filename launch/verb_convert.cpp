@@ -1,7 +1,7 @@
 // scorenet convert: U-Nets to and from the folders of Hugging Face diffusers.
 //
 //   scorenet convert from-diffusers ddpm-cifar10-32 --out cifar10.safetensors
-//   scorenet convert to-diffusers runs/a/snapshots/network-0001000-ema0.999.safetensors \
+//   scorenet convert to-diffusers runs/a/snapshots/network-0001000-ema0.999.safetensors
 //       --outdir unet
 #include <iostream>
 #include <memory>

@@ -1,6 +1,6 @@
 // scorenet ema: averages of any width after training.
 //
-//   scorenet ema reconstruct runs/a/snapshots/*-emastd*.safetensors --sigma-rel 0.07 \
+//   scorenet ema reconstruct runs/a/snapshots/*-emastd*.safetensors --sigma-rel 0.07
 //       --out a-0.07.safetensors
 #include <cstdio>
 #include <memory>

@@ -1,9 +1,9 @@
 // scorenet evaluate: likelihoods of a data set under a snapshot or an analytic model.
 //
-//   scorenet evaluate --network SNAPSHOT --data fashion_mnist.h5 --metrics elbo --n 1000 \
+//   scorenet evaluate --network SNAPSHOT --data fashion_mnist.h5 --metrics elbo --n 1000
 //       --json out.json
 //   mpirun -n 4 scorenet evaluate ...                     shares the work; the numbers are the same
-//   scorenet evaluate --config gaussian.toml --data g.h5 --metrics elbo,elbo-100 \
+//   scorenet evaluate --config gaussian.toml --data g.h5 --metrics elbo,elbo-100
 //       --exact --per-example out.h5
 #include <iostream>
 #include <memory>

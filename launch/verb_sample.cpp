@@ -1,11 +1,11 @@
 // scorenet sample: one sample a seed, as PNG files, a grid, or numbers.
 //
-//   scorenet sample --network SNAPSHOT --seeds 0-63 --sampler heun --steps 18 --grid 8x8 \
+//   scorenet sample --network SNAPSHOT --seeds 0-63 --sampler heun --steps 18 --grid 8x8
 //       --outdir out
-//   mpirun -n 4 scorenet sample --network SNAPSHOT --seeds 0-9999 --sampler ddim --steps 50 \
+//   mpirun -n 4 scorenet sample --network SNAPSHOT --seeds 0-9999 --sampler ddim --steps 50
 //       --save-h5 --outdir out
 //   scorenet sample --network SNAPSHOT --classifier CLASSIFIER --class 3 --guidance 2 --outdir out
-//   scorenet sample --config gaussian.toml --seeds 0-999 --sampler euler-maruyama --steps 1000 \
+//   scorenet sample --config gaussian.toml --seeds 0-999 --sampler euler-maruyama --steps 1000
 //       --hbar 0.5 --save-h5 --outdir out
 #include <unistd.h>
 
