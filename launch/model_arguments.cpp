@@ -5,6 +5,7 @@
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/core/error.hpp"
+#include "framework/files/output_guard.hpp"
 #include "framework/score/snapshot.hpp"
 #include "launch/run_main.hpp"
 #include "models/autocast.hpp"

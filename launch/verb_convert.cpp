@@ -6,6 +6,7 @@
 #include <iostream>
 #include <memory>
 
+#include "framework/files/output_guard.hpp"
 #include "framework/score/diffusers.hpp"
 #include "launch/output_options.hpp"
 #include "launch/verbs.hpp"

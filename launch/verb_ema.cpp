@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "framework/files/output_guard.hpp"
 #include "framework/score/ema_reconstruction.hpp"
 #include "launch/output_options.hpp"
 #include "launch/verbs.hpp"

@@ -13,6 +13,7 @@
 #include "framework/evaluate/evaluation.hpp"
 #include "framework/evaluate/metric_table.hpp"
 #include "framework/files/atomic_file.hpp"
+#include "framework/files/output_guard.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/known_name.hpp"

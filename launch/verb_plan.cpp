@@ -17,6 +17,7 @@
 #include "framework/core/stop_signal.hpp"
 #include "framework/data/image_dataset.hpp"
 #include "framework/files/atomic_file.hpp"
+#include "framework/files/output_guard.hpp"
 #include "framework/perf/step_model.hpp"
 #include "framework/train/gradient_plan.hpp"
 #include "framework/train/train_precision.hpp"

@@ -25,6 +25,7 @@
 #include "framework/diffusion/sampler/trained_steps.hpp"
 #include "framework/evaluate/generate.hpp"
 #include "framework/evaluate/generate_in_step.hpp"
+#include "framework/files/output_guard.hpp"
 #include "framework/files/step_name.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"

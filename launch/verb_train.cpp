@@ -15,6 +15,7 @@
 #include "framework/comm/nccl_communicator.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
+#include "framework/files/output_guard.hpp"
 #include "framework/train/trainer.hpp"
 #include "launch/device.hpp"
 #include "launch/output_options.hpp"
