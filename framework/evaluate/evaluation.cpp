@@ -133,11 +133,6 @@ void check_dims(const score::ScoreModel& model, const data::ImageDataset& datase
 
 }  // namespace
 
-diffusion::HbarShape hbar_shape(const EvaluationOptions& options) {
-  return options.hbar_schedule.empty() ? diffusion::HbarShape()
-                                       : diffusion::parse_hbar_shape(options.hbar_schedule);
-}
-
 EvaluationReport evaluate(const score::ScoreModel& model, data::ImageDataset& dataset,
                           const EvaluationOptions& options, comm::Communicator& comm) {
   check_dims(model, dataset);
@@ -171,17 +166,6 @@ EvaluationReport evaluate(const score::ScoreModel& model, data::ImageDataset& da
     report.sample_metrics =
         evaluate_sample_metrics(of_samples, model, dataset, report.n, options, comm);
   return report;
-}
-
-EvaluationOptions training_evaluation(const config::EvalConfig& c) {
-  EvaluationOptions o;
-  o.n = c.n;
-  o.seed = static_cast<uint64_t>(c.seed);
-  o.batch = c.micro_batch;
-  o.time_samples = c.time_samples;
-  o.decoder = c.decoder;
-  o.time_budget_s = c.time_budget_s;
-  return o;
 }
 
 }  // namespace scorenet::evaluate
