@@ -13,6 +13,15 @@ TEST(Digest, IsXxh3AsOthersComputeIt) {
   EXPECT_EQ(digest("", 0), "99aa06d3014798d86001c324468d497f");
 }
 
+TEST(Digest, ChangesWithAnyByte) {
+  std::string a(1000, 'x');
+  std::string b = a;
+  b[999] = 'y';
+  EXPECT_EQ(digest(a.data(), a.size()).size(), 32u);
+  EXPECT_EQ(digest(a.data(), a.size()), digest(a.data(), a.size()));
+  EXPECT_NE(digest(a.data(), a.size()), digest(b.data(), b.size()));
+}
+
 TEST(Digest, OfPiecesIsThatOfTheWhole) {
   const std::string text(3000, 'x');
   Digest pieces;
