@@ -73,7 +73,7 @@ std::vector<Network> networks() {
 checkpoint::TensorMap weights_of(const Network& network) {
   checkpoint::TensorMap tensors;
   for (const auto& [name, tensor] :
-       optim::named_parameters(score::build_model(network.config, network.shape, torch::kCPU)))
+       score::named_parameters(score::build_model(network.config, network.shape, torch::kCPU)))
     tensors[name] = tensor.detach();
   return tensors;
 }
@@ -83,7 +83,7 @@ void use(const score::LoadedSnapshot& snapshot) {
   config::to_toml(snapshot.model.config);
   const torch::NoGradGuard no_grad;
   if (c10::multiply_integers(snapshot.example_shape) > 4096) return;
-  if (snapshot.model.classifier) {
+  if (snapshot.model.is_classifier()) {
     std::vector<int64_t> one = snapshot.example_shape;
     one.insert(one.begin(), 1);
     score::classifier_features(snapshot.model, torch::zeros(one));
@@ -114,7 +114,7 @@ class HostileFiles : public testing::Test {
     }
     for (Whole& whole : wholes_) {
       if (whole.network.config.model.numbered.steps > 0)
-        whole.metadata[kSchedulerText] = score::scheduler_json(whole.network.config).dump();
+        whole.metadata[score::kSchedulerText] = score::scheduler_json(whole.network.config).dump();
     }
   }
   void load_and_use() {
@@ -509,13 +509,14 @@ TEST_F(HostileFiles, ForeignTextNestedVeryDeepIsRefused) {
   const std::string deep =
       "{\"norm_eps\": " + std::string(200000, '[') + std::string(200000, ']') + "}";
   write_bytes(folder_.path() / "config.json", deep);
-  EXPECT_ERROR(JsonKeys(folder_.path() / "config.json"), CheckpointError, "config.json", "deep");
+  EXPECT_ERROR(score::JsonKeys(folder_.path() / "config.json"), CheckpointError, "config.json",
+               "deep");
   auto whole = wholes_[5];
-  whole.metadata[kSchedulerText] = deep;
+  whole.metadata[score::kSchedulerText] = deep;
   score::write_snapshot(path_, whole.tensors, whole.metadata);
   const score::LoadedSnapshot snapshot = score::load_snapshot(path_, torch::kCPU);
   EXPECT_ERROR(trained_steps_of(snapshot.model), CheckpointError, "x.safetensors", "deep");
-  whole.metadata[kSchedulerText] = R"({"timestep_spacing": 3})";
+  whole.metadata[score::kSchedulerText] = R"({"timestep_spacing": 3})";
   score::write_snapshot(path_, whole.tensors, whole.metadata);
   EXPECT_ERROR(trained_steps_of(snapshot.model), CheckpointError, "timestep_spacing", "damaged");
 }
