@@ -40,7 +40,7 @@ NOT_RUN = {
     "./launch/tidy": "takes minutes",
 }
 # Indented lines that are no commands.
-TEXT = [r"^core <- ", r"train -> all of these", r"/SPLIT/", r"this page \(Python"]
+TEXT = [r" <- ", r"/SPLIT/", r"this page \(Python"]
 # Values that are replaced by cheap ones, by option.
 VALUES = {"--n": "2", "--seeds": "0-3", "--grid": "2x2", "--steps": "4", "--batch": "2", "--wkb-profile": "2",
           "--train": "64", "--validation": "16", "--test": "16"}
