@@ -1,11 +1,13 @@
 // libjpeg-turbo goes on after damage with a warning; here a warning about the data is an error.
+// jpeglib.h uses FILE and size_t without including what defines them.
+#include <cstddef>
+#include <cstdio>
+// A block of its own, so that the formatter leaves the order.
 #include <jerror.h>
 #include <jpeglib.h>
 
 #include <array>
 #include <csetjmp>
-#include <cstddef>
-#include <cstdio>
 #include <cstring>
 #include <stdexcept>
 
