@@ -17,7 +17,7 @@
 #include "tests/support/expect_error.hpp"
 #include "tests/support/temporary_folder.hpp"
 
-namespace scorenet::train {
+namespace scorenet::score {
 namespace {
 
 using test::run;
@@ -221,4 +221,4 @@ TEST_F(SnapshotTest, MixturesThatTheirFileCannotHoldAreNotRead) {
 }
 
 }  // namespace
-}  // namespace scorenet::train
+}  // namespace scorenet::score
