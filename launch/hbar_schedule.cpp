@@ -23,12 +23,13 @@ std::string pair_of(std::string line) {
 std::string read_schedule(const std::string& path) {
   std::ifstream in;
   if (files::unreadable_because(path).empty()) in.open(path);  // nothing that would be waited for
+  const bool is_open = in.is_open();
   std::string text;
   for (std::string line; std::getline(in, line);) {
     const std::string pair = pair_of(line);
     if (!pair.empty()) text += (text.empty() ? "" : ",") + pair;
   }
-  if (in.eof()) return text;
+  if (is_open && in.eof()) return text;
   throw DataError("--hbar-schedule " + path +
                   ": cannot be read. Give t:value pairs such as 0:0,0.5:1, or a file of them.");
 }

@@ -111,19 +111,26 @@ std::vector<StateTensor> Update::tensors() const {
 }
 
 torch::Tensor Update::whole(const StateBuffer& buffer) const {
-  if (buffer.kind != StateBuffer::Kind::summed) return sum_->whole(buffer.values, buffer.prefix);
-  torch::Tensor whole = buffer.values.clone();
-  comms_.bulk().all_reduce_now({whole.data_ptr(), whole.numel(), comm::DataType::float32},
-                               comm::ReduceOp::sum, buffer.prefix);
-  return whole;
+  switch (buffer.kind) {
+    case StateBuffer::Kind::replicated:
+      break;
+    case StateBuffer::Kind::sharded:
+      return sum_->whole(buffer.values, buffer.prefix);
+    case StateBuffer::Kind::summed: {
+      torch::Tensor whole = buffer.values.clone();
+      comms_.bulk().all_reduce_now({whole.data_ptr(), whole.numel(), comm::DataType::float32},
+                                   comm::ReduceOp::sum, buffer.prefix);
+      return whole;
+    }
+  }
+  return buffer.values;
 }
 
 void Update::keep(const StateBuffer& buffer, const torch::Tensor& whole) const {
+  if (buffer.kind == StateBuffer::Kind::sharded) sum_->keep(buffer.values, whole);
   // Whatever the ranks' shares of a sum were, equal ones have the same sum.
   if (buffer.kind == StateBuffer::Kind::summed)
     buffer.values.copy_(whole / static_cast<double>(comms_.host->size()));
-  else
-    sum_->keep(buffer.values, whole);
 }
 
 }  // namespace scorenet::train

@@ -225,7 +225,9 @@ TEST(Config, AttentionIsAtTheCoarsestLevelHoweverManyThereAre) {
 
 TEST(Config, TextThatNoFileCanHoldIsRefusedByItsPlace) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"donn\xE9es.h5", "byte 0xE9 at place 5"},
+      {"donn\xE9"
+       "es.h5",
+       "byte 0xE9 at place 5"},
       {"a\rb.h5", "0x0D at place 2"},
       {"a\nb.h5", "0x0A"},
       {std::string("a\0b", 3), "0x00"},

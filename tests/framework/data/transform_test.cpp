@@ -121,7 +121,10 @@ TEST(Png, MetadataStandsInTextChunksWithTheirChecksum) {
   const std::string bytes = files::read_file(folder.file("grid.png"));
   // Length 8, "tEXt", "step", a zero byte, "512", then Python's
   // zlib.crc32(b"tEXtstep" + bytes(1) + b"512").
-  const std::string chunk("\0\0\0\x08tEXtstep\0512\x4b\x33\xf0\x08", 20);
+  const std::string chunk(
+      "\0\0\0\x08tEXtstep\0"
+      "512\x4b\x33\xf0\x08",
+      20);
   EXPECT_EQ(bytes.substr(33, 20), chunk);  // right after IHDR
   EXPECT_EQ(bytes.substr(33 + 16 + 4 + 4, 4), "IDAT");
   EXPECT_EQ(decoded(folder.file("grid.png")).size(0), 2);
