@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "framework/comm/any_rank.hpp"
 #include "framework/core/stop_signal.hpp"
 
 namespace scorenet::evaluate {
@@ -53,13 +54,6 @@ void run_on_threads(int64_t count, int threads, const std::function<void(int64_t
   if (failure) std::rethrow_exception(failure);
 }
 
-// Whether any rank was stopped; all then give up alike. Collective.
-bool any_rank_stopped(comm::Communicator& comm, bool mine) {
-  int64_t any = mine ? 1 : 0;
-  comm.all_reduce({&any, 1, comm::DataType::int64}, comm::ReduceOp::max, "rows given up").wait();
-  return any != 0;
-}
-
 }  // namespace
 
 torch::Tensor rows_over_ranks(comm::Communicator& comm, int64_t n, c10::IntArrayRef row_shape,
@@ -80,7 +74,7 @@ torch::Tensor rows_over_ranks(comm::Communicator& comm, int64_t n, c10::IntArray
   } catch (const StopRequested&) {
     stopped = true;
   }
-  if (any_rank_stopped(comm, stopped)) {
+  if (comm::any_rank(comm, stopped, "rows given up")) {
     ask_to_stop();
     throw_if_stop_asked();
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "framework/comm/any_rank.hpp"
 #include "framework/comm/single_communicator.hpp"
 #include "framework/core/pixels.hpp"
 #include "framework/core/stop_signal.hpp"
@@ -27,12 +28,6 @@ data::DatasetOptions dataset_options(const config::DataConfig& config) {
   options.labels = config.labels;
   options.cached_blocks = 2 * config.shuffle_window;
   return options;
-}
-
-bool any_rank(comm::Communicator& comm, bool mine, std::string_view tag) {
-  int64_t any = mine ? 1 : 0;
-  comm.all_reduce({&any, 1, comm::DataType::int64}, comm::ReduceOp::max, tag).wait();
-  return any != 0;
 }
 
 HeldOut::HeldOut(const config::Config& config, const RunFolder& folder, Learner& learner,
@@ -72,7 +67,7 @@ bool HeldOut::evaluate(int64_t step, MetricsLog* log) {
       given_up = true;
     }
   }
-  return !any_rank(comm_, given_up, "evaluation");
+  return !comm::any_rank(comm_, given_up, "evaluation");
 }
 
 void HeldOut::evaluate_all(const Place& place, const torch::Tensor& average) {

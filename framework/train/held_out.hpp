@@ -46,7 +46,4 @@ class HeldOut {
 /// How a run reads its splits.
 data::DatasetOptions dataset_options(const config::DataConfig& config);
 
-/// Whether any rank says so. Collective; it takes the place of a barrier.
-bool any_rank(comm::Communicator& comm, bool mine, std::string_view tag);
-
 }  // namespace scorenet::train

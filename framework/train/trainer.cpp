@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iostream>
 
+#include "framework/comm/any_rank.hpp"
 #include "framework/comm/fingerprint.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/core/stop_signal.hpp"
@@ -34,7 +35,8 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       lock_(lock),
       comms_(comms),
       data_{data::ImageDataset(config.data.path, config.data.split, dataset_options(config.data))},
-      learner_(config, data_.dataset, data_.summary, comms, device),
+      learner_(trainable_model(config, data_.dataset, data_.summary, *comms.host, device),
+               data_.dataset.kind() == data::DataKind::discrete, comms),
       report_(config_, folder_, learner_, comms) {
   learner_.model.name = outdir.string();
   if (config.data.labels) data_.dataset.check_labels(config.model.num_classes);
@@ -163,7 +165,7 @@ void Trainer::save() {
   for (size_t i = 0; i < learner_.update.ema_profiles().size(); ++i) save_average(i, precision);
   if (comms_.host->rank() == 0) folder_.clear_temporaries();
   // A signal that came meanwhile need not wait for another step and another save.
-  const bool stop = any_rank(*comms_.host, stop_asked(), "checkpoint saved");
+  const bool stop = comm::any_rank(*comms_.host, stop_asked(), "checkpoint saved");
   stop_asked_ = stop_asked_ || (stop && !at_end());
   set_phase(comm::Phase::train);
 }
