@@ -6,7 +6,6 @@
 #include "models/autocast.hpp"
 
 namespace scorenet::train {
-namespace {
 
 score::ScoreModel trainable_model(const config::Config& config, const data::ImageDataset& dataset,
                                   const data::DatasetSummary& data, comm::Communicator& comm,
@@ -22,15 +21,12 @@ score::ScoreModel trainable_model(const config::Config& config, const data::Imag
   return same_on_all_ranks(std::move(model), data.fingerprint, comm);
 }
 
-}  // namespace
-
-Learner::Learner(const config::Config& config, const data::ImageDataset& dataset,
-                 const data::DatasetSummary& data, comm::Communicators& comms, torch::Device device)
-    : model(trainable_model(config, dataset, data, *comms.host, device)),
-      plan(plan_gradients(model, dataset.example_shape(), comms)),
+Learner::Learner(score::ScoreModel model_in, bool discrete, comm::Communicators& comms)
+    : model(std::move(model_in)),
+      plan(plan_gradients(model, model.example_shape, comms)),
       parameters(score::named_parameters(model), plan.layout),
-      objective(model, dataset.kind() == data::DataKind::discrete),
-      update(config, parameters, plan, comms),
+      objective(model, discrete),
+      update(model.config, parameters, plan, comms),
       step(model, objective, update, *comms.host) {}
 
 score::ScoreModel Learner::evaluated_model() const {

@@ -14,13 +14,18 @@
 
 namespace scorenet::train {
 
+/// A network with fresh weights for data like `data`, after program, config, data and weights were
+/// compared over the ranks. Collective. Throws CommError, and ConfigError for an analytic model,
+/// which has nothing to train.
+score::ScoreModel trainable_model(const config::Config& config, const data::ImageDataset& dataset,
+                                  const data::DatasetSummary& data, comm::Communicator& comm,
+                                  torch::Device device);
+
 /// Each part refers to those above it.
 struct Learner {
-  /// Builds the network for data like `data`, and compares program, config, data and weights over
-  /// the ranks. `comms` must outlive this. Collective. Throws ConfigError (an analytic model has
-  /// nothing to train), CommError.
-  Learner(const config::Config& config, const data::ImageDataset& dataset,
-          const data::DatasetSummary& data, comm::Communicators& comms, torch::Device device);
+  /// model: a network, the same on all ranks. discrete: its data are of 8 bit. `comms` must outlive
+  /// this. Collective. Throws ConfigError for options that do not fit.
+  Learner(score::ScoreModel model, bool discrete, comm::Communicators& comms);
 
   /// The model as the evaluate verb would see it: train.precision = auto is a matter of training,
   /// and numbers are the same on every machine.

@@ -20,7 +20,9 @@ class CheckpointState : public testing::Test {
     on_ranks(ranks, [&](comm::Communicator& comm) {
       SimTraining training(config, comm);
       for (int64_t k = 0; k < kSteps; ++k) training.run(k);
-      save_checkpoint(run_, config, state_of(training), {.step = kSteps}, comm);
+      RunProgress progress;
+      progress.step = kSteps;
+      save_checkpoint(run_, config, state_of(training), progress, comm);
     });
   }
   // The weights after kSteps more from what is stored.

@@ -11,7 +11,7 @@
 #include "framework/config/parse.hpp"
 #include "framework/core/random.hpp"
 #include "framework/data/shard.hpp"
-#include "framework/train/train_step.hpp"
+#include "framework/train/learner.hpp"
 
 namespace scorenet::train {
 
@@ -26,25 +26,30 @@ inline config::Config sim_config(const std::string& more = "") {
       "sim_config");
 }
 
+/// A communicator as the trainer's parts take it; it stays its owner's.
+struct Borrowed {
+  explicit Borrowed(comm::Communicator& comm) {
+    comms.host.reset(&comm);
+    comms.vitals = std::make_shared<comm::Vitals>();
+  }
+  ~Borrowed() { (void)comms.host.release(); }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  comm::Communicators comms;
+};
+
 /// What the trainer has of a run, on one simulated rank.
-class SimTraining {
+class SimTraining : private Borrowed, public Learner {
  public:
   SimTraining(const config::Config& config, comm::Communicator& comm)
-      : comms_(comm),
-        model(score::build_model(config, {2}, torch::kCPU)),
-        plan(plan_gradients(model, {2}, comms_.all)),
-        parameters(score::named_parameters(model), plan.layout),
-        objective(model, false),
-        update(config, parameters, plan, comms_.all),
-        step(model, objective, update, comm) {}
+      : Borrowed(comm), Learner(score::build_model(config, {2}, torch::kCPU), false, comms) {}
 
   /// This rank's share of step `k`, of examples that are a function of k and their place.
   StepReport run(int64_t k) {
-    const comm::Communicator& comm = *comms_.all.host;
     const int64_t batch = model.config.train.batch_size;
     data::LoadedBatch loaded;
     loaded.step = k;
-    loaded.slots = data::shard(batch, comm.rank(), comm.size());
+    loaded.slots = data::shard(batch, comms.host->rank(), comms.host->size());
     loaded.batch.indices = slot_range(loaded.slots.begin, loaded.slots.size());
     loaded.batch.examples =
         torch::sin(torch::arange(2 * batch, torch::kFloat64) + static_cast<double>(k))
@@ -59,28 +64,6 @@ class SimTraining {
       all.push_back(tensor.detach().flatten());
     return torch::cat(all);
   }
-
- private:
-  // The communicator stays its owner's.
-  struct Borrowed {
-    explicit Borrowed(comm::Communicator& comm) {
-      all.host.reset(&comm);
-      all.vitals = std::make_shared<comm::Vitals>();
-    }
-    ~Borrowed() { (void)all.host.release(); }
-    Borrowed(const Borrowed&) = delete;
-    Borrowed& operator=(const Borrowed&) = delete;
-    comm::Communicators all;
-  };
-  Borrowed comms_;
-
- public:
-  score::ScoreModel model;
-  GradientPlan plan;
-  optim::FlatParameters parameters;
-  Objective objective;
-  Update update;
-  TrainStep step;
 };
 
 /// Calls `program` on every one of `ranks` threads; a failure of any is the test's.
