@@ -51,10 +51,11 @@ reduce::ReducerOptions compressed(const Parts& parts) {
   return options;
 }
 
-class AllReducedSum : public GradientSum {
+// A sum after which every rank has the whole gradient and updates all weights.
+class WholeSum : public GradientSum {
  public:
-  explicit AllReducedSum(const Parts& parts)
-      : parameters_(parts.parameters), reducer_(make_reducer(parts, compressed(parts))) {}
+  WholeSum(const Parts& parts, reduce::ReducerOptions options)
+      : parameters_(parts.parameters), reducer_(make_reducer(parts, std::move(options))) {}
 
   optim::AdamWTarget target() const override { return optim::whole_target(parameters_); }
   torch::Tensor weights() const override { return parameters_.values(); }
@@ -65,35 +66,34 @@ class AllReducedSum : public GradientSum {
   reduce::GradientReducer reducer_;
 };
 
-// Each virtual shard's gradients are added up alone, then all shards' by one tree,
-// whoever computed them.
-class CanonicalSum : public GradientSum {
+class AllReducedSum : public WholeSum {
+ public:
+  explicit AllReducedSum(const Parts& parts) : WholeSum(parts, compressed(parts)) {}
+};
+
+// Each virtual shard's gradients are added up alone, then all shards' by one tree, whoever computed
+// them.
+class CanonicalSum : public WholeSum {
  public:
   explicit CanonicalSum(const Parts& parts)
-      : parameters_(parts.parameters),
-        tree_(parts.parameters.gradients(), parts.comms.bulk(), parts.config.virtual_shards),
-        reducer_(make_reducer(parts, reducer_options(parts))) {
+      : WholeSum(parts, reducer_options(parts)),
+        tree_(parts.parameters.gradients(), parts.comms.bulk(), parts.config.virtual_shards) {
     // On a GPU: no kernels that sum in whatever order their threads come.
     at::globalContext().setDeterministicCuDNN(true);
   }
 
   int64_t stretches() const override { return tree_.shards(); }
   void begin(const Piece& piece) override {
-    if (piece.starts_sum) reducer_.zero_gradients();
-    reducer_.begin(false);
+    if (piece.starts_sum) reducer().zero_gradients();
+    reducer().begin(false);
   }
   void end(const Piece& piece) override {
     if (piece.ends_sum) tree_.add_shard();
   }
   void finish() override { tree_.finish(); }
-  optim::AdamWTarget target() const override { return optim::whole_target(parameters_); }
-  torch::Tensor weights() const override { return parameters_.values(); }
-  reduce::GradientReducer& reducer() override { return reducer_; }
 
  private:
-  optim::FlatParameters& parameters_;
   reduce::CanonicalSum tree_;
-  reduce::GradientReducer reducer_;
 };
 
 reduce::Shards make_shards(const Parts& parts) {
