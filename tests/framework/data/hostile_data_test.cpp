@@ -1,5 +1,4 @@
 // Data files by somebody who means harm, or by a broken disk: a DataError, whatever stands in them.
-#include <jpeglib.h>  // needs FILE of <cstdio>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <webp/encode.h>
@@ -7,7 +6,6 @@
 
 #include <atomic>
 #include <csignal>
-#include <cstdio>
 #include <filesystem>
 
 #include "framework/data/byte_source.hpp"
@@ -20,20 +18,21 @@
 #include "framework/files/atomic_file.hpp"
 #include "tests/support/expect_error.hpp"
 #include "tests/support/mutate.hpp"
+#include "tests/support/npy.hpp"
+#include "tests/support/picture_bytes.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace scorenet::data {
 namespace {
 
 namespace fs = std::filesystem;
+using test::big_endian;
 using test::Hostile;
 using test::Mutator;
 using test::write_bytes;
 
-std::string big_endian(uint64_t value) {
-  std::string bytes;
-  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift & 0xff);
-  return bytes;
+std::string array(const std::string& type, const std::string& shape, size_t bytes) {
+  return test::npy(type, "(" + shape + ")", std::string(bytes, '\x01'));
 }
 
 std::string gzipped(const std::string& bytes) {
@@ -48,14 +47,6 @@ std::string gzipped(const std::string& bytes) {
   out.resize(stream.total_out);
   deflateEnd(&stream);
   return out;
-}
-
-std::string npy(const std::string& type, const std::string& shape, size_t bytes) {
-  std::string header =
-      "{'descr': '" + type + "', 'fortran_order': False, 'shape': (" + shape + "), }";
-  header.resize(118, ' ');
-  return std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header.substr(0, 117) + "\n" +
-         std::string(bytes, '\x01');
 }
 
 // Values that a header may claim, in the place of one that it has.
@@ -92,9 +83,9 @@ class HostileData : public testing::Test {
 
 TEST_F(HostileData, Arrays) {
   const fs::path images = folder_.path() / "images.npy", labels = folder_.path() / "labels.npy";
-  const std::vector<std::string> wholes{npy("|u1", "4, 3, 8, 8", 768), npy("<f4", "4, 2", 32),
-                                        npy("<f8", "4, 2, 2", 128), npy("|u1", "4, 8, 8", 256)};
-  const std::string whole_labels = npy("<i8", "4,", 32);
+  const std::vector<std::string> wholes{array("|u1", "4, 3, 8, 8", 768), array("<f4", "4, 2", 32),
+                                        array("<f8", "4, 2, 2", 128), array("|u1", "4, 8, 8", 256)};
+  const std::string whole_labels = array("<i8", "4,", 32);
   Mutator random(1);
   Hostile hostile("npy", folder_.path());
   for (int i = test::fuzz_count(300); i > 0; --i) {
@@ -166,25 +157,12 @@ TEST_F(HostileData, CifarFiles) {
 
 // Pictures of 16 x 8 in every form that the decoders know.
 
-std::string chunk(const std::string& type, const std::string& content) {
-  const std::string summed = type + content;
-  return big_endian(content.size()) + summed +
-         big_endian(crc32(0, reinterpret_cast<const Bytef*>(summed.data()),
-                          static_cast<uInt>(summed.size())));
-}
-
 std::string png(char bits, char colour, char interlace, size_t row_bytes,
                 const std::string& extra) {
-  const std::string rows(8 * (row_bytes + 1) + 64, '\0');
-  uLongf size = compressBound(rows.size());
-  std::string packed(size, '\0');
-  compress(reinterpret_cast<Bytef*>(packed.data()), &size,
-           reinterpret_cast<const Bytef*>(rows.data()), interlace ? rows.size() : rows.size() - 64);
-  packed.resize(size);
-  return "\x89PNG\r\n\x1a\n" +
-         chunk("IHDR",
-               big_endian(16) + big_endian(8) + bits + colour + std::string(2, '\0') + interlace) +
-         extra + chunk("IDAT", packed) + chunk("IEND", "");
+  const std::string rows(8 * (row_bytes + 1) + (interlace ? 64 : 0), '\0');
+  return test::png_file(
+      big_endian(16) + big_endian(8) + bits + colour + std::string(2, '\0') + interlace, rows,
+      extra);
 }
 
 // With checksums that fit again: the decoder looks behind them.
@@ -194,44 +172,24 @@ std::string with_checksums(const std::string& damaged) {
     uint64_t length = 0;
     for (size_t i = 0; i < 4; ++i) length = length << 8 | static_cast<uint8_t>(damaged[at + i]);
     if (length > damaged.size() - at - 12) return whole + damaged.substr(at);
-    whole += chunk(damaged.substr(at + 4, 4), damaged.substr(at + 8, length));
+    whole += test::png_chunk(damaged.substr(at + 4, 4), damaged.substr(at + 8, length));
     at += 12 + length;
   }
   return whole;
 }
 
 std::string jpeg(int components, bool progressive, bool arithmetic) {
-  jpeg_compress_struct state{};
-  jpeg_error_mgr errors{};
-  state.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&state);
-  unsigned char* out = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&state, &out, &size);
-  state.image_width = 16;
-  state.image_height = 8;
-  state.input_components = components;
-  state.in_color_space = components == 1 ? JCS_GRAYSCALE : components == 3 ? JCS_RGB : JCS_CMYK;
-  jpeg_set_defaults(&state);
-  if (progressive) jpeg_simple_progression(&state);
-  state.arith_code = arithmetic ? TRUE : FALSE;
-  jpeg_start_compress(&state, TRUE);
+  const auto set = [=](jpeg_compress_struct& state) {
+    if (progressive) jpeg_simple_progression(&state);
+    state.arith_code = arithmetic ? TRUE : FALSE;
+  };
   const std::string exif("Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
                          32);
-  jpeg_write_marker(&state, JPEG_APP0 + 1, reinterpret_cast<const JOCTET*>(exif.data()),
-                    static_cast<unsigned>(exif.size()));
-  std::vector<unsigned char> row(static_cast<size_t>(16 * components));
-  for (int y = 0; y < 8; ++y) {
-    for (size_t x = 0; x < row.size(); ++x)
-      row[x] = static_cast<unsigned char>(x * 11 + static_cast<size_t>(y) * 29);
-    unsigned char* rows[] = {row.data()};
-    jpeg_write_scanlines(&state, rows, 1);
-  }
-  jpeg_finish_compress(&state);
-  jpeg_destroy_compress(&state);
-  std::string bytes(reinterpret_cast<char*>(out), size);
-  std::free(out);
-  return bytes;
+  return test::jpeg_file(components, set, exif, [&](size_t y) {
+    std::string row(static_cast<size_t>(16 * components), '\0');
+    for (size_t x = 0; x < row.size(); ++x) row[x] = static_cast<char>(x * 11 + y * 29);
+    return row;
+  });
 }
 
 std::string webp(bool lossless, bool alpha) {
@@ -272,12 +230,15 @@ std::string animation() {
 }
 
 TEST_F(HostileData, Pictures) {
-  const std::string palette = chunk("PLTE", std::string(48, '\x21')) + chunk("tRNS", "\x01\x80");
+  const std::string palette =
+      test::png_chunk("PLTE", std::string(48, '\x21')) + test::png_chunk("tRNS", "\x01\x80");
   const std::string text =
-      chunk("tEXt", std::string("a\0b", 3)) +
-      chunk("zTXt", std::string("a\0\0", 3) + "\x78\x9c\x4b\x04") +
-      chunk("acTL", big_endian(2) + big_endian(0)) + chunk("gAMA", big_endian(1)) +
-      chunk("eXIf", std::string("MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06", 20));
+      test::png_chunk("tEXt", std::string("a\0b", 3)) +
+      test::png_chunk("zTXt", std::string("a\0\0", 3) + "\x78\x9c\x4b\x04") +
+      test::png_chunk("acTL", big_endian(2) + big_endian(0)) +
+      test::png_chunk("gAMA", big_endian(1)) +
+      test::png_chunk("eXIf",
+                      std::string("MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06", 20));
   const std::vector<std::string> wholes{
       png(8, 0, 0, 16, ""),     png(1, 0, 1, 2, ""),    png(16, 2, 0, 96, text),
       png(4, 3, 0, 8, palette), png(8, 6, 1, 64, text), png(16, 4, 0, 64, ""),

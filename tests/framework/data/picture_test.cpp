@@ -1,11 +1,8 @@
 // Folders of pictures as people have them: what is read, what is told, what is refused.
 #include "framework/data/picture.hpp"
 
-#include <jpeglib.h>  // needs FILE of <cstdio>
 #include <webp/encode.h>
-#include <zlib.h>
 
-#include <cstdio>
 #include <filesystem>
 
 #include "framework/core/random.hpp"
@@ -13,28 +10,17 @@
 #include "framework/data/describe.hpp"
 #include "framework/data/image_dataset.hpp"
 #include "tests/support/expect_error.hpp"
+#include "tests/support/picture_bytes.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace scorenet::data {
 namespace {
 
 namespace fs = std::filesystem;
+using test::big_endian;
 using testing::Contains;
 using testing::HasSubstr;
 using Names = std::vector<std::string>;
-
-std::string big_endian(size_t value) {
-  std::string bytes;
-  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift & 0xff);
-  return bytes;
-}
-
-std::string chunk(const std::string& type, const std::string& content) {
-  const std::string summed = type + content;
-  return big_endian(content.size()) + summed +
-         big_endian(crc32(0, reinterpret_cast<const Bytef*>(summed.data()),
-                          static_cast<uInt>(summed.size())));
-}
 
 enum PngColour : char { grey = 0, rgb = 2, grey_alpha = 4, rgb_alpha = 6 };
 
@@ -44,16 +30,10 @@ std::string png(int64_t width, int64_t height, char bits, PngColour colour, cons
   std::string raw;
   const size_t row = rows.size() / static_cast<size_t>(height);
   for (size_t i = 0; i < static_cast<size_t>(height); ++i) raw += '\0' + rows.substr(i * row, row);
-  uLongf size = compressBound(raw.size());
-  std::string packed(size, '\0');
-  compress(reinterpret_cast<Bytef*>(packed.data()), &size,
-           reinterpret_cast<const Bytef*>(raw.data()), raw.size());
-  packed.resize(size);
-  return "\x89PNG\r\n\x1a\n" +
-         chunk("IHDR", big_endian(static_cast<size_t>(width)) +
-                           big_endian(static_cast<size_t>(height)) + bits +
-                           static_cast<char>(colour) + std::string(3, '\0')) +
-         extra + chunk("IDAT", packed) + chunk("IEND", "");
+  return test::png_file(big_endian(static_cast<size_t>(width)) +
+                            big_endian(static_cast<size_t>(height)) + bits +
+                            static_cast<char>(colour) + std::string(3, '\0'),
+                        raw, extra);
 }
 
 // A TIFF block whose one entry is the orientation.
@@ -64,32 +44,11 @@ std::string exif(char orientation) {
 
 // 16 x 8 grey: `left` in the left half, `right` in the right one, whole blocks of 8 x 8.
 std::string jpeg(int left, int right, const std::string& app1 = "") {
-  jpeg_compress_struct state{};
-  jpeg_error_mgr errors{};
-  state.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&state);
-  unsigned char* out = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&state, &out, &size);
-  state.image_width = 16;
-  state.image_height = 8;
-  state.input_components = 1;
-  state.in_color_space = JCS_GRAYSCALE;
-  jpeg_set_defaults(&state);
-  jpeg_start_compress(&state, TRUE);
-  if (!app1.empty()) {
-    jpeg_write_marker(&state, JPEG_APP0 + 1, reinterpret_cast<const JOCTET*>(app1.data()),
-                      static_cast<unsigned>(app1.size()));
-  }
-  std::string row =
-      std::string(8, static_cast<char>(left)) + std::string(8, static_cast<char>(right));
-  auto* values = reinterpret_cast<JSAMPROW>(row.data());
-  for (int i = 0; i < 8; ++i) jpeg_write_scanlines(&state, &values, 1);
-  jpeg_finish_compress(&state);
-  jpeg_destroy_compress(&state);
-  const std::string bytes(reinterpret_cast<char*>(out), size);
-  std::free(out);
-  return bytes;
+  return test::jpeg_file(
+      1, [](jpeg_compress_struct&) {}, app1,
+      [&](size_t) {
+        return std::string(8, static_cast<char>(left)) + std::string(8, static_cast<char>(right));
+      });
 }
 
 std::string grey_png(int value) {
@@ -214,7 +173,7 @@ TEST_F(PictureTest, ExifOrientationIsApplied) {
   EXPECT_TRUE(images()[0][0].narrow(0, 0, 8).eq(0).all().item<bool>());
   EXPECT_TRUE(images()[0][0].narrow(0, 8, 8).eq(255).all().item<bool>());
   fs::remove(folder_.path() / "in/a/0.jpg");
-  put("a/0.png", png(2, 1, 8, grey, std::string{1, 2}, chunk("eXIf", exif(3))));
+  put("a/0.png", png(2, 1, 8, grey, std::string{1, 2}, test::png_chunk("eXIf", exif(3))));
   convert();
   EXPECT_EQ(images()[0][0][0][0].item<int64_t>(), 2);
 }
