@@ -11,10 +11,9 @@
 
 namespace scorenet::data {
 
-/// For the time of a call that reads this file: SIGSEGV, SIGFPE, SIGILL and SIGABRT of this
-/// thread, and more than
-/// `seconds` of its own processor time, end the process as above. Other threads' signals go where
-/// they went before.
+/// Guards the calls that read this file while it lives. SIGSEGV, SIGFPE, SIGILL or SIGABRT of this
+/// thread, or more than `seconds` of its own processor time, then end the process as above. The
+/// signals of other threads go where they went before. `path` must outlive this.
 class LibraryGuard {
  public:
   LibraryGuard(const std::string& path, double seconds);

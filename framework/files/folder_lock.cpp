@@ -118,11 +118,13 @@ std::optional<Seen> look(const fs::path& path) {
   struct stat status{};
   std::string text(4096, '\0');
   const ssize_t length = ::read(file, text.data(), text.size());
-  if (::fstat(file, &status) == 0) seen.changed = status.st_mtim;
+  const bool is_seen = ::fstat(file, &status) == 0;
+  if (is_seen) seen.changed = status.st_mtim;
   ::close(file);
   text.resize(static_cast<size_t>(std::max<ssize_t>(length, 0)));
   // An empty one may be about to be written (Candidate::copy_to).
-  seen.foreign = !S_ISREG(status.st_mode) || (!text.empty() && text.rfind("boot ", 0) != 0);
+  seen.foreign =
+      (is_seen && !S_ISREG(status.st_mode)) || (!text.empty() && text.rfind("boot ", 0) != 0);
   std::istringstream lines(text);
   for (std::string key, rest; lines >> key && std::getline(lines >> std::ws, rest);)
     seen.card[key] = rest;
