@@ -9,7 +9,7 @@
 
 namespace scorenet {
 
-/// Exit codes of the contract; job scripts rely on them.
+/// Exit codes, as launch/README.md lists them; job scripts rely on them.
 enum class ExitCode : int {
   done = 0,
   usage = 2,          // command line or configuration

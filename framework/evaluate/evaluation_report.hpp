@@ -77,8 +77,8 @@ struct EvaluationReport {
   std::vector<SampleMetricReport> sample_metrics;
 };
 
-/// The contract's report. Numbers at the top of a metric over h are those of its first h, its kind
-/// is the weakest of all h.
+/// The report as launch/README.md describes it. Numbers at the top of a metric over h are those of
+/// its first h, its kind is the weakest of all h.
 nlohmann::ordered_json to_json(const EvaluationReport& report);
 
 /// "elbo 3.512 +- 0.021 bits/dim (bound; prior ..., diffusion ..., reconstruction ...)": a line a

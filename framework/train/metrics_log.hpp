@@ -42,7 +42,7 @@ struct Tick {
   double eta_sec = 0;
 };
 
-/// The JSON object of a tick, as it stands in stats.jsonl (contract: "A run folder").
+/// The JSON object of a tick, as it stands in stats.jsonl (launch/README.md, "A run folder").
 nlohmann::ordered_json to_json(const Tick& tick);
 
 /// One line of "name: meaning" for each field, for `scorenet info log-fields`.

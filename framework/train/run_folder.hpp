@@ -1,4 +1,4 @@
-// Where a run's files are: the layout of the contract's "A run folder", in one place.
+// Where a run's files are: the layout of "A run folder" in launch/README.md, in one place.
 #pragma once
 
 #include <cstdint>

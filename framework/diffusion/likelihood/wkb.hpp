@@ -5,11 +5,11 @@
 // is the schedule's own.
 //
 // With l0 = log q^{h=0}_t, p = grad l0, H its Hessian, score s = -eps / sigma, log-SNR L as time, F
-// as in probability_flow.hpp and b = (sigma^2 / 2) (s - p), all along the h = 0 path (F2.3 a and b;
-// dL = -g^2 dt / sigma^2):
-//     dl0/dL = -div F                          l0 = log N(x; 0, P I)
-//     dp/dL  = -J^T p - grad div F             p  = -x / P
-//     dH/dL  = -(J^T H + H J) - Hess(p.F + div F)   H = -I / P at t_max, back to t_min,
+// as in probability_flow.hpp and b = (sigma^2 / 2) (s - p), all along the h = 0 path
+// (dL = -g^2 dt / sigma^2):
+//     dl0/dL = -div F                               l0 = log N(x; 0, P I)
+//     dp/dL  = -J^T p - grad div F                  p  = -x / P
+//     dH/dL  = -(J^T H + H J) - Hess(p.F + div F)   H  = -I / P at t_max, back to t_min,
 //     nll1   = -l1,   dl1/dL = -(div b + b.p),  l1 = 0
 // Terms of all three evaluators: "nll0", "nll1"; nats = nll0. An example whose solve fails is NaN,
 // never left out.
