@@ -14,8 +14,14 @@ target_link_libraries(scorenet_pch PUBLIC LibTorch::cpu)
 target_precompile_headers(scorenet_pch PRIVATE <torch/types.h>)
 
 include(GNUInstallDirs)
-# An installed program finds LibTorch where the build found it.
-set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
+# An installed program finds LibTorch, and NCCL with CUDA, where the build found them. CMAKE_INSTALL_RPATH_USE_LINK_PATH would
+# leave out what lies within this source tree, and .deps/ does.
+foreach(_library IN ITEMS "${LibTorch_CPU_LIBRARY}" "${NCCL_LIBRARY}" "${CUDA_RUNTIME_LIBRARY}")
+  get_filename_component(_folder "${_library}" DIRECTORY)
+  if(_library AND NOT _folder IN_LIST CMAKE_INSTALL_RPATH)
+    list(APPEND CMAKE_INSTALL_RPATH "${_folder}")
+  endif()
+endforeach()
 
 set(SCORENET_WARNINGS -Wall -Wextra -Wshadow -Wconversion)
 
