@@ -23,10 +23,9 @@ AutocastScope::~AutocastScope() {
   at::autocast::set_autocast_dtype(device_, old_dtype_);
 }
 
-torch::Dtype active_compute_dtype() {
-  return at::autocast::is_autocast_enabled(torch::kCPU)
-             ? at::autocast::get_autocast_dtype(torch::kCPU)
-             : torch::kFloat32;
+torch::Dtype active_compute_dtype(torch::DeviceType device) {
+  return at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device)
+                                                   : torch::kFloat32;
 }
 
 torch::Dtype compute_dtype(const std::string& precision) {

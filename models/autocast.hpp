@@ -26,9 +26,9 @@ class AutocastScope {
   torch::Dtype old_dtype_;
 };
 
-/// What matrix products on the CPU compute in right now: the dtype of the innermost
+/// What matrix products on `device` compute in right now: the dtype of the innermost
 /// scope, or float32.
-torch::Dtype active_compute_dtype();
+torch::Dtype active_compute_dtype(torch::DeviceType device = torch::kCPU);
 
 /// float32 for "fp32", bfloat16 for "bf16", float16 for "fp16"; float32 for "auto",
 /// which only training makes more of (train/train_precision.hpp). Throws ConfigError

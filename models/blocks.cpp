@@ -101,11 +101,16 @@ AttentionBlockImpl::AttentionBlockImpl(int64_t channels, int64_t head_dim, const
 }
 
 torch::Tensor AttentionBlockImpl::mix(const torch::Tensor& h) {
-  const int64_t batch = h.size(0), tokens = h.size(1), channels = h.size(2);
+  return attend_and_join(to_q_(h), to_k_(h), to_v_(h));
+}
+
+torch::Tensor AttentionBlockImpl::attend_and_join(const torch::Tensor& q, const torch::Tensor& k,
+                                                  const torch::Tensor& v) {
+  const int64_t batch = q.size(0), tokens = q.size(1), channels = q.size(2);
   const auto split = [&](const torch::Tensor& y) {
     return y.view({batch, tokens, heads_, channels / heads_}).transpose(1, 2);
   };
-  const torch::Tensor mixed = attend(split(to_q_(h)), split(to_k_(h)), split(to_v_(h)));
+  const torch::Tensor mixed = attend(split(q), split(k), split(v));
   const torch::Tensor joined = mixed.transpose(1, 2).reshape({batch, tokens, channels});
   return to_out_[0]->as<torch::nn::Linear>()->forward(joined);
 }

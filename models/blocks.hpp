@@ -37,6 +37,10 @@ torch::Tensor slot_dropout(const torch::Tensor& x, double probability, int64_t l
 /// 3x3, padding 1: keeps H and W.
 torch::nn::Conv2d conv3x3(int64_t in_channels, int64_t out_channels);
 
+/// The GPU route's conv3x3 (kernels/channels_last.hpp): x in any layout, computed in autocast's
+/// dtype.
+torch::Tensor conv3x3_channels_last(const torch::Tensor& x, const torch::nn::Conv2dImpl& conv);
+
 /// input.labels, or where they are undefined num_classes ("no label") for the whole batch: (B)
 /// int64. Throws ConfigError if labels are given to a network without classes.
 torch::Tensor labels_or_none(const NetworkInput& input, int64_t num_classes);
@@ -61,6 +65,9 @@ class ResidualBlockImpl : public torch::nn::Module {
   /// one; skip may be undefined.
   torch::Tensor forward_padded(const torch::Tensor& x, const torch::Tensor& skip,
                                const torch::Tensor& activated_time);
+  /// The same on channels-last tensors (kernels/channels_last.hpp).
+  torch::Tensor forward_channels_last(const torch::Tensor& x, const torch::Tensor& activated_time,
+                                      const BatchSlots* dropout);
 
  private:
   ResidualBlockOptions options_;
@@ -82,10 +89,16 @@ class AttentionBlockImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& x);
   /// The same on a padded NHWC tensor.
   torch::Tensor forward_padded(const torch::Tensor& x);
+  /// The same on a channels-last tensor.
+  torch::Tensor forward_channels_last(const torch::Tensor& x);
 
  private:
   // (B, tokens, channels), normed -> what is added to the input, of the same shape.
   torch::Tensor mix(const torch::Tensor& h);
+  // The same with one product for queries, keys and values.
+  torch::Tensor mix_by_one_product(const torch::Tensor& h);
+  torch::Tensor attend_and_join(const torch::Tensor& q, const torch::Tensor& k,
+                                const torch::Tensor& v);
 
   int64_t heads_;
   torch::nn::GroupNorm group_norm_;
@@ -105,6 +118,8 @@ class DownsampleImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& x);
   /// The same on a padded NHWC tensor.
   torch::Tensor forward_padded(const torch::Tensor& x);
+  /// The same on a channels-last tensor.
+  torch::Tensor forward_channels_last(const torch::Tensor& x);
 
  private:
   int64_t padding_;
@@ -119,6 +134,8 @@ class UpsampleImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& x);
   /// The same on a padded NHWC tensor.
   torch::Tensor forward_padded(const torch::Tensor& x);
+  /// The same on a channels-last tensor.
+  torch::Tensor forward_channels_last(const torch::Tensor& x);
 
  private:
   torch::nn::Conv2d conv_;

@@ -13,31 +13,34 @@ namespace {
 constexpr double kHighestLogSnr = 20.0;
 constexpr double kStepsPerNat = 25.0;
 
-torch::Tensor step_in_table(const torch::Tensor& log_snr, const std::vector<double>& table) {
-  const auto last = static_cast<int64_t>(table.size()) - 1;
-  const torch::Tensor rising = -torch::tensor(table, torch::kFloat64).to(log_snr.device());
-  const torch::Tensor position = -log_snr;
-  // right is the first knot at or above the position, so the pair (right - 1, right) brackets it.
-  const torch::Tensor right = torch::searchsorted(rising, position).clamp(1, last);
-  const torch::Tensor low = rising.index_select(0, right - 1);
-  const torch::Tensor high = rising.index_select(0, right);
-  const torch::Tensor fraction = ((position - low) / (high - low)).clamp(0.0, 1.0);
-  return (right - 1).to(torch::kFloat64) + fraction;
-}
-
 }  // namespace
 
-torch::Tensor time_coordinate(const torch::Tensor& log_snr,
-                              const std::vector<double>& log_snr_of_step) {
-  const torch::Tensor precise = log_snr.to(torch::kFloat64);
-  if (log_snr_of_step.empty()) return kStepsPerNat * (kHighestLogSnr - precise);
+torch::Tensor step_table(const std::vector<double>& log_snr_of_step) {
   const bool falls = std::adjacent_find(log_snr_of_step.begin(), log_snr_of_step.end(),
                                         std::less_equal<double>()) == log_snr_of_step.end();
   if (log_snr_of_step.size() < 2 || !falls) {
     throw ConfigError("model.log_snr_of_step with " + std::to_string(log_snr_of_step.size()) +
                       " entries: must hold at least two and fall from each step to the next.");
   }
-  return step_in_table(precise, log_snr_of_step);
+  return -torch::tensor(log_snr_of_step, torch::kFloat64);
+}
+
+torch::Tensor step_coordinate(const torch::Tensor& log_snr, const torch::Tensor& table) {
+  const torch::Tensor position = -log_snr.to(torch::kFloat64);
+  // right is the first knot at or above the position, so the pair (right - 1, right) brackets it.
+  const torch::Tensor right = torch::searchsorted(table, position).clamp(1, table.size(0) - 1);
+  const torch::Tensor low = table.index_select(0, right - 1);
+  const torch::Tensor high = table.index_select(0, right);
+  const torch::Tensor fraction = ((position - low) / (high - low)).clamp(0.0, 1.0);
+  return (right - 1).to(torch::kFloat64) + fraction;
+}
+
+torch::Tensor time_coordinate(const torch::Tensor& log_snr,
+                              const std::vector<double>& log_snr_of_step) {
+  if (log_snr_of_step.empty()) {
+    return kStepsPerNat * (kHighestLogSnr - log_snr.to(torch::kFloat64));
+  }
+  return step_coordinate(log_snr, step_table(log_snr_of_step).to(log_snr.device()));
 }
 
 torch::Tensor sinusoidal_embedding(const torch::Tensor& u, const SinusoidOptions& options,

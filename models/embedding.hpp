@@ -20,6 +20,12 @@ namespace scorenet::models {
 torch::Tensor time_coordinate(const torch::Tensor& log_snr,
                               const std::vector<double>& log_snr_of_step = {});
 
+/// The same in two steps, so that a network on a GPU keeps the table there: the table as
+/// step_coordinate reads it (rising, float64, on the CPU), and the coordinate by a table on
+/// log_snr's device. Throws ConfigError if log_snr_of_step does not fall.
+torch::Tensor step_table(const std::vector<double>& log_snr_of_step);
+torch::Tensor step_coordinate(const torch::Tensor& log_snr, const torch::Tensor& table);
+
 struct SinusoidOptions {
   int64_t dim = 32;           // even: dim / 2 frequencies
   bool cosines_first = true;  // order of the halves; true as in diffusers' UNet2DModel

@@ -26,8 +26,8 @@ struct UNetOptions {
   std::vector<double> log_snr_of_step = {};    // for weights trained on discrete steps
   std::vector<int64_t> fourier_features = {};  // VDM: {7, 8}
   bool learned_variance = false;               // a second tensor of x's shape behind the first
-  /// auto: the CPU fast path (kernels/fast_path.hpp) where it applies; aten: never. Same
-  /// results to rounding.
+  /// auto: the CPU fast path (kernels/fast_path.hpp) or the GPU route (kernels/channels_last.hpp)
+  /// where it applies; aten: never. Same results to rounding.
   std::string kernels = "auto";
 };
 

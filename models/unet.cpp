@@ -1,5 +1,6 @@
 #include "models/unet.hpp"
 
+#include "models/kernels/channels_last.hpp"
 #include "models/kernels/fast_path.hpp"
 
 namespace scorenet::models {
@@ -43,12 +44,22 @@ torch::Tensor UNetImpl::output_layer_padded(const torch::Tensor& h) {
   return torch::conv2d(kernels::with_border(activated), conv_out_->weight, conv_out_->bias);
 }
 
+torch::Tensor UNetImpl::output_layer_channels_last(const torch::Tensor& h) {
+  const NormOptions norm = encoder_.norm();
+  const torch::Tensor activated = kernels::channels_last_norm(
+      h, {}, conv_norm_out_->weight, conv_norm_out_->bias, {norm.groups, norm.eps, /*silu=*/true});
+  const torch::Tensor out = conv3x3_channels_last(activated, *conv_out_);
+  return out.contiguous();  // as the other routes leave it
+}
+
 torch::Tensor UNetImpl::forward(const NetworkInput& input) {
   const BlockContext context = encoder_.context(input);
   std::vector<torch::Tensor> skips;
   torch::Tensor h = encoder_.forward(input.x, context, skips);
   for (auto& stage : up_blocks_) h = stage->up(h, context, skips);
-  h = context.padded ? output_layer_padded(h) : conv_out_(torch::silu(conv_norm_out_(h)));
+  h = context.padded          ? output_layer_padded(h)
+      : context.channels_last ? output_layer_channels_last(h)
+                              : conv_out_(torch::silu(conv_norm_out_(h)));
   const torch::Tensor cropped = h.narrow(2, 0, input.x.size(2)).narrow(3, 0, input.x.size(3));
   return cropped.to(input.x.scalar_type());
 }

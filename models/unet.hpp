@@ -27,6 +27,7 @@ class UNetImpl : public ScoreNetwork {
  private:
   void build_up(const UNetOptions& options);
   torch::Tensor output_layer_padded(const torch::Tensor& h);
+  torch::Tensor output_layer_channels_last(const torch::Tensor& h);
 
   UNetEncoder encoder_;
   std::vector<Stage> up_blocks_;

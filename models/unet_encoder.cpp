@@ -4,6 +4,7 @@
 
 #include "framework/core/check.hpp"
 #include "models/autocast.hpp"
+#include "models/kernels/channels_last.hpp"
 #include "models/kernels/fast_path.hpp"
 
 namespace scorenet::models {
@@ -79,6 +80,11 @@ torch::Tensor StageImpl::layer(size_t i, const torch::Tensor& x, const torch::Te
     return has_attention ? attentions_[i]->forward_padded(h) : h;
   }
   const torch::Tensor joined = skip.defined() ? torch::cat({x, skip}, 1) : x;
+  if (context.channels_last) {
+    const torch::Tensor h =
+        residuals_[i]->forward_channels_last(joined, context.activated_time, context.dropout);
+    return has_attention ? attentions_[i]->forward_channels_last(h) : h;
+  }
   const torch::Tensor h = residuals_[i](joined, context.activated_time, context.dropout);
   return has_attention ? attentions_[i](h) : h;
 }
@@ -90,7 +96,9 @@ torch::Tensor StageImpl::down(torch::Tensor x, const BlockContext& context,
     skips.push_back(x);
   }
   if (downsample_) {
-    x = context.padded ? downsample_->forward_padded(x) : downsample_(x);
+    x = context.padded          ? downsample_->forward_padded(x)
+        : context.channels_last ? downsample_->forward_channels_last(x)
+                                : downsample_(x);
     skips.push_back(x);
   }
   return x;
@@ -108,7 +116,9 @@ torch::Tensor StageImpl::up(torch::Tensor x, const BlockContext& context,
     skips.pop_back();
   }
   if (!upsample_) return x;
-  return context.padded ? upsample_->forward_padded(x) : upsample_(x);
+  return context.padded          ? upsample_->forward_padded(x)
+         : context.channels_last ? upsample_->forward_channels_last(x)
+                                 : upsample_(x);
 }
 
 UNetEncoder::UNetEncoder(torch::nn::Module& owner, const UNetOptions& options,
@@ -126,6 +136,7 @@ UNetEncoder::UNetEncoder(torch::nn::Module& owner, const UNetOptions& options,
   }
   build_down(owner);
   build_middle(owner);
+  if (!options_.log_snr_of_step.empty()) step_table_ = step_table(options_.log_snr_of_step);
 }
 
 bool UNetEncoder::has_attention(size_t level) const {
@@ -172,14 +183,27 @@ BlockContext UNetEncoder::context(const NetworkInput& input) {
     throw ShapeError("unet: input of shape " + shape_string(input.x.sizes()) + ", expected (B, " +
                      std::to_string(image_channels_) + ", H, W).");
   }
-  const torch::Tensor u = time_coordinate(input.log_snr, options_.log_snr_of_step);
+  const torch::Tensor u = time_coordinate_of(input.log_snr);
   const SinusoidOptions sinusoid{options_.channels.front(), options_.cosines_first,
                                  options_.freq_shift};
   torch::Tensor time =
       time_embedding_(sinusoidal_embedding(u, sinusoid, conv_in_->weight.scalar_type()));
   const torch::Tensor labels = labels_or_none(input, options_.num_classes);
   if (class_embedding_) time = time + class_embedding_(labels);
-  return {torch::silu(time), input.dropout, takes_fast_path(input)};
+  return {torch::silu(time), input.dropout, takes_fast_path(input), takes_gpu_route(input)};
+}
+
+torch::Tensor UNetEncoder::time_coordinate_of(const torch::Tensor& log_snr) {
+  if (!step_table_.defined()) return time_coordinate(log_snr);
+  // Copied to a GPU once: a step that a CUDA graph holds may not read the host's memory.
+  if (step_table_.device() != log_snr.device()) step_table_ = step_table_.to(log_snr.device());
+  return step_coordinate(log_snr, step_table_);
+}
+
+bool UNetEncoder::takes_gpu_route(const NetworkInput& input) const {
+  return options_.kernels == "auto" && input.x.scalar_type() == torch::kFloat32 &&
+         conv_in_->weight.scalar_type() == torch::kFloat32 &&
+         kernels::has_channels_last_norm(input.x);
 }
 
 bool UNetEncoder::takes_fast_path(const NetworkInput& input) const {
@@ -202,8 +226,8 @@ torch::Tensor UNetEncoder::pad(const torch::Tensor& x) const {
 torch::Tensor UNetEncoder::forward(const torch::Tensor& x, const BlockContext& context,
                                    std::vector<torch::Tensor>& skips) {
   const bool fourier = !options_.fourier_features.empty();
-  torch::Tensor h =
-      conv_in_(pad(fourier ? append_fourier_features(x, options_.fourier_features) : x));
+  const torch::Tensor in = pad(fourier ? append_fourier_features(x, options_.fourier_features) : x);
+  torch::Tensor h = context.channels_last ? conv3x3_channels_last(in, *conv_in_) : conv_in_(in);
   if (context.padded) h = kernels::to_padded(h);
   skips.push_back(h);
   for (auto& stage : down_blocks_) h = stage->down(h, context, skips);

@@ -19,6 +19,7 @@ struct BlockContext {
   torch::Tensor activated_time;         // (B, 4 channels[0])
   const BatchSlots* dropout = nullptr;  // null: none
   bool padded = false;                  // features are padded NHWC tensors: the CPU fast path
+  bool channels_last = false;           // features are channels-last: the GPU route
 };
 
 /// One level on the way down or up, or the middle: residual blocks, attention behind each or none,
@@ -63,14 +64,16 @@ class UNetEncoder {
 
   /// Chooses the fast path if the options, the CPU and the input allow: float32 weights
   /// and x on a CPU that has the instructions, all channels multiples of 16 up to 64
-  /// (wider is slower), no dropout, and no derivative in x wanted (it may be a second one).
+  /// (wider is slower), no dropout, and no derivative in x wanted (it may be a second one). Chooses
+  /// the GPU route for float32 weights and x where has_channels_last_norm says yes.
   /// Throws ShapeError unless input.x is (B, image_channels, H, W); ConfigError for labels
   /// given to an unconditional network.
   BlockContext context(const NetworkInput& input);
 
   /// Returns the features at the coarsest level, (B, channels.back(), H', W'), or padded NHWC if
-  /// context.padded, with H and W padded by zeros below and to the right until every level halves
-  /// them. skips gains the outputs that the way up reads, coarsest last.
+  /// context.padded, in autocast's dtype if context.channels_last, with H and W padded by zeros
+  /// below and to the right until every level halves them. skips gains the outputs that the way up
+  /// reads, coarsest last.
   torch::Tensor forward(const torch::Tensor& x, const BlockContext& context,
                         std::vector<torch::Tensor>& skips);
 
@@ -81,6 +84,8 @@ class UNetEncoder {
 
  private:
   bool takes_fast_path(const NetworkInput& input) const;
+  bool takes_gpu_route(const NetworkInput& input) const;
+  torch::Tensor time_coordinate_of(const torch::Tensor& log_snr);
   void build_down(torch::nn::Module& owner);
   void build_middle(torch::nn::Module& owner);
   torch::Tensor pad(const torch::Tensor& x) const;
@@ -93,6 +98,7 @@ class UNetEncoder {
   torch::nn::Embedding class_embedding_{nullptr};
   std::vector<Stage> down_blocks_;
   Stage mid_block_{nullptr};
+  torch::Tensor step_table_;  // of options_.log_snr_of_step, where the last input was; or undefined
 };
 
 }  // namespace scorenet::models

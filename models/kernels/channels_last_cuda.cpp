@@ -1,0 +1,273 @@
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "framework/core/error.hpp"
+#include "models/kernels/channels_last.hpp"
+#include "models/kernels/channels_last_kernels.hpp"
+
+namespace scorenet::models::kernels {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using MaybeTensor = std::optional<torch::Tensor>;
+
+void check_launch(LaunchError error, const char* kernel) {
+  if (error == nullptr) return;
+  throw Error(ExitCode::usage, std::string(kernel) + ": CUDA could not start it: " + error +
+                                   ". model.kernels = aten does without it.");
+}
+
+bool is_element(torch::Dtype dtype) {
+  return dtype == torch::kFloat32 || dtype == torch::kBFloat16 || dtype == torch::kFloat16;
+}
+
+Element element_of(const torch::Tensor& x) {
+  return x.scalar_type() == torch::kFloat32    ? Element::float32
+         : x.scalar_type() == torch::kBFloat16 ? Element::bfloat16
+                                               : Element::float16;
+}
+
+ImageShape shape_of(const torch::Tensor& x) {
+  return {x.size(0), x.size(2) * x.size(3), x.size(1), element_of(x)};
+}
+
+torch::Tensor dense(const torch::Tensor& x) {
+  return x.contiguous(torch::MemoryFormat::ChannelsLast);
+}
+torch::Tensor dense_like(const torch::Tensor& x) {
+  return torch::empty(x.sizes(), x.options().requires_grad(false),
+                      torch::MemoryFormat::ChannelsLast);
+}
+torch::Tensor floats(const torch::Tensor& x, c10::IntArrayRef shape) {
+  return torch::empty(shape, torch::dtype(torch::kFloat32).device(x.device()));
+}
+
+// float32 and dense; undefined stays so.
+torch::Tensor as_floats(const MaybeTensor& t) {
+  return t && t->defined() ? t->to(torch::kFloat32).contiguous() : torch::Tensor();
+}
+const float* numbers(const torch::Tensor& t) {
+  return t.defined() ? t.const_data_ptr<float>() : nullptr;
+}
+float* numbers_to_fill(const torch::Tensor& t) {
+  return t.defined() ? t.mutable_data_ptr<float>() : nullptr;
+}
+
+Stream stream_of(const torch::Tensor& x) {
+  return c10::cuda::getCurrentCUDAStream(x.device().index()).stream();
+}
+
+NormRule rule_of(const NormSettings& settings) {
+  return {settings.groups, static_cast<float>(settings.eps), settings.silu};
+}
+
+bool recorded(std::initializer_list<torch::Tensor> inputs) {
+  if (!torch::GradMode::is_enabled()) return false;
+  return std::any_of(inputs.begin(), inputs.end(),
+                     [](const torch::Tensor& t) { return t.defined() && t.requires_grad(); });
+}
+
+struct Normed {
+  torch::Tensor y, statistics, centres;
+};
+
+// x dense; shift, weight and bias float32.
+Normed norm_forward(const torch::Tensor& x, const torch::Tensor& shift, const torch::Tensor& weight,
+                    const torch::Tensor& bias, const NormSettings& settings, bool wants_centres) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  Normed out{dense_like(x), floats(x, {x.size(0), settings.groups, 2}),
+             wants_centres ? floats(x, {x.size(0), x.size(1)}) : torch::Tensor()};
+  if (x.numel() == 0) return out;
+  const NormForward data{x.const_data_ptr(),
+                         numbers(shift),
+                         numbers(weight),
+                         numbers(bias),
+                         out.y.mutable_data_ptr(),
+                         numbers_to_fill(out.statistics),
+                         numbers_to_fill(out.centres)};
+  check_launch(launch_norm_forward(shape_of(x), rule_of(settings), data, stream_of(x)),
+               "group norm");
+  return out;
+}
+
+torch::Tensor column_sums(const torch::Tensor& table) {  // over dimension 0
+  const int64_t columns = table.numel() / table.size(0);
+  const torch::Tensor out = floats(table, table.sizes().slice(1));
+  check_launch(launch_column_sums(numbers(table), table.size(0), columns, numbers_to_fill(out),
+                                  stream_of(table)),
+               "column sums");
+  return out;
+}
+
+struct NormGradients {
+  torch::Tensor x, shift, weight, bias;
+};
+
+NormGradients norm_backward(const variable_list& saved, const NormSettings& settings,
+                            const torch::Tensor& d_y, const torch::Tensor& d_beside) {
+  const torch::Tensor &x = saved[0], &shift = saved[1], &weight = saved[2], &bias = saved[3];
+  const c10::cuda::CUDAGuard guard(x.device());
+  const int64_t batch = x.size(0), channels = x.size(1);
+  const torch::Tensor d_y_dense = dense(d_y);
+  const torch::Tensor d_beside_dense = d_beside.defined() ? dense(d_beside) : d_beside;
+  const torch::Tensor d_x = dense_like(x), sums = floats(x, {batch, 2, channels});
+  const torch::Tensor d_shift = shift.defined() ? floats(x, {batch, channels}) : torch::Tensor();
+  const NormBackward data{x.const_data_ptr(),
+                          numbers(shift),
+                          numbers(weight),
+                          numbers(bias),
+                          numbers(saved[4]),
+                          numbers(saved[5]),
+                          d_y_dense.const_data_ptr(),
+                          d_beside_dense.defined() ? d_beside_dense.const_data_ptr() : nullptr,
+                          d_x.mutable_data_ptr(),
+                          numbers_to_fill(d_shift),
+                          numbers_to_fill(sums)};
+  check_launch(launch_norm_backward(shape_of(x), rule_of(settings), data, stream_of(x)),
+               "group norm's gradient");
+  const torch::Tensor parameters = column_sums(sums);
+  return {d_x, d_shift, parameters[0], parameters[1]};
+}
+
+// Gradients of y in `inputs` that can be differentiated again; undefined where none is wanted.
+variable_list differentiable_gradients(const torch::Tensor& y, const variable_list& inputs,
+                                       const torch::Tensor& d_y) {
+  variable_list wanted;
+  for (const torch::Tensor& t : inputs) {
+    if (t.defined() && t.requires_grad()) wanted.push_back(t);
+  }
+  const variable_list found = torch::autograd::grad({y}, wanted, {d_y}, /*retain_graph=*/true,
+                                                    /*create_graph=*/true);
+  variable_list all;
+  auto next = found.begin();
+  for (const torch::Tensor& t : inputs) {
+    all.push_back(t.defined() && t.requires_grad() ? *next++ : torch::Tensor());
+  }
+  return all;
+}
+
+// Arguments: x, shift, weight, bias, settings, whether x is a second result.
+class ChannelsLastNorm : public torch::autograd::Function<ChannelsLastNorm> {
+ public:
+  static variable_list forward(AutogradContext* context, const torch::Tensor& x,
+                               const MaybeTensor& shift, const torch::Tensor& weight,
+                               const torch::Tensor& bias, const NormSettings& settings,
+                               bool keeps_input) {
+    const torch::Tensor added = shift.value_or(torch::Tensor());
+    const Normed out = norm_forward(x, added, weight, bias, settings, added.defined());
+    context->save_for_backward({x, added, weight, bias, out.statistics, out.centres});
+    context->saved_data["groups"] = settings.groups;
+    context->saved_data["eps"] = settings.eps;
+    context->saved_data["silu"] = settings.silu;
+    context->set_materialize_grads(false);
+    if (keeps_input) return {out.y, x};
+    return {out.y};
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grad) {
+    const variable_list saved = context->get_saved_variables();
+    const NormSettings settings{context->saved_data["groups"].toInt(),
+                                context->saved_data["eps"].toDouble(),
+                                context->saved_data["silu"].toBool()};
+    const torch::Tensor d_y = grad[0], d_beside = grad.size() > 1 ? grad[1] : torch::Tensor();
+    if (!d_y.defined()) return {d_beside, {}, {}, {}, {}, {}};
+    if (torch::GradMode::is_enabled()) {  // create_graph
+      const variable_list inputs(saved.begin(), saved.begin() + 4);
+      variable_list all = differentiable_gradients(
+          channels_last_formula(saved[0], saved[1], saved[2], saved[3], settings), inputs, d_y);
+      if (all[0].defined() && d_beside.defined()) all[0] = all[0] + d_beside;
+      return {all[0], all[1], all[2], all[3], {}, {}};
+    }
+    const NormGradients g = norm_backward(saved, settings, d_y, d_beside);
+    return {g.x, g.shift, g.weight, g.bias, {}, {}};
+  }
+};
+
+// y = h + bias + residual: the gradient is handed on, and summed for the bias.
+class BiasAndResidual : public torch::autograd::Function<BiasAndResidual> {
+ public:
+  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& h,
+                               const torch::Tensor& bias, const MaybeTensor& residual) {
+    context->saved_data["has_residual"] = residual.has_value();
+    return add(h, bias, residual.value_or(torch::Tensor()));
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grad) {
+    const torch::Tensor& d_y = grad[0];
+    const bool to_bias = context->needs_input_grad(1);
+    const torch::Tensor d_bias = !to_bias ? torch::Tensor()
+                                 : torch::GradMode::is_enabled()
+                                     ? d_y.to(torch::kFloat32).sum({0, 2, 3})
+                                     : channel_sums(dense(d_y));
+    const bool has_residual = context->saved_data["has_residual"].toBool();
+    return {d_y, d_bias, has_residual ? d_y : torch::Tensor()};
+  }
+
+  static torch::Tensor add(const torch::Tensor& h, const torch::Tensor& bias,
+                           const torch::Tensor& residual) {
+    const c10::cuda::CUDAGuard guard(h.device());
+    const torch::Tensor y = dense_like(h);
+    if (h.numel() == 0) return y;
+    check_launch(launch_add(shape_of(h), h.const_data_ptr(), numbers(bias),
+                            residual.defined() ? residual.const_data_ptr() : nullptr,
+                            y.mutable_data_ptr(), stream_of(h)),
+                 "bias and residual");
+    return y;
+  }
+
+ private:
+  static torch::Tensor channel_sums(const torch::Tensor& x) {
+    const c10::cuda::CUDAGuard guard(x.device());
+    const ImageShape shape = shape_of(x);
+    const torch::Tensor partial = floats(x, {channel_sum_rows(shape), shape.channels});
+    check_launch(
+        launch_channel_sums(shape, x.const_data_ptr(), numbers_to_fill(partial), stream_of(x)),
+        "channel sums");
+    return column_sums(partial);
+  }
+};
+
+bool fits(const torch::Tensor& x, const NormSettings& settings) {
+  return x.numel() > 0 && norm_fits(shape_of(x), settings.groups);
+}
+
+}  // namespace
+
+bool has_channels_last_norm(const torch::Tensor& x) {
+  return x.is_cuda() && is_element(x.scalar_type()) && device_runs_kernels(x.device().index());
+}
+
+torch::Tensor channels_last_norm(const torch::Tensor& x, const torch::Tensor& shift,
+                                 const torch::Tensor& weight, const torch::Tensor& bias,
+                                 const NormSettings& settings) {
+  if (!fits(x, settings)) return channels_last_formula(x, shift, weight, bias, settings);
+  const torch::Tensor x_dense = dense(x), added = as_floats(shift);
+  if (!recorded({x_dense, added, weight, bias})) {
+    return norm_forward(x_dense, added, weight, bias, settings, /*wants_centres=*/false).y;
+  }
+  const MaybeTensor maybe_shift = added.defined() ? MaybeTensor(added) : std::nullopt;
+  return ChannelsLastNorm::apply(x_dense, maybe_shift, weight, bias, settings, false)[0];
+}
+
+NormedInput channels_last_norm_keeping(const torch::Tensor& x, const torch::Tensor& weight,
+                                       const torch::Tensor& bias, const NormSettings& settings) {
+  if (!fits(x, settings) || !recorded({x, weight, bias})) {
+    return {channels_last_norm(x, {}, weight, bias, settings), x};
+  }
+  const variable_list out =
+      ChannelsLastNorm::apply(dense(x), MaybeTensor(), weight, bias, settings, true);
+  return {out[0], out[1]};
+}
+
+torch::Tensor add_bias_and_residual(const torch::Tensor& h, const torch::Tensor& bias,
+                                    const torch::Tensor& residual) {
+  const torch::Tensor h_dense = dense(h);
+  const MaybeTensor other = residual.defined() ? MaybeTensor(dense(residual)) : std::nullopt;
+  if (recorded({h_dense, bias, residual})) return BiasAndResidual::apply(h_dense, bias, other);
+  return BiasAndResidual::add(h_dense, bias, other.value_or(torch::Tensor()));
+}
+
+}  // namespace scorenet::models::kernels
