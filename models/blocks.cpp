@@ -4,6 +4,7 @@
 
 #include "framework/core/error.hpp"
 #include "models/attention.hpp"
+#include "models/kernels/channels_last.hpp"
 #include "models/kernels/fast_path.hpp"
 
 namespace scorenet::models {
@@ -15,6 +16,22 @@ int64_t checked_heads(int64_t channels, int64_t head_dim) {
   throw ConfigError("model.attention_head_dim = " + std::to_string(head_dim) +
                     ": must divide the " + std::to_string(channels) +
                     " channels of every level with attention (0: one head).");
+}
+
+DeviceSlots address_on(torch::Device device, const BatchSlots& slots, int64_t layer) {
+  if (slots.device_slots.defined())
+    return {slots.device_keys.narrow(0, layer, 1), slots.device_slots};
+  const int64_t key = key_word(dropout_key(slots.key, layer));
+  return {torch::full({1}, key, torch::dtype(torch::kInt64).device(device)),
+          torch::tensor(slots.slots, torch::kInt64).to(device)};
+}
+
+torch::Tensor uniforms_of_layer(const BatchSlots& slots, int64_t layer, const torch::Tensor& x) {
+  const auto shape = x.sizes().slice(1);
+  if (slots.device_slots.defined())
+    return uniform_for_slots(address_on(x.device(), slots, layer), shape, torch::kFloat32);
+  return uniform_for_slots(dropout_key(slots.key, layer), slots.slots, shape, torch::kFloat32,
+                           x.device());
 }
 
 }  // namespace
@@ -42,14 +59,18 @@ torch::Tensor labels_or_none(const NetworkInput& input, int64_t num_classes) {
   throw ConfigError("labels given to a network with model.num_classes = 0: set model.num_classes.");
 }
 
+RandomKey dropout_key(RandomKey key, int64_t layer) {
+  // Weyl steps keep the layers' keys apart; the generator mixes them.
+  key.seed += 0x9e3779b97f4a7c15ULL * (static_cast<uint64_t>(layer) + 1);
+  return key;
+}
+
 torch::Tensor slot_dropout(const torch::Tensor& x, double probability, int64_t layer,
                            const BatchSlots* slots) {
   if (slots == nullptr || probability <= 0.0) return x;
-  RandomKey key = slots->key;
-  // Weyl steps keep the layers' keys apart; the generator mixes them.
-  key.seed += 0x9e3779b97f4a7c15ULL * (static_cast<uint64_t>(layer) + 1);
-  const torch::Tensor uniform =
-      uniform_for_slots(key, slots->slots, x.sizes().slice(1), torch::kFloat32, x.device());
+  if (kernels::has_channels_last_norm(x))
+    return kernels::drop_by_slots(x, address_on(x.device(), *slots, layer), probability);
+  const torch::Tensor uniform = uniforms_of_layer(*slots, layer, x);
   return x * (uniform >= probability).to(x.scalar_type()).mul_(1.0 / (1.0 - probability));
 }
 

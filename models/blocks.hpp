@@ -12,7 +12,9 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "models/score_network.hpp"
 
@@ -27,6 +29,10 @@ struct NormOptions {
 /// divide the channels.
 torch::nn::GroupNorm make_group_norm(const NormOptions& options, int64_t channels,
                                      const std::string& where);
+
+/// The key of a network's `layer`-th dropout, below kMostDropoutLayers.
+RandomKey dropout_key(RandomKey key, int64_t layer);
+constexpr int64_t kMostDropoutLayers = 512;
 
 /// x times an inverted dropout mask (0 or 1 / (1 - probability)) that depends on (slots, layer)
 /// alone. Null slots or probability 0: x itself. `layer` numbers the dropouts of one network, whose
@@ -66,10 +72,19 @@ class ResidualBlockImpl : public torch::nn::Module {
   torch::Tensor forward_padded(const torch::Tensor& x, const torch::Tensor& skip,
                                const torch::Tensor& activated_time);
   /// The same on channels-last tensors (kernels/channels_last.hpp).
-  torch::Tensor forward_channels_last(const torch::Tensor& x, const torch::Tensor& activated_time,
+  /// shift: (B, out) float32, what the time and the first convolution's bias add in front of the
+  /// second norm (shifts_of).
+  torch::Tensor forward_channels_last(const torch::Tensor& x, const torch::Tensor& shift,
                                       const BatchSlots* dropout);
 
+  /// Which of its network's residual blocks this is.
+  int64_t number() const { return options_.dropout_layer; }
+
  private:
+  friend std::vector<torch::Tensor> shifts_of(
+      const std::vector<std::shared_ptr<ResidualBlockImpl>>& blocks,
+      const torch::Tensor& activated_time);
+
   ResidualBlockOptions options_;
   torch::nn::GroupNorm norm1_;
   torch::nn::Conv2d conv1_;
@@ -79,6 +94,10 @@ class ResidualBlockImpl : public torch::nn::Module {
   torch::nn::Conv2d conv_shortcut_{nullptr};  // 1x1, only where the channels change
 };
 TORCH_MODULE(ResidualBlock);
+
+/// forward_channels_last's shift of every block, in their order: one product for all of them.
+std::vector<torch::Tensor> shifts_of(const std::vector<std::shared_ptr<ResidualBlockImpl>>& blocks,
+                                     const torch::Tensor& activated_time);
 
 class AttentionBlockImpl : public torch::nn::Module {
  public:

@@ -33,13 +33,27 @@ torch::Tensor conv3x3_channels_last(const torch::Tensor& x, const torch::nn::Con
   return kernels::add_bias_and_residual(convolve(in, conv, 1, 1), conv.bias, {});
 }
 
+std::vector<torch::Tensor> shifts_of(const std::vector<std::shared_ptr<ResidualBlockImpl>>& blocks,
+                                     const torch::Tensor& activated_time) {
+  std::vector<torch::Tensor> weights, time_biases, conv_biases;
+  std::vector<int64_t> widths;
+  for (const auto& block : blocks) {
+    weights.push_back(block->time_emb_proj_->weight);
+    time_biases.push_back(block->time_emb_proj_->bias);
+    conv_biases.push_back(block->conv1_->bias);
+    widths.push_back(block->options_.out_channels);
+  }
+  const torch::Tensor bias = at::cat(time_biases) + at::cat(conv_biases);
+  const torch::Tensor projected = at::linear(activated_time, at::cat(weights)).to(torch::kFloat32);
+  return (projected + bias).split_with_sizes(widths, /*dim=*/1);
+}
+
 torch::Tensor ResidualBlockImpl::forward_channels_last(const torch::Tensor& x,
-                                                       const torch::Tensor& activated_time,
+                                                       const torch::Tensor& shift,
                                                        const BatchSlots* dropout) {
   const auto [normed, input] = kernels::channels_last_norm_keeping(x, norm1_->weight, norm1_->bias,
                                                                    settings(norm1_, /*silu=*/true));
   torch::Tensor h = convolve(normed, *conv1_, 1, 1);
-  const torch::Tensor shift = time_emb_proj_(activated_time).to(torch::kFloat32) + conv1_->bias;
   h = kernels::channels_last_norm(h, shift, norm2_->weight, norm2_->bias,
                                   settings(norm2_, /*silu=*/true));
   h = slot_dropout(h, options_.dropout, options_.dropout_layer, dropout);
@@ -73,8 +87,13 @@ torch::Tensor DownsampleImpl::forward_channels_last(const torch::Tensor& x) {
 }
 
 torch::Tensor UpsampleImpl::forward_channels_last(const torch::Tensor& x) {
-  return conv3x3_channels_last(
-      at::upsample_nearest2d(x, c10::IntArrayRef{x.size(2) * 2, x.size(3) * 2}), *conv_);
+  torch::Tensor large;
+  {
+    // Autocast would take the pixels to float32 and back.
+    const c10::impl::ExcludeDispatchKeyGuard as_it_is(c10::autocast_dispatch_keyset);
+    large = at::upsample_nearest2d(x, c10::IntArrayRef{x.size(2) * 2, x.size(3) * 2});
+  }
+  return conv3x3_channels_last(large, *conv_);
 }
 
 }  // namespace scorenet::models

@@ -26,6 +26,7 @@ ImageClassifierImpl::ImageClassifierImpl(const ClassifierOptions& options, int64
   norm_out_ =
       register_module("norm_out", make_group_norm(encoder_.norm(), width, "the classifier's end"));
   head_ = register_module("head", torch::nn::Linear(width, options.num_classes));
+  encoder_.know_blocks(*this);
 }
 
 torch::Tensor ImageClassifierImpl::features(const NetworkInput& input) {

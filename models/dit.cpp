@@ -44,10 +44,11 @@ torch::Tensor modulated_norm(const torch::Tensor& x, const torch::Tensor& shift,
 
 }  // namespace
 
-torch::Tensor grid_positions(int64_t height, int64_t width, int64_t dim) {
+torch::Tensor grid_positions(int64_t height, int64_t width, int64_t dim, torch::Device device) {
   const SinusoidOptions half{.dim = dim / 2, .cosines_first = false};
   const auto along = [&](int64_t n) {
-    return sinusoidal_embedding(torch::arange(n, torch::kFloat64), half, torch::kFloat64);
+    const auto options = torch::dtype(torch::kFloat64).device(device);
+    return sinusoidal_embedding(torch::arange(n, options), half, torch::kFloat64);
   };
   const torch::Tensor rows = along(height).unsqueeze(1).expand({height, width, dim / 2});
   const torch::Tensor columns = along(width).unsqueeze(0).expand({height, width, dim / 2});
@@ -125,7 +126,7 @@ torch::Tensor DiTImpl::forward(const NetworkInput& input) {
   const torch::Tensor activated = embed_level(input);
 
   torch::Tensor h = patch_embedding_(padded).flatten(2).transpose(1, 2);  // (B, tokens, width)
-  h = h + grid_positions(rows, columns, options_.width).to(h.options());
+  h = h + grid_positions(rows, columns, options_.width, h.device()).to(h.scalar_type());
   for (auto& block : blocks_) h = block(h, activated, input.dropout);
   const auto m = final_modulation_(activated).chunk(2, 1);
   h = final_(modulated_norm(h, m[0], m[1]));

@@ -22,7 +22,8 @@ namespace scorenet::models {
 /// (height * width, dim), row-major over the grid: the first half of the channels are sines and
 /// cosines of the row, the second half of the column, frequencies 10000^(-i / (dim / 4)). REQUIRES
 /// dim to be a multiple of 4.
-torch::Tensor grid_positions(int64_t height, int64_t width, int64_t dim);
+torch::Tensor grid_positions(int64_t height, int64_t width, int64_t dim,
+                             torch::Device device = torch::kCPU);
 
 class DiTBlockImpl : public torch::nn::Module {
  public:

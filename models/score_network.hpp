@@ -16,6 +16,10 @@ namespace scorenet::models {
 struct BatchSlots {
   RandomKey key;
   std::vector<int64_t> slots;
+  /// In place of both, for a step that a device repeats by itself: the slots, and the key of each
+  /// dropout layer (dropout_key), both (n) int64 there; else undefined.
+  torch::Tensor device_slots = {};
+  torch::Tensor device_keys = {};
 };
 
 struct NetworkInput {

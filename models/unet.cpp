@@ -13,6 +13,7 @@ UNetImpl::UNetImpl(const UNetOptions& options, int64_t image_channels)
       register_module("conv_norm_out", make_group_norm(encoder_.norm(), first, "the output layer"));
   conv_out_ = register_module(
       "conv_out", conv3x3(first, options.learned_variance ? 2 * image_channels : image_channels));
+  encoder_.know_blocks(*this);
 }
 
 void UNetImpl::build_up(const UNetOptions& options) {

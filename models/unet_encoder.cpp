@@ -81,8 +81,8 @@ torch::Tensor StageImpl::layer(size_t i, const torch::Tensor& x, const torch::Te
   }
   const torch::Tensor joined = skip.defined() ? torch::cat({x, skip}, 1) : x;
   if (context.channels_last) {
-    const torch::Tensor h =
-        residuals_[i]->forward_channels_last(joined, context.activated_time, context.dropout);
+    const torch::Tensor h = residuals_[i]->forward_channels_last(
+        joined, context.shifts[static_cast<size_t>(residuals_[i]->number())], context.dropout);
     return has_attention ? attentions_[i]->forward_channels_last(h) : h;
   }
   const torch::Tensor h = residuals_[i](joined, context.activated_time, context.dropout);
@@ -190,7 +190,18 @@ BlockContext UNetEncoder::context(const NetworkInput& input) {
       time_embedding_(sinusoidal_embedding(u, sinusoid, conv_in_->weight.scalar_type()));
   const torch::Tensor labels = labels_or_none(input, options_.num_classes);
   if (class_embedding_) time = time + class_embedding_(labels);
-  return {torch::silu(time), input.dropout, takes_fast_path(input), takes_gpu_route(input)};
+  BlockContext context{torch::silu(time), input.dropout, takes_fast_path(input),
+                       takes_gpu_route(input)};
+  if (context.channels_last) context.shifts = shifts_of(blocks_, context.activated_time);
+  return context;
+}
+
+void UNetEncoder::know_blocks(torch::nn::Module& owner) {
+  for (const auto& module : owner.modules(/*include_self=*/false)) {
+    if (auto block = std::dynamic_pointer_cast<ResidualBlockImpl>(module)) blocks_.push_back(block);
+  }
+  std::sort(blocks_.begin(), blocks_.end(),
+            [](const auto& a, const auto& b) { return a->number() < b->number(); });
 }
 
 torch::Tensor UNetEncoder::time_coordinate_of(const torch::Tensor& log_snr) {

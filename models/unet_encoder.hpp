@@ -16,10 +16,11 @@ namespace scorenet::models {
 
 /// What every block of one forward pass needs.
 struct BlockContext {
-  torch::Tensor activated_time;         // (B, 4 channels[0])
-  const BatchSlots* dropout = nullptr;  // null: none
-  bool padded = false;                  // features are padded NHWC tensors: the CPU fast path
-  bool channels_last = false;           // features are channels-last: the GPU route
+  torch::Tensor activated_time;            // (B, 4 channels[0])
+  const BatchSlots* dropout = nullptr;     // null: none
+  bool padded = false;                     // features are padded NHWC tensors: the CPU fast path
+  bool channels_last = false;              // features are channels-last: the GPU route
+  std::vector<torch::Tensor> shifts = {};  // there: shifts_of, by ResidualBlock::number()
 };
 
 /// One level on the way down or up, or the middle: residual blocks, attention behind each or none,
@@ -77,6 +78,9 @@ class UNetEncoder {
   torch::Tensor forward(const torch::Tensor& x, const BlockContext& context,
                         std::vector<torch::Tensor>& skips);
 
+  /// To be called once all residual blocks of `owner` are made.
+  void know_blocks(torch::nn::Module& owner);
+
   /// Options of the next residual block; numbers its dropout.
   ResidualBlockOptions residual(int64_t in, int64_t out);
   NormOptions norm() const { return {options_.norm_groups, options_.norm_eps}; }
@@ -98,6 +102,7 @@ class UNetEncoder {
   torch::nn::Embedding class_embedding_{nullptr};
   std::vector<Stage> down_blocks_;
   Stage mid_block_{nullptr};
+  std::vector<std::shared_ptr<ResidualBlockImpl>> blocks_;  // all of the owner's, by number()
   torch::Tensor step_table_;  // of options_.log_snr_of_step, where the last input was; or undefined
 };
 

@@ -43,6 +43,8 @@ class Work {
     virtual void
     wait() = 0;  // throws CommError: rank, operation, sequence number, tag, bytes, elapsed
     virtual bool is_done() = 0;  // also gives the back end a chance to make progress
+    /// Makes the caller's device go on after the operation only. False: the back end cannot.
+    virtual bool join() { return false; }
   };
 
   Work() = default;  // already done
@@ -54,6 +56,11 @@ class Work {
     if (state_) std::exchange(state_, nullptr)->wait();
   }
   bool is_done() { return !state_ || state_->is_done(); }
+  /// What the device is given from here on finds the result; the host does not wait, where the back
+  /// end can do without. wait() is still due, for errors.
+  void join() {
+    if (state_ && !state_->join()) wait();
+  }
 
  private:
   std::unique_ptr<State> state_;

@@ -47,8 +47,24 @@ void ControlVector::add(const std::string& field, double value, int64_t index) {
 }
 
 void ControlVector::raise(const std::string& field) {
+  const FlagPlace place = own_flag(field);
+  values_[place.first] = std::ldexp(1.0, place.bit);
+}
+
+ControlVector::FlagPlace ControlVector::own_flag(const std::string& field) const {
   const size_t first = slot(field, ControlField::Kind::flag, 0).first;
-  values_[first + size_t(rank_ / kRanksPerWord)] = std::ldexp(1.0, rank_ % kRanksPerWord);
+  return {first + size_t(rank_ / kRanksPerWord), rank_ % kRanksPerWord};
+}
+
+size_t ControlVector::first_of(const std::string& field) const {
+  const auto found = slots_.find(field);
+  if (found == slots_.end())
+    throw CommError("control vector: no field " + field + " was declared.");
+  return found->second.first;
+}
+
+int64_t ControlVector::flag_words() const {
+  return int64_t(slots_of({"", ControlField::Kind::flag}, size_));
 }
 
 void ControlVector::set(const std::string& field, double value, int64_t index) {

@@ -38,6 +38,17 @@ class ControlVector {
   /// Set this rank's index-th number of a gather.
   void set(const std::string& field, double value, int64_t index = 0);
 
+  /// Where in buffer() a field begins, for a device that adds its own numbers there. A rank's flag
+  /// is 2^bit in the word `first`.
+  size_t first_of(const std::string& field) const;
+  struct FlagPlace {
+    size_t first = 0;
+    int bit = 0;
+  };
+  FlagPlace own_flag(const std::string& field) const;
+  /// In how many words a flag of all ranks lies.
+  int64_t flag_words() const;
+
   /// The packed values, to be all-reduced by sum; the functions below then speak of all ranks.
   Buffer buffer();
   /// all_reduce of buffer() by sum, started and not yet waited for.

@@ -115,8 +115,11 @@ struct Shared {
 
 class NcclWork final : public Work::State {
  public:
-  NcclWork(std::shared_ptr<Shared> shared, Operation operation, Event end)
-      : shared_(std::move(shared)), operation_(std::move(operation)), end_(std::move(end)) {
+  NcclWork(std::shared_ptr<Shared> shared, Operation operation, Event end, cudaStream_t compute)
+      : shared_(std::move(shared)),
+        operation_(std::move(operation)),
+        end_(std::move(end)),
+        compute_(compute) {
     if (shared_->recorder) record_ = shared_->recorder->start(operation_);
   }
 
@@ -141,6 +144,11 @@ class NcclWork final : public Work::State {
       }
       std::this_thread::yield();
     }
+  }
+
+  bool join() override {
+    check(cudaStreamWaitEvent(compute_, end_.get(), 0), describe(operation_));
+    return true;
   }
 
   bool is_done() override {
@@ -170,6 +178,7 @@ class NcclWork final : public Work::State {
   std::shared_ptr<Shared> shared_;
   Operation operation_;
   Event end_;
+  cudaStream_t compute_;
   int64_t record_ = 0;
   bool done_ = false;
 };
@@ -378,7 +387,7 @@ class NcclCommunicator final : public Communicator {
                     shared_->limits.of(shared_->phase));
     Event end;
     check(cudaEventRecord(end.get(), stream_.get()), what);
-    return Work(std::make_unique<NcclWork>(shared_, std::move(operation), std::move(end)));
+    return Work(std::make_unique<NcclWork>(shared_, std::move(operation), std::move(end), compute));
   }
 
   /// ncclCommAbort may itself block for ever when peers are gone: it gets its own thread and a

@@ -6,7 +6,6 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <vector>
 
 namespace scorenet {
 
@@ -14,8 +13,8 @@ namespace scorenet {
 bool draws_words_on(torch::Device device);
 
 /// Word j of row i is what the (j+1)-th call of at::Philox4_32(key, slots[i]) returns.
-/// (slots.size(), count) int64 in [0, 2^32), on `device`. REQUIRES draws_words_on(device).
-torch::Tensor philox_words(uint64_t key, const std::vector<int64_t>& slots, int64_t count,
-                           torch::Device device);
+/// key: (1) int64, slots: (B) int64, on one device. (B, count) int64 in [0, 2^32), there.
+/// REQUIRES draws_words_on(that device).
+torch::Tensor philox_words(const torch::Tensor& key, const torch::Tensor& slots, int64_t count);
 
 }  // namespace scorenet

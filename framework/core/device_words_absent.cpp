@@ -6,9 +6,9 @@ namespace scorenet {
 
 bool draws_words_on(torch::Device) { return false; }
 
-torch::Tensor philox_words(uint64_t, const std::vector<int64_t>&, int64_t, torch::Device device) {
+torch::Tensor philox_words(const torch::Tensor& key, const torch::Tensor&, int64_t) {
   throw Error(ExitCode::usage,
-              "random words on " + device.str() + ": this build has no generator there.");
+              "random words on " + key.device().str() + ": this build has no generator there.");
 }
 
 }  // namespace scorenet

@@ -34,13 +34,10 @@ T philox_word(T slot, T word, T seed) {
 
 bool draws_words_on(torch::Device device) { return device.is_cuda(); }
 
-torch::Tensor philox_words(uint64_t key, const std::vector<int64_t>& slots, int64_t count,
-                           torch::Device device) {
-  const auto options = torch::TensorOptions(torch::kInt64).device(device);
-  const auto rows = torch::tensor(slots, torch::kInt64).to(device).unsqueeze(1);
-  const auto columns = torch::arange(count, options).unsqueeze(0);
-  const auto seed = torch::full({1, 1}, static_cast<int64_t>(key), options);
-  return at::cuda::CompileAndLaunchKernel(kPhiloxWord, "philox_word", 1, {rows, columns, seed}, {},
+torch::Tensor philox_words(const torch::Tensor& key, const torch::Tensor& slots, int64_t count) {
+  const auto columns = torch::arange(count, slots.options()).unsqueeze(0);
+  return at::cuda::CompileAndLaunchKernel(kPhiloxWord, "philox_word", 1,
+                                          {slots.unsqueeze(1), columns, key.view({1, 1})}, {},
                                           /*return_by_ref=*/false)[0];
 }
 

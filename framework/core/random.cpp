@@ -126,25 +126,37 @@ constexpr Law kNormal{fill_normal, fill_normal, normal_of, 2, 4, 2};
 constexpr Law kUniform{fill_uniform, fill_uniform, uniform_of, 1, 2, 1};
 constexpr Law kRademacher{fill_rademacher<double>, fill_rademacher<float>, rademacher_of, 32, 1, 1};
 
-torch::Tensor rows_on_device(const Law& law, const RandomKey& key,
-                             const std::vector<int64_t>& slots, const std::vector<int64_t>& shape,
-                             torch::Dtype drawn, torch::Device device) {
-  const int64_t n = c10::multiply_integers(shape.begin() + 1, shape.end());
+torch::Dtype drawn_in(torch::Dtype dtype) {
+  return dtype == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+}
+
+std::vector<int64_t> rows_shape(int64_t rows, c10::IntArrayRef example_shape) {
+  std::vector<int64_t> shape{rows};
+  shape.insert(shape.end(), example_shape.begin(), example_shape.end());
+  return shape;
+}
+
+torch::Tensor rows_on_device(const Law& law, const DeviceSlots& at, c10::IntArrayRef example_shape,
+                             torch::Dtype dtype) {
+  const torch::Dtype drawn = drawn_in(dtype);
+  const int64_t n = c10::multiply_integers(example_shape);
   const int64_t blocks = (n + law.block - 1) / law.block;
   const int64_t words = blocks * (drawn == torch::kFloat64 ? law.words_double : law.words_float);
-  const auto rows = law.of_words(philox_words(philox_key(key), slots, words, device), drawn);
-  return rows.narrow(1, 0, n).reshape(shape);
+  const auto rows = law.of_words(philox_words(at.key, at.slots, words), drawn);
+  return rows.narrow(1, 0, n).reshape(rows_shape(at.slots.size(0), example_shape)).to(dtype);
 }
 
 torch::Tensor rows_for_slots(const Law& law, const RandomKey& key,
                              const std::vector<int64_t>& slots, c10::IntArrayRef example_shape,
                              torch::Dtype dtype, torch::Device device) {
-  std::vector<int64_t> shape{static_cast<int64_t>(slots.size())};
-  shape.insert(shape.end(), example_shape.begin(), example_shape.end());
-  const torch::Dtype drawn = dtype == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
-  if (draws_words_on(device) && !slots.empty())
-    return rows_on_device(law, key, slots, shape, drawn, device).to(dtype);
-  const auto rows = drawn == torch::kFloat64
+  if (draws_words_on(device) && !slots.empty()) {
+    const auto there = [device](const std::vector<int64_t>& values) {
+      return torch::tensor(values, torch::kInt64).to(device);
+    };
+    return rows_on_device(law, {there({key_word(key)}), there(slots)}, example_shape, dtype);
+  }
+  const auto shape = rows_shape(static_cast<int64_t>(slots.size()), example_shape);
+  const auto rows = drawn_in(dtype) == torch::kFloat64
                         ? filled_rows<double>(key, slots, shape, law.fill_double)
                         : filled_rows<float>(key, slots, shape, law.fill_float);
   return rows.to(device, dtype);
@@ -168,6 +180,18 @@ torch::Tensor rademacher_for_slots(const RandomKey& key, const std::vector<int64
                                    c10::IntArrayRef example_shape, torch::Dtype dtype,
                                    torch::Device device) {
   return rows_for_slots(kRademacher, key, slots, example_shape, dtype, device);
+}
+
+int64_t key_word(const RandomKey& key) { return static_cast<int64_t>(philox_key(key)); }
+
+torch::Tensor normal_for_slots(const DeviceSlots& at, c10::IntArrayRef example_shape,
+                               torch::Dtype dtype) {
+  return rows_on_device(kNormal, at, example_shape, dtype);
+}
+
+torch::Tensor uniform_for_slots(const DeviceSlots& at, c10::IntArrayRef example_shape,
+                                torch::Dtype dtype) {
+  return rows_on_device(kUniform, at, example_shape, dtype);
 }
 
 double uniform_for_step(const RandomKey& key) { return SlotEngine(key, kNoSlot).uniform(); }

@@ -61,6 +61,23 @@ torch::Tensor rademacher_for_slots(const RandomKey& key, const std::vector<int64
                                    c10::IntArrayRef example_shape, torch::Dtype dtype,
                                    torch::Device device = torch::kCPU);
 
+/// The same address where a device reads it for itself: a recorded step (device_graph.hpp) is
+/// launched again and again with other numbers in these tensors.
+struct DeviceSlots {
+  torch::Tensor key;    // (1) int64: key_word() of the RandomKey
+  torch::Tensor slots;  // (B) int64
+};
+
+/// What a key is to the generator, as a number that fits an int64 tensor.
+int64_t key_word(const RandomKey& key);
+
+/// As their namesakes above, on the slots' device. REQUIRES a device that draws words
+/// (device_words.hpp).
+torch::Tensor normal_for_slots(const DeviceSlots& at, c10::IntArrayRef example_shape,
+                               torch::Dtype dtype);
+torch::Tensor uniform_for_slots(const DeviceSlots& at, c10::IntArrayRef example_shape,
+                                torch::Dtype dtype);
+
 /// One uniform on [0, 1) that belongs to no slot (the common offset of stratified times).
 double uniform_for_step(const RandomKey& key);
 

@@ -64,6 +64,27 @@ void AdamW::step(double learning_rate, double norm, double gradient_scale) {
                     divisor);
 }
 
+torch::Tensor AdamW::gradient_norm_on_device() const {
+  return target_.gradients.norm().to(torch::kFloat64);
+}
+
+void AdamW::step(const DeviceStep& d) {
+  const torch::NoGradGuard no_grad;
+  std::optional<torch::Tensor> divisor;
+  if (options_.clip_norm > 0) {
+    const auto factor = (options_.clip_norm / (d.norm + 1e-6)).clamp_max(1.0);
+    divisor = factor.reciprocal().to(torch::kFloat32);
+  }
+  if (options_.weight_decay > 0 && !target_.decayed.empty()) {
+    at::_foreach_mul_(target_.decayed, 1.0 - d.learning_rate * d.apply * options_.weight_decay);
+  }
+  step_ += d.apply;
+  at::_fused_adamw_({target_.weights}, {target_.gradients}, {first_moment_}, {second_moment_}, {},
+                    {step_}, d.learning_rate, options_.beta1, options_.beta2,
+                    /*weight_decay=*/0.0, options_.eps, /*amsgrad=*/false, /*maximize=*/false,
+                    divisor, /*found_inf=*/1.0 - d.apply);
+}
+
 std::vector<std::pair<std::string, torch::Tensor>> AdamW::state() const {
   return {{"adamw.first_moment", first_moment_},
           {"adamw.second_moment", second_moment_},

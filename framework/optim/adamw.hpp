@@ -54,6 +54,15 @@ class AdamW {
   /// gradients; zero them before the next pass.
   void step(double learning_rate, double norm, double gradient_scale = 1.0);
 
+  /// The same decided on the gradients' device, for a host that does not wait for it. All () there:
+  struct DeviceStep {
+    torch::Tensor learning_rate;  // float32
+    torch::Tensor norm;           // float64: gradient_norm_on_device()
+    torch::Tensor apply;          // float32: 1, or 0 for a step that changes nothing
+  };
+  torch::Tensor gradient_norm_on_device() const;
+  void step(const DeviceStep& on_device);
+
   /// What a checkpoint saves, by name: tensors that share memory with this. Restore by
   /// copying into them.
   std::vector<std::pair<std::string, torch::Tensor>> state() const;

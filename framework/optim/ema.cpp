@@ -96,6 +96,18 @@ void EmaSet::update(const torch::Tensor& weights, const EmaMoment& moment) {
   }
 }
 
+void EmaSet::update(const torch::Tensor& weights, const torch::Tensor& shares) {
+  const torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < averages_.size(); ++i)
+    averages_[i].lerp_(weights, shares.select(0, static_cast<int64_t>(i)));
+}
+
+std::vector<double> EmaSet::shares(const EmaMoment& moment) const {
+  std::vector<double> all;
+  for (const EmaProfile& profile : profiles_) all.push_back(1.0 - ema_decay(profile, moment));
+  return all;
+}
+
 EmaScope::EmaScope(torch::Tensor weights, const torch::Tensor& average)
     : weights_(std::move(weights)), own_(weights_.detach().clone()) {
   check_same_shape(weights_, average, "EMA and weights");

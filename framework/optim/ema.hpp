@@ -53,6 +53,12 @@ class EmaSet {
 
   void update(const torch::Tensor& weights, const EmaMoment& moment);
 
+  /// The same with the weights of the new values, 1 - decay of each profile, read on the device:
+  /// (profiles) float32. 0 leaves an average as it is.
+  void update(const torch::Tensor& weights, const torch::Tensor& shares);
+  /// 1 - decay of each profile.
+  std::vector<double> shares(const EmaMoment& moment) const;
+
   const std::vector<EmaProfile>& profiles() const { return profiles_; }
   /// In the order of profiles(); same layout as the weights. Checkpoints save them, restoring
   /// copies into them.

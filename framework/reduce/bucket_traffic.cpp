@@ -34,12 +34,20 @@ class OneCollective : public BucketTraffic {
     work_.at(bucket).wait();
     work_.erase(bucket);
   }
+  void join(int64_t bucket) override { work_.at(bucket).join(); }
+  void settle() override {
+    for (auto& [bucket, work] : work_) work.wait();
+    work_.clear();
+  }
   void poll() override {
     if (!work_.empty()) work_.begin()->second.is_done();
   }
 
  protected:
-  void under_way(int64_t bucket, comm::Work work) { work_[bucket] = std::move(work); }
+  void under_way(int64_t bucket, comm::Work work) {
+    work_[bucket].wait();  // of the step before, where join() left it
+    work_[bucket] = std::move(work);
+  }
 
  private:
   std::map<int64_t, comm::Work> work_;

@@ -50,6 +50,10 @@ class BucketTraffic {
   virtual void advance(int64_t) {}
   /// When it returns, the bucket's gradients are what this way of travelling makes of their sum.
   virtual void complete(int64_t bucket) = 0;
+  /// The same for what the device is given from here on; the host does not wait where it need not.
+  virtual void join(int64_t bucket) { complete(bucket); }
+  /// Waits for what join() did not wait for. Throws CommError as complete() does.
+  virtual void settle() {}
   /// Called between gradients: MPI's non-blocking collectives advance only inside calls to it.
   virtual void poll() {}
   virtual std::vector<TrafficState> state() const { return {}; }

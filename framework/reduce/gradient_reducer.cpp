@@ -84,7 +84,7 @@ class GradientReducer::Impl {
     traffic_->poll();
   }
 
-  void finish() {
+  void finish(bool on_device) {
     if (!synchronising_) return;
     synchronising_ = false;
     const auto start = comm::Clock::now();
@@ -93,7 +93,11 @@ class GradientReducer::Impl {
     while (launched_ < buckets_.size()) launch_next();
     for (const int64_t b : launch_order_) traffic_->advance(b);
     for (const int64_t b : launch_order_) {
-      traffic_->complete(b);
+      if (on_device) {
+        traffic_->join(b);
+      } else {
+        traffic_->complete(b);
+      }
       stats_.buckets[size_t(b)].done_s = comm::seconds_since(begin_);
     }
     count_traffic();
@@ -101,6 +105,8 @@ class GradientReducer::Impl {
     if (!trial_.decided()) measure_overlap();
     if (observed_.empty()) agree_on_order();
   }
+
+  void settle() { traffic_->settle(); }
 
   void reobserve() {
     observed_.clear();
@@ -287,7 +293,9 @@ GradientReducer::~GradientReducer() {
 
 void GradientReducer::zero_gradients() { impl_->zero(); }
 void GradientReducer::begin(bool synchronise) { impl_->begin(synchronise); }
-void GradientReducer::finish() { impl_->finish(); }
+void GradientReducer::finish() { impl_->finish(/*on_device=*/false); }
+void GradientReducer::finish_on_device() { impl_->finish(/*on_device=*/true); }
+void GradientReducer::settle() { impl_->settle(); }
 void GradientReducer::reobserve() { impl_->reobserve(); }
 const std::vector<Bucket>& GradientReducer::buckets() const { return impl_->buckets(); }
 const std::vector<int64_t>& GradientReducer::launch_order() const { return impl_->launch_order(); }

@@ -98,6 +98,12 @@ class GradientReducer {
   /// its view of the bucket, and ConfigError for an unused parameter that is not allowed.
   void finish();
 
+  /// As finish(), for what the device is given from here on: the host goes on at once, where the
+  /// communicator lets it. Then settle(), before the next synchronised backward: it throws what
+  /// finish() would have thrown.
+  void finish_on_device();
+  void settle();
+
   /// Forget the observed order and observe again in the next synchronised step: after the graph has
   /// changed. To be called on all ranks in the same step.
   void reobserve();

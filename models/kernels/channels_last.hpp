@@ -8,6 +8,8 @@
 
 #include <torch/types.h>
 
+#include "framework/core/random.hpp"
+
 namespace scorenet::models::kernels {
 
 struct NormSettings {
@@ -38,6 +40,10 @@ NormedInput channels_last_norm_keeping(const torch::Tensor& x, const torch::Tens
 /// h + bias[c] + residual. bias: (C), float32; residual: as h, or undefined.
 torch::Tensor add_bias_and_residual(const torch::Tensor& h, const torch::Tensor& bias,
                                     const torch::Tensor& residual);
+
+/// x times an inverted dropout mask, 0 or 1 / (1 - probability), made of the uniforms that
+/// uniform_for_slots(at, ...) draws for x in its logical order, whatever its layout. x: (B, ...).
+torch::Tensor drop_by_slots(const torch::Tensor& x, const DeviceSlots& at, double probability);
 
 /// channels_last_norm by ATen's operations, for every device and dtype: computed in float32, or
 /// float64 if x is.

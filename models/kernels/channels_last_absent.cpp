@@ -22,4 +22,9 @@ torch::Tensor add_bias_and_residual(const torch::Tensor& h, const torch::Tensor&
   return residual.defined() ? y + residual : y;
 }
 
+torch::Tensor drop_by_slots(const torch::Tensor& x, const DeviceSlots& at, double probability) {
+  const auto uniform = uniform_for_slots(at, x.sizes().slice(1), torch::kFloat32);
+  return x * (uniform >= probability).to(x.scalar_type()).mul_(1.0 / (1.0 - probability));
+}
+
 }  // namespace scorenet::models::kernels

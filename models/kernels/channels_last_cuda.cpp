@@ -230,6 +230,45 @@ class BiasAndResidual : public torch::autograd::Function<BiasAndResidual> {
   }
 };
 
+// Linear in x, and its gradient is the same map.
+class SlotDropout : public torch::autograd::Function<SlotDropout> {
+ public:
+  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& x,
+                               const torch::Tensor& key, const torch::Tensor& slots,
+                               double probability) {
+    context->save_for_backward({key, slots});
+    context->saved_data["probability"] = probability;
+    return drop(x, {key, slots}, probability);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grad) {
+    const variable_list saved = context->get_saved_variables();
+    return {
+        drop_by_slots(grad[0], {saved[0], saved[1]}, context->saved_data["probability"].toDouble()),
+        {},
+        {},
+        {}};
+  }
+
+  static torch::Tensor drop(const torch::Tensor& x, const DeviceSlots& at, double probability) {
+    const c10::cuda::CUDAGuard guard(x.device());
+    const bool images = x.dim() == 4 && x.is_contiguous(torch::MemoryFormat::ChannelsLast);
+    const torch::Tensor in = images ? x : x.contiguous();
+    const torch::Tensor y = torch::empty_like(in);
+    if (x.numel() == 0) return y;
+    // Any other layout is an image of one channel.
+    const ImageShape shape =
+        images ? shape_of(in) : ImageShape{x.size(0), x.numel() / x.size(0), 1, element_of(x)};
+    const Dropout rule{at.key.const_data_ptr<int64_t>(), at.slots.const_data_ptr<int64_t>(),
+                       static_cast<float>(probability),
+                       static_cast<float>(1.0 / (1.0 - probability))};
+    check_launch(
+        launch_dropout(shape, rule, in.const_data_ptr(), y.mutable_data_ptr(), stream_of(x)),
+        "dropout");
+    return y;
+  }
+};
+
 bool fits(const torch::Tensor& x, const NormSettings& settings) {
   return x.numel() > 0 && norm_fits(shape_of(x), settings.groups);
 }
@@ -243,7 +282,7 @@ bool has_channels_last_norm(const torch::Tensor& x) {
 torch::Tensor channels_last_norm(const torch::Tensor& x, const torch::Tensor& shift,
                                  const torch::Tensor& weight, const torch::Tensor& bias,
                                  const NormSettings& settings) {
-  if (!fits(x, settings)) return channels_last_formula(x, shift, weight, bias, settings);
+  if (!fits(x, settings)) return dense(channels_last_formula(x, shift, weight, bias, settings));
   const torch::Tensor x_dense = dense(x), added = as_floats(shift);
   if (!recorded({x_dense, added, weight, bias})) {
     return norm_forward(x_dense, added, weight, bias, settings, /*wants_centres=*/false).y;
@@ -268,6 +307,11 @@ torch::Tensor add_bias_and_residual(const torch::Tensor& h, const torch::Tensor&
   const MaybeTensor other = residual.defined() ? MaybeTensor(dense(residual)) : std::nullopt;
   if (recorded({h_dense, bias, residual})) return BiasAndResidual::apply(h_dense, bias, other);
   return BiasAndResidual::add(h_dense, bias, other.value_or(torch::Tensor()));
+}
+
+torch::Tensor drop_by_slots(const torch::Tensor& x, const DeviceSlots& at, double probability) {
+  if (recorded({x})) return SlotDropout::apply(x, at.key, at.slots.contiguous(), probability);
+  return SlotDropout::drop(x, {at.key, at.slots.contiguous()}, probability);
 }
 
 }  // namespace scorenet::models::kernels

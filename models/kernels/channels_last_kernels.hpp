@@ -77,6 +77,18 @@ LaunchError launch_column_sums(const float* table, int64_t rows, int64_t columns
 LaunchError launch_add(const ImageShape& shape, const void* h, const float* bias,
                        const void* residual, void* y, Stream stream);
 
+/// Zeroes elements of x and multiplies the others by `scale`. Element (b, c, p) stays where the
+/// uniform of word c pixels + p, drawn by Philox 4x32-10 for (key, slots[b]), is at least
+/// `probability` (core/random.hpp).
+struct Dropout {
+  const int64_t* key;    // (1)
+  const int64_t* slots;  // (B)
+  float probability;
+  float scale;
+};
+LaunchError launch_dropout(const ImageShape& shape, const Dropout& rule, const void* x, void* y,
+                           Stream stream);
+
 /// How many rows of partial sums launch_channel_sums makes of such an image.
 int64_t channel_sum_rows(const ImageShape& shape);
 /// partial: (channel_sum_rows, C), the sums of x over parts of the images' pixels.

@@ -1,5 +1,6 @@
 // The GPU route of the U-Net on a machine without a GPU: this program has its own kernels, ATen's
 // operations on the CPU, in place of CUDA's. What remains is how the blocks are put together.
+#include <ATen/core/PhiloxRNGEngine.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -35,6 +36,19 @@ torch::Tensor add_bias_and_residual(const torch::Tensor& h, const torch::Tensor&
                                     const torch::Tensor& residual) {
   const torch::Tensor y = h + bias.to(h.scalar_type()).view({1, -1, 1, 1});
   return residual.defined() ? y + residual : y;
+}
+
+// The masks of the generator itself, in x's logical order.
+torch::Tensor drop_by_slots(const torch::Tensor& x, const DeviceSlots& at, double probability) {
+  const int64_t n = x.numel() / x.size(0);
+  torch::Tensor uniform = torch::empty({x.size(0), n});
+  float* out = uniform.data_ptr<float>();
+  for (int64_t b = 0; b < x.size(0); ++b) {
+    at::Philox4_32 engine(static_cast<uint64_t>(at.key.item<int64_t>()),
+                          static_cast<uint64_t>(at.slots[b].item<int64_t>()));
+    for (int64_t i = 0; i < n; ++i) *out++ = static_cast<float>(engine() >> 8) * 0x1.0p-24f;
+  }
+  return x * (uniform.view(x.sizes()) >= probability).to(x.scalar_type()) / (1 - probability);
 }
 
 }  // namespace kernels

@@ -35,6 +35,18 @@ TEST(ControlVector, FlagsTellWhoRaisedThemBeyondOneWord) {
   EXPECT_THAT(errors, Each(IsEmpty()));
 }
 
+TEST(ControlVector, ADeviceFindsTheFieldsPlaces) {
+  ControlVector v({{"loss", Kind::sum, 3}, {"bad", Kind::flag}, {"stop", Kind::flag}}, 39, 40);
+  auto* const values = static_cast<double*>(v.buffer().data);
+  values[v.first_of("loss") + 2] = 5;
+  const auto flag = v.own_flag("bad");
+  values[flag.first] = std::ldexp(1.0, flag.bit);
+  EXPECT_EQ(v.sum("loss", 2), 5);
+  EXPECT_THAT(v.raised_by("bad"), ElementsAre(39));
+  EXPECT_THAT(v.raised_by("stop"), IsEmpty());
+  EXPECT_EQ(v.first_of("stop") - v.first_of("bad"), static_cast<size_t>(v.flag_words()));
+}
+
 TEST(ControlVector, SumsAddUpAndGathersKeepEachRanksNumber) {
   run_simulated(3, {}, [](Communicator& c) {
     ControlVector v({{"bins", Kind::sum, 2}, {"seconds", Kind::gather, 2}}, c.rank(), c.size());

@@ -71,6 +71,30 @@ TEST(NcclCommunicator, TakesTheBuffersAsTheComputeStreamLeavesThem) {
   EXPECT_THAT(fake_gpu::violations(), IsEmpty());
 }
 
+TEST(NcclCommunicator, AJoinedComputeStreamGoesOnAfterTheSumAndTheHostAtOnce) {
+  fake_gpu::reset({.delay_s = 20e-3});
+  const auto errors = run_simulated(2, {}, [](Communicator& bootstrap) {
+    cudaStream_t compute = nullptr;
+    cudaStreamCreateWithFlags(&compute, 0);
+    {
+      NcclOptions options = quick();
+      options.compute_stream = [&] { return compute; };
+      const auto c = make_nccl_communicator(bootstrap, options);
+      std::vector<float> v(100, 1.0f), copy(100, 0.0f);
+      auto work = c->all_reduce({v.data(), 100, DataType::float32}, ReduceOp::sum, "joined");
+      work.join();
+      EXPECT_FALSE(work.is_done());  // the host is here while the sum is under way
+      fake_gpu::launch(compute, [&] { copy = v; });
+      fake_gpu::synchronize(compute);
+      EXPECT_THAT(copy, Each(2.0f));
+      work.wait();
+    }
+    cudaStreamDestroy(compute);
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+  EXPECT_THAT(fake_gpu::violations(), IsEmpty());
+}
+
 TEST(NcclCommunicator, TheFakeSeesABufferThatIsTouchedTooEarly) {
   // A test of the test tool: the program writes into a bucket that is still under way.
   fake_gpu::reset({.delay_s = 20e-3});

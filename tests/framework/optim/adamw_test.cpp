@@ -133,6 +133,42 @@ TEST(AdamW, DecaysMatricesButNotBiases) { expect_agreement(0.5, 0.0, 1.0); }
 TEST(AdamW, ClipsByTheGlobalNorm) { expect_agreement(0.0, 0.3, 1.0); }
 TEST(AdamW, UndoesAScaleOfTheGradients) { expect_agreement(0.1, 0.3, 8.0); }
 
+// The two ways of one step: decided on the host, and by numbers on the device.
+TEST(AdamW, DecidedOnTheDeviceAStepIsTheHosts) {
+  for (const AdamWOptions& options :
+       {AdamWOptions{}, AdamWOptions{.weight_decay = 0.5, .clip_norm = 0.01},
+        AdamWOptions{.clip_norm = 0}}) {
+    auto net = two_layers(), other = two_layers();
+    FlatParameters host(*net), device(*other);
+    AdamW by_host(whole_target(host), options), by_device(whole_target(device), options);
+    for (int k = 0; k < 5; ++k) {
+      host.zero_gradients();
+      device.zero_gradients();
+      loss_of(net, k).backward();
+      loss_of(other, k).backward();
+      by_host.step(0.01, by_host.gradient_norm());
+      by_device.step({torch::tensor(0.01f), by_device.gradient_norm_on_device(), torch::ones({})});
+    }
+    EXPECT_TRUE(torch::allclose(host.values(), device.values(), 1e-5, 1e-7));
+    EXPECT_EQ(by_device.steps_taken(), 5);
+  }
+}
+
+TEST(AdamW, AStepThatMustNotHappenChangesNoBitOnTheDevice) {
+  auto net = two_layers();
+  FlatParameters flat(*net);
+  AdamW adamw(whole_target(flat), {.weight_decay = 0.5});
+  loss_of(net, 0).backward();
+  adamw.step(0.01, adamw.gradient_norm());
+  std::vector<torch::Tensor> before{flat.values().clone()};
+  for (const auto& [name, tensor] : adamw.state()) before.push_back(tensor.clone());
+  flat.gradients().fill_(std::nanf(""));
+  adamw.step({torch::tensor(0.01f), adamw.gradient_norm_on_device(), torch::zeros({})});
+  EXPECT_TRUE(torch::equal(flat.values(), before[0]));
+  for (size_t i = 0; i < adamw.state().size(); ++i)
+    EXPECT_TRUE(torch::equal(adamw.state()[i].second, before[i + 1])) << adamw.state()[i].first;
+}
+
 TEST(AdamW, GoesOnFromASavedStateBitForBit) {
   auto a = two_layers(), b = two_layers();
   FlatParameters flat_a(*a), flat_b(*b);

@@ -23,6 +23,22 @@ TEST(Ema, OfAConstantForgetsItsStartGeometrically) {
   EXPECT_NEAR(ema.averages()[1][1].item<double>(), 2 - 2 * std::pow(0.5, 7), 1e-14);
 }
 
+TEST(Ema, SharesReadOnTheDeviceAverageAlikeAndZeroChangesNothing) {
+  const std::vector<EmaProfile> profiles{{Kind::constant, 0.9}, {Kind::half_life, 50}};
+  const auto weights = torch::linspace(-1, 1, 7);
+  EmaSet host(torch::zeros({7}), profiles), device(torch::zeros({7}), profiles);
+  for (int64_t n = 0; n < 4; ++n) {
+    const EmaMoment moment{.step = n, .images_before = 8 * n, .batch = 8};
+    host.update(weights, moment);
+    device.update(weights, torch::tensor(device.shares(moment), torch::kFloat32));
+  }
+  const torch::Tensor before = device.averages()[1].clone();
+  device.update(weights, torch::zeros({2}));
+  for (size_t i = 0; i < 2; ++i)
+    EXPECT_TRUE(torch::allclose(host.averages()[i], device.averages()[i], 1e-6, 1e-7)) << i;
+  EXPECT_TRUE(torch::equal(device.averages()[1], before));
+}
+
 TEST(Ema, HalfTheWeightIsOlderThanTheHalfLife) {
   // Half-life 1000 images in steps of 100: after ten steps 1/2 of the start is left.
   EmaSet ema(torch::ones({1}, torch::kFloat64), {{Kind::half_life, 1000}});

@@ -79,6 +79,28 @@ TEST(GradientReducer, RanksOfBGiveTheGradientOfOneRankOfNB) {
   }
 }
 
+TEST(GradientReducer, ForADeviceTheSumIsTheSameWhetherSentDuringBackwardOrAfter) {
+  Model one;
+  (one.loss(examples(0, 4)) / 4).backward();
+  for (const bool after : {false, true}) {
+    const auto errors = run_simulated(2, {}, [&](Communicator& c) {
+      Model m;
+      GradientReducer reducer(m.w, m.flat, m.layout, c, one_bucket_each());
+      for (int step = 0; step < 3; ++step) {
+        reducer.zero_gradients();
+        reducer.begin(!after);
+        (m.loss(examples(2 * c.rank(), 2)) / 4).backward();
+        if (after) reducer.begin(true);
+        reducer.finish_on_device();
+        reducer.settle();
+        for (size_t i = 0; i < 3; ++i)
+          EXPECT_TRUE(torch::allclose(m.w[i].grad(), one.w[i].grad(), 1e-12, 1e-14)) << i;
+      }
+    });
+    EXPECT_THAT(errors, Each(IsEmpty()));
+  }
+}
+
 TEST(GradientReducer, AccumulationSendsOnceAndSumsAllMicroBatches) {
   Model one;
   one.loss(examples(0, 8)).backward();

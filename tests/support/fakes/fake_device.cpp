@@ -18,11 +18,14 @@
 #include <ATen/ops/view_native.h>
 #include <c10/core/Allocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <torch/csrc/autograd/graph_task.h>
 #include <torch/library.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <new>
 
+#include "framework/core/device_graph.hpp"
 #include "framework/core/device_words.hpp"
 #include "framework/core/error.hpp"
 #include "launch/device.hpp"
@@ -82,7 +85,25 @@ at::Tensor empty_strided(c10::SymIntArrayRef size, c10::SymIntArrayRef stride,
                                            c10::dtype_or_default(dtype));
 }
 
+// Of work that a graph records (record_graph below): on this thread, and in backward passes that
+// it started on others.
+thread_local bool recording_here = false;
+std::atomic<int> recordings{0};
+bool records() {
+  return recording_here || (recordings > 0 && torch::autograd::get_current_graph_task_id() != -1);
+}
+// An operation of this device itself, which computes on copies.
+thread_local int computing = 0;
+struct Computing {
+  Computing() { ++computing; }
+  ~Computing() { --computing; }
+};
+void refuse_the_host(const char* what) {
+  TORCH_CHECK(computing > 0 || !records(), "recorded work ", what, ": a graph of a GPU cannot");
+}
+
 at::Tensor copy_from(const at::Tensor& self, const at::Tensor& to, bool) {
+  if (is_away(self) != is_away(to)) refuse_the_host("copies between host and device");
   on_host(to).copy_(on_host(self));
   return to;
 }
@@ -105,7 +126,10 @@ at::Tensor copy_from_and_resize(const at::Tensor& self, const at::Tensor& to) {
   return copy_from(self, to, false);
 }
 
-at::Scalar local_scalar(const at::Tensor& self) { return on_host(self).item(); }
+at::Scalar local_scalar(const at::Tensor& self) {
+  refuse_the_host("reads a number on the host");
+  return on_host(self).item();
+}
 
 at::Tensor host_copy(const std::optional<at::Tensor>& t) {
   return t && t->defined() ? t->cpu() : at::Tensor();
@@ -115,6 +139,7 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& w, const std::opti
                        c10::SymIntArrayRef stride, c10::SymIntArrayRef padding,
                        c10::SymIntArrayRef dilation, bool transposed,
                        c10::SymIntArrayRef output_padding, c10::SymInt groups) {
+  const Computing scope;
   return at::convolution_symint(x.cpu(), w.cpu(), host_copy(b), stride, padding, dilation,
                                 transposed, output_padding, groups)
       .to(kDevice);
@@ -124,6 +149,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
     const at::Tensor& dy, const at::Tensor& x, const at::Tensor& w, c10::SymIntArrayRef stride,
     c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation, bool transposed,
     c10::SymIntArrayRef output_padding, c10::SymInt groups, std::array<bool, 3> mask) {
+  const Computing scope;
   const std::vector<c10::SymInt> bias{w.sym_size(transposed ? 1 : 0)};
   auto [dx, dw, db] =
       at::convolution_backward_symint(dy.cpu(), x.cpu(), w.cpu(), c10::SymIntArrayRef(bias), stride,
@@ -151,6 +177,7 @@ void check_one_device(const c10::OperatorHandle& op, const torch::jit::Stack& st
 
 void on_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   check_one_device(op, *stack);
+  const Computing scope;
   at::native::cpu_fallback(op, stack, /*error_on_views=*/true);
 }
 
@@ -280,15 +307,35 @@ namespace scorenet {
 
 bool draws_words_on(torch::Device device) { return device == kDevice; }
 
-torch::Tensor philox_words(uint64_t key, const std::vector<int64_t>& slots, int64_t count,
-                           torch::Device device) {
-  const auto words = torch::empty({static_cast<int64_t>(slots.size()), count}, torch::kInt64);
-  auto* out = words.data_ptr<int64_t>();
-  for (const int64_t slot : slots) {
-    at::Philox4_32 engine(key, static_cast<uint64_t>(slot));
+torch::Tensor philox_words(const torch::Tensor& key, const torch::Tensor& slots, int64_t count) {
+  const torch::Tensor rows = on_host(slots);
+  const auto seed = static_cast<uint64_t>(on_host(key).item<int64_t>());
+  torch::Tensor words = torch::empty({slots.size(0), count}, slots.options());
+  auto* out = on_host(words).data_ptr<int64_t>();
+  for (int64_t row = 0; row < rows.size(0); ++row) {
+    at::Philox4_32 engine(seed, static_cast<uint64_t>(rows[row].item<int64_t>()));
     for (int64_t i = 0; i < count; ++i) *out++ = engine();
   }
-  return words.to(device);
+  return words;
+}
+
+// A recording that cannot go stale: the work runs anew at each launch, under a GPU's rule that it
+// keeps to the device.
+bool records_graphs(torch::Device device) { return device == kDevice; }
+
+std::unique_ptr<DeviceGraph> record_graph(torch::Device, const std::function<void()>& work) {
+  struct Rerun final : DeviceGraph {
+    explicit Rerun(const std::function<void()>& all) : work(all) {}
+    void launch() override {
+      struct Scope {
+        Scope() { recording_here = true, ++recordings; }
+        ~Scope() { recording_here = false, --recordings; }
+      } scope;
+      work();
+    }
+    std::function<void()> work;
+  };
+  return std::make_unique<Rerun>(work);
 }
 
 }  // namespace scorenet

@@ -1,0 +1,13 @@
+// A build without CUDA records nothing.
+#include "framework/core/device_graph.hpp"
+#include "framework/core/error.hpp"
+
+namespace scorenet {
+
+bool records_graphs(torch::Device) { return false; }
+
+std::unique_ptr<DeviceGraph> record_graph(torch::Device device, const std::function<void()>&) {
+  throw Error(ExitCode::usage, "graphs of " + device.str() + ": this build cannot record them.");
+}
+
+}  // namespace scorenet
