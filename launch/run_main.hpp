@@ -48,7 +48,8 @@ bool launched_as_other_rank();
 /// OMP_NUM_THREADS; 0 if neither.
 int64_t threads_asked_for(int64_t asked);
 
-/// Sets LibTorch's thread count: as asked for, else this rank's cores (cores.hpp). Collective. Rank
+/// Sets LibTorch's thread count: as asked for, else one where a GPU computes and this rank's cores
+/// (cores.hpp) where none does. Collective. Rank
 /// zero says on stderr where mpirun has bound it to fewer cores than there are.
 void use_threads(int64_t asked, comm::Communicator& comm);
 

@@ -95,9 +95,6 @@ ExitCode train(const config::Config& config, const TrainArguments& arguments,
   check_duration(config);
   if (comms.host->rank() == 0) check_run_folder(config, arguments);
   const torch::Device device = device_for_rank(*comms.host);
-  // A GPU leaves the host operations so small that a team of threads slows them down: 7,800
-  // images/s with 16, 11,300 with one (configs/fashion_mnist/network.toml, batch 512, H100).
-  if (device.is_cuda() && threads_asked_for(config.run.threads) == 0) torch::set_num_threads(1);
   carry_device_memory(config, comms, device);
   std::unique_ptr<files::FolderLock> lock;
   if (!arguments.dry_run) lock = lock_run_folder(arguments.outdir, *comms.host);

@@ -133,6 +133,7 @@ struct RunConfig {
   std::string progress = "auto";
   int64_t threads = 0;   // a rank; 0: cores of the host / ranks on it
   int64_t timeline = 0;  // steps
+  bool graph = true;     // a GPU's step is one recorded graph
 };
 
 struct Config {

@@ -287,6 +287,8 @@ void output_fields(Config& c, std::vector<Field>& out) {
   out.push_back({"run.timeline", &c.run.timeline,
                  "first steps of a start that are traced, one Chrome trace a rank; 0: none", 0,
                  1e5});
+  out.push_back({"run.graph", &c.run.graph,
+                 "on a GPU: record the step once (CUDA graph) and launch it as a whole"});
 }
 
 std::string number_string(double value) {

@@ -1,10 +1,13 @@
 #include "framework/score/score_model.hpp"
 
+#include <ATen/Context.h>
+
 #include "framework/core/error.hpp"
 #include "framework/core/stop_signal.hpp"
 #include "framework/diffusion/discrete_steps.hpp"
 #include "framework/diffusion/preconditioning.hpp"
 #include "framework/score/mixture_file.hpp"
+#include "framework/score/recorded_network.hpp"
 #include "models/autocast.hpp"
 
 namespace scorenet::score {
@@ -24,15 +27,18 @@ models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) 
 
 diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& labels,
                                const models::BatchSlots* dropout) {
-  return [&model, labels, dropout, compute = model.compute_dtype](const torch::Tensor& x,
-                                                                  const torch::Tensor& log_snr) {
-    const models::AutocastScope scope(compute, model.device.type());
-    models::NetworkInput input;
-    input.x = x.to(model.device, torch::kFloat32);
-    input.log_snr = log_snr.to(model.device);
-    input.labels = labels.defined() ? labels.to(model.device) : labels;
-    input.dropout = dropout;
-    return model.trained().network->forward(input).to(torch::kFloat32);
+  const auto evaluate = [network = model.trained().network, dropout, compute = model.compute_dtype,
+                         type = model.device.type()](const NetworkCall& call) {
+    const models::AutocastScope scope(compute, type);
+    return network->forward({call.x, call.log_snr, call.labels, dropout}).to(torch::kFloat32);
+  };
+  return [&model, labels, dropout, evaluate, compute = model.compute_dtype](
+             const torch::Tensor& x, const torch::Tensor& log_snr) {
+    const NetworkCall call{x.to(model.device, torch::kFloat32), log_snr.to(model.device),
+                           labels.defined() ? labels.to(model.device) : labels};
+    RecordedNetwork* const recorded = model.trained().recorded.get();
+    if (!recorded || dropout || torch::GradMode::is_enabled()) return evaluate(call);
+    return (*recorded)(evaluate, call, compute);
   };
 }
 
@@ -93,6 +99,8 @@ TrainedNetwork build_trained(const config::Config& config, c10::IntArrayRef exam
   TrainedNetwork trained;
   trained.network = build_network(config, example_shape);
   trained.network->to(device);
+  if (config.run.graph && records_graphs(device))
+    trained.recorded = std::make_shared<RecordedNetwork>();
   trained.classifier = std::dynamic_pointer_cast<models::Classifier>(trained.network);
   trained.learned_schedule = std::dynamic_pointer_cast<const diffusion::LearnedSchedule>(schedule);
   if (trained.learned_schedule) trained.learned_schedule->network()->to(device);
@@ -112,6 +120,8 @@ data::ExpectedData expected_data(const ScoreModel& model) {
 
 ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape,
                        torch::Device device) {
+  // cuDNN tries its kernels at the first pass of each shape and keeps the fastest.
+  if (device.is_cuda()) at::globalContext().setBenchmarkCuDNN(true);
   ScoreModel model;
   model.config = config;
   model.example_shape = example_shape.vec();

@@ -31,6 +31,8 @@ diffusion::Parametrisation parametrisation(const config::DiffusionConfig& config
 /// seed: of the initial weights.
 models::ModelOptions model_options(const config::ModelConfig& config, uint64_t seed);
 
+class RecordedNetwork;
+
 /// A network, and what is learned beside it.
 struct TrainedNetwork {
   std::shared_ptr<models::ScoreNetwork> network;
@@ -40,6 +42,8 @@ struct TrainedNetwork {
   std::shared_ptr<const diffusion::LearnedSchedule> learned_schedule = {};
   /// Of the loss; null where the config asks for none.
   std::shared_ptr<diffusion::UncertaintyWeight> uncertainty = {};
+  /// Its evaluations, where the device records them (run.graph); else null.
+  std::shared_ptr<RecordedNetwork> recorded = {};
 };
 
 /// A mixture of Gaussians, whose score is known, and the errors that are put on top of it.

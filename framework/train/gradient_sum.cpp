@@ -68,7 +68,13 @@ class WholeSum : public GradientSum {
 
 class AllReducedSum : public WholeSum {
  public:
-  explicit AllReducedSum(const Parts& parts) : WholeSum(parts, compressed(parts)) {}
+  explicit AllReducedSum(const Parts& parts)
+      : WholeSum(parts, compressed(parts)), plain_(parts.config.compression == "none") {}
+
+  bool runs_on_device() const override { return plain_; }
+
+ private:
+  bool plain_;
 };
 
 // Each virtual shard's gradients are added up alone, then all shards' by one tree, whoever computed
@@ -78,8 +84,10 @@ class CanonicalSum : public WholeSum {
   explicit CanonicalSum(const Parts& parts)
       : WholeSum(parts, reducer_options(parts)),
         tree_(parts.parameters.gradients(), parts.comms.bulk(), parts.config.virtual_shards) {
-    // On a GPU: no kernels that sum in whatever order their threads come.
+    // On a GPU: no kernels that sum in whatever order their threads come, and no search among them,
+    // which may end differently in every process.
     at::globalContext().setDeterministicCuDNN(true);
+    at::globalContext().setBenchmarkCuDNN(false);
   }
 
   int64_t stretches() const override { return tree_.shards(); }

@@ -49,6 +49,11 @@ class GradientSum {
   /// After the last piece: the sum over all ranks is there, each rank's part of it if
   /// sharded. Collective.
   virtual void finish() { reducer().finish(); }
+  /// As finish(), for what the device is given from here on (reduce::GradientReducer).
+  void finish_on_device() { reducer().finish_on_device(); }
+  /// Whether finish_on_device() serves: the whole gradient is on every rank, and nothing in between
+  /// asks the host.
+  virtual bool runs_on_device() const { return false; }
   /// The norm of the whole sum, from that of target()'s gradient. Collective if sharded.
   virtual double whole_norm(double own) const { return own; }
 

@@ -27,7 +27,7 @@ Learner::Learner(score::ScoreModel model_in, bool discrete, comm::Communicators&
       parameters(score::named_parameters(model), plan.layout),
       objective(model, discrete),
       update(model.config, parameters, plan, comms),
-      step(model, objective, update, *comms.host) {}
+      step(make_train_step(model, objective, update, comms)) {}
 
 score::ScoreModel Learner::evaluated_model() const {
   score::ScoreModel evaluated = model;

@@ -2,6 +2,8 @@
 // update and the step.
 #pragma once
 
+#include <memory>
+
 #include "framework/comm/make_communicator.hpp"
 #include "framework/config/config.hpp"
 #include "framework/data/image_dataset.hpp"
@@ -36,7 +38,7 @@ struct Learner {
   optim::FlatParameters parameters;
   Objective objective;
   Update update;
-  TrainStep step;
+  std::unique_ptr<TrainStep> step;
 };
 
 }  // namespace scorenet::train

@@ -110,22 +110,23 @@ struct Row {
   bool (*holds)(const score::ScoreModel& model);
   Loss loss;
   double (*unit)(const NoisedExamples& e);  // what the loss is divided by
+  bool runs_on_device;
 };
 
 double dimensions(const NoisedExamples& e) { return static_cast<double>(dims_per_example(e.x0)); }
 double one(const NoisedExamples&) { return 1; }
 
 const Row kObjectives[] = {
-    {[](const score::ScoreModel& m) { return m.is_classifier(); }, cross_entropy, one},
+    {[](const score::ScoreModel& m) { return m.is_classifier(); }, cross_entropy, one, true},
     {[](const score::ScoreModel& m) { return m.trained().learned_schedule != nullptr; },
-     learned_schedule_loss, dimensions},
+     learned_schedule_loss, dimensions, false},
     {[](const score::ScoreModel& m) { return m.config.diffusion.loss == "uncertainty"; },
-     uncertainty_loss, dimensions},
+     uncertainty_loss, dimensions, true},
     {[](const score::ScoreModel& m) { return m.config.diffusion.loss == "hybrid"; }, hybrid_loss,
-     dimensions},
+     dimensions, false},
     {[](const score::ScoreModel& m) { return m.config.diffusion.divergence_weight > 0; },
-     second_order_loss, dimensions},
-    {[](const score::ScoreModel&) { return true; }, weighted_loss, dimensions},
+     second_order_loss, dimensions, false},
+    {[](const score::ScoreModel&) { return true; }, weighted_loss, dimensions, true},
 };
 
 const Row& objective_of(const score::ScoreModel& model) {
@@ -201,6 +202,12 @@ torch::Tensor Objective::loss_per_example(const NoisedExamples& e,
   const Row& objective = objective_of(model_);
   const auto weight = e.levels.weight.to(e.x0.device()) / objective.unit(e);
   return weight * objective.loss({model_, network, e, discrete_});
+}
+
+// The T-step bound looks its steps up in tables of the host.
+bool Objective::runs_on_device() const {
+  return objective_of(model_).runs_on_device && !history_ &&
+         model_.config.diffusion.train_steps == 0;
 }
 
 void Objective::observe(int64_t step, const std::vector<double>& losses) {

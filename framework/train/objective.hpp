@@ -68,6 +68,10 @@ class Objective {
   torch::Tensor loss_per_example(const NoisedExamples& examples,
                                  const models::BatchSlots* dropout) const;
 
+  /// Whether loss_per_example() keeps to the device, once levels are there: it asks nothing of the
+  /// host and leaves nothing to it (core/device_graph.hpp).
+  bool runs_on_device() const;
+
   /// Whether observe() wants the losses.
   bool has_history() const { return history_.has_value(); }
   /// losses: of the whole global batch by slot, as loss_per_example gave them. To be called on all

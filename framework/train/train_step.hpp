@@ -1,14 +1,19 @@
-// One step of training: draw, loss, backward, reduce, clip, update, average.
+// One step of training: draw, loss, backward, reduce, clip, update, average. Two siblings:
+//
+//     HostStep     the host waits for each step and decides on it: every network, loss and
+//                  exchange (host_step.hpp)
+//     DeviceStep   the device decides, the host reads a step later: GPUs (device_step.hpp)
 //
 // Everything random is a function of (seed, step, slot in the global batch), and each example's
 // loss is weighted by 1 / global batch, so any number of ranks and any micro-batch computes the
 // same step up to rounding.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <string>
 
-#include "framework/comm/communicator.hpp"
-#include "framework/comm/control_vector.hpp"
+#include "framework/comm/make_communicator.hpp"
 #include "framework/data/batch_loader.hpp"
 #include "framework/score/score_model.hpp"
 #include "framework/train/objective.hpp"
@@ -19,7 +24,8 @@ namespace scorenet::train {
 
 /// What all ranks know after a step; equal on all of them.
 struct StepReport {
-  double loss = 0;  // mean over the global batch, as Objective::loss_per_example
+  int64_t step = 0;  // from 0
+  double loss = 0;   // mean over the global batch, as Objective::loss_per_example
   double quartile_loss[4] =
       {};  // sums over the examples in each quarter of the log-SNR range, cleanest first
   double quartile_count[4] = {};
@@ -35,31 +41,30 @@ struct StepReport {
 
 class TrainStep {
  public:
-  /// All arguments must outlive this.
-  TrainStep(const score::ScoreModel& model, Objective& objective, Update& update,
-            comm::Communicator& comm);
+  explicit TrainStep(const config::Config& config) : clock_(config.run.timeline) {}
+  virtual ~TrainStep() = default;
+  TrainStep(const TrainStep&) = delete;
+  TrainStep& operator=(const TrainStep&) = delete;
 
   /// Collective. `step` counts from 0. stop_wanted: this rank was asked to stop (by a signal).
-  StepReport run(const data::LoadedBatch& loaded, int64_t step, bool stop_wanted);
+  /// Returns the report of this step, or where a device works behind the host that of the step
+  /// before; nothing where there is none yet. On all ranks alike.
+  virtual std::optional<StepReport> run(const data::LoadedBatch& loaded, int64_t step,
+                                        bool stop_wanted) = 0;
+  /// Waits for all steps; the report that run() has not returned. Before anything reads the
+  /// weights. Collective.
+  virtual std::optional<StepReport> settle() { return std::nullopt; }
 
   /// Where this rank's time goes.
   StepClock& clock() { return clock_; }
 
- private:
-  struct Draw;
-  Draw draw(const data::LoadedBatch& loaded, int64_t step) const;
-  void accumulate_gradients(const Draw& draw, int64_t step);
-  void record(const Draw& draw, const torch::Tensor& loss, int64_t first);
-  StepReport report_of(int64_t step, double norm);
-  void observe_losses(int64_t step);
-
-  const score::ScoreModel& model_;
-  Objective& objective_;
-  Update& update_;
-  comm::Communicator& comm_;
-  comm::ControlVector control_;
-  std::string local_trouble_;
+ protected:
   StepClock clock_;
 };
+
+/// The sibling that fits model, objective, exchange and device; the same on all ranks. All
+/// arguments must outlive it.
+std::unique_ptr<TrainStep> make_train_step(const score::ScoreModel& model, Objective& objective,
+                                           Update& update, comm::Communicators& comms);
 
 }  // namespace scorenet::train

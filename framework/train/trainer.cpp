@@ -110,9 +110,8 @@ bool Trainer::is_due(int64_t every) const { return every > 0 && progress_.step %
 bool Trainer::at_end() const { return progress_.step >= config::total_steps(config_.train); }
 
 void Trainer::take_step(const data::LoadedBatch& batch) {
-  const StepReport step = report_.measured_step(batch, progress_, stop_asked());
-  handle_trouble(step);
-  stop_asked_ = step.stop && !at_end();
+  heed(report_.measured_step(batch, progress_, stop_asked()));
+  if (anything_is_due()) heed(report_.settled());
   if (is_due(config_.comm.check_every)) check_weights_equal();
   if (is_due(config_.run.tick) || at_end() || stop_asked_) report_.tick(progress_, wall_seconds());
   if (stop_asked_ && lock_) lock_->announce_end();
@@ -122,13 +121,26 @@ void Trainer::take_step(const data::LoadedBatch& batch) {
   if (!stop_asked_ && evaluation_is_due()) report_.add_maintenance(seconds_of([&] { evaluate(); }));
 }
 
+// A report may come a step late (TrainStep::run); on all ranks alike.
+void Trainer::heed(const std::optional<StepReport>& report) {
+  if (!report) return;
+  handle_trouble(*report);
+  stop_asked_ = stop_asked_ || (report->stop && !at_end());
+}
+
+// Whether something after this step reads the weights or counts steps.
+bool Trainer::anything_is_due() const {
+  return is_due(config_.comm.check_every) || is_due(config_.run.tick) ||
+         is_due(config_.checkpoint.every) || evaluation_is_due() || at_end() || stop_asked_;
+}
+
 void Trainer::handle_trouble(const StepReport& report) {
   if (!report.skipped) {
     skipped_in_a_row_ = 0;
     return;
   }
   ++progress_.skipped;
-  const std::string sentence = at_step(progress_.step) + ": " + report.trouble;
+  const std::string sentence = at_step(report.step + 1) + ": " + report.trouble;
   if (!report.overflow) give_up_on_trouble(sentence);
   report_.line(sentence + " step left out on all ranks");
 }

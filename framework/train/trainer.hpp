@@ -45,6 +45,8 @@ class Trainer {
   void draw_reals();
   void train();
   void take_step(const data::LoadedBatch& batch);
+  void heed(const std::optional<StepReport>& report);
+  bool anything_is_due() const;
   void handle_trouble(const StepReport& report);
   void give_up_on_trouble(const std::string& sentence);
   void save();

@@ -53,16 +53,16 @@ double TrainingReport::images_left(int64_t step) const {
   return static_cast<double>((total_steps_ - step) * config_.train.batch_size);
 }
 
-StepReport TrainingReport::measured_step(const data::LoadedBatch& batch, RunProgress& progress,
-                                         bool stop) {
+std::optional<StepReport> TrainingReport::measured_step(const data::LoadedBatch& batch,
+                                                        RunProgress& progress, bool stop) {
   const auto& overlap = learner_.update.reducer().overlap();
-  const bool was_tracing = learner_.step.clock().tracing();
+  const bool was_tracing = learner_.step->clock().tracing();
   const bool was_decided = overlap.decided();
-  const StepReport report = learner_.step.run(batch, progress.step, stop);
+  const std::optional<StepReport> report = learner_.step->run(batch, progress.step, stop);
   ++progress.step;
   comms_.vitals->step = progress.step;
-  meter_.add(report);
-  if (was_tracing && !learner_.step.clock().tracing()) write_timeline();
+  if (report) meter_.add(*report);
+  if (was_tracing && !learner_.step->clock().tracing()) write_timeline();
   if (!was_decided && overlap.decided()) {
     line("step " + std::to_string(progress.step) + ": gradients travel " + overlap.describe());
   }
@@ -70,6 +70,12 @@ StepReport TrainingReport::measured_step(const data::LoadedBatch& batch, RunProg
     const double speed = meter_.images_per_sec();
     log_->progress(progress.step, speed, meter_.mean_loss(), images_left(progress.step) / speed);
   }
+  return report;
+}
+
+std::optional<StepReport> TrainingReport::settled() {
+  const std::optional<StepReport> report = learner_.step->settle();
+  if (report) meter_.add(*report);
   return report;
 }
 
@@ -89,7 +95,7 @@ void TrainingReport::tick(const RunProgress& progress, double total_sec) {
 
 // Collective.
 void TrainingReport::add_straggler(Tick& tick, int64_t step) {
-  const PhaseSeconds phases = learner_.step.clock().take();
+  const PhaseSeconds phases = learner_.step->clock().take();
   for (size_t p = 0; p < kStepPhases; ++p)
     tick.phase_sec.emplace_back(name(static_cast<StepPhase>(p)), phases[p]);
   const auto slow = find_straggler(phases, config_.comm.straggler_excess, *comms_.host);
@@ -107,7 +113,7 @@ void TrainingReport::write_timeline() const {
   std::error_code existing;
   std::filesystem::create_directories(path.parent_path(), existing);
   perf::write_timeline(
-      path, {comm.rank(), comm.size(), host_name()}, learner_.step.clock().spans(),
+      path, {comm.rank(), comm.size(), host_name()}, learner_.step->clock().spans(),
       comms_.recorder ? comms_.recorder->entries() : std::vector<comm::FlightEntry>());
 }
 

@@ -31,8 +31,11 @@ class TrainingReport {
   /// A line of the log; nothing on other ranks.
   void line(const std::string& text);
 
-  /// Runs a step, of which progress.step are done after it.
-  StepReport measured_step(const data::LoadedBatch& batch, RunProgress& progress, bool stop);
+  /// Runs a step, of which progress.step are done after it. What it returns is TrainStep::run's.
+  std::optional<StepReport> measured_step(const data::LoadedBatch& batch, RunProgress& progress,
+                                          bool stop);
+  /// Waits for all steps; TrainStep::settle's report.
+  std::optional<StepReport> settled();
   /// Work between steps that is no training: its time counts as maintenance.
   void add_maintenance(double seconds) { meter_.add_maintenance(seconds); }
   /// A status line: everything since the last one. total_sec: wall clock of the whole

@@ -35,6 +35,22 @@ std::vector<Piece> Update::start(int64_t local) {
   return cut_share(local, sum_->stretches(), micro_batch_);
 }
 
+std::vector<Piece> Update::start_silent(int64_t local) {
+  sum_->reducer().zero_gradients();
+  sum_->reducer().begin(/*synchronise=*/false);
+  return cut_share(local, sum_->stretches(), micro_batch_);
+}
+
+void Update::sum_on_device(bool started) {
+  if (!started) sum_->reducer().begin(/*synchronise=*/true);
+  sum_->finish_on_device();
+}
+
+void Update::step(const optim::AdamW::DeviceStep& step, const torch::Tensor& average_shares) {
+  optimizer_.step(step);
+  ema_.update(sum_->weights(), average_shares * step.apply);
+}
+
 void Update::begin(const Piece& piece) { sum_->begin(piece); }
 
 void Update::end(const Piece& piece) { sum_->end(piece); }

@@ -51,6 +51,22 @@ class Update {
   /// Collective if sharded.
   void step(double learning_rate, double norm, const optim::EmaMoment& moment);
 
+  /// The same for a device that the host does not wait for (device_step.hpp); ready where
+  /// runs_on_device(). sum_on_device(): after the last piece. settle(): throws what the sum ran
+  /// into. Both collective.
+  bool runs_on_device() const { return sum_->runs_on_device() && !loss_scale_.adapts(); }
+  /// started: backward has begun to send (begin(), end()); otherwise all is sent now.
+  void sum_on_device(bool started);
+  void settle() { sum_->reducer().settle(); }
+  torch::Tensor norm_on_device() const { return optimizer_.gradient_norm_on_device(); }
+  /// average_shares: (profiles) float32, average_shares(moment) on the device.
+  void step(const optim::AdamW::DeviceStep& step, const torch::Tensor& average_shares);
+  std::vector<double> average_shares(const optim::EmaMoment& moment) const {
+    return ema_.shares(moment);
+  }
+  /// The pieces of a share without any traffic: for a recorded backward pass.
+  std::vector<Piece> start_silent(int64_t local);
+
   /// The factor on the loss before backward; 1 unless train.precision = fp16.
   const optim::LossScale& loss_scale() const { return loss_scale_; }
   /// Once a step, after step() or in its place; the same on all ranks.

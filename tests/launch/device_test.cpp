@@ -109,6 +109,52 @@ TEST_F(Device, OverTwoRanksItsMemoryGoesToItsCarrierAndTheHostsToMpi) {
   expect_same_samples("--sampler heun", "", 2);
 }
 
+// A recorded step keeps to the device (the fake refuses copies and reads meanwhile) and computes
+// what the same step does launched kernel by kernel.
+TEST_F(Device, ARecordedStepIsTheSameBitForBit) {
+  for (const std::string keys : {"--model.dropout 0.2 --train.micro_batch 5",
+                                 "--train.weight_decay 0.1 --train.clip_norm 0.01"}) {
+    for (const std::string graph : {"true", "false"}) {
+      succeed("rm -rf " + file("graph-" + graph));
+      succeed(kAway + " train " + tiny_.config + " --train.steps 10 " + keys + " --run.graph " +
+              graph + " --outdir " + file("graph-" + graph));
+    }
+    const auto a = weights("graph-true"), b = weights("graph-false");
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(torch::equal(a[i], b[i])) << keys << i;
+  }
+  expect_same_training("--model.dropout 0.2 --train.micro_batch 5");
+}
+
+// The device decides by itself that a step must not happen; the host hears of it a step later.
+TEST_F(Device, AStepThatIsNotFiniteChangesNothingAndNamesItsSample) {
+  const std::string rest = " train " + tiny_.config + " --data.path " +
+                           write_overflowing_data(*folder_) +
+                           " --eval.every 0 --train.steps 10 --train.batch_size 12 ";
+  const Outcome halted = run(kAway + rest + "--outdir " + file("halted"));
+  EXPECT_EQ(halted.exit_code, 4) << halted.err;
+  EXPECT_THAT(halted.err, testing::HasSubstr("sample 17 "));
+  for (const int ranks : {1, 2}) {
+    std::vector<int64_t> skipped;
+    std::vector<std::vector<torch::Tensor>> trained;
+    for (const std::string& program : {std::string("SCORENET"), kAway}) {
+      const std::string name = "skip" + std::to_string(trained.size());
+      succeed("rm -rf " + file(name));
+      succeed((ranks == 1 ? program : mpirun(ranks, program)) + rest +
+              "--train.on_nonfinite skip --run.tick 3 --comm.gpu_aware_mpi true --outdir " +
+              file(name));
+      const auto tick = nlohmann::json::parse(lines_of(file(name + "/stats.jsonl")).back());
+      skipped.push_back(tick["skipped"].get<int64_t>());
+      trained.push_back(weights(name));
+    }
+    // Number 17 comes once in every epoch of 24 images: in every other step of 12.
+    EXPECT_THAT(skipped, testing::Each(5)) << ranks << " ranks";
+    for (size_t i = 0; i < trained[0].size(); ++i) {
+      EXPECT_LT((trained[0][i] - trained[1][i]).abs().max().item<double>(), 1e-4)
+          << ranks << " ranks, parameter " << i;
+    }
+  }
+}
+
 TEST_F(Device, ResumesWhatItSaved) {
   const std::string rest = " train " + tiny_.config + " --outdir " + file("parts") +
                            " --checkpoint.every 5 --train.steps ";
@@ -143,6 +189,17 @@ TEST_F(Device, SamplesByEveryMethod) {
            "--sampler ode --rtol 1e-2",
            "--sampler heun --weak-network " + snapshot() + " --guidance 2"})
     expect_same_samples(options);
+}
+
+// Batches on several threads take turns at the recorded network.
+TEST_F(Device, SamplesOnSeveralThreads) {
+  const std::string rest = " sample --network " + snapshot() +
+                           " --seeds 0-11 --batch 2 --steps 6 --sampler heun --save-h5 --outdir ";
+  succeed("SCORENET" + rest + file("one"));
+  succeed(kAway + rest + file("several") + " --threads 4");
+  const auto x = read_array(file("one/samples.h5"), "/samples");
+  const auto y = read_array(file("several/samples.h5"), "/samples");
+  EXPECT_LT((x - y).abs().max().item<double>(), 1e-4 * (1 + x.abs().max().item<double>()));
 }
 
 TEST_F(Device, TrainsAndIsGuidedByAClassifierAndByLabels) {

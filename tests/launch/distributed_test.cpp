@@ -170,24 +170,6 @@ TEST_F(Distributed, AFrozenRankIsNamedWithinTheLimit) {
   EXPECT_THAT(ended.err, HasSubstr("rank 1"));
 }
 
-// 24 float32 images of 8x8 of which number 17 is so large that its squared error overflows float32.
-std::string write_overflowing_data(const Folder& folder) {
-  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (24, 1, 8, 8), }";
-  header.resize(118, ' ');
-  {
-    std::ofstream out(folder / "huge.npy", std::ios::binary);
-    out << "\x93NUMPY" << '\x01' << '\0' << static_cast<char>(119) << '\0' << header << '\n';
-    for (int i = 0; i < 24 * 64; ++i) {
-      const float value = i / 64 == 17 ? 1e25f : 0.01f * static_cast<float>(i % 64);
-      out.write(reinterpret_cast<const char*>(&value), sizeof value);
-    }
-  }
-  const Outcome made = run("SCORENET data convert --npy " + (folder / "huge.npy") +
-                           " --validation 0 --out " + (folder / "huge.h5"));
-  EXPECT_EQ(made.exit_code, 0) << made.err;
-  return folder / "huge.h5";
-}
-
 TEST_F(Distributed, ANonFiniteLossHaltsAllRanksAndNamesRankAndSample) {
   const std::string data = " --data.path " + write_overflowing_data(folder_);
   const Outcome halted = run(train(2, "halted", data));

@@ -190,4 +190,21 @@ TinyRun make_tiny_run(const Folder& folder) {
   return tiny;
 }
 
+std::string write_overflowing_data(const Folder& folder) {
+  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (24, 1, 8, 8), }";
+  header.resize(118, ' ');
+  {
+    std::ofstream out(folder / "huge.npy", std::ios::binary);
+    out << "\x93NUMPY" << '\x01' << '\0' << static_cast<char>(119) << '\0' << header << '\n';
+    for (int i = 0; i < 24 * 64; ++i) {
+      const float value = i / 64 == 17 ? 1e25f : 0.01f * static_cast<float>(i % 64);
+      out.write(reinterpret_cast<const char*>(&value), sizeof value);
+    }
+  }
+  const Outcome made = run("SCORENET data convert --npy " + (folder / "huge.npy") +
+                           " --validation 0 --out " + (folder / "huge.h5"));
+  if (made.exit_code != 0) throw std::runtime_error(made.err);
+  return folder / "huge.h5";
+}
+
 }  // namespace scorenet::test

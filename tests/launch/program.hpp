@@ -65,4 +65,8 @@ struct TinyRun {
 };
 TinyRun make_tiny_run(const Folder& folder);
 
+/// 24 float32 images of 8x8 of which number 17 is so large that its squared error overflows
+/// float32: the path of their HDF5 file.
+std::string write_overflowing_data(const Folder& folder);
+
 }  // namespace scorenet::test

@@ -55,7 +55,7 @@ class SimTraining : private Borrowed, public Learner {
         torch::sin(torch::arange(2 * batch, torch::kFloat64) + static_cast<double>(k))
             .view({batch, 2})
             .narrow(0, loaded.slots.begin, loaded.slots.size());
-    return step.run(loaded, k, false);
+    return step->run(loaded, k, false).value();
   }
 
   torch::Tensor weights() const {

@@ -33,7 +33,7 @@ TEST(TrainStep, ALossThatIsNotFiniteNamesItsSamplesAndLeavesTheWeights) {
     loaded.batch.indices = slot_range(100 + loaded.slots.begin, loaded.slots.size());
     loaded.batch.examples = torch::zeros({4, 2}, torch::kFloat64);
     if (comm.rank() == 1) loaded.batch.examples[2] = NAN;  // slot 6, sample 106
-    const StepReport report = training.step.run(loaded, 0, false);
+    const StepReport report = training.step->run(loaded, 0, false).value();
     EXPECT_TRUE(report.skipped);
     EXPECT_THAT(report.trouble, AllOf(HasSubstr("rank 1"), HasSubstr("sample 106 ")));
     EXPECT_TRUE(torch::equal(training.weights(), before));
@@ -47,7 +47,7 @@ TEST(TrainStep, AStopOnOneRankIsHeardByAll) {
     loaded.slots = data::shard(8, comm.rank(), 3);
     loaded.batch.indices = slot_range(loaded.slots.begin, loaded.slots.size());
     loaded.batch.examples = torch::ones({loaded.slots.size(), 2}, torch::kFloat64);
-    EXPECT_TRUE(training.step.run(loaded, 0, comm.rank() == 2).stop);
+    EXPECT_TRUE(training.step->run(loaded, 0, comm.rank() == 2)->stop);
   });
 }
 

@@ -1,0 +1,41 @@
+#include "framework/score/recorded_network.hpp"
+
+namespace scorenet::score {
+namespace {
+
+// Before a shape is recorded, so that libraries have chosen their kernels.
+constexpr int64_t kEagerCalls = 2;
+// Each holds memory of its own; what else is asked for is computed kernel by kernel.
+constexpr size_t kMostShapes = 4;
+
+void refill(const torch::Tensor& kept, const torch::Tensor& now) {
+  if (kept.defined()) kept.copy_(now);
+}
+
+}  // namespace
+
+void RecordedNetwork::record(Recording& recording, const Evaluate& evaluate,
+                             const NetworkCall& call) {
+  const auto kept = [](const torch::Tensor& t) { return t.defined() ? t.clone() : t; };
+  recording.inputs = {kept(call.x), kept(call.log_snr), kept(call.labels)};
+  recording.graph = record_graph(
+      call.x.device(), [&recording, evaluate] { recording.result = evaluate(recording.inputs); });
+}
+
+torch::Tensor RecordedNetwork::operator()(const Evaluate& evaluate, const NetworkCall& call,
+                                          torch::Dtype compute_dtype) {
+  const Shape shape{call.x.sizes().vec(), compute_dtype, call.log_snr.scalar_type(),
+                    call.labels.defined()};
+  const std::lock_guard lock(mutex_);
+  if (recordings_.size() == kMostShapes && !recordings_.contains(shape)) return evaluate(call);
+  Recording& recording = recordings_[shape];
+  if (recording.calls++ < kEagerCalls) return evaluate(call);
+  if (!recording.graph) record(recording, evaluate, call);
+  refill(recording.inputs.x, call.x);
+  refill(recording.inputs.log_snr, call.log_snr);
+  refill(recording.inputs.labels, call.labels);
+  recording.graph->launch();
+  return recording.result.clone();  // the next call writes over it
+}
+
+}  // namespace scorenet::score

@@ -1,0 +1,285 @@
+#include "framework/train/device_step.hpp"
+
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <chrono>
+#include <cmath>
+#include <thread>
+
+#include "framework/core/device_words.hpp"
+#include "framework/core/error.hpp"
+#include "framework/core/pixels.hpp"
+#include "framework/train/step_control.hpp"
+#include "models/blocks.hpp"
+
+namespace scorenet::train {
+namespace {
+
+// Steps that are launched kernel by kernel before one is recorded: libraries choose their kernels
+// and their scratch memory in them.
+constexpr int64_t kEagerSteps = 3;
+
+c10::Stream current_stream(torch::Device device) {
+  return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
+}
+
+torch::Tensor whole_labels(const data::LoadedBatch& loaded, const score::ScoreModel& model,
+                           const std::vector<int64_t>& slots, int64_t step) {
+  if (model.is_classifier()) return loaded.batch.labels;
+  return drop_labels(loaded.batch.labels, model.config, slots, step);
+}
+
+bool has_labels(const score::ScoreModel& model) {
+  return model.is_classifier() || model.config.model.num_classes > 0;
+}
+
+}  // namespace
+
+bool DeviceStep::fits(const score::ScoreModel& model, const Objective& objective,
+                      const Update& update, const comm::Communicators& comms) {
+  const int ranks = comms.host->size();
+  return draws_words_on(model.device) && objective.runs_on_device() && update.runs_on_device() &&
+         (ranks == 1 || comms.device) && model.config.train.batch_size >= ranks;
+}
+
+DeviceStep::DeviceStep(const score::ScoreModel& model, Objective& objective, Update& update,
+                       comm::Communicators& comms)
+    : TrainStep(model.config),
+      model_(model),
+      objective_(objective),
+      update_(update),
+      comms_(comms),
+      control_(step_control_fields(model.config.train.batch_size, false), comms.host->rank(),
+               comms.host->size()) {}
+
+DeviceStep::~DeviceStep() = default;
+
+// At the first step: only then the examples' type is known.
+void DeviceStep::allocate(const data::LoadedBatch& loaded) {
+  const torch::Device device = model_.device;
+  const torch::Tensor& examples = loaded.batch.examples;
+  local_ = loaded.slots.size();
+  pixels_.emplace(examples.sizes(), examples.scalar_type(), device);
+  times_ = numbers_.add(local_);
+  inverse_density_ = numbers_.add(local_);
+  weight_ = numbers_.add(local_);
+  host_numbers_ = numbers_.add(control_.buffer().count);
+  learning_rate_ = numbers_.add(1);
+  average_shares_ = numbers_.add(static_cast<int64_t>(update_.ema_profiles().size()));
+  numbers_.allocate(torch::kFloat64, device);
+  slots_ = words_.add(local_);
+  quarters_ = words_.add(local_);
+  labels_ = words_.add(has_labels(model_) ? local_ : 0);
+  noise_key_ = words_.add(1);
+  dropout_keys_ = words_.add(model_.config.model.dropout > 0 ? models::kMostDropoutLayers : 0);
+  words_.allocate(torch::kInt64, device);
+  const auto count = local_ + control_.buffer().count + 1;
+  const auto options = torch::dtype(torch::kFloat64);
+  results_ = torch::zeros({count}, options.device(device));
+  for (Return& back : returns_) {
+    back.values = torch::zeros({count}, options.pinned_memory(device.is_cuda()));
+    back.arrived = std::make_unique<c10::Event>(device.type());
+  }
+}
+
+// The host's part of a step.
+DeviceStep::UnderWay DeviceStep::hand_over(const data::LoadedBatch& loaded, int64_t step,
+                                           bool stop_wanted) {
+  const DrawnLevels levels =
+      objective_.draw_levels(step, slot_range(loaded.slots.begin, loaded.slots.size()));
+  const diffusion::TimeSample& times = levels.times;
+  control_.clear();
+  control_.add("data_wait", loaded.wait_seconds);
+  control_.add("comm_exposed", update_.traffic().exposed_seconds);
+  if (stop_wanted) control_.raise("stop");
+  if (update_.wants_new_order()) control_.raise("reorder");
+
+  pixels_->next().copy_(loaded.batch.examples);
+  numbers_.next(times_).copy_(times.t);
+  numbers_.next(inverse_density_)
+      .copy_(times.inverse_density.defined() ? times.inverse_density : torch::ones_like(times.t));
+  numbers_.next(weight_).copy_(levels.weight);
+  const comm::Buffer own = control_.buffer();
+  numbers_.next(host_numbers_).copy_(torch::from_blob(own.data, {own.count}, torch::kFloat64));
+  numbers_.next(learning_rate_).fill_(learning_rate_of(model_.config.train, step));
+  const int64_t batch = model_.config.train.batch_size;
+  const std::vector<double> shares = update_.average_shares({step, step * batch, batch});
+  numbers_.next(average_shares_).copy_(torch::tensor(shares, torch::kFloat64));
+  fill_words(loaded, step, times.t);
+  pixels_->send();
+  numbers_.send();
+  words_.send();
+  return {step, static_cast<size_t>(steps_run_ % 2), loaded.batch.indices, times.t};
+}
+
+void DeviceStep::fill_words(const data::LoadedBatch& loaded, int64_t step,
+                            const torch::Tensor& times) {
+  const config::Config& config = model_.config;
+  const auto slots = slot_range(loaded.slots.begin, loaded.slots.size());
+  words_.next(slots_).copy_(torch::tensor(slots, torch::kInt64));
+  words_.next(quarters_).copy_(quarters_of(*model_.schedule, times));
+  if (has_labels(model_)) words_.next(labels_).copy_(whole_labels(loaded, model_, slots, step));
+  words_.next(noise_key_).fill_(key_word(key_at(config, RandomStream::training_noise, step)));
+  if (config.model.dropout == 0) return;
+  const RandomKey key = key_at(config, RandomStream::dropout, step);
+  int64_t* const keys = words_.next(dropout_keys_).data_ptr<int64_t>();
+  for (int64_t layer = 0; layer < models::kMostDropoutLayers; ++layer)
+    keys[layer] = key_word(models::dropout_key(key, layer));
+}
+
+NoisedExamples DeviceStep::examples() const {
+  NoisedExamples e;
+  e.x0 = in_model_range(pixels_->on_device()).to(torch::kFloat32);
+  e.eps = normal_for_slots({words_.on_device(noise_key_), words_.on_device(slots_)},
+                           e.x0.sizes().slice(1), torch::kFloat32);
+  if (has_labels(model_)) e.labels = words_.on_device(labels_);
+  e.levels.times = {numbers_.on_device(times_), numbers_.on_device(inverse_density_)};
+  e.levels.weight = numbers_.on_device(weight_);
+  return e;
+}
+
+// silent: nothing travels meanwhile.
+void DeviceStep::accumulate_gradients(bool silent) {
+  const config::Config& config = model_.config;
+  const NoisedExamples e = examples();
+  const auto pieces = silent ? update_.start_silent(local_) : update_.start(local_);
+  for (const Piece& piece : pieces) {
+    const auto part = [&](const torch::Tensor& t) {
+      return t.defined() ? t.narrow(0, piece.first, piece.count) : t;
+    };
+    models::BatchSlots dropout;
+    dropout.device_slots = part(words_.on_device(slots_));
+    dropout.device_keys = words_.on_device(dropout_keys_);
+    const torch::Tensor loss = objective_.loss_per_example(
+        {part(e.x0), part(e.eps), {}, part(e.labels), e.levels.narrow(piece.first, piece.count)},
+        config.model.dropout > 0 ? &dropout : nullptr);
+    if (!silent) update_.begin(piece);
+    (loss.sum() * (1.0 / static_cast<double>(config.train.batch_size))).backward();
+    if (!silent) update_.end(piece);
+    results_.narrow(0, piece.first, piece.count).copy_(loss.detach());
+  }
+  control_results().copy_(own_numbers());
+}
+
+torch::Tensor DeviceStep::control_results() const {
+  return results_.narrow(0, local_, results_.size(0) - local_ - 1);
+}
+
+// The control vector of this rank: the host's numbers, and what the losses add to them.
+torch::Tensor DeviceStep::own_numbers() const {
+  const torch::Tensor losses = results_.narrow(0, 0, local_);
+  const torch::Tensor finite = losses.isfinite();
+  const torch::Tensor quarter = torch::arange(4, words_.on_device(quarters_).options());
+  const torch::Tensor in_quarter =
+      words_.on_device(quarters_).unsqueeze(0).eq(quarter.unsqueeze(1)).logical_and(finite);
+  const torch::Tensor sums = torch::where(in_quarter, losses, 0.0).sum(1);
+  torch::Tensor all = numbers_.on_device(host_numbers_).clone();
+  const auto place = [&](const std::string& field, int64_t count) {
+    return all.narrow(0, static_cast<int64_t>(control_.first_of(field)), count);
+  };
+  place("loss", 1).copy_(sums.sum());
+  place("quartile_loss", 4).copy_(sums);
+  place("quartile_count", 4).copy_(in_quarter.sum(1));
+  const auto flag = control_.own_flag("not_finite");
+  all.narrow(0, static_cast<int64_t>(flag.first), 1)
+      .copy_(finite.logical_not().any().to(torch::kFloat64) * std::ldexp(1.0, flag.bit));
+  return all;
+}
+
+// started: buckets have left during backward.
+void DeviceStep::sum_over_ranks(bool started) {
+  if (comms_.host->size() == 1) return;
+  update_.sum_on_device(started);
+  const torch::Tensor control = control_results();
+  control_sum_.wait();
+  control_sum_ =
+      comms_.bulk().all_reduce({control.data_ptr(), control.numel(), comm::DataType::float64},
+                               comm::ReduceOp::sum, "control vector");
+  control_sum_.join();
+}
+
+void DeviceStep::update_weights() {
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor norm = update_.norm_on_device();
+  results_.narrow(0, results_.size(0) - 1, 1).copy_(norm);
+  const torch::Tensor bad_ranks = control_results().narrow(
+      0, static_cast<int64_t>(control_.first_of("not_finite")), control_.flag_words());
+  const torch::Tensor apply = bad_ranks.eq(0).all().logical_and(norm.isfinite());
+  update_.step({numbers_.on_device(learning_rate_).to(torch::kFloat32).squeeze(0), norm,
+                apply.to(torch::kFloat32)},
+               numbers_.on_device(average_shares_).to(torch::kFloat32));
+}
+
+bool DeviceStep::records_now() const {
+  return model_.config.run.graph && records_graphs(model_.device) && !first_part_ &&
+         steps_run_ >= kEagerSteps;
+}
+
+void DeviceStep::launch() {
+  const bool alone = comms_.host->size() == 1;
+  if (records_now()) {
+    first_part_ = record_graph(model_.device, [this, alone] {
+      accumulate_gradients(/*silent=*/true);
+      if (alone) update_weights();
+    });
+    if (!alone) second_part_ = record_graph(model_.device, [this] { update_weights(); });
+  }
+  if (!first_part_) {
+    accumulate_gradients(/*silent=*/false);
+    sum_over_ranks(/*started=*/true);
+    update_weights();
+    return;
+  }
+  first_part_->launch();
+  if (alone) return;
+  sum_over_ranks(/*started=*/false);
+  second_part_->launch();
+}
+
+// Behind everything that was launched.
+void DeviceStep::send_results(const UnderWay& of) {
+  Return& back = returns_[of.place];
+  back.values.copy_(results_, /*non_blocking=*/true);
+  back.arrived->record(current_stream(model_.device));
+}
+
+std::optional<StepReport> DeviceStep::run(const data::LoadedBatch& loaded, int64_t step,
+                                          bool stop_wanted) {
+  clock_.begin_step(loaded.wait_seconds);
+  if (!pixels_) allocate(loaded);
+  const UnderWay next = hand_over(loaded, step, stop_wanted);
+  launch();
+  send_results(next);
+  ++steps_run_;
+  // While the device works on this step: what became of the one before.
+  clock_.enter(StepPhase::communication);
+  std::optional<StepReport> report;
+  if (under_way_) report = read_report(*under_way_);
+  under_way_ = next;
+  clock_.end_step(update_.traffic());
+  return report;
+}
+
+std::optional<StepReport> DeviceStep::settle() {
+  if (!under_way_) return std::nullopt;
+  update_.settle();
+  control_sum_.wait();
+  const StepReport report = read_report(*under_way_);
+  under_way_.reset();
+  return report;
+}
+
+StepReport DeviceStep::read_report(const UnderWay& of) {
+  const Return& back = returns_[of.place];
+  while (!back.arrived->query()) std::this_thread::sleep_for(std::chrono::microseconds(20));
+  const torch::Tensor losses = back.values.narrow(0, 0, local_);
+  const comm::Buffer summed = control_.buffer();
+  torch::from_blob(summed.data, {summed.count}, torch::kFloat64)
+      .copy_(back.values.narrow(0, local_, summed.count));
+  if (control_.any("reorder")) update_.observe_order_again();
+  return report_of(control_, model_.config.train, of.step,
+                   back.values[back.values.size(0) - 1].item<double>(), update_.loss_scale(),
+                   trouble_of(losses, of.indices, of.times), *comms_.host);
+}
+
+}  // namespace scorenet::train

@@ -1,0 +1,102 @@
+// A step that the device does by itself: the host hands over its numbers, launches it and reads
+// the report while the next one runs.
+//
+//     host     draws times and labels, sends them with the pixels, launches, reads the report
+//              of the step before
+//     device   noise, loss, gradients                       first part
+//              sum over the ranks                           NCCL
+//              norm, finite or not, clipping, AdamW, EMA    second part
+//
+// Whether a step counts is a number on the device, made from the ranks' reduced flags: an update
+// that must not happen is multiplied by it. The two parts are recorded after a few steps
+// (core/device_graph.hpp) and launched as a whole, unless run.graph = false; bits are the same.
+// Recorded, gradients travel after backward; launched one by one, during it. The clock's `host` is
+// the host's work, its `communication` the wait for the device.
+#pragma once
+
+#include <c10/core/Event.h>
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "framework/comm/control_vector.hpp"
+#include "framework/core/device_graph.hpp"
+#include "framework/train/step_inputs.hpp"
+#include "framework/train/train_step.hpp"
+
+namespace scorenet::train {
+
+class DeviceStep final : public TrainStep {
+ public:
+  /// Whether the device can do a step of these without the host; the same on all ranks.
+  static bool fits(const score::ScoreModel& model, const Objective& objective, const Update& update,
+                   const comm::Communicators& comms);
+
+  /// REQUIRES fits(). All arguments must outlive this.
+  DeviceStep(const score::ScoreModel& model, Objective& objective, Update& update,
+             comm::Communicators& comms);
+  ~DeviceStep() override;
+
+  /// The report is that of the step before.
+  std::optional<StepReport> run(const data::LoadedBatch& loaded, int64_t step,
+                                bool stop_wanted) override;
+  std::optional<StepReport> settle() override;
+
+ private:
+  /// What the host keeps of a step until its report is there.
+  struct UnderWay {
+    int64_t step = 0;
+    size_t place = 0;  // of its Return
+    std::vector<int64_t> indices;
+    torch::Tensor times;  // (B) float64, CPU
+  };
+  /// The results of a step on their way to the host.
+  struct Return {
+    torch::Tensor values;  // as results_
+    std::unique_ptr<c10::Event> arrived;
+  };
+
+  void allocate(const data::LoadedBatch& loaded);
+  UnderWay hand_over(const data::LoadedBatch& loaded, int64_t step, bool stop_wanted);
+  void fill_words(const data::LoadedBatch& loaded, int64_t step, const torch::Tensor& times);
+  void launch();
+  bool records_now() const;
+  void accumulate_gradients(bool silent);
+  NoisedExamples examples() const;
+  torch::Tensor own_numbers() const;
+  void sum_over_ranks(bool started);
+  void update_weights();
+  void send_results(const UnderWay& of);
+  StepReport read_report(const UnderWay& of);
+  torch::Tensor control_results() const;
+
+  const score::ScoreModel& model_;
+  Objective& objective_;
+  Update& update_;
+  comm::Communicators& comms_;
+  comm::ControlVector control_;
+  int64_t local_ = 0;  // examples of this rank
+
+  // Inputs.
+  std::optional<StepInput> pixels_;
+  PackedInput numbers_;  // float64
+  size_t times_ = 0, inverse_density_ = 0, weight_ = 0, host_numbers_ = 0, learning_rate_ = 0,
+         average_shares_ = 0;
+  PackedInput words_;  // int64
+  size_t slots_ = 0, quarters_ = 0, labels_ = 0, noise_key_ = 0, dropout_keys_ = 0;
+
+  // Losses (B), control vector, norm; float64, on the device. Two returns, for the step under way
+  // and the one before.
+  torch::Tensor results_;
+  std::array<Return, 2> returns_;
+  comm::Work control_sum_;
+
+  int64_t steps_run_ = 0;
+  std::unique_ptr<DeviceGraph> first_part_, second_part_;
+  std::optional<UnderWay> under_way_;
+};
+
+}  // namespace scorenet::train

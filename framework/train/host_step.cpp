@@ -1,0 +1,138 @@
+#include "framework/train/host_step.hpp"
+
+#include <cmath>
+
+#include "framework/core/pixels.hpp"
+#include "framework/train/step_control.hpp"
+
+namespace scorenet::train {
+
+// This rank's share of a step.
+struct HostStep::Draw {
+  NoisedExamples examples;
+  std::vector<int64_t> slots;
+  std::vector<int64_t> indices;
+};
+
+HostStep::HostStep(const score::ScoreModel& model, Objective& objective, Update& update,
+                   comm::Communicator& comm)
+    : TrainStep(model.config),
+      model_(model),
+      objective_(objective),
+      update_(update),
+      comm_(comm),
+      control_(step_control_fields(model.config.train.batch_size, objective.has_history()),
+               comm.rank(), comm.size()) {}
+
+HostStep::Draw HostStep::draw(const data::LoadedBatch& loaded, int64_t step) const {
+  const config::Config& config = model_.config;
+  Draw d;
+  d.slots = slot_range(loaded.slots.begin, loaded.slots.size());
+  d.indices = loaded.batch.indices;
+  d.examples.x0 = in_model_range(loaded.batch.examples.to(model_.device)).to(torch::kFloat32);
+  d.examples.eps = normal_for_slots(key_at(config, RandomStream::training_noise, step), d.slots,
+                                    d.examples.x0.sizes().slice(1), torch::kFloat32, model_.device);
+  d.examples.probe = objective_.draw_probe(step, d.slots, d.examples.x0);
+  d.examples.levels = objective_.draw_levels(step, d.slots);
+  if (model_.is_classifier()) {
+    d.examples.labels = loaded.batch.labels;
+  } else if (config.model.num_classes > 0) {
+    d.examples.labels = drop_labels(loaded.batch.labels, config, d.slots, step);
+  }
+  return d;
+}
+
+void HostStep::accumulate_gradients(const Draw& d, int64_t step) {
+  const config::Config& config = model_.config;
+  for (const Piece& piece : update_.start(static_cast<int64_t>(d.slots.size()))) {
+    const auto part = [&](const torch::Tensor& t) {
+      return t.defined() ? t.narrow(0, piece.first, piece.count) : t;
+    };
+    clock_.enter(StepPhase::forward);
+    const auto begin = d.slots.begin() + piece.first;
+    const models::BatchSlots slots{key_at(config, RandomStream::dropout, step),
+                                   {begin, begin + piece.count}};
+    const NoisedExamples& e = d.examples;
+    const torch::Tensor loss =
+        objective_.loss_per_example({part(e.x0), part(e.eps), part(e.probe), part(e.labels),
+                                     e.levels.narrow(piece.first, piece.count)},
+                                    config.model.dropout > 0 ? &slots : nullptr);
+    clock_.enter(StepPhase::backward);
+    update_.begin(piece);
+    const double weight =
+        update_.loss_scale().value() / static_cast<double>(config.train.batch_size);
+    (loss.sum() * weight).backward();
+    update_.end(piece);
+    clock_.enter(StepPhase::host);
+    record(d, loss.detach().to(torch::kCPU), piece.first);
+  }
+}
+
+// Adds the losses (nats per dimension) of the examples from `first` on to the control vector.
+// Through plain arrays: taken from tensors one by one, a batch of 512 costs as much as a small
+// network's forward pass.
+void HostStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) {
+  const auto times = d.examples.levels.times.t.narrow(0, first, loss.size(0));
+  const auto quarters = quarters_of(*model_.schedule, times);
+  const double* const losses = loss.const_data_ptr<double>();
+  const int64_t* const quarter = quarters.const_data_ptr<int64_t>();
+  double sums[4] = {}, counts[4] = {};
+  for (int64_t i = 0; i < loss.size(0); ++i) {
+    if (!std::isfinite(losses[i])) {
+      control_.raise("not_finite");
+      continue;
+    }
+    sums[quarter[i]] += losses[i];
+    counts[quarter[i]] += 1;
+    if (objective_.has_history())
+      control_.add("example_loss", losses[i], d.slots[static_cast<size_t>(first + i)]);
+  }
+  const auto begin = d.indices.begin() + first;
+  local_trouble_ += trouble_of(loss, {begin, begin + loss.size(0)}, times);
+  for (int64_t q = 0; q < 4; ++q) {
+    control_.add("loss", sums[q]);
+    control_.add("quartile_loss", sums[q], q);
+    control_.add("quartile_count", counts[q], q);
+  }
+}
+
+std::optional<StepReport> HostStep::run(const data::LoadedBatch& loaded, int64_t step,
+                                        bool stop_wanted) {
+  control_.clear();
+  local_trouble_.clear();
+  clock_.begin_step(loaded.wait_seconds);
+  const Draw d = draw(loaded, step);
+
+  accumulate_gradients(d, step);
+  clock_.enter(StepPhase::communication);
+  const double norm = update_.finish();
+
+  control_.add("data_wait", loaded.wait_seconds);
+  control_.add("comm_exposed", update_.traffic().exposed_seconds);
+  if (stop_wanted) control_.raise("stop");
+  if (update_.wants_new_order()) control_.raise("reorder");
+  control_.exchange(comm_).wait();
+  clock_.enter(StepPhase::host);
+  if (control_.any("reorder")) update_.observe_order_again();
+
+  const StepReport report = report_of(control_, model_.config.train, step, norm,
+                                      update_.loss_scale(), local_trouble_, comm_);
+  if (!report.skipped) {
+    const int64_t batch = model_.config.train.batch_size;
+    update_.step(report.learning_rate, norm, {step, step * batch, batch});
+    observe_losses(step);
+  }
+  update_.adapt_loss_scale(report.overflow);
+  clock_.end_step(update_.traffic());
+  return report;
+}
+
+void HostStep::observe_losses(int64_t step) {
+  if (!objective_.has_history()) return;
+  std::vector<double> losses;
+  for (int64_t slot = 0; slot < model_.config.train.batch_size; ++slot)
+    losses.push_back(control_.sum("example_loss", slot));
+  objective_.observe(step, losses);
+}
+
+}  // namespace scorenet::train

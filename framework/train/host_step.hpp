@@ -1,0 +1,34 @@
+// A step that the host waits for and decides on.
+#pragma once
+
+#include "framework/comm/control_vector.hpp"
+#include "framework/train/train_step.hpp"
+
+namespace scorenet::train {
+
+class HostStep final : public TrainStep {
+ public:
+  /// All arguments must outlive this.
+  HostStep(const score::ScoreModel& model, Objective& objective, Update& update,
+           comm::Communicator& comm);
+
+  /// The report is always this step's.
+  std::optional<StepReport> run(const data::LoadedBatch& loaded, int64_t step,
+                                bool stop_wanted) override;
+
+ private:
+  struct Draw;
+  Draw draw(const data::LoadedBatch& loaded, int64_t step) const;
+  void accumulate_gradients(const Draw& draw, int64_t step);
+  void record(const Draw& draw, const torch::Tensor& loss, int64_t first);
+  void observe_losses(int64_t step);
+
+  const score::ScoreModel& model_;
+  Objective& objective_;
+  Update& update_;
+  comm::Communicator& comm_;
+  comm::ControlVector control_;
+  std::string local_trouble_;
+};
+
+}  // namespace scorenet::train

@@ -1,0 +1,41 @@
+// What the ranks tell one another in a step, and the report that comes of it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "framework/comm/control_vector.hpp"
+#include "framework/optim/loss_scale.hpp"
+#include "framework/score/score_model.hpp"
+#include "framework/train/train_step.hpp"
+
+namespace scorenet::train {
+
+/// loss, not_finite, stop, quartile_loss, quartile_count, data_wait, comm_exposed, reorder; and
+/// example_loss, where wanted: every slot's, each filled by the rank that has it.
+std::vector<comm::ControlField> step_control_fields(int64_t global_batch, bool example_losses);
+
+/// In which quarter of the schedule's log-SNR range each time lies, cleanest first: (B) int64 in
+/// 0..3, on the CPU.
+torch::Tensor quarters_of(const diffusion::Schedule& schedule, const torch::Tensor& times);
+
+/// With probability label_drop an example is trained without its label: index num_classes
+/// (Ho & Salimans 2022).
+torch::Tensor drop_labels(const torch::Tensor& labels, const config::Config& config,
+                          const std::vector<int64_t>& slots, int64_t step);
+
+/// The learning rate of a step.
+double learning_rate_of(const config::TrainConfig& train, int64_t step);
+
+/// " sample 17 at t = 0.25;" for each loss that is not finite. losses, times: (B) float64, CPU.
+std::string trouble_of(const torch::Tensor& losses, const std::vector<int64_t>& indices,
+                       const torch::Tensor& times);
+
+/// The report on a step whose control vector has been summed over the ranks. norm: of the whole
+/// gradient. own_trouble: this rank's trouble_of(). Collective where a loss was not finite: all
+/// ranks then hear that rank's samples.
+StepReport report_of(const comm::ControlVector& control, const config::TrainConfig& train,
+                     int64_t step, double norm, const optim::LossScale& scale,
+                     const std::string& own_trouble, comm::Communicator& comm);
+
+}  // namespace scorenet::train
