@@ -23,12 +23,6 @@ c10::Stream current_stream(torch::Device device) {
   return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
 }
 
-torch::Tensor whole_labels(const data::LoadedBatch& loaded, const score::ScoreModel& model,
-                           const std::vector<int64_t>& slots, int64_t step) {
-  if (model.is_classifier()) return loaded.batch.labels;
-  return drop_labels(loaded.batch.labels, model.config, slots, step);
-}
-
 bool has_labels(const score::ScoreModel& model) {
   return model.is_classifier() || model.config.model.num_classes > 0;
 }
@@ -118,7 +112,7 @@ void DeviceStep::fill_words(const data::LoadedBatch& loaded, int64_t step,
   const auto slots = slot_range(loaded.slots.begin, loaded.slots.size());
   words_.next(slots_).copy_(torch::tensor(slots, torch::kInt64));
   words_.next(quarters_).copy_(quarters_of(*model_.schedule, times));
-  if (has_labels(model_)) words_.next(labels_).copy_(whole_labels(loaded, model_, slots, step));
+  if (has_labels(model_)) words_.next(labels_).copy_(labels_of_step(model_, loaded, slots, step));
   words_.next(noise_key_).fill_(key_word(key_at(config, RandomStream::training_noise, step)));
   if (config.model.dropout == 0) return;
   const RandomKey key = key_at(config, RandomStream::dropout, step);

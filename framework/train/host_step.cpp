@@ -34,11 +34,7 @@ HostStep::Draw HostStep::draw(const data::LoadedBatch& loaded, int64_t step) con
                                     d.examples.x0.sizes().slice(1), torch::kFloat32, model_.device);
   d.examples.probe = objective_.draw_probe(step, d.slots, d.examples.x0);
   d.examples.levels = objective_.draw_levels(step, d.slots);
-  if (model_.is_classifier()) {
-    d.examples.labels = loaded.batch.labels;
-  } else if (config.model.num_classes > 0) {
-    d.examples.labels = drop_labels(loaded.batch.labels, config, d.slots, step);
-  }
+  d.examples.labels = labels_of_step(model_, loaded, d.slots, step);
   return d;
 }
 

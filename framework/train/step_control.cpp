@@ -29,8 +29,12 @@ torch::Tensor quarters_of(const diffusion::Schedule& schedule, const torch::Tens
   return (4 * fraction).clamp(0.0, 3.0).to(torch::kInt64);
 }
 
-torch::Tensor drop_labels(const torch::Tensor& labels, const config::Config& config,
-                          const std::vector<int64_t>& slots, int64_t step) {
+torch::Tensor labels_of_step(const score::ScoreModel& model, const data::LoadedBatch& loaded,
+                             const std::vector<int64_t>& slots, int64_t step) {
+  const config::Config& config = model.config;
+  const torch::Tensor& labels = loaded.batch.labels;
+  if (model.is_classifier()) return labels;
+  if (config.model.num_classes == 0) return {};
   const auto u =
       uniform_for_slots(key_at(config, RandomStream::label_drop, step), slots, {}, torch::kFloat32);
   return torch::where(u < config.diffusion.label_drop,
