@@ -126,8 +126,8 @@ struct Limits {
   int sums;         // of each channel at a time
   int parameters;   // floats a channel in shared memory
 };
-// 64 bytes are two sectors of memory. A gradient keeps two tensors, in half the slice, so that three
-// blocks of 32 x 32 pixels share a multiprocessor.
+// 64 bytes are two sectors of memory. A gradient keeps two tensors, in half the slice, so that
+// three blocks of 32 x 32 pixels share a multiprocessor.
 constexpr Limits kForward{64, 1, 1, 5};
 constexpr Limits kBackward{32, 2, 2, 8};
 
@@ -466,8 +466,8 @@ __global__ void __launch_bounds__(kNormThreads, kNormBlocks)
   const Place place(tile, shape, kPack);
   const int channels = tile.channels, group_channels = tile.group_channels;
   const Source<E, kPack, kCached> x_source(data.x, block_memory, place);
-  const Source<E, kPack, kCached> d_y_source(data.d_y, block_memory + tile.per_thread * tile.threads,
-                                      place);
+  uint4* const d_y_memory = block_memory + tile.per_thread * tile.threads;
+  const Source<E, kPack, kCached> d_y_source(data.d_y, d_y_memory, place);
   RowSums sums(cache_end<kCached>(tile, 2), tile, kPack);
   RowSums products(sums.end(), tile, kPack);
   float* zero = products.end();
