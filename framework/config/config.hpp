@@ -23,6 +23,10 @@ struct DataConfig {
   bool changed = false;         // resume although the data set is another
   int64_t shuffle_window = 16;  // chunks
   int64_t prefetch = 4;         // batches
+  // From the file's values to the network's (framework/transform/README.md).
+  std::vector<std::string> transforms;  // in order
+  int64_t levels = -1;                  // of discrete data; 0: continuous; -1: as the type says
+  std::string missing;  // "nan" or a number: values that are not there; "": all are there
 };
 
 struct ModelConfig {

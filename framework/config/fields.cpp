@@ -37,6 +37,18 @@ void data_fields(DataConfig& c, std::vector<Field>& out) {
   out.push_back({"data.shuffle_window", &c.shuffle_window,
                  "chunks shuffled together (chunked files)", 1, 1 << 20});
   out.push_back({"data.prefetch", &c.prefetch, "batches read ahead", 1, 1024});
+  out.push_back({"data.transforms", &c.transforms,
+                 "from the file's values to the network's, in order: log(a), logit(a), arcsinh(a), "
+                 "affine(a, b), standardise(channel | pixel | all), divide(NAME)"});
+  out.push_back({"data.levels", &c.levels,
+                 "values 0, 1, ... of discrete data: 2, 256, 65536; 0: continuous; -1: 256 for "
+                 "uint8, else continuous",
+                 -1, 65536});
+  Field missing{"data.missing", &c.missing,
+                "nan or the number that marks missing values; they are no dimensions: not in the "
+                "loss, not in the likelihood"};
+  missing.or_number = true;
+  out.push_back(missing);
 }
 
 void model_fields(ModelConfig& c, std::vector<Field>& out) {
@@ -329,6 +341,11 @@ struct ValueToString {
     }
     return out + "]";
   }
+  std::string operator()(const std::vector<std::string>* v) const {
+    std::string out = "[";
+    for (size_t i = 0; i < v->size(); ++i) out += (i ? ", " : "") + quoted((*v)[i]);
+    return out + "]";
+  }
   template <typename T>
   std::string operator()(const T* v) const {
     return element_string(*v);
@@ -387,13 +404,15 @@ std::string expectation(const Field& field) {
     std::string operator()(const std::vector<bool>*) const { return "a list of true or false"; }
     std::string operator()(const std::vector<int64_t>*) const { return "a list of whole numbers"; }
     std::string operator()(const std::vector<double>*) const { return "a list of numbers"; }
+    std::string operator()(const std::vector<std::string>*) const { return "a list of strings"; }
   };
   if (!field.choices.empty()) {
     std::string text = "one of";
     for (size_t i = 0; i < field.choices.size(); ++i) text += (i ? ", " : " ") + field.choices[i];
     return text;
   }
-  return std::visit(TypeName{}, field.value) + bounds_text(field.min, field.max);
+  return std::visit(TypeName{}, field.value) + (field.or_number ? " or a number" : "") +
+         bounds_text(field.min, field.max);
 }
 
 }  // namespace scorenet::config

@@ -12,8 +12,9 @@
 namespace scorenet::config {
 
 /// Where a field's value lives; the alternative also names its type.
-using FieldPointer = std::variant<bool*, int64_t*, double*, std::string*, std::vector<bool>*,
-                                  std::vector<int64_t>*, std::vector<double>*>;
+using FieldPointer =
+    std::variant<bool*, int64_t*, double*, std::string*, std::vector<bool>*, std::vector<int64_t>*,
+                 std::vector<double>*, std::vector<std::string>*>;
 
 struct Field {
   std::string name;  // "train.learning_rate"
@@ -23,6 +24,7 @@ struct Field {
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices = {};  // strings; empty: anything
   bool* given = nullptr;                  // set where the key is said: a default may follow others
+  bool or_number = false;                 // strings: a TOML number is taken as its text
 
   std::string section() const { return name.substr(0, name.find('.')); }
   std::string key() const { return name.substr(name.find('.') + 1); }

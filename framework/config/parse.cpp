@@ -91,8 +91,15 @@ std::string node_text(const toml::node& node) {
   return out.str();
 }
 
+bool assign_value(const Field& field, const toml::node& node) {
+  auto* const text = std::get_if<std::string*>(&field.value);
+  if (!text || !field.or_number || !node.is_number()) return std::visit(Assign{node}, field.value);
+  **text = node_text(node);
+  return true;
+}
+
 void assign(const Field& field, const toml::node& node, const std::string& where) {
-  if (std::visit(Assign{node}, field.value)) {
+  if (assign_value(field, node)) {
     if (field.given) *field.given = true;
     return;
   }
@@ -152,6 +159,21 @@ bool holds_floats(const Field& field) {
          std::holds_alternative<std::vector<double>*>(field.value);
 }
 
+// "log(1), affine(0, 2)" into its two entries: commas within brackets part nothing.
+std::vector<std::string> bare_strings(const std::string& text) {
+  std::vector<std::string> entries(1);
+  int depth = 0;
+  for (const char c : text) {
+    depth += c == '(' || c == '{' ? 1 : c == ')' || c == '}' ? -1 : 0;
+    if (c == ',' && depth == 0)
+      entries.emplace_back();
+    else if (c != ' ' || !entries.back().empty())
+      entries.back() += c;
+  }
+  if (entries.size() == 1 && entries[0].empty()) entries.clear();
+  return entries;
+}
+
 // A command-line value is read as TOML where that fits the field, as a bare string or
 // bare list otherwise.
 void assign_argument(const Field& field, const std::string& text) {
@@ -159,8 +181,14 @@ void assign_argument(const Field& field, const std::string& text) {
     **target = text;
     return;
   }
+  if (auto* target = std::get_if<std::vector<std::string>*>(&field.value);
+      target && (text.empty() || text[0] != '[')) {
+    **target = bare_strings(text);
+    return;
+  }
   const bool is_list = std::holds_alternative<std::vector<bool>*>(field.value) ||
                        std::holds_alternative<std::vector<int64_t>*>(field.value) ||
+                       std::holds_alternative<std::vector<std::string>*>(field.value) ||
                        std::holds_alternative<std::vector<double>*>(field.value);
   const std::string bare = holds_floats(field) ? with_zeros(text) : text;
   const std::string value = is_list && (bare.empty() || bare[0] != '[') ? "[" + bare + "]" : bare;

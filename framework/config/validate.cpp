@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <cmath>
 
 #include "framework/config/fields.hpp"
@@ -19,6 +20,7 @@ struct InBounds {
 
   bool operator()(const bool*) const { return true; }
   bool operator()(const std::vector<bool>*) const { return true; }
+  bool operator()(const std::vector<std::string>*) const { return true; }
   bool operator()(const int64_t* v) const { return inside(static_cast<double>(*v)); }
   bool operator()(const double* v) const { return inside(*v); }
   bool operator()(const std::string* v) const {
@@ -33,6 +35,11 @@ struct InBounds {
 // What cannot be written to a config, a report or a log as it stands.
 struct Plain {
   std::string operator()(const std::string* v) const { return not_plain_because(*v); }
+  std::string operator()(const std::vector<std::string>* v) const {
+    for (const std::string& text : *v)
+      if (const std::string why = not_plain_because(text); !why.empty()) return why;
+    return "";
+  }
   std::string operator()(const auto*) const { return ""; }
 };
 
@@ -81,6 +88,28 @@ void check_model(const ModelConfig& model, std::vector<std::string>& out) {
     out.push_back(
         "model.file is empty: a gaussian_mixture needs an HDF5 file with weights, means and "
         "covariances.");
+  }
+}
+
+bool is_number(const std::string& text) {
+  double value = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
+  return read.ec == std::errc() && read.ptr == text.data() + text.size();
+}
+
+void check_values(const DataConfig& data, std::vector<std::string>& out) {
+  if (data.levels == 1) {
+    out.push_back(
+        "data.levels = 1: one level holds nothing. Give 2, 256 or 65536; 0 for continuous data.");
+  }
+  if (!data.missing.empty() && !is_number(data.missing)) {
+    out.push_back("data.missing = \"" + data.missing +
+                  "\": must be \"nan\" or the number that marks missing values.");
+  }
+  if (data.levels > 0 && !data.missing.empty()) {
+    out.push_back("data.missing = \"" + data.missing +
+                  "\" with data.levels = " + std::to_string(data.levels) +
+                  ": only continuous data may lack values. Set data.levels = 0.");
   }
 }
 
@@ -169,6 +198,7 @@ std::vector<std::string> problems(const Config& config, int world_size) {
   Config copy = config;
   std::vector<std::string> out;
   for (const Field& field : fields(copy)) check_field(field, out);
+  check_values(config.data, out);
   check_model(config.model, out);
   check_diffusion(config.diffusion, out);
   check_batch(config.train, world_size, out);

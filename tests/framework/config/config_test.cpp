@@ -54,6 +54,43 @@ TEST(Config, AWholeNumberIsAValidFloatButNotTheReverse) {
                     HasSubstr("a whole number")));
 }
 
+TEST(Config, AListOfStringsIsReadWrittenAndGivenOnTheCommandLine) {
+  const std::vector<std::string> both = {"log(1e-3)", "affine(0.5, 2)"};
+  const Config c = parse_text("[data]\ntransforms = [\"log(1e-3)\", \"affine(0.5, 2)\"]", "a.toml");
+  EXPECT_EQ(c.data.transforms, both);
+  EXPECT_EQ(parse_text(to_toml(c), "again").data.transforms, both);
+  Config line;
+  apply_overrides(line, {"--data.transforms", "log(1e-3), affine(0.5, 2)"});
+  EXPECT_EQ(line.data.transforms, both);
+  apply_overrides(line, {"--data.transforms", "[\"arcsinh(1)\"]"});
+  EXPECT_THAT(line.data.transforms, ElementsAre("arcsinh(1)"));
+  apply_overrides(line, {"--data.transforms="});
+  EXPECT_THAT(line.data.transforms, IsEmpty());
+  EXPECT_THAT(error_of([] { parse_text("[data]\ntransforms = \"log(1)\"", "a.toml"); }),
+              AllOf(HasSubstr("data.transforms"), HasSubstr("a list of strings")));
+}
+
+TEST(Config, MissingValuesAreMarkedByNanOrANumberAsATomlNumberOrAsText) {
+  const auto missing = [](const std::string& value) {
+    return parse_text("[data]\nmissing = " + value, "a.toml").data.missing;
+  };
+  EXPECT_EQ(missing("\"nan\""), "nan");
+  EXPECT_EQ(missing("nan"), "nan");
+  EXPECT_EQ(std::stod(missing("-999")), -999);
+  EXPECT_EQ(std::stod(missing("1e20")), 1e20);
+  EXPECT_EQ(std::stod(missing("0.1")), 0.1);
+  Config c = trainable();
+  c.data.missing = "none";
+  EXPECT_THAT(problems(c, 1), ElementsAre(AllOf(HasSubstr("data.missing"), HasSubstr("none"))));
+  c.data.missing = "nan";
+  EXPECT_THAT(problems(c, 1), IsEmpty());
+  c.data.levels = 256;
+  EXPECT_THAT(problems(c, 1), ElementsAre(HasSubstr("data.levels = 256")));
+  c.data.missing = "";
+  c.data.levels = 1;
+  EXPECT_THAT(problems(c, 1), ElementsAre(HasSubstr("data.levels = 1")));
+}
+
 TEST(Config, AtLeastOneAverageIsKept) {
   Config c = trainable();
   c.ema.decays = {};
