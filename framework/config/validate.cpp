@@ -10,6 +10,7 @@
 #include "framework/config/plain_text.hpp"
 #include "framework/config/suggest.hpp"
 #include "framework/core/error.hpp"
+#include "framework/transform/transform_chain.hpp"
 
 namespace scorenet::config {
 namespace {
@@ -105,6 +106,12 @@ void check_values(const DataConfig& data, std::vector<std::string>& out) {
   if (!data.missing.empty() && !is_number(data.missing)) {
     out.push_back("data.missing = \"" + data.missing +
                   "\": must be \"nan\" or the number that marks missing values.");
+  }
+  for (auto& sentence : transform::problems_of(data.transforms)) out.push_back(std::move(sentence));
+  if (data.levels > 0 && !data.transforms.empty()) {
+    out.push_back("data.transforms with data.levels = " + std::to_string(data.levels) +
+                  ": levels stand in [-1, 1] as they are. Set data.levels = 0 to take the data as "
+                  "real numbers, or leave the transforms out.");
   }
   if (data.levels > 0 && !data.missing.empty()) {
     out.push_back("data.missing = \"" + data.missing +

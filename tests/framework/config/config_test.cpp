@@ -70,6 +70,20 @@ TEST(Config, AListOfStringsIsReadWrittenAndGivenOnTheCommandLine) {
               AllOf(HasSubstr("data.transforms"), HasSubstr("a list of strings")));
 }
 
+TEST(Config, AWrongTransformIsRefusedBeforeAnyDataIsRead) {
+  Config c = trainable();
+  c.data.transforms = {"log(1e-3)", "standardise(channel)"};
+  EXPECT_THAT(problems(c, 1), IsEmpty());
+  c.data.levels = 2;
+  EXPECT_THAT(problems(c, 1), ElementsAre(HasSubstr("data.levels = 2")));
+  c.data.levels = 0;
+  c.data.transforms = {"log(1e-3)", "normalise(all)"};
+  EXPECT_THAT(problems(c, 1), ElementsAre(AllOf(HasSubstr("data.transforms[1]"),
+                                                HasSubstr("normalise"), HasSubstr("standardise"))));
+  c.data.transforms = {"divide(energy)"};
+  EXPECT_THAT(problems(c, 1), ElementsAre(HasSubstr("divide(energy)")));
+}
+
 TEST(Config, MissingValuesAreMarkedByNanOrANumberAsATomlNumberOrAsText) {
   const auto missing = [](const std::string& value) {
     return parse_text("[data]\nmissing = " + value, "a.toml").data.missing;

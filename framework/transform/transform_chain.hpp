@@ -1,0 +1,88 @@
+// data.transforms: the transforms in order, from the values of a file to those of the network.
+//
+// -log p(x) = -log p(y) - log_det, log_det = sum of log |dy/dx| over the values of an example that
+// are there. Missing ones are 0 for the network, and dimensions of neither side.
+#pragma once
+
+#include <torch/types.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "framework/transform/transform.hpp"
+
+namespace scorenet::transform {
+
+/// How the names of state() begin.
+inline constexpr const char* kStatePrefix = "transform.";
+
+/// Where values come from, for messages: "a.h5, dataset "/train/images"", and each example's index.
+struct Source {
+  std::string where;
+  const std::vector<int64_t>& indices;
+};
+
+/// As the network sees some examples.
+struct NetworkValues {
+  torch::Tensor x;         // (B, ...) float64; 0 where nothing is observed
+  torch::Tensor observed;  // (B, ...) bool; undefined: everything is
+  torch::Tensor log_det;   // (B) float64
+};
+
+class TransformChain {
+ public:
+  TransformChain() = default;  // values as they stand, all of them there
+  /// entries: data.transforms; missing: data.missing. Throws ConfigError naming the entry.
+  explicit TransformChain(const std::vector<std::string>& entries, const std::string& missing = "");
+
+  bool empty() const { return stages_.empty(); }
+  bool has_missing() const { return missing_.has_value(); }
+  /// Neither transforms nor missing values.
+  bool is_plain() const { return empty() && !has_missing(); }
+  /// The first condition that is asked for; "": none.
+  std::string condition() const;
+
+  /// stored: (B, ...) of any real type. Throws DataError naming the first value outside a
+  /// transform's domain: sample, place, value, and what the transform expects.
+  NetworkValues forward(const torch::Tensor& stored, const Source& source,
+                        const Conditions& conditions = {}) const;
+  /// (B, ...) float64 on the CPU, in the file's units. y: of any floating type and device.
+  torch::Tensor inverse(const torch::Tensor& y, const Conditions& conditions = {}) const;
+  /// Which values are there: bool, or undefined where no mark is known.
+  torch::Tensor observed(const torch::Tensor& stored) const;
+
+  /// Stages that need statistics and have none yet, in order.
+  std::vector<size_t> unmeasured() const;
+  /// The values that stage `stage` takes: what the stages before it give.
+  NetworkValues before(size_t stage, const torch::Tensor& stored, const Source& source,
+                       const Conditions& conditions = {}) const;
+  int64_t statistics_of(size_t stage, c10::IntArrayRef example_shape) const;
+  void set_statistics(size_t stage, Statistics statistics);
+  /// "data.transforms[1] = "standardise(channel)"".
+  std::string name(size_t stage) const;
+  const std::vector<std::string>& entries() const { return entries_; }
+
+  /// All statistics by name, "transform.1.mean" and "transform.1.std": what files keep.
+  std::vector<std::pair<std::string, torch::Tensor>> state() const;
+  /// Takes the statistics from such a state. `where` begins messages. Throws CheckpointError naming
+  /// what is missing, or cannot be.
+  void restore(const std::map<std::string, torch::Tensor>& state, c10::IntArrayRef example_shape,
+               const std::string& where);
+
+ private:
+  NetworkValues through(size_t stages, const torch::Tensor& stored, const Source& source,
+                        const Conditions& conditions) const;
+
+  std::vector<std::string> entries_;
+  std::vector<std::shared_ptr<Transform>> stages_;
+  std::optional<double> missing_;
+};
+
+/// Every problem of the entries as a sentence: for a config's checks.
+std::vector<std::string> problems_of(const std::vector<std::string>& entries);
+
+}  // namespace scorenet::transform
