@@ -25,6 +25,7 @@
 #include "framework/diffusion/preconditioning.hpp"
 #include "framework/diffusion/time_sampler.hpp"
 #include "models/make_model.hpp"
+#include "models/score_network.hpp"
 
 namespace {
 

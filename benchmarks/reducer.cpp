@@ -27,6 +27,7 @@
 #include "framework/reduce/c10d_reducer.hpp"
 #include "framework/reduce/gradient_reducer.hpp"
 #include "models/make_model.hpp"
+#include "models/score_network.hpp"
 
 namespace scorenet {
 namespace {

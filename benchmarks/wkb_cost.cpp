@@ -21,6 +21,7 @@
 #include "framework/diffusion/likelihood/wkb.hpp"
 #include "framework/diffusion/preconditioning.hpp"
 #include "models/make_model.hpp"
+#include "models/score_network.hpp"
 
 namespace scorenet {
 namespace {

@@ -1,7 +1,10 @@
 #include "models/make_model.hpp"
 
 #include "framework/core/check.hpp"
+#include "models/dit.hpp"
 #include "models/initialise.hpp"
+#include "models/mlp.hpp"
+#include "models/unet.hpp"
 
 namespace scorenet::models {
 namespace {

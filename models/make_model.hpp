@@ -2,17 +2,17 @@
 // in the table.
 #pragma once
 
+#include <torch/types.h>
+
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "models/dit.hpp"
-#include "models/mlp.hpp"
 #include "models/options.hpp"
-#include "models/score_network.hpp"
-#include "models/unet.hpp"
 
 namespace scorenet::models {
+
+class ScoreNetwork;
 
 struct ModelOptions {
   std::string type = "unet";

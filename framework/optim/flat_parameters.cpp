@@ -1,5 +1,7 @@
 #include "framework/optim/flat_parameters.hpp"
 
+#include <torch/nn/module.h>
+
 #include "framework/core/error.hpp"
 
 namespace scorenet::optim {

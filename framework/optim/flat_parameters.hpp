@@ -5,7 +5,6 @@
 // to 1.2 ms.
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/types.h>
 
 #include <string>
@@ -13,6 +12,10 @@
 #include <vector>
 
 #include "framework/reduce/flat_layout.hpp"
+
+namespace torch::nn {
+class Module;
+}
 
 namespace scorenet::optim {
 

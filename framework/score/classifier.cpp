@@ -5,6 +5,7 @@
 
 #include "framework/core/check.hpp"
 #include "framework/diffusion/loss.hpp"
+#include "models/classifier.hpp"
 
 namespace scorenet::score {
 namespace {

@@ -5,10 +5,13 @@
 #include "framework/core/error.hpp"
 #include "framework/core/stop_signal.hpp"
 #include "framework/diffusion/discrete_steps.hpp"
+#include "framework/diffusion/learned_schedule.hpp"
+#include "framework/diffusion/learned_weights.hpp"
 #include "framework/diffusion/preconditioning.hpp"
 #include "framework/score/mixture_file.hpp"
 #include "framework/score/recorded_network.hpp"
 #include "models/autocast.hpp"
+#include "models/classifier.hpp"
 
 namespace scorenet::score {
 

@@ -17,13 +17,21 @@
 #include "framework/data/fit.hpp"
 #include "framework/diffusion/denoiser.hpp"
 #include "framework/diffusion/gaussian_mixture.hpp"
-#include "framework/diffusion/learned_schedule.hpp"
-#include "framework/diffusion/learned_weights.hpp"
 #include "framework/diffusion/parametrisation.hpp"
 #include "framework/diffusion/schedule.hpp"
 #include "framework/optim/flat_parameters.hpp"
-#include "models/classifier.hpp"
 #include "models/make_model.hpp"
+
+// Named, not included: their headers cost seconds in each of the forty files that hold a model.
+namespace scorenet::diffusion {
+class LearnedSchedule;
+class UncertaintyWeight;
+}  // namespace scorenet::diffusion
+namespace scorenet::models {
+class Classifier;
+class ScoreNetwork;
+struct BatchSlots;
+}  // namespace scorenet::models
 
 namespace scorenet::score {
 

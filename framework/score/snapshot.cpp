@@ -11,6 +11,7 @@
 #include "framework/core/check.hpp"
 #include "framework/core/finite.hpp"
 #include "models/least_parameters.hpp"
+#include "models/score_network.hpp"
 
 namespace scorenet::score {
 namespace {

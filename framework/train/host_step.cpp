@@ -4,6 +4,7 @@
 
 #include "framework/core/pixels.hpp"
 #include "framework/train/step_control.hpp"
+#include "models/score_network.hpp"
 
 namespace scorenet::train {
 

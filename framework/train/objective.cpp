@@ -5,6 +5,8 @@
 
 #include "framework/core/check.hpp"
 #include "framework/diffusion/guidance.hpp"
+#include "framework/diffusion/learned_schedule.hpp"
+#include "framework/diffusion/learned_weights.hpp"
 #include "framework/diffusion/loss.hpp"
 #include "framework/diffusion/second_order.hpp"
 

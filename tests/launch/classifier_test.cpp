@@ -10,6 +10,7 @@
 
 #include "framework/data/image_dataset.hpp"
 #include "framework/score/snapshot.hpp"
+#include "models/score_network.hpp"
 #include "tests/launch/gaussian_model.hpp"
 #include "tests/support/expect_error.hpp"
 

@@ -1,4 +1,5 @@
 // The CPU fast path against the ATen blocks it stands for.
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>

@@ -6,8 +6,10 @@
 #include "framework/core/error.hpp"
 #include "models/autocast.hpp"
 #include "models/classifier.hpp"
+#include "models/dit.hpp"
 #include "models/flops.hpp"
 #include "models/make_model.hpp"
+#include "models/unet.hpp"
 
 namespace scorenet::models {
 namespace {

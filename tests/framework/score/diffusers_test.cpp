@@ -17,6 +17,7 @@
 #include "framework/diffusion/sampler/trained_steps.hpp"
 #include "framework/score/numbered_steps.hpp"
 #include "framework/score/snapshot.hpp"
+#include "models/score_network.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace scorenet::score {
