@@ -42,7 +42,7 @@ build_scorenet() {
   # shellcheck source=/dev/null
   source "$root/.deps/env.sh"
   cmake -S "$root" -B "$root/build" -G Ninja -DLIBTORCH_DIR="$SCORENET_LIBTORCH" \
-    -DSCORENET_CUDA="$SCORENET_CUDA" >"$root/.deps/cmake.log" 2>&1 ||
+    -DSCORENET_CUDA="$SCORENET_CUDA" -DSCORENET_UNITY=ON >"$root/.deps/cmake.log" 2>&1 ||
     { tail -20 "$root/.deps/cmake.log" >&2; die 1 "cmake failed; the whole log is .deps/cmake.log"; }
   cmake --build "$root/build" --target "${1:-all}"
 }

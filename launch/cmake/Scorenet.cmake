@@ -36,8 +36,9 @@ function(_scorenet_common target)
 endfunction()
 
 # NO_TORCH: the layer knows nothing of tensors, and is not given their headers. INTERNAL: not installed (Package.cmake).
+# ALONE: sources that share a name of their own with another file, so that SCORENET_UNITY cannot compile the two as one.
 function(scorenet_library name)
-  cmake_parse_arguments(ARG "NO_TORCH;INTERNAL" "" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "NO_TORCH;INTERNAL" "" "SOURCES;LINKS;ALONE" ${ARGN})
   add_library(scorenet_${name} STATIC ${ARG_SOURCES})
   add_library(scorenet::${name} ALIAS scorenet_${name})
   _scorenet_common(scorenet_${name})
@@ -53,6 +54,9 @@ function(scorenet_library name)
     # As in our own build: without it some of LibTorch's classes would differ from those in its libraries and in ours.
     target_compile_definitions(scorenet_${name} INTERFACE $<INSTALL_INTERFACE:NDEBUG>)
     target_precompile_headers(scorenet_${name} REUSE_FROM scorenet_pch)
+    # LibTorch's headers are most of a file's compile time: eight files read them once.
+    set_target_properties(scorenet_${name} PROPERTIES UNITY_BUILD ${SCORENET_UNITY} UNITY_BUILD_BATCH_SIZE 8)
+    set_source_files_properties(${ARG_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   endif()
 endfunction()
 
