@@ -1,4 +1,5 @@
-# Shared by the scripts of this folder: one voice, pinned versions, one way to run as root. Source it, do not run it.
+# Shared by the scripts of this folder: one voice, pinned versions, one way to run as root. Source
+# it, do not run it.
 # shellcheck shell=bash disable=SC2034,SC2154
 torch_version=2.13.0
 clang_format_version=19.1.7
@@ -17,13 +18,23 @@ allow_root_mpi() {
 # Every source of the project, one a line; in a copy without git those of the folders that have any.
 all_sources() {
   local file
-  { git -C "$root" ls-files --cached --others --exclude-standard -- '*.cpp' '*.hpp' 2>/dev/null ||
-    (cd "$root" && find framework models launch tests benchmarks -name '*.[ch]pp'); } |
+  { git -C "$root" ls-files --cached --others --exclude-standard -- \
+    '*.cpp' '*.hpp' '*.cu' '*.cuh' 2>/dev/null ||
+    (cd "$root" && find framework models launch tests benchmarks \
+      \( -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' \)); } |
     while read -r file; do if [ -f "$root/$file" ]; then echo "$root/$file"; fi; done
 }
 
-# Prints the path of a tool of LLVM in exactly this version: one that is installed, else PyPI's wheel, which is fetched into
-# .deps/ on first use.
+# Every script of the project, one a line; none in a copy without git.
+all_scripts() {
+  local file
+  git -C "$root" ls-files -- '*.py' '*.sh' '*.sbatch' .ci/run 'configs/*/run' launch 2>/dev/null |
+    grep -vE '\.(cpp|hpp|md|txt|cmake|in)$' |
+    while read -r file; do if [ -f "$root/$file" ]; then echo "$root/$file"; fi; done
+}
+
+# Prints the path of a tool of LLVM in exactly this version: one that is installed, else PyPI's
+# wheel, which is fetched into .deps/ on first use.
 llvm_tool() { # NAME VERSION
   local name=$1 version=$2 tool
   local wheel=$root/.deps/$name-$version
@@ -32,8 +43,9 @@ llvm_tool() { # NAME VERSION
   done
   say "fetching $name $version into .deps/" >&2
   mkdir -p "$root/.deps"
-  python3 -m pip install -q --no-deps --only-binary=:all: --disable-pip-version-check --target "$wheel" "$name==$version" >&2 ||
-    die 2 "could not fetch $name $version: check the network and python3 -m pip, or install that version"
+  python3 -m pip install -q --no-deps --only-binary=:all: --disable-pip-version-check \
+    --target "$wheel" "$name==$version" >&2 ||
+    die 2 "could not fetch $name $version: check the network and python3 -m pip, or install it"
   echo "$tool"
 }
 
@@ -43,6 +55,7 @@ build_scorenet() {
   source "$root/.deps/env.sh"
   cmake -S "$root" -B "$root/build" -G Ninja -DLIBTORCH_DIR="$SCORENET_LIBTORCH" \
     -DSCORENET_CUDA="$SCORENET_CUDA" -DSCORENET_UNITY=ON >"$root/.deps/cmake.log" 2>&1 ||
-    { tail -20 "$root/.deps/cmake.log" >&2; die 1 "cmake failed; the whole log is .deps/cmake.log"; }
+    { tail -20 "$root/.deps/cmake.log" >&2
+      die 1 "cmake failed; the whole log is .deps/cmake.log"; }
   cmake --build "$root/build" --target "${1:-all}"
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Sum the test cases of a ctest run into one line: N passed, N failed, N skipped.
 
-Reads ctest's log. A GoogleTest program counts by its cases; any other test, and a program that died before it could
-say how it ended (crash, time limit), counts as one.
-"""
+Reads ctest's log. A GoogleTest program counts by its cases; any other test, and a program that died
+before it could say how it ended (crash, time limit), counts as one."""
+
 import re
 import sys
 
@@ -11,16 +11,26 @@ import sys
 def count(log_path):
     passed = failed = skipped = 0
     with open(log_path, encoding="utf-8", errors="replace") as log:
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", log.read())  # mpiexec gives its ranks a terminal, GoogleTest colours it
+        plain = re.sub(
+            r"\x1b\[[0-9;]*m", "", log.read()
+        )  # mpiexec gives its ranks a terminal, GoogleTest colours it
         tests = re.split(r"^-{58}\n(?=\d+/\d+ Test)", plain, flags=re.M)
     tests = re.split(r"^\d+/\d+ Testing: ", "\n".join(tests), flags=re.M)[1:]
     for text in tests:
         cases = [int(n) for n in re.findall(r"^\[  PASSED  \] (\d+) test", text, flags=re.M)]
-        bad = [int(n) for n in re.findall(r"^\[  FAILED  \] (\d+) tests?, listed below", text, flags=re.M)]
-        skip = [int(n) for n in re.findall(r"^\[  SKIPPED \] (\d+) tests?, listed below", text, flags=re.M)]
+        bad = [
+            int(n)
+            for n in re.findall(r"^\[  FAILED  \] (\d+) tests?, listed below", text, flags=re.M)
+        ]
+        skip = [
+            int(n)
+            for n in re.findall(r"^\[  SKIPPED \] (\d+) tests?, listed below", text, flags=re.M)
+        ]
         succeeded = re.search(r"^Test Passed\.", text, flags=re.M) is not None
         # A script that returned 77, or a program that found no device.
-        if re.search(r"^Test Skipped|\*\*\*Skipped|^Skip regular expression found", text, flags=re.M):
+        if re.search(
+            r"^Test Skipped|\*\*\*Skipped|^Skip regular expression found", text, flags=re.M
+        ):
             skipped += 1
             continue
         if cases:

@@ -1,7 +1,9 @@
 """Tables and figures of configs/fashion_mnist/run, from the reports of `scorenet evaluate`.
 
-    python3 tables.py REPORTS FIGURES      prints Markdown; writes FIGURES/*.png. Needs matplotlib (Debian: python3-matplotlib).
+python3 tables.py REPORTS FIGURES      prints Markdown; writes FIGURES/*.png. Needs matplotlib
+                                       (Debian: python3-matplotlib).
 """
+
 import json
 import math
 import pathlib
@@ -30,14 +32,24 @@ def likelihood_rows(name, note=""):
     for metric, m in (found["metrics"].items() if found else ()):
         error = bits(m["nats_stderr"], found["dims"])
         seconds = m["seconds"] / m["n"]
-        yield (f"| `{metric}`{note} | {m['kind']} | {m['bits_per_dim']:.4f} ± {error:.4f} | {m['n']} | {m['nfe']:.0f} | "
-               f"{seconds:.3f} |")
+        yield (
+            f"| `{metric}`{note} | {m['kind']} | {m['bits_per_dim']:.4f} ± {error:.4f} | {m['n']} "
+            f"| {m['nfe']:.0f} | "
+            f"{seconds:.3f} |"
+        )
 
 
 def print_likelihoods():
-    print("| evaluator | kind | bits/dim | images | network passes an image | seconds an image |\n|---|---|---|---|---|---|")
-    for name, note in (("bounds", ""), ("ode", " (uniform dequantisation)"),
-                       ("ode_tn", " (truncated normal)"), ("ode_20_steps", " (20 steps)")):
+    print(
+        "| evaluator | kind | bits/dim | images | network passes an image | seconds an image "
+        "|\n|---|---|---|---|---|---|"
+    )
+    for name, note in (
+        ("bounds", ""),
+        ("ode", " (uniform dequantisation)"),
+        ("ode_tn", " (truncated normal)"),
+        ("ode_20_steps", " (20 steps)"),
+    ):
         for row in likelihood_rows(name, note):
             print(row)
 
@@ -49,9 +61,18 @@ def print_wkb():
     m, dims = found["metrics"]["wkb"], found["dims"]
     print("\n| wkb, bits/dim | mean | median | 5 % | 95 % |\n|---|---|---|---|---|")
     for term in ("nll0", "nll1"):
-        mean, error, *rest = (bits(m[f"{term}_{q}"], dims) for q in ("mean", "stderr", "median", "q05", "q95"))
-        print(f"| {term} | {mean:.3f} ± {error:.3f} | " + " | ".join(f"{value:.3f}" for value in rest) + " |")
-    print(f"\n{m['n']} images, {m['failed']} failed, {m['nfe']:.0f} network evaluations and {m['seconds'] / m['n']:.1f} seconds an image.")
+        mean, error, *rest = (
+            bits(m[f"{term}_{q}"], dims) for q in ("mean", "stderr", "median", "q05", "q95")
+        )
+        print(
+            f"| {term} | {mean:.3f} ± {error:.3f} | "
+            + " | ".join(f"{value:.3f}" for value in rest)
+            + " |"
+        )
+    print(
+        f"\n{m['n']} images, {m['failed']} failed, {m['nfe']:.0f} network evaluations and "
+        f"{m['seconds'] / m['n']:.1f} seconds an image."
+    )
 
 
 def draw_profile():
@@ -63,8 +84,17 @@ def draw_profile():
     width = [abs(b - a) for a, b in zip(edges, edges[1:])]
     middle = [(a + b) / 2 for a, b in zip(edges, edges[1:])]
     share, error = ([bits(v, dims) for v in profile[key]] for key in ("nll1_mean", "nll1_stderr"))
-    print("\n| log-SNR | " + " | ".join(f"{a:.1f} to {b:.1f}" for a, b in zip(edges, edges[1:])) + " |\n|---|" + "---|" * len(share))
-    print("| share of nll1, bits/dim | " + " | ".join(f"{v:.2f} ± {e:.2f}" for v, e in zip(share, error)) + " |")
+    print(
+        "\n| log-SNR | "
+        + " | ".join(f"{a:.1f} to {b:.1f}" for a, b in zip(edges, edges[1:]))
+        + " |\n|---|"
+        + "---|" * len(share)
+    )
+    print(
+        "| share of nll1, bits/dim | "
+        + " | ".join(f"{v:.2f} ± {e:.2f}" for v, e in zip(share, error))
+        + " |"
+    )
     figure, axes = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
     axes.bar(middle, share, [0.9 * w for w in width], yerr=error, capsize=3)
     axes.axhline(0, color="black", lw=0.7)
@@ -80,20 +110,34 @@ def print_hbar():
     elbo, importance = both["metrics"]["hbar-elbo"], both["metrics"]["hbar-iw"]
     print("\n| h | ELBO_h, bits/dim | IW-ELBO_h, bits/dim |\n|---|---|---|")
     for e, i in zip(elbo["per_hbar"], importance["per_hbar"]):
-        print(f"| {e['hbar']:g} | " + " | ".join(
-            f"{bits(x['nats_mean'], dims):.4f} ± {bits(x['nats_stderr'], dims):.4f}" for x in (e, i)) + " |")
+        print(
+            f"| {e['hbar']:g} | "
+            + " | ".join(
+                f"{bits(x['nats_mean'], dims):.4f} ± {bits(x['nats_stderr'], dims):.4f}"
+                for x in (e, i)
+            )
+            + " |"
+        )
     for name, m in (("ELBO_h", elbo), ("IW-ELBO_h", importance)):
         best = m["best_hbar"]
-        print(f"\nBest {name}: h = {best['hbar']:g}, {bits(best['gain'], dims):.4f} ± {bits(best['gain_stderr'], dims):.4f} "
-              f"bits/dim below h = {best['reference_hbar']:g} (paired over {best['compared']} images); h from {best['hbar_low']:g} to "
-              f"{best['hbar_high']:g} is as good within two standard errors.")
+        print(
+            f"\nBest {name}: h = {best['hbar']:g}, {bits(best['gain'], dims):.4f} ± "
+            f"{bits(best['gain_stderr'], dims):.4f} "
+            f"bits/dim below h = {best['reference_hbar']:g} (paired over {best['compared']} "
+            f"images); h from {best['hbar_low']:g} to "
+            f"{best['hbar_high']:g} is as good within two standard errors."
+        )
     many = report("hbar_iw_32")
     if many:
         m = many["metrics"]["hbar-iw"]
         low, high = (row["nats_mean"] for row in m["per_hbar"])
         best = m["best_hbar"]
-        print(f"\nIW-ELBO with 32 paths, {best['compared']} images: h = 0.01 less h = 0 is {bits(high - low, dims):+.4f} bits/dim; best h = "
-              f"{best['hbar']:g}, {bits(best['gain'], dims):.4f} ± {bits(best['gain_stderr'], dims):.4f} below h = 0 (paired).")
+        print(
+            f"\nIW-ELBO with 32 paths, {best['compared']} images: h = 0.01 less h = 0 is "
+            f"{bits(high - low, dims):+.4f} bits/dim; best h = "
+            f"{best['hbar']:g}, {bits(best['gain'], dims):.4f} ± "
+            f"{bits(best['gain_stderr'], dims):.4f} below h = 0 (paired)."
+        )
     draw_hbar(elbo, importance, dims)
 
 
@@ -124,7 +168,12 @@ def print_quality():
         return
     hbars = sorted({h for row in rows.values() for h in row})
     for metric, title in (("fd", "Frechet distance"), ("kid", "kernel distance")):
-        print(f"\n| {title}, steps | " + " | ".join(f"h = {h:g}" for h in hbars) + " |\n|---|" + "---|" * len(hbars))
+        print(
+            f"\n| {title}, steps | "
+            + " | ".join(f"h = {h:g}" for h in hbars)
+            + " |\n|---|"
+            + "---|" * len(hbars)
+        )
         for steps in sorted(rows):
             cells = []
             for h in hbars:
@@ -139,8 +188,14 @@ def draw_quality(rows, hbars):
     figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
     for steps in sorted(rows):
         points = [(h, rows[steps][h]["kid"]) for h in hbars if h in rows[steps]]
-        axes.errorbar([h for h, _ in points], [m["kid"] for _, m in points], [m["kid_stderr"] for _, m in points],
-                      marker="o", capsize=3, label=f"{steps} steps")
+        axes.errorbar(
+            [h for h, _ in points],
+            [m["kid"] for _, m in points],
+            [m["kid_stderr"] for _, m in points],
+            marker="o",
+            capsize=3,
+            label=f"{steps} steps",
+        )
     axes.set(xlabel="h", ylabel="kernel distance")
     axes.set_yscale("log")
     axes.set_yticks([0.03, 0.05, 0.1, 0.2, 0.4], ["0.03", "0.05", "0.1", "0.2", "0.4"])

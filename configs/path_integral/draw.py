@@ -39,7 +39,8 @@ def metric(path, name):
 
 
 def exact_score_nll(runs, name, n):
-    """Mean and standard error of -log p at t_min of the first n test points, the score being exact and the prior p(t_max)."""
+    """Mean and standard error of -log p at t_min of the first n test points, the score being exact
+    and the prior p(t_max)."""
     with h5py.File(runs / "data" / f"{name.rsplit('_', 1)[0]}.h5") as f:
         x = f["test/images"][:n]
     if name.endswith("simple"):
@@ -57,41 +58,69 @@ def exact_score_nll(runs, name, n):
     for part in np.array_split(x, max(1, n // 250)):
         logs = -((part[:, None] - np.sqrt(alpha2) * means[None]) ** 2).sum(-1) / (2 * variance)
         top = logs.max(1)
-        values.append(np.log(2 * np.pi * variance) - top - np.log(np.exp(logs - top[:, None]).mean(1)))
+        values.append(
+            np.log(2 * np.pi * variance) - top - np.log(np.exp(logs - top[:, None]).mean(1))
+        )
     values = np.concatenate(values)
     return values.mean(), values.std() / np.sqrt(n)
 
 
 def table_of_seeds(runs, seeds):
-    print("| data / SDE | paper nll0 | nll0, 1000 points | nll0, 10,000 points | exact score, same 1000 / 10,000 | paper nll1 "
-          "| nll1 mean | nll1 median [5 %, 95 %] | failed |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    """Two tables: nll0 and nll1, with the values of the single seeds in brackets."""
+    mean = lambda rows, key: np.mean([row[key] for row in rows])
+    each = lambda rows, key, form: ', '.join(format(row[key], form) for row in rows)
+    nll0, nll1 = [], []
     for name, title in NAMES.items():
         wkb = [metric(runs / name / f"wkb-{s}.json", "wkb") for s in seeds]
         ode = [metric(runs / name / f"ode-{s}.json", "ode") for s in seeds]
-        mean = lambda rows, key: np.mean([row[key] for row in rows])
         few, many = exact_score_nll(runs, name, 1000), exact_score_nll(runs, name, 10000)
-        print(f"| {title} | {PAPER[name][0]} | **{mean(wkb, 'nll0_mean'):.3f}** ± {mean(wkb, 'nats_stderr'):.3f} "
-              f"({', '.join(format(w['nll0_mean'], '.3f') for w in wkb)}) "
-              f"| {mean(ode, 'nats_mean'):.3f} ± {mean(ode, 'nats_stderr'):.3f} | {few[0]:.3f} / {many[0]:.3f} | {PAPER[name][1]} "
-              f"| {mean(wkb, 'nll1_mean'):.2f} ({', '.join(format(w['nll1_mean'], '.2f') for w in wkb)}) "
-              f"| {mean(wkb, 'nll1_median'):.2f} [{mean(wkb, 'nll1_q05'):.1f}, {mean(wkb, 'nll1_q95'):.1f}] "
-              f"| {sum(w['failed'] for w in wkb)} |")
+        nll0.append(
+            f"| {title} | {PAPER[name][0]} "
+            f"| **{mean(wkb, 'nll0_mean'):.3f}** ± {mean(wkb, 'nats_stderr'):.3f} "
+            f"({each(wkb, 'nll0_mean', '.3f')}) "
+            f"| {mean(ode, 'nats_mean'):.3f} ± {mean(ode, 'nats_stderr'):.3f} "
+            f"| {few[0]:.3f} / {many[0]:.3f} |"
+        )
+        nll1.append(
+            f"| {title} | {PAPER[name][1]} "
+            f"| {mean(wkb, 'nll1_mean'):.2f} ({each(wkb, 'nll1_mean', '.2f')}) "
+            f"| {mean(wkb, 'nll1_median'):.2f} "
+            f"[{mean(wkb, 'nll1_q05'):.1f}, {mean(wkb, 'nll1_q95'):.1f}] "
+            f"| {sum(w['failed'] for w in wkb)} |"
+        )
+    print(
+        "| data / SDE | paper nll0 | nll0, 1000 points | nll0, 10,000 points "
+        "| exact score, same 1000 / 10,000 |\n|---|---|---|---|---|",
+        *nll0,
+        "\n| data / SDE | paper nll1 | nll1 mean | nll1 median [5 %, 95 %] | failed |",
+        "|---|---|---|---|---|",
+        *nll1,
+        sep="\n",
+    )
 
 
 def table_of_best_hbar(runs, seeds):
-    print("\n| data / SDE | seed | best h | its IW value | gain on h = 0 | as good within 2 s.e. | examples compared, failed |")
+    print(
+        "\n| data / SDE | seed | best h | its IW value | gain on h = 0 | as good within 2 s.e. | "
+        "examples compared, failed |"
+    )
     print("|---|---|---|---|---|---|---|")
     for name, title in NAMES.items():
         for seed in seeds:
             best = metric(runs / name / f"iw-{seed}.json", "hbar-iw")["best_hbar"]
-            print(f"| {title} | {seed} | {best['hbar']:g} | {best['nats_mean']:.3f} ± {best['nats_stderr']:.3f} "
-                  f"| {best['gain']:.4f} ± {best['gain_stderr']:.4f} | {best['hbar_low']:g} to {best['hbar_high']:g} "
-                  f"| {best['compared']}, {best['failed']} |")
+            print(
+                f"| {title} | {seed} | {best['hbar']:g} | {best['nats_mean']:.3f} ± "
+                f"{best['nats_stderr']:.3f} "
+                f"| {best['gain']:.4f} ± {best['gain_stderr']:.4f} | {best['hbar_low']:g} to "
+                f"{best['hbar_high']:g} "
+                f"| {best['compared']}, {best['failed']} |"
+            )
 
 
 def mean_and_error(values):
-    return np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    return np.mean(values), (
+        np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    )
 
 
 def distances(runs, name):
@@ -104,13 +133,18 @@ def distances(runs, name):
 
 
 def table_of_distances(runs):
-    hbars = list(distances(runs, next(iter(NAMES))))
-    print("\n| W2 squared | " + " | ".join(f"h = {h:g}" for h in hbars) + " | 0.2 less 0 | 1 less 0 |")
-    print("|---|" + "---|" * (len(hbars) + 2))
-    for name, title in NAMES.items():
+    """A row for each h, a column for each experiment."""
+    columns = []
+    for name in NAMES:
         found = distances(runs, name)
-        columns = [*found.values(), found[0.2] - found[0], found[1] - found[0]]
-        print(f"| {title} | " + " | ".join("{:.4f} ± {:.4f}".format(*mean_and_error(c)) for c in columns) + " |")
+        rows = {f"h = {h:g}": values for h, values in found.items()}
+        rows |= {"0.2 less 0": found[0.2] - found[0], "1 less 0": found[1] - found[0]}
+        columns.append(rows)
+    print("\n| W2 squared | " + " | ".join(NAMES.values()) + " |")
+    print("|---|" + "---|" * len(columns))
+    for row in columns[0]:
+        cells = ["{:.4f} ± {:.4f}".format(*mean_and_error(rows[row])) for rows in columns]
+        print(f"| {row} | " + " | ".join(cells) + " |")
 
 
 def panels(height=2.6):
@@ -126,11 +160,15 @@ def save(figure, path, dpi=80):
 
 
 def draw_nll(runs, seeds, figures):
-    """NLL(h) - NLL(0), paired by example, over the seeds: the spread of the examples themselves is twenty times larger."""
+    """NLL(h) - NLL(0), paired by example, over the seeds: the spread of the examples themselves is
+    twenty times larger."""
     figure, axes = panels()
     line = np.array([0, 0.01, 0.02, 0.05])
     for name, axis in axes.items():
-        for file, key, colour, label in [("elbo", "hbar-elbo", GREY, "-ELBO_h"), ("iw", "hbar-iw", BLUE, "-IW-ELBO_h, 8 paths")]:
+        for file, key, colour, label in [
+            ("elbo", "hbar-elbo", GREY, "-ELBO_h"),
+            ("iw", "hbar-iw", BLUE, "-IW-ELBO_h, 8 paths"),
+        ]:
             gaps = []
             for seed in seeds:
                 with h5py.File(runs / name / f"{file}-{seed}.h5") as f:
@@ -138,8 +176,16 @@ def draw_nll(runs, seeds, figures):
                 gaps.append(nats - nats[0])
                 axis.plot(hbars, np.nanmean(gaps[-1], 1), color=colour, lw=0.5, alpha=0.5)
             gap = np.concatenate(gaps, 1)
-            axis.errorbar(hbars, np.nanmean(gap, 1), np.nanstd(gap, 1) / np.sqrt(gap.shape[1]), color=colour, marker=".",
-                          label=label, capsize=2, lw=1)
+            axis.errorbar(
+                hbars,
+                np.nanmean(gap, 1),
+                np.nanstd(gap, 1) / np.sqrt(gap.shape[1]),
+                color=colour,
+                marker=".",
+                label=label,
+                capsize=2,
+                lw=1,
+            )
         slopes = []
         for seed in seeds:  # on the points of the others
             with h5py.File(runs / name / f"wkb-{seed}.h5") as f:
@@ -175,9 +221,14 @@ def draw_profile(runs, seeds, figures):
             edges = np.array(profile["log_snr"])
             width = -np.diff(edges)
             middle = (edges[1:] + edges[:-1]) / 2
-            mean, error = np.array(profile["nll1_mean"]) / width, np.array(profile["nll1_stderr"]) / width
+            mean, error = (
+                np.array(profile["nll1_mean"]) / width,
+                np.array(profile["nll1_stderr"]) / width,
+            )
             line = axis.plot(middle, mean, lw=1, label=f"seed {seed}")[0]
-            axis.fill_between(middle, mean - error, mean + error, color=line.get_color(), alpha=0.25, lw=0)
+            axis.fill_between(
+                middle, mean - error, mean + error, color=line.get_color(), alpha=0.25, lw=0
+            )
         axis.axhline(0, color=GREY, lw=0.5)
         axis.invert_xaxis()
         axis.set_xlabel("log-SNR  (data left, noise right)", fontsize=8)
@@ -197,7 +248,9 @@ def draw_densities(runs, figures):
         for row, (label, cloud) in enumerate(clouds):
             axis = axes[row, column]
             counts = np.histogram2d(cloud[:, 0], cloud[:, 1], 80, [[-2.2, 2.2]] * 2)[0]
-            axis.imshow(np.sqrt(counts.T), origin="lower", cmap="magma", extent=[-2.2, 2.2, -2.2, 2.2])
+            axis.imshow(
+                np.sqrt(counts.T), origin="lower", cmap="magma", extent=[-2.2, 2.2, -2.2, 2.2]
+            )
             axis.set_xticks([])
             axis.set_yticks([])
             axis.set_title(f"{title}: {label}", fontsize=8)
@@ -211,7 +264,9 @@ def draw_paths(runs, figures):
             with h5py.File(runs / name / f"paths-{hbar}" / "samples.h5") as f:
                 t, path = f["path_t"][:], f["path"][:]
             axes[row, column].plot(t, path[:, :, 0].T, lw=0.6)
-            axes[row, column].set_title(f"{title}: {'ODE, h = 0' if hbar == 0 else 'SDE, h = 1'}", fontsize=8)
+            axes[row, column].set_title(
+                f"{title}: {'ODE, h = 0' if hbar == 0 else 'SDE, h = 1'}", fontsize=8
+            )
         axes[1, column].set_xlabel("t")
     axes[0, 0].invert_xaxis()
     axes[0, 0].set_ylabel("first coordinate")
@@ -223,24 +278,39 @@ def draw_gaussian(runs, figures):
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
     fine = np.linspace(0, 1, 101)
     worst = 0.0
-    for eps, colour in zip(gaussian.ERRORS, plt.cm.coolwarm(np.linspace(0, 1, len(gaussian.ERRORS)))):
+    for eps, colour in zip(
+        gaussian.ERRORS, plt.cm.coolwarm(np.linspace(0, 1, len(gaussian.ERRORS)))
+    ):
         label = f"eps = {eps:+g}"
         left.plot(fine, [gaussian.nll(h, eps) for h in fine], color=colour, lw=1, label=label)
         rows = metric(folder / f"iw-{eps:g}.json", "hbar-iw")["per_hbar"]
-        left.plot([r["hbar"] for r in rows], [r["nats_mean"] for r in rows], "o", ms=3, color=colour)
+        left.plot(
+            [r["hbar"] for r in rows], [r["nats_mean"] for r in rows], "o", ms=3, color=colour
+        )
         wkb = metric(folder / f"nll-{eps:g}.json", "wkb")
         slope = (gaussian.nll(1e-6, eps) - gaussian.nll(-1e-6, eps)) / 2e-6
-        print(f"| {eps:+g} | {wkb['nll0_mean']:.6f} | {gaussian.nll(0, eps):.6f} | {wkb['nll1_mean']:.5f} | {slope:.5f} |")
+        print(
+            f"| {eps:+g} | {wkb['nll0_mean']:.6f} | {gaussian.nll(0, eps):.6f} | "
+            f"{wkb['nll1_mean']:.5f} | {slope:.5f} |"
+        )
         short = np.array([0, 0.1])
         left.plot(short, wkb["nll0_mean"] + short * wkb["nll1_mean"], color="black", lw=0.7, ls=":")
         worst = max(worst, *(abs(r["nats_mean"] - gaussian.nll(r["hbar"], eps)) for r in rows))
-        right.plot(fine, [gaussian.w2_squared(h, eps) for h in fine], color=colour, lw=1, label=label)
+        right.plot(
+            fine, [gaussian.w2_squared(h, eps) for h in fine], color=colour, lw=1, label=label
+        )
         for hbar in (0, 0.1, 0.2, 0.5, 1):
             with h5py.File(folder / f"samples-{eps:g}-{hbar:g}" / "samples.h5") as f:
                 samples = np.sort(f["samples"][:, 0])
-            quantile = np.sqrt(gaussian.V0) * np.array([gaussian.NormalDist().inv_cdf((i + 0.5) / len(samples))
-                                                        for i in range(len(samples))])
-            right.plot(hbar, np.mean((samples - quantile) ** 2), "o", ms=3, color=colour)  # on a line: sorted to sorted
+            quantile = np.sqrt(gaussian.V0) * np.array(
+                [
+                    gaussian.NormalDist().inv_cdf((i + 0.5) / len(samples))
+                    for i in range(len(samples))
+                ]
+            )
+            right.plot(
+                hbar, np.mean((samples - quantile) ** 2), "o", ms=3, color=colour
+            )  # on a line: sorted to sorted
     print(f"\nlargest |IW value - closed form| over all eps and h: {worst:.4f} nats")
     left.set_xlabel("h"), right.set_xlabel("h")
     left.set_ylabel("NLL, nats"), right.set_ylabel("W2 squared")
@@ -251,7 +321,9 @@ def draw_gaussian(runs, figures):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", default="1 2 3")
     parser.add_argument("--figures", type=Path, required=True)

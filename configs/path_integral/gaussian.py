@@ -1,11 +1,15 @@
-"""The 1-D Gaussian of the path-integral experiments: its files, and what is known of it in closed form.
+"""The 1-D Gaussian of the path-integral experiments: its files, and what is known of it in closed
+form.
 
-x0 ~ N(0, v0), vp_constant (beta = 20, t in [t0, 1]), score (1 + eps) times the exact one, prior N(0, 1) at t = 1. The reverse
-family at noise h has the law N(0, V(h)) at t0,
-    V = alpha0^2 [r^q / alpha1^2 + h w0^q int_{w0}^{w1} w^-q dw],  w = v0 + 1 / snr,  r = w0 / w1,  q = (1 + h)(1 + eps),
-from dV/dL = (2 a - q sigma^2 / v) V + h sigma^2 in log-SNR (tests/launch/gaussian_model.hpp has the steps).
+x0 ~ N(0, v0), vp_constant (beta = 20, t in [t0, 1]), score (1 + eps) times the exact one, prior
+N(0, 1) at t = 1. The reverse family at noise h has the law N(0, V(h)) at t0,
+    V = alpha0^2 [r^q / alpha1^2 + h w0^q int_{w0}^{w1} w^-q dw],
+    w = v0 + 1 / snr,  r = w0 / w1,  q = (1 + h)(1 + eps),
+from dV/dL = (2 a - q sigma^2 / v) V + h sigma^2 in log-SNR (tests/launch/gaussian_model.hpp has the
+steps).
 
-    python3 gaussian.py OUT     writes OUT/law.h5, OUT/points.h5 and a config OUT/modelEPS.toml for each error
+    python3 gaussian.py OUT     writes OUT/law.h5, OUT/points.h5 and a config OUT/modelEPS.toml
+                                for each error
 """
 
 import sys
@@ -47,12 +51,17 @@ def write(out):
 
     out.mkdir(parents=True, exist_ok=True)
     with h5py.File(out / "law.h5", "w") as f:
-        f["weights"], f["means"], f["covariances"] = np.ones(1), np.zeros((1, 1)), np.full((1, 1, 1), V0)
+        f["weights"], f["means"], f["covariances"] = (
+            np.ones(1),
+            np.zeros((1, 1)),
+            np.full((1, 1, 1), V0),
+        )
     with h5py.File(out / "points.h5", "w") as f:
         f["test/images"] = np.array(points())[:, None]
     for eps in ERRORS:
         (out / f"model{eps:g}.toml").write_text(
-            f'[model]\ntype = "gaussian_mixture"\nfile = "{out / "law.h5"}"\nscore_scale = {1 + eps}\n'
+            f'[model]\ntype = "gaussian_mixture"\nfile = "{out / "law.h5"}"\nscore_scale = '
+            f'{1 + eps}\n'
             f'[diffusion]\nschedule = "vp_constant"\nbeta = {BETA}\nt_min = {T0}\nt_max = {T1}\n'
         )
 

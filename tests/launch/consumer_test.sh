@@ -10,13 +10,18 @@ fails() { echo "FAILED: $*"; exit 1; }
 
 folder=$build/tests/consumer
 rm -rf "$folder"
-cmake --install "$build" --prefix "$folder/installed" >"$build/tests/install.log" || { cat "$build/tests/install.log"; exit 1; }
-"$folder/installed/bin/scorenet" info schedule >/dev/null || fails "the installed program does not run"
-if grep -rnF -e "$root/" -e "$build/" "$folder/installed/lib/cmake"; then fails "the package names the folders that it was built in"; fi
+cmake --install "$build" --prefix "$folder/installed" >"$build/tests/install.log" ||
+  { cat "$build/tests/install.log"; exit 1; }
+"$folder/installed/bin/scorenet" info schedule >/dev/null ||
+  fails "the installed program does not run"
+if grep -rnF -e "$root/" -e "$build/" "$folder/installed/lib/cmake"; then
+  fails "the package names the folders that it was built in"
+fi
 
 # Only what is asked for is looked for: a machine without MPI or HDF5 can compute scores.
 launcher=$(command -v ccache || true)
 cmake -S "$root/tests/consumer" -B "$folder/build" -DCMAKE_PREFIX_PATH="$folder/installed" \
-  --no-warn-unused-cli ${launcher:+-DCMAKE_CXX_COMPILER_LAUNCHER="$launcher"} -DCMAKE_DISABLE_FIND_PACKAGE_MPI=ON -DCMAKE_DISABLE_FIND_PACKAGE_HDF5=ON
+  --no-warn-unused-cli ${launcher:+-DCMAKE_CXX_COMPILER_LAUNCHER="$launcher"} \
+    -DCMAKE_DISABLE_FIND_PACKAGE_MPI=ON -DCMAKE_DISABLE_FIND_PACKAGE_HDF5=ON
 cmake --build "$folder/build"
 "$folder/build/mixture_check"

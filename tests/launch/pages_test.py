@@ -3,14 +3,17 @@
 
     pages_test.py PROGRAM      exit 0 if all hold, 1 if not
 
-Commands are the lines of a page that are indented by four spaces or fenced; those of one block share a shell, and all pages
-one folder that looks like the project's root. What a command needs (images, a hostfile) the test puts there under the names
-that the pages use. What would take long is made short on its way to the program: VALUES lists which values are replaced,
-train_keys what a training is given besides; names of verbs, options and files reach the program as written. sbatch and srun
-are stand-ins that start the script and one rank of the program at once. Commands of cmake and ctest build the project, so
-of these only the names are looked up: options, targets, tests. Names in `backticks` are looked up too: scripts, options, keys,
-files, tests and their cases; and so are links. What a stranger reads first has no line over 160 columns.
+Commands are the lines of a page that are indented by four spaces or fenced; those of one block
+share a shell, and all pages one folder that looks like the project's root. What a command needs
+(images, a hostfile) the test puts there under the names that the pages use. What would take long is
+made short on its way to the program: VALUES lists which values are replaced, train_keys what a
+training is given besides; names of verbs, options and files reach the program as written. sbatch
+and srun are stand-ins that start the script and one rank of the program at once. Commands of cmake
+and ctest build the project, so of these only the names are looked up: options, targets, tests.
+Names in `backticks` are looked up too: scripts, options, keys, files, tests and their cases; and so
+are links. No page has a line over 160 columns.
 """
+
 import os
 import re
 import shlex
@@ -24,9 +27,16 @@ import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-STRANGERS = ["README.md", ".github/CONTRIBUTING.md", "launch/README.md", "benchmarks/README.md"]
-PAGES = [*STRANGERS, "framework/README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("framework/*/README.md")),
-         "models/README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("configs/*/README.md"))]
+PAGES = [
+    "README.md",
+    ".github/CONTRIBUTING.md",
+    "launch/README.md",
+    "benchmarks/README.md",
+    "framework/README.md",
+    *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("framework/*/README.md")),
+    "models/README.md",
+    *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("configs/*/README.md")),
+]
 
 # Commands that are not run, and why. What they start is shown to exist, and to explain itself.
 NOT_RUN = {
@@ -42,10 +52,31 @@ NOT_RUN = {
 # Indented lines that are no commands.
 TEXT = [r" <- ", r"/SPLIT/", r"this page \(Python"]
 # Values that are replaced by cheap ones, by option.
-VALUES = {"--n": "2", "--seeds": "0-3", "--grid": "2x2", "--steps": "4", "--batch": "2", "--wkb-profile": "2",
-          "--train": "64", "--validation": "16", "--test": "16"}
+VALUES = {
+    "--n": "2",
+    "--seeds": "0-3",
+    "--grid": "2x2",
+    "--steps": "4",
+    "--batch": "2",
+    "--wkb-profile": "2",
+    "--train": "64",
+    "--validation": "16",
+    "--test": "16",
+}
 LIMIT_S = 200  # of a block; seconds where nothing else runs
-FIRST_WORDS = ("scorenet", "build/bin/scorenet", "mpirun", "sbatch", "srun", "cmake", "ctest", "bash", "python3", "export", "mkdir")
+FIRST_WORDS = (
+    "scorenet",
+    "build/bin/scorenet",
+    "mpirun",
+    "sbatch",
+    "srun",
+    "cmake",
+    "ctest",
+    "bash",
+    "python3",
+    "export",
+    "mkdir",
+)
 
 WRAPPER = r'''#!/usr/bin/env python3
 import os, sys
@@ -65,12 +96,38 @@ for name in list(os.environ):
         del os.environ[name]
 os.execv("PROGRAM", ["PROGRAM"] + words)
 '''
-TRAIN_KEYS = ["--train.steps", "4", "--train.duration_kimg", "0", "--train.batch_size", "16", "--train.warmup_steps", "1",
-              "--eval.every", "4", "--eval.n", "2", "--eval.samples", "0", "--checkpoint.every", "0", "--run.threads", "1",
-              "--model.layers_per_block", "1", "--model.norm_groups", "8", "--model.attention_head_dim", "8"]
+TRAIN_KEYS = [
+    "--train.steps",
+    "4",
+    "--train.duration_kimg",
+    "0",
+    "--train.batch_size",
+    "16",
+    "--train.warmup_steps",
+    "1",
+    "--eval.every",
+    "4",
+    "--eval.n",
+    "2",
+    "--eval.samples",
+    "0",
+    "--checkpoint.every",
+    "0",
+    "--run.threads",
+    "1",
+    "--model.layers_per_block",
+    "1",
+    "--model.norm_groups",
+    "8",
+    "--model.attention_head_dim",
+    "8",
+]
 SBATCH = r'''#!/usr/bin/env bash
 # Options, then the script and its arguments: started here, as the job's first node would.
-while [[ "$1" == --* ]]; do [[ "$1" == *=* ]] || { echo "sbatch: write $1=VALUE" >&2; exit 2; }; shift; done
+while [[ "$1" == --* ]]; do
+  [[ "$1" == *=* ]] || { echo "sbatch: write $1=VALUE" >&2; exit 2; }
+  shift
+done
 export SLURM_JOB_ID=1 SLURM_SUBMIT_DIR=$PWD SLURM_JOB_NODELIST=host SLURM_ARRAY_TASK_ID=0
 exec bash "$@"
 '''
@@ -88,16 +145,29 @@ SCORENET=$PWD/build/bin/scorenet exec bash ROOT/launch/train_mpirun.sh "${words[
 
 
 def png(path, size, shade):
-    rows = b"".join(b"\0" + bytes((shade + x + y) % 256 for x in range(size) for _ in range(3)) for y in range(size))
+    rows = b"".join(
+        b"\0" + bytes((shade + x + y) % 256 for x in range(size) for _ in range(3))
+        for y in range(size)
+    )
 
     def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)) +
-                     chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def npy(path, shape, kind, body):
-    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({', '.join(map(str, shape))},), }}".ljust(117) + "\n"
+    sizes = ', '.join(map(str, shape))
+    header = (
+        f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({sizes},), }}".ljust(117) + "\n"
+    )
     path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + body)
 
 
@@ -115,9 +185,14 @@ def prepare(folder, program):
     for path in (ROOT / "launch").iterdir():
         if path.name != "train_mpirun.sh":
             (folder / "launch" / path.name).symlink_to(path)
-    executable(folder / "launch/train_mpirun.sh", TRAIN_MPIRUN.replace("ROOT", shlex.quote(str(ROOT))))
-    wrapper = (WRAPPER.replace("PROGRAM", str(program)).replace("TRAIN_KEYS", repr(TRAIN_KEYS))
-               .replace("VALUES", repr(VALUES)))
+    executable(
+        folder / "launch/train_mpirun.sh", TRAIN_MPIRUN.replace("ROOT", shlex.quote(str(ROOT)))
+    )
+    wrapper = (
+        WRAPPER.replace("PROGRAM", str(program))
+        .replace("TRAIN_KEYS", repr(TRAIN_KEYS))
+        .replace("VALUES", repr(VALUES))
+    )
     executable(folder / "build/bin/scorenet", wrapper)
     (folder / "bin").mkdir()
     (folder / "bin/scorenet").symlink_to(folder / "build/bin/scorenet")
@@ -133,7 +208,8 @@ def prepare(folder, program):
 
 
 def blocks(page):
-    """Lists of lines: what stands indented by four spaces after an empty line, or between fences of no other language."""
+    """Lists of lines: what stands indented by four spaces after an empty line, or between fences of
+    no other language."""
     found, now, fenced, foreign, before = [], [], False, False, ""
     for line in (ROOT / page).read_text().splitlines() + [""]:
         if line.startswith("```"):
@@ -150,7 +226,8 @@ def blocks(page):
 
 
 def commands(lines):
-    """The block's lines as (line, is it a command), continued ones joined. What follows a # or two spaces is a remark."""
+    """The block's lines as (line, is it a command), continued ones joined. What follows a # or two
+    spaces is a remark."""
     joined = []
     for line in lines:
         if joined and joined[-1].endswith("\\"):
@@ -161,13 +238,22 @@ def commands(lines):
         line = re.split(r"\s{2,}|\s+#", line)[0]
         if line and not line.startswith("#"):
             first = line.split()[0]
-            yield line, bool(first in FIRST_WORDS or re.match(r"(\./)?(launch|configs)/|[A-Z_]+=", first))
+            yield line, bool(
+                first in FIRST_WORDS or re.match(r"(\./)?(launch|configs)/|[A-Z_]+=", first)
+            )
 
 
 def wrong_build_names(command):
     """Names in a command of cmake or ctest that the project does not have."""
-    lists = "\n".join(path.read_text() for path in [*ROOT.glob("*.txt"), *ROOT.glob("*/**/CMakeLists.txt"),
-                                                    *ROOT.glob("launch/cmake/*.cmake")] if "build" not in path.parts[len(ROOT.parts)])
+    lists = "\n".join(
+        path.read_text()
+        for path in [
+            *ROOT.glob("*.txt"),
+            *ROOT.glob("*/**/CMakeLists.txt"),
+            *ROOT.glob("launch/cmake/*.cmake"),
+        ]
+        if "build" not in path.parts[len(ROOT.parts)]
+    )
     for option in re.findall(r"-D((?:SCORENET|LIBTORCH)\w*)", command):
         if not re.search(rf"\b{option}\b", lists):
             yield f"{command}: no CMakeLists.txt has {option}"
@@ -181,15 +267,26 @@ def shown_to_exist(command):
     if not script.exists():
         return f"{script} is not there"
     done = subprocess.run(["bash", str(script), "--help"], capture_output=True, text=True)
-    return None if done.returncode == 0 and done.stdout else f"{script} --help: exit {done.returncode}"
+    return (
+        None if done.returncode == 0 and done.stdout else f"{script} --help: exit {done.returncode}"
+    )
 
 
 def run_block(lines, folder, environment):
-    script = "set -euo pipefail\n" + "\n".join(f"echo {shlex.quote('+ ' + line)} >&2\n{line}" for line in lines)
+    script = "set -euo pipefail\n" + "\n".join(
+        f"echo {shlex.quote('+ ' + line)} >&2\n{line}" for line in lines
+    )
     # Output goes to a file: a pipe would be waited for as long as any process of the block lives.
     with tempfile.TemporaryFile("w+") as output:
-        job = subprocess.Popen(["bash", "-c", script], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output,
-                               stderr=subprocess.STDOUT, start_new_session=True)
+        job = subprocess.Popen(
+            ["bash", "-c", script],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             code = job.wait(timeout=LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -200,12 +297,30 @@ def run_block(lines, folder, environment):
 
 
 def known_names(program):
-    """(options of all verbs and scripts, config keys) from the program's and the scripts' own help."""
-    verbs = ["train", "evaluate", "sample", "plan", "info", "timeline", "doctor", "data convert", "data info", "data rechunk",
-             "data synthesize", "ema reconstruct", "convert from-diffusers", "convert to-diffusers", "report"]
+    """(options of all verbs and scripts, config keys) from the program's and the scripts' own
+    help."""
+    verbs = [
+        "train",
+        "evaluate",
+        "sample",
+        "plan",
+        "info",
+        "timeline",
+        "doctor",
+        "data convert",
+        "data info",
+        "data rechunk",
+        "data synthesize",
+        "ema reconstruct",
+        "convert from-diffusers",
+        "convert to-diffusers",
+        "report",
+    ]
     text = ""
     for verb in verbs:
-        text += subprocess.run([program, *verb.split(), "--help"], capture_output=True, text=True).stdout
+        text += subprocess.run(
+            [program, *verb.split(), "--help"], capture_output=True, text=True
+        ).stdout
     keys = set(re.findall(r"--([a-z]+\.[a-z0-9_]+)", text))
     for script in ROOT.glob("launch/*"):
         if script.is_file() and script.suffix not in (".cpp", ".hpp"):
@@ -216,8 +331,20 @@ def known_names(program):
 
 
 # Options of other programs that the pages name.
-FOREIGN = {"--oversubscribe", "--bind-to", "--nodes", "--array", "--map-by", "--hostfile", "--gpus-per-node", "--target",
-           "--ntasks-per-node", "--cpus-per-task", "--mpi", "--kill-on-bad-exit"}
+FOREIGN = {
+    "--oversubscribe",
+    "--bind-to",
+    "--nodes",
+    "--array",
+    "--map-by",
+    "--hostfile",
+    "--gpus-per-node",
+    "--target",
+    "--ntasks-per-node",
+    "--cpus-per-task",
+    "--mpi",
+    "--kill-on-bad-exit",
+}
 
 
 def wrong_names(page, options, keys):
@@ -228,46 +355,75 @@ def wrong_names(page, options, keys):
             if option not in options | FOREIGN:
                 yield f"`{span}`: no verb or script has {option}"
         for key in re.findall(r"(?<![\w./])([a-z]+\.[a-z0-9_]+)(?![\w/(.])", span):
-            if key.split(".")[0] in sections and key not in keys and not re.search(r"\.(h|c)pp$|\.md$|\.toml$|\.json|\.txt", key):
+            if (
+                key.split(".")[0] in sections
+                and key not in keys
+                and not re.search(r"\.(h|c)pp$|\.md$|\.toml$|\.json|\.txt", key)
+            ):
                 yield f"`{span}`: no key is called {key}"
-        for path in re.findall(r"(?<![\w/.-])(?:\./)?((?:framework|models|launch|configs|tests|benchmarks)/[\w./-]*)", span):
+        for path in re.findall(
+            r"(?<![\w/.-])(?:\./)?((?:framework|models|launch|configs|tests|benchmarks)/[\w./-]*)",
+            span,
+        ):
             if not (ROOT / path).exists() and not list(ROOT.glob(path.rstrip(".") + "*")):
                 yield f"`{span}`: {path} is not there"
 
 
 def wrong_tests(page):
-    """Test programs in `backticks`, and the cases that are listed behind them, that do not exist."""
-    for program, cases in re.findall(r"`(\w+_test)`((?:[\s,]+[A-Z][a-z]*[A-Z]\w+)*)", (ROOT / page).read_text()):
+    """Test programs in `backticks`, and the cases that are listed behind them, that do not
+    exist."""
+    for program, cases in re.findall(
+        r"`(\w+_test)`((?:[\s,]+[A-Z][a-z]*[A-Z]\w+)*)", (ROOT / page).read_text()
+    ):
         files = list(ROOT.glob(f"tests/**/{program}.*"))
         if not files:
             yield f"no test is called {program}"
         for case in re.findall(r"\w+", cases):
-            if files and not any(re.search(rf"TEST\w*\(\w+,\s*{case}\)", file.read_text()) for file in files):
+            if files and not any(
+                re.search(rf"TEST\w*\(\w+,\s*{case}\)", file.read_text()) for file in files
+            ):
                 yield f"{program} has no case {case}"
 
 
 def wrong_form(page):
-    """Links that lead nowhere, and lines that are too wide for a stranger."""
+    """Links that lead nowhere, and lines that are too wide."""
     for number, line in enumerate((ROOT / page).read_text().splitlines(), 1):
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", line):
             if not target.startswith("http") and not ((ROOT / page).parent / target).exists():
                 yield f"line {number}: {target} is not there"
-        if page in STRANGERS and len(line) > 160:
+        if len(line) > 160:
             yield f"line {number}: {len(line)} columns; at most 160"
+
+
+def other_pages():
+    """The project's pages whose commands are not run here; none in a copy without git."""
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True)
+    return sorted(set(listed.stdout.split()) - set(PAGES))
 
 
 def main():
     program = Path(sys.argv[1]).resolve()
     folder = Path(tempfile.mkdtemp(prefix="scorenet_pages_"))
     failures, ran, left_out = [], 0, 0
-    environment = dict(os.environ, PATH=f"{folder}/bin:{os.environ['PATH']}", OMP_NUM_THREADS="1",
-                       OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    environment = dict(
+        os.environ,
+        PATH=f"{folder}/bin:{os.environ['PATH']}",
+        OMP_NUM_THREADS="1",
+        OMPI_ALLOW_RUN_AS_ROOT="1",
+        OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+    )
     environment.pop("SCORENET", None)
     try:
         prepare(folder, program)
         options, keys = known_names(program)
+        for page in other_pages():
+            failures += [f"{page}: {problem}" for problem in wrong_form(page)]
         for page in PAGES:
-            for problem in [*wrong_names(page, options, keys), *wrong_tests(page), *wrong_form(page)]:
+            for problem in [
+                *wrong_names(page, options, keys),
+                *wrong_tests(page),
+                *wrong_form(page),
+            ]:
                 failures.append(f"{page}: {problem}")
             for block in blocks(page):
                 lines = []
@@ -288,8 +444,11 @@ def main():
                     continue
                 code, output = run_block(lines, folder, environment)
                 ran += len(lines)
-                print(f"{'ok' if code == 0 else 'FAILED'} {page}: {lines[0]}" +
-                      (f" ... {len(lines)} commands" if len(lines) > 1 else ""), flush=True)
+                print(
+                    f"{'ok' if code == 0 else 'FAILED'} {page}: {lines[0]}"
+                    + (f" ... {len(lines)} commands" if len(lines) > 1 else ""),
+                    flush=True,
+                )
                 if code != 0:
                     failures.append(f"{page}: exit {code}\n{output[-2500:]}")
     finally:

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# launch/train.sbatch and launch/evaluate.sbatch on a real Slurm of two nodes (tests/support/slurm_cluster.sh).
+# launch/train.sbatch and launch/evaluate.sbatch on a real Slurm of two nodes
+# (tests/support/slurm_cluster.sh).
 #
-#   slurm_test.sh PROGRAM      exit 0 if all hold, 1 if not, 77 (skipped) without root or where Slurm cannot be had
+#   slurm_test.sh PROGRAM      exit 0 if all hold, 1 if not, 77 (skipped) without root or where
+#                              Slurm cannot be had
 # shellcheck disable=SC2317,SC2016 # functions called through check and wait_until
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -11,7 +13,8 @@ source "$root/tests/support/slurm_cluster.sh"
 
 [ "$(id -u)" = 0 ] || { echo "skipped: a Slurm of one's own needs root"; exit 77; }
 slurm_install || { echo "skipped: no Slurm, and it cannot be installed"; exit 77; }
-unshare --mount --uts true 2>/dev/null || { echo "skipped: namespaces are not allowed here"; exit 77; }
+unshare --mount --uts true 2>/dev/null || { echo "skipped: namespaces are not allowed here"; exit \
+  77; }
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/scorenet_slurm_XXXXXX")
 chmod 755 "$folder" # munged wants a socket that all may reach
@@ -20,11 +23,13 @@ trap 'exit 1' INT TERM
 slurm_start "$folder/slurm" || { echo "FAILED: two Slurm nodes did not become idle"; exit 1; }
 tiny_run "$folder" || { echo "FAILED: $SCORENET data synthesize"; exit 1; }
 cd "$folder" || exit 1
-for name in killed stopped cancelled; do sed 's/^steps = .*/steps = 1000000/' tiny.toml >$name.toml; done
+for name in killed stopped cancelled; do sed 's/^steps = .*/steps = 1000000/' tiny.toml \
+  >$name.toml; done
 
 submit() { sbatch --parsable "$@"; }
 train() { # NAME: one rank on each node, saving only when told to stop
-  submit --ntasks-per-node=1 --output="$1.log" "$root/launch/train.sbatch" "$1.toml" "$1" --checkpoint.every 10000000
+  submit --ntasks-per-node=1 --output="$1.log" "$root/launch/train.sbatch" "$1.toml" "$1" \
+    --checkpoint.every 10000000
 }
 field() { scontrol show job "$1" | grep -oP "(?<![A-Za-z])$2=\K\S+"; }
 in_state() { [[ "$(field "$1" JobState)" =~ ^($2)$ ]]; }
@@ -62,15 +67,18 @@ check "with a checkpoint, too" [ -n "$(step_of cancelled)" ]
 check "the requeued job ends" wait_until 60 ended "$stopped"
 check "completed" in_state "$stopped" COMPLETED
 check "having resumed" grep -q 'resumed at step' stopped.log
-check "the cancelled job stays cancelled, not requeued" [ "$(field "$cancelled" JobState) $(field "$cancelled" Restarts)" = "CANCELLED 0" ]
+check "the cancelled job stays cancelled, not requeued" \
+  [ "$(field "$cancelled" JobState) $(field "$cancelled" Restarts)" = "CANCELLED 0" ]
 
 # Task 1 of an array: the second of the snapshots, one saved at the stop and one at the end.
 snapshots=(stopped/snapshots/network-*.safetensors)
 check "two snapshots stand there" [ ${#snapshots[@]} = 2 ]
 [ "$failures" = 0 ] || { logs; exit 1; }
-evaluation=$(submit --array=1-1 --output=evaluation.log "$root/launch/evaluate.sbatch" data.h5 elbo "${snapshots[@]}")
+evaluation=$(submit --array=1-1 --output=evaluation.log "$root/launch/evaluate.sbatch" data.h5 \
+  elbo "${snapshots[@]}")
 check "an evaluation ends" wait_until 60 ended "$evaluation"
 check "completed" in_state "$evaluation" COMPLETED
-check "with its report beside the snapshot, by two ranks" grep -Eq '"world_size": *2' "${snapshots[1]%.safetensors}.elbo.json"
+check "with its report beside the snapshot, by two ranks" grep -Eq '"world_size": *2' \
+  "${snapshots[1]%.safetensors}.elbo.json"
 logs
 exit $((failures > 0))

@@ -4,8 +4,9 @@
 #   tests/support/record_results.sh PROGRAM FOLDER      into FOLDER, which must not exist
 #   diff -r FOLDER_BEFORE FOLDER_AFTER                  silent: the same bits
 #
-# A training of 20 steps in fp32 at 1 and 2 ranks, sharded and canonical, of a U-Net on images and an mlp on points;
-# every likelihood and sampler on their snapshots. Wall-clock times are taken out. Needs h5py: PYTHON names a python3 that has it.
+# A training of 20 steps in fp32 at 1 and 2 ranks, sharded and canonical, of a U-Net on images and
+# an mlp on points; every likelihood and sampler on their snapshots. Wall-clock times are taken out.
+# Needs h5py: PYTHON names a python3 that has it.
 set -euo pipefail
 program=$(realpath "$1")
 [ ! -e "$2" ] || { echo "$2 exists: give a new folder" >&2; exit 2; }
@@ -13,14 +14,18 @@ mkdir -p "$2" && cd "$2"
 export OMP_NUM_THREADS=1
 python=${PYTHON:-python3}
 
-run() { "$program" "$@" >>../record.log 2>&1 || { echo "failed: $*" >&2; tail -5 ../record.log >&2; exit 1; }; }
+run() {
+  "$program" "$@" >>../record.log 2>&1 ||
+    { echo "failed: $*" >&2; tail -5 ../record.log >&2; exit 1; }
+}
 ranks() { local n=$1; shift; mpirun --oversubscribe -n "$n" "$program" "$@" >>../record.log 2>&1 ||
   { echo "failed at $n ranks: $*" >&2; tail -5 ../record.log >&2; exit 1; }; }
 untimed() { "$python" - "$@" <<'PY'
 import json, sys
 def strip(value):
     if isinstance(value, dict):
-        return {k: strip(v) for k, v in value.items() if 'second' not in k and 'sec' not in k.split('_')}
+        return {k: strip(v) for k, v in value.items()
+                if 'second' not in k and 'sec' not in k.split('_')}
     return [strip(v) for v in value] if isinstance(value, list) else value
 for path in sys.argv[1:]:
     with open(path) as f: report = json.load(f)
@@ -34,7 +39,8 @@ import hashlib, sys, h5py
 def show(name, item):
     if isinstance(item, h5py.Dataset):
         value = item[()]
-        print(name, item.dtype, item.shape, hashlib.sha256(value.tobytes() if hasattr(value, 'tobytes') else repr(value).encode()).hexdigest())
+        data = value.tobytes() if hasattr(value, 'tobytes') else repr(value).encode()
+        print(name, item.dtype, item.shape, hashlib.sha256(data).hexdigest())
 with h5py.File(sys.argv[1]) as f: f.visititems(show)
 PY
 }
@@ -46,7 +52,9 @@ import struct
 def npy(path, kind, shape, values):
     head = repr({'descr': kind, 'fortran_order': False, 'shape': shape})
     head += ' ' * (63 - (10 + len(head)) % 64) + '\n'
-    with open(path, 'wb') as f: f.write(b'\x93NUMPY\x01\x00' + struct.pack('<H', len(head)) + head.encode() + bytes(values))
+    length = struct.pack('<H', len(head))
+    with open(path, 'wb') as f:
+        f.write(b'\x93NUMPY\x01\x00' + length + head.encode() + bytes(values))
 npy('x.npy', '|u1', (96, 1, 8, 8), [(7 * i * i + 31 * i + i // 64) % 256 for i in range(96 * 64)])
 npy('y.npy', '|u1', (96,), [i % 3 for i in range(96)])
 PY
@@ -72,9 +80,11 @@ n = 16
 threads = 1
 TOML
 sed -e 's/^path = .*/path = "images.h5"\nlabels = true/; /^hidden/d' \
-  -e 's/^type = .*/type = "unet"\nchannels = [8, 16]\nnorm_groups = 4\nnum_classes = 3/' points.toml >images.toml
+  -e 's/^type = .*/type = "unet"\nchannels = [8, 16]\nnorm_groups = 4\nnum_classes = 3/' \
+  points.toml >images.toml
 for kind in points images; do
-  for way in plain:1: plain:2: sharded:2:--train.shard_optimizer=true canonical:2:--comm.canonical=true; do
+  for way in plain:1: plain:2: sharded:2:--train.shard_optimizer=true \
+    canonical:2:--comm.canonical=true; do
     IFS=: read -r name n option <<<"$way"
     ranks "$n" train "$kind.toml" --outdir "$kind-$name-$n" ${option:+$option}
     (cd "$kind-$name-$n/snapshots" && sha256sum *.safetensors) >"$kind-$name-$n.sha256"
@@ -90,8 +100,14 @@ for row in rows:
 done
 rm -rf ./*-plain-? ./*-sharded-? ./*-canonical-?
 
-evaluate() { local name=$1; shift; run evaluate "$@" --json "$name.json" --per-example "$name.h5" --n 8 --batch 4; untimed "$name.json"; }
-evaluate points-all --network points.safetensors --data points.h5 --steps 20 --hbar 0,0.5,1 --best-hbar --wkb-profile 2 \
+evaluate() {
+  local name=$1
+  shift
+  run evaluate "$@" --json "$name.json" --per-example "$name.h5" --n 8 --batch 4
+  untimed "$name.json"
+}
+evaluate points-all --network points.safetensors --data points.h5 --steps 20 --hbar 0,0.5,1 \
+  --best-hbar --wkb-profile 2 \
   --metrics elbo,elbo-50,ode,mcallester,immse,wkb,wkb-published,hbar-elbo,hbar-iw,w2
 "$python" - <<'PY'
 import h5py, numpy as np
@@ -101,20 +117,23 @@ with h5py.File('mixture.h5', 'w') as f:
 with h5py.File('line.h5', 'w') as f: f['test/images'] = np.linspace(-1.5, 1.5, 8).reshape(8, 1)
 PY
 printf '[model]\ntype = "gaussian_mixture"\nfile = "mixture.h5"\n' >mixture.toml
-evaluate mixture-exact --config mixture.toml --data line.h5 --hbar 0 --exact --metrics elbo,elbo-20,mcallester,immse,ode,wkb,hbar-elbo
+evaluate mixture-exact --config mixture.toml --data line.h5 --hbar 0 --exact \
+  --metrics elbo,elbo-20,mcallester,immse,ode,wkb,hbar-elbo
 evaluate images-all --network images.safetensors --data images.h5 --steps 10 \
   --metrics elbo,elbo-20,mcallester,ode,hbar-elbo,w2,kid --features pixels
 evaluate images-2ranks --network images.safetensors --data images.h5 --metrics elbo,ode --steps 10
 
 for kind in points images; do
   for sampler in ancestral ddim euler-maruyama heun dpmpp-2m dpmpp-2m-sde exponential pc ode; do
-    run sample --network $kind.safetensors --sampler $sampler --steps 6 --seeds 0-3 --save-h5 --outdir $kind-$sampler
+    run sample --network $kind.safetensors --sampler $sampler --steps 6 --seeds 0-3 --save-h5 \
+      --outdir $kind-$sampler
     sha256sum $kind-$sampler/*.png >$kind-$sampler.sha256 2>/dev/null || true
     arrays $kind-$sampler/samples.h5 >$kind-$sampler.txt
     rm -r $kind-$sampler
   done
 done
-run sample --network images.safetensors --class 1 --guidance 2 --steps 6 --seeds 0-3 --save-h5 --outdir guided
+run sample --network images.safetensors --class 1 --guidance 2 --steps 6 --seeds 0-3 --save-h5 \
+  --outdir guided
 arrays guided/samples.h5 >guided.txt
 rm -r guided
 for file in *.h5; do arrays "$file" >"$file.txt"; rm "$file"; done

@@ -1,20 +1,24 @@
-# A real Slurm of two nodes on this machine, for tests; as root, without systemd and cgroups. Source it, do not run it.
+# A real Slurm of two nodes on this machine, for tests; as root, without systemd and cgroups. Source
+# it, do not run it.
 # shellcheck shell=bash
 #
 #   slurm_install          Debian packages, where they are missing; fails if they cannot be had
 #   slurm_start FOLDER     munged, slurmctld and two slurmd, all files in FOLDER; exports SLURM_CONF
 #   slurm_stop FOLDER      ends all of them and the jobs; safe to call twice or after a failed start
 #
-# Both nodes share the loopback interface. Each slurmd lives in a mount and UTS namespace of its own: it needs its own
-# host name, and srun --mpi=pmix fails on the second of two nodes that share TmpFS.
+# Both nodes share the loopback interface. Each slurmd lives in a mount and UTS namespace of its
+# own: it needs its own host name, and srun --mpi=pmix fails on the second of two nodes that share
+# TmpFS.
 PATH=$PATH:/usr/sbin:/sbin
 
 slurm_install() {
   local tool missing=0
-  for tool in slurmctld slurmd srun munged unshare; do command -v "$tool" >/dev/null || missing=1; done
+  for tool in slurmctld slurmd srun munged unshare; do command -v "$tool" >/dev/null ||
+    missing=1; done
   [ "$missing" = 1 ] || return 0
   local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=60)
-  { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends slurm-wlm slurm-client munge; } >/dev/null 2>&1
+  { "${apt[@]}" update && "${apt[@]}" install -y \
+    --no-install-recommends slurm-wlm slurm-client munge; } >/dev/null 2>&1
 }
 
 _slurm_write_config() {
@@ -69,7 +73,8 @@ slurm_start() {
   (umask 077 && head -c 1024 /dev/urandom >"$folder/munge.key")
   _slurm_write_config "$folder" $((20000 + $$ % 10000)) # so that two clusters do not meet
   export SLURM_CONF=$folder/slurm.conf
-  munged --key-file="$folder/munge.key" --socket="$folder/munge.sock" --pid-file="$folder/munged.pid" \
+  munged --key-file="$folder/munge.key" --socket="$folder/munge.sock" \
+    --pid-file="$folder/munged.pid" \
     --log-file="$folder/munged.log" --seed-file="$folder/munge.seed" || return 1
   slurmctld -c -f "$SLURM_CONF" || return 1
   _slurm_start_node "$folder" node1 && _slurm_start_node "$folder" node2 || return 1
@@ -86,7 +91,8 @@ slurm_stop() {
   local folder=$1 file pid try
   [ -d "$folder" ] || return 0
   if [ -e "$folder/slurmctld.pid" ]; then
-    SLURM_CONF=$folder/slurm.conf timeout 10 scancel --full --signal=KILL --state=RUNNING 2>/dev/null
+    SLURM_CONF=$folder/slurm.conf timeout 10 scancel --full --signal=KILL --state=RUNNING \
+      2>/dev/null
     SLURM_CONF=$folder/slurm.conf timeout 10 scancel --user=root 2>/dev/null
     for ((try = 0; try < 40; ++try)); do
       [ -z "$(SLURM_CONF=$folder/slurm.conf timeout 5 squeue -h 2>/dev/null)" ] && break

@@ -1,17 +1,21 @@
-# A run of seconds for the tests of the launch scripts, and how such a test reports. Source it, do not run it.
+# A run of seconds for the tests of the launch scripts, and how such a test reports. Source it, do
+# not run it.
 # shellcheck shell=bash
 #
-#   tiny_run FOLDER     writes FOLDER/data.h5 (points of the plane) and FOLDER/tiny.toml (a small mlp); reads $SCORENET
+#   tiny_run FOLDER     writes FOLDER/data.h5 (points of the plane) and FOLDER/tiny.toml (a small
+#                       mlp); reads $SCORENET
 #   check NAME CMD...   "ok NAME" if the command succeeds, else "FAILED NAME"; $failures counts
 #   wait_until S CMD... polls the command for up to S seconds
-#   exits CODE CMD...   whether the command ends so within three minutes; its output in the files out and err
+#   exits CODE CMD...   whether the command ends so within three minutes; its output in the files
+#                       out and err
 #   says TEXT           whether err is one line, and holds TEXT
 #   one_line            whether err is one line
 #   own_folder NAME     makes a folder of the test's own and goes there; it is removed at the end
 failures=0
 
 tiny_run() {
-  "$SCORENET" data synthesize --kind swiss-roll --train 64 --validation 16 --test 16 --out "$1/data.h5" >/dev/null || return 1
+  "$SCORENET" data synthesize --kind swiss-roll --train 64 --validation 16 --test 16 \
+    --out "$1/data.h5" >/dev/null || return 1
   cat >"$1/tiny.toml" <<TOML
 [data]
 path = "$1/data.h5"
@@ -51,7 +55,8 @@ wait_until() {
 exits() {
   local expected=$1 code=0; shift
   timeout 180 "$@" >out 2>err || code=$?
-  [ "$code" = "$expected" ] || { echo "exit code $code, expected $expected: $(tail -n 5 out err)"; return 1; }
+  [ "$code" = "$expected" ] || { echo "exit code $code, expected $expected: $(tail -n 5 out err)"; \
+    return 1; }
 }
 one_line() { [ "$(wc -l <err)" = 1 ] || { cat err; return 1; }; }
 says() { grep -q -- "$1" err && one_line; }

@@ -1,13 +1,14 @@
-"""What a trained network is asked for: samples, and likelihoods. Both return (work, evaluations): a callable that serves a
-whole batch, and how often it passes the network."""
+"""What a trained network is asked for: samples, and likelihoods. Both return (work, evaluations): a
+callable that serves a whole batch, and how often it passes the network."""
+
 import torch
 
 RHO, SIGMA_MIN, SIGMA_MAX = 7, 0.002, 80
 
 
 def x0_hat(predict_eps, times, x, sigma):
-    """The denoised image at noise-to-signal `sigma`, x = x0 + sigma eps, by a network that predicts the noise of a
-    variance-preserving process."""
+    """The denoised image at noise-to-signal `sigma`, x = x0 + sigma eps, by a network that predicts
+    the noise of a variance-preserving process."""
     step = times.step_of(sigma).expand(x.shape[0])
     eps = predict_eps((x / (1 + sigma**2).sqrt()).float(), step)
     return x - sigma * eps
@@ -20,7 +21,8 @@ def edm_sigmas(steps, device):
 
 
 def heun(predict_eps, times, shape, device, steps):
-    """Karras et al. 2022 (2206.00364), algorithm 1: the last step is Euler's. The state is float64, as there."""
+    """Karras et al. 2022 (2206.00364), algorithm 1: the last step is Euler's. The state is float64,
+    as there."""
     sigmas = edm_sigmas(steps, device)
 
     @torch.no_grad()
@@ -40,8 +42,9 @@ def heun(predict_eps, times, shape, device, steps):
 
 
 def ode_likelihood(predict_eps, times, shape, device, steps):
-    """-log p in nats of a batch: the probability-flow ODE (Song et al. 2021, 2011.13456, eq. 39) by `steps` RK4 steps in
-    log sigma, with one Rademacher probe an example (Grathwohl et al. 2019, 1810.01367)."""
+    """-log p in nats of a batch: the probability-flow ODE (Song et al. 2021, 2011.13456, eq. 39) by
+    `steps` RK4 steps in log sigma, with one Rademacher probe an example (Grathwohl et al. 2019,
+    1810.01367)."""
     knots = torch.linspace(0, 1, 2 * steps + 1, dtype=torch.float64, device=device)
     sigmas = SIGMA_MIN * (SIGMA_MAX / SIGMA_MIN) ** knots  # a step takes three of them
     width = torch.log(sigmas[2] / sigmas[0])
@@ -53,7 +56,7 @@ def ode_likelihood(predict_eps, times, shape, device, steps):
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             slope = x - x0_hat(predict_eps, times, x, sigma)
-            product, = torch.autograd.grad((slope * probe).sum(), x)
+            (product,) = torch.autograd.grad((slope * probe).sum(), x)
         return slope.detach(), (product * probe).sum(axes)
 
     def work():
@@ -68,7 +71,9 @@ def ode_likelihood(predict_eps, times, shape, device, steps):
             k4, d4 = flow(x + width * k3, then, probe)
             x = x + width / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
             volume = volume + width / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
-        prior = (x / sigmas[-1]).square().sum(axes) / 2 + dims * torch.log(sigmas[-1] * (2 * torch.pi) ** 0.5)
+        prior = (x / sigmas[-1]).square().sum(axes) / 2 + dims * torch.log(
+            sigmas[-1] * (2 * torch.pi) ** 0.5
+        )
         return prior - volume
 
     return work, 4 * steps

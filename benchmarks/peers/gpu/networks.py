@@ -1,5 +1,6 @@
-"""The networks of our configs, built by diffusers. Weights, layers and names are the same: a state dict of one is a state
-dict of the other."""
+"""The networks of our configs, built by diffusers. Weights, layers and names are the same: a state
+dict of one is a state dict of the other."""
+
 import dataclasses
 
 import torch
@@ -21,29 +22,69 @@ class Network:
 
 NETWORKS = {
     # configs/cifar10_ddpm.toml
-    "large": Network((3, 32, 32), (128, 256, 256, 256), (False, True, False, False), layers=2, head_dim=256, groups=32,
-                     dropout=0.1, weights=35_746_307, batch=128),
+    "large": Network(
+        (3, 32, 32),
+        (128, 256, 256, 256),
+        (False, True, False, False),
+        layers=2,
+        head_dim=256,
+        groups=32,
+        dropout=0.1,
+        weights=35_746_307,
+        batch=128,
+    ),
     # configs/fashion_mnist/network.toml
-    "small": Network((1, 28, 28), (32, 64, 64), (False, False, True), layers=1, head_dim=8, groups=8, dropout=0.0,
-                     weights=1_112_801, batch=256),
+    "small": Network(
+        (1, 28, 28),
+        (32, 64, 64),
+        (False, False, True),
+        layers=1,
+        head_dim=8,
+        groups=8,
+        dropout=0.0,
+        weights=1_112_801,
+        batch=256,
+    ),
     # For trying this program on a CPU.
-    "tiny": Network((1, 8, 8), (8, 16), (False, True), layers=1, head_dim=8, groups=4, dropout=0.1, weights=44_969, batch=2),
+    "tiny": Network(
+        (1, 8, 8),
+        (8, 16),
+        (False, True),
+        layers=1,
+        head_dim=8,
+        groups=4,
+        dropout=0.1,
+        weights=44_969,
+        batch=2,
+    ),
 }
 
 
 def build(name, device, memory_format):
-    """The network with fresh weights. Raises RuntimeError if its size is not that of our network."""
+    """The network with fresh weights. Raises RuntimeError if its size is not that of our
+    network."""
     network = NETWORKS[name]
     model = UNet2DModel(
-        sample_size=network.shape[1], in_channels=network.shape[0], out_channels=network.shape[0],
-        layers_per_block=network.layers, block_out_channels=network.channels,
+        sample_size=network.shape[1],
+        in_channels=network.shape[0],
+        out_channels=network.shape[0],
+        layers_per_block=network.layers,
+        block_out_channels=network.channels,
         down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in network.attends),
-        up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(network.attends)),
-        attention_head_dim=network.head_dim, norm_num_groups=network.groups, dropout=network.dropout)
+        up_block_types=tuple(
+            "AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(network.attends)
+        ),
+        attention_head_dim=network.head_dim,
+        norm_num_groups=network.groups,
+        dropout=network.dropout,
+    )
     weights = sum(p.numel() for p in model.parameters())
     if weights != network.weights:
-        raise RuntimeError(f"network {name} has {weights} weights, expected {network.weights}: this diffusers builds another "
-                           "one, so a comparison would say nothing.")
+        raise RuntimeError(
+            f"network {name} has {weights} weights, expected {network.weights}: this diffusers "
+            f"builds another "
+            "one, so a comparison would say nothing."
+        )
     return model.to(device=device, memory_format=memory_format)
 
 
@@ -61,5 +102,6 @@ class DdpmTimes:
         self.ratio = ((1 - alpha_squared) / alpha_squared).sqrt().to(device)
 
     def step_of(self, ratio):
-        """The first step at least as noisy as `ratio` (a tensor), for a network that was trained on steps."""
+        """The first step at least as noisy as `ratio` (a tensor), for a network that was trained on
+        steps."""
         return torch.searchsorted(self.ratio, ratio).clamp(max=self.count - 1)

@@ -1,5 +1,6 @@
-"""Times of a repeated piece of work: the device's own between the pieces, the wall's over all of them. A budget of time
-ends warming up, compiling included, and timing."""
+"""Times of a repeated piece of work: the device's own between the pieces, the wall's over all of
+them. A budget of time ends warming up, compiling included, and timing."""
+
 import contextlib
 import signal
 import time
@@ -73,7 +74,8 @@ def quantile(values, q):
 
 
 def measure(work, images, count, warmup, device, budget):
-    """Calls `work` warmup + count times, `images` images each, until the budget ends. Returns what a line of results says."""
+    """Calls `work` warmup + count times, `images` images each, until the budget ends. Returns what
+    a line of results says."""
     result = {}
     start = time.perf_counter()
     done = 0
@@ -84,7 +86,9 @@ def measure(work, images, count, warmup, device, budget):
                 done += 1
             synchronize(device)
     except OutOfTime:
-        result["stopped"] = f"out of time after {done} of {warmup} calls to warm up, compiling included"
+        result["stopped"] = (
+            f"out of time after {done} of {warmup} calls to warm up, compiling included"
+        )
         result["warmup_s"] = round(time.perf_counter() - start, 2)
         return result
     result["warmup_s"] = round(time.perf_counter() - start, 2)
@@ -102,8 +106,13 @@ def measure(work, images, count, warmup, device, budget):
     synchronize(device)
     wall = time.perf_counter() - start
     times = marks.intervals_ms()
-    result |= {"steps": len(times), "median_ms": round(quantile(times, 0.5), 3), "p10_ms": round(quantile(times, 0.1), 3),
-               "p90_ms": round(quantile(times, 0.9), 3), "images_per_s": round(images * len(times) / wall, 1)}
+    result |= {
+        "steps": len(times),
+        "median_ms": round(quantile(times, 0.5), 3),
+        "p10_ms": round(quantile(times, 0.1), 3),
+        "p90_ms": round(quantile(times, 0.9), 3),
+        "images_per_s": round(images * len(times) / wall, 1),
+    }
     if device.type == "cuda":
         # What graphs keep for themselves shows in the second alone.
         result["peak_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20)

@@ -1,11 +1,13 @@
-"""One training step by PyTorch and diffusers, as a peer of gpu_step_benchmark: noised images forward, squared error of the
-noise, backward, clipping, AdamW, moving average. Beside it, what a trained network is asked for (inference.py).
+"""One training step by PyTorch and diffusers, as a peer of gpu_step_benchmark: noised images
+forward, squared error of the noise, backward, clipping, AdamW, moving average. Beside it, what a
+trained network is asked for (inference.py).
 
     python3 train_step.py --network large --mode eager,compile
     python3 train_step.py --network large --mode compile --what heun18 --batch 256
     python3 train_step.py --network tiny --device cpu --steps 3 --warmup 1
 
 Prints one line of JSON for each mode, as soon as it is known."""
+
 import argparse
 import json
 import os
@@ -19,25 +21,46 @@ import networks
 import stopwatch
 
 # None: not compiled. The other names are torch.compile's own.
-MODES = {"eager": None, "compile": "default", "reduce-overhead": "reduce-overhead",
-         "max-autotune": "max-autotune", "max-autotune-no-cudagraphs": "max-autotune-no-cudagraphs"}
+MODES = {
+    "eager": None,
+    "compile": "default",
+    "reduce-overhead": "reduce-overhead",
+    "max-autotune": "max-autotune",
+    "max-autotune-no-cudagraphs": "max-autotune-no-cudagraphs",
+}
 LAYOUTS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--network", choices=networks.NETWORKS, default="large")
     parser.add_argument("--what", choices=["train", "heun18", "ode"], default="train")
-    parser.add_argument("--batch", type=int, default=0, help="images a step; 0: as the network's config")
-    parser.add_argument("--mode", default="eager", help="one or more, with commas: " + ", ".join(MODES))
-    parser.add_argument("--precision", choices=["bf16", "tf32", "fp32"], default="bf16", help="bf16 is autocast's")
+    parser.add_argument(
+        "--batch", type=int, default=0, help="images a step; 0: as the network's config"
+    )
+    parser.add_argument(
+        "--mode", default="eager", help="one or more, with commas: " + ", ".join(MODES)
+    )
+    parser.add_argument(
+        "--precision", choices=["bf16", "tf32", "fp32"], default="bf16", help="bf16 is autocast's"
+    )
     parser.add_argument("--layout", choices=LAYOUTS, default="channels-last")
     parser.add_argument("--steps", type=int, default=50, help="timed; of heun18 and ode: batches")
     parser.add_argument("--warmup", type=int, default=10)
-    parser.add_argument("--rk4-steps", type=int, default=10, help="of ode: a quarter of its evaluations")
-    parser.add_argument("--budget-seconds", type=float, default=0, help="for all modes together; 0: no end")
+    parser.add_argument(
+        "--rk4-steps", type=int, default=10, help="of ode: a quarter of its evaluations"
+    )
+    parser.add_argument(
+        "--budget-seconds", type=float, default=0, help="for all modes together; 0: no end"
+    )
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--profile", metavar="FILE", help="also trace three steps of the last mode, for kernel_shares.py")
+    parser.add_argument(
+        "--profile",
+        metavar="FILE",
+        help="also trace three steps of the last mode, for kernel_shares.py",
+    )
     options = parser.parse_args()
     options.mode = options.mode.split(",")
     for mode in options.mode:
@@ -62,7 +85,8 @@ def network_call(model, options, device):
 
     def predict_eps(x, step):
         x = x.contiguous(memory_format=LAYOUTS[options.layout])
-        torch.compiler.cudagraph_mark_step_begin()  # a replayed graph may write over its last results
+        # A replayed graph may write over its last results.
+        torch.compiler.cudagraph_mark_step_begin()
         with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
             return called(x, step, return_dict=False)[0].float()
 
@@ -70,13 +94,15 @@ def network_call(model, options, device):
 
 
 def training(model, predict_eps, times, options, device):
-    """A callable that takes one step. The images come from page-locked memory, as from a loader; what is random is drawn
-    on the device."""
+    """A callable that takes one step. The images come from page-locked memory, as from a loader;
+    what is random is drawn on the device."""
     model.train()
     parameters = list(model.parameters())
     average = [p.detach().clone() for p in parameters]
     optimizer = torch.optim.AdamW(parameters, lr=2e-4, weight_decay=0.0, fused=True)
-    images = torch.randint(0, 256, (options.batch, *networks.NETWORKS[options.network].shape), dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (options.batch, *networks.NETWORKS[options.network].shape), dtype=torch.uint8
+    )
     if device.type == "cuda":
         images = images.pin_memory()
 
@@ -85,7 +111,9 @@ def training(model, predict_eps, times, options, device):
         eps = torch.randn_like(x0)
         step = torch.randint(0, times.count, (options.batch,), device=device)
         x_t = times.alpha[step].view(-1, 1, 1, 1) * x0 + times.sigma[step].view(-1, 1, 1, 1) * eps
-        optimizer.zero_grad(set_to_none=True)  # before the network: a graph's memory holds the gradients
+        optimizer.zero_grad(
+            set_to_none=True
+        )  # before the network: a graph's memory holds the gradients
         loss = F.mse_loss(predict_eps(x_t, step), eps)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -114,7 +142,10 @@ def work_of(options, device):
 def check(work, options):
     result = work()
     if not torch.isfinite(result).all():
-        raise RuntimeError(f"{options.what} in mode {options.current} gave numbers that are not finite: {result.flatten()[:8]}")
+        raise RuntimeError(
+            f"{options.what} in mode {options.current} gave numbers that are not finite: "
+            f"{result.flatten()[:8]}"
+        )
 
 
 def trace(work, device, path):
@@ -150,16 +181,25 @@ def main():
     failed = False
     for mode in options.mode:
         options.current = mode
-        line = {"peer": "diffusers", "what": options.what, "network": options.network,
-                "weights": networks.NETWORKS[options.network].weights, "batch": options.batch, "mode": mode,
-                "precision": options.precision, "layout": options.layout}
+        line = {
+            "peer": "diffusers",
+            "what": options.what,
+            "network": options.network,
+            "weights": networks.NETWORKS[options.network].weights,
+            "batch": options.batch,
+            "mode": mode,
+            "precision": options.precision,
+            "layout": options.layout,
+        }
         try:
             line |= run_mode(options, device, budget)
         except Exception as error:  # the other modes are still worth their numbers
             failed = True
             line["error"] = f"{type(error).__name__}: {error}"[:400]
-        line |= {"torch": torch.__version__,
-                 "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
+        line |= {
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        }
         print(json.dumps(line), flush=True)
     # Without waiting for processes that compile for a mode which was stopped.
     sys.stdout.flush()

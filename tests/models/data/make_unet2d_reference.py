@@ -1,6 +1,7 @@
-"""Writes what unet_test.cpp compares with: names and shapes of diffusers' UNet2DModel, and its outputs for weights and
-inputs that follow a formula, so that no weights need to be stored. Needs torch and diffusers (0.42.1 was used); run in
-this folder. The tests themselves need neither."""
+"""Writes what unet_test.cpp compares with: names and shapes of diffusers' UNet2DModel, and its
+outputs for weights and inputs that follow a formula, so that no weights need to be stored. Needs
+torch and diffusers (0.42.1 was used); run in this folder. The tests themselves need neither."""
+
 import math
 
 import torch
@@ -8,7 +9,8 @@ from diffusers import UNet2DModel
 
 
 def formula(name, tensor):
-    """0.1 sin(1 + 0.1 k + 0.7 i), i the element's index, k the sum of the name's bytes modulo 97; norm scales plus one."""
+    """0.1 sin(1 + 0.1 k + 0.7 i), i the element's index, k the sum of the name's bytes modulo 97;
+    norm scales plus one."""
     k = sum(name.encode()) % 97
     values = 0.1 * torch.sin(1 + 0.1 * k + 0.7 * torch.arange(tensor.numel(), dtype=torch.float64))
     if tensor.dim() == 1 and name.endswith("weight"):
@@ -18,14 +20,25 @@ def formula(name, tensor):
 
 def reference(tag, **options):
     model = UNet2DModel(
-        in_channels=2, out_channels=2, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"), **options)
+        in_channels=2,
+        out_channels=2,
+        layers_per_block=1,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        **options,
+    )
     state = {name: formula(name, tensor) for name, tensor in model.state_dict().items()}
     model.load_state_dict(state)
     with open(f"unet2d_{tag}_parameters.txt", "w") as out:
         for name in sorted(state):
             out.write(name + " " + " ".join(map(str, state[name].shape)) + "\n")
-    x = torch.sin(0.3 * torch.arange(2 * 2 * 6 * 10, dtype=torch.float64)).reshape(2, 2, 6, 10).float()
+    x = (
+        torch.sin(0.3 * torch.arange(2 * 2 * 6 * 10, dtype=torch.float64))
+        .reshape(2, 2, 6, 10)
+        .float()
+    )
     labels = {"class_labels": torch.tensor([1, 3])} if model.class_embedding is not None else {}
     with torch.no_grad():
         y = model(x, torch.tensor([3, 250]), **labels).sample
@@ -38,4 +51,11 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     reference("default", attention_head_dim=4, num_class_embeds=4)
     # The choices of the original DDPM weights.
-    reference("ddpm", attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1, norm_eps=1e-6)
+    reference(
+        "ddpm",
+        attention_head_dim=None,
+        downsample_padding=0,
+        flip_sin_to_cos=False,
+        freq_shift=1,
+        norm_eps=1e-6,
+    )
