@@ -238,7 +238,7 @@ int run(const Options& o, const std::vector<std::string>& overrides) {
   score::ScoreModel model = score::build_model(config, o.shape, device);
   model.compute_dtype =
       models::compute_dtype(train::settled_precision(config, device, *comms.host));
-  train::Learner learner(std::move(model), /*discrete=*/true, comms);
+  train::Learner learner(std::move(model), /*levels=*/256, comms);
   Source source(random_images(o, config), config, o.loader);
 
   Json line = first_words(o, learner);

@@ -2,10 +2,12 @@
 
 #include <iostream>
 
+#include "framework/comm/single_communicator.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/core/error.hpp"
 #include "framework/files/output_guard.hpp"
+#include "framework/score/model_input.hpp"
 #include "framework/score/snapshot.hpp"
 #include "launch/run_main.hpp"
 #include "models/autocast.hpp"
@@ -36,6 +38,20 @@ void set_precision(score::ScoreModel& model, const std::string& asked) {
   if (cost.empty() || launched_as_other_rank()) return;
   std::cerr << "note: " << model.name << " computes in " << precision << ": " << cost
             << ". Give --precision fp32 for that." << std::endl;
+}
+
+// An analytic model was not trained: its statistics are those of the data that its config names.
+void measure_statistics(score::ScoreModel& model, const std::string& config_path) {
+  if (model.transforms.unmeasured().empty()) return;
+  const config::DataConfig& data = model.config.data;
+  if (data.path.empty()) {
+    throw ConfigError(config_path +
+                      ": data.transforms standardises, and data.path names no data whose mean and "
+                      "deviation to take. Set it, or use affine(a, b).");
+  }
+  data::ImageDataset dataset(data.path, data.split, score::dataset_options(data));
+  const auto alone = comm::make_single_communicator();
+  score::measure_transforms(model, dataset, *alone);
 }
 
 }  // namespace
@@ -72,6 +88,7 @@ LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
   config::validate(config, 1);
   score::ScoreModel model = score::build_model(config, {}, device);
   model.name = arguments.config;
+  measure_statistics(model, arguments.config);
   const int64_t dims = model.analytic().mixture->dims();
   return {std::move(model), {dims}};
 }

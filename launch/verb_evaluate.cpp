@@ -14,6 +14,7 @@
 #include "framework/evaluate/metric_table.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/files/output_guard.hpp"
+#include "framework/score/model_input.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/known_name.hpp"
@@ -45,7 +46,9 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
   if (comms.host->rank() == 0) check_outputs(arguments);
   const torch::NoGradGuard no_grad;
   const LoadedModel loaded = load_model(arguments.model, device_for_rank(*comms.host));
-  data::ImageDataset dataset(arguments.data, arguments.split);
+  data::DatasetOptions reading = score::dataset_options(loaded.model.config.data);
+  reading.labels = true;
+  data::ImageDataset dataset(arguments.data, arguments.split, reading);
   const auto report = evaluate::evaluate(loaded.model, dataset, arguments.options, *comms.host);
   if (comms.host->rank() != 0) return ExitCode::done;
   std::cout << evaluate::summary(report) << std::endl;

@@ -27,6 +27,7 @@
 #include "framework/evaluate/generate_in_step.hpp"
 #include "framework/files/output_guard.hpp"
 #include "framework/files/step_name.hpp"
+#include "framework/score/model_input.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/known_name.hpp"
@@ -102,8 +103,8 @@ std::map<std::string, std::string> settings(const SampleArguments& a, double nfe
 }
 
 void write_pictures(const SampleArguments& a, const std::vector<int64_t>& seeds,
-                    const evaluate::Generated& generated) {
-  const auto pixels = pixels_from_data(generated.x.nan_to_num(0, 1, -1));
+                    const evaluate::Generated& generated, const score::ScoreModel& model) {
+  const auto pixels = pixels_from_data(score::picture_values(model, generated.x));
   const auto meta = settings(a, generated.nfe);
   if (!a.grid.empty()) {
     const Grid grid = parse_grid(a.grid);
@@ -118,10 +119,11 @@ void write_pictures(const SampleArguments& a, const std::vector<int64_t>& seeds,
   }
 }
 
-void write_h5(const SampleArguments& a, const evaluate::Generated& generated) {
+void write_h5(const SampleArguments& a, const evaluate::Generated& generated,
+              const score::ScoreModel& model) {
   files::ReplacingFile whole(h5_file(a));
   data::Hdf5File file = data::Hdf5File::create(whole.path().string());
-  file.write_array("/samples", generated.x);
+  file.write_array("/samples", score::file_values(model, generated.x));
   if (generated.path.defined()) {
     file.write_array("/path", generated.path);
     file.write_array("/path_t", generated.path_t);
@@ -227,10 +229,10 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   const auto bad = evaluate::samples_not_finite(generated.x, seeds);
   if (bad.of_all) throw NotFiniteError(bad.sentence);
   files::make_output_folder({"--outdir", a.outdir});
-  if (image) write_pictures(a, seeds, generated);
+  if (image) write_pictures(a, seeds, generated, loaded.model);
   if (image) tell_channels(a, loaded);
   if (a.save_h5 || a.sampler.keep_path || !image)
-    data::write_output([&] { write_h5(a, generated); });
+    data::write_output([&] { write_h5(a, generated, loaded.model); });
   std::cout << seeds.size() << " samples, " << a.sampler.name << ", nfe " << generated.nfe
             << ", in " << a.outdir << std::endl;
   if (!bad.sentence.empty()) throw NotFiniteError(bad.sentence);
@@ -317,8 +319,10 @@ void add_sample_verb(CLI::App& app, Task& task) {
   // Named here so that scripts may give --force to every verb that writes.
   verb->add_flag_function(
       "--force", [](int64_t) {}, "as in other verbs; the files above are replaced without it");
-  verb->add_flag("--save-h5", a->save_h5,
-                 "write samples.h5: samples (N, ...) float64 in seed order");
+  verb->add_flag(
+      "--save-h5", a->save_h5,
+      "write samples.h5: samples (N, ...) float64 in seed order, in [-1, 1] for discrete "
+      "data, else in the data's units");
   verb->add_flag("--trajectory", a->sampler.keep_path,
                  "methods of one evaluation a step: also the states, path (N, steps + 1, ...), and "
                  "their times, path_t, from t_max, in samples.h5");

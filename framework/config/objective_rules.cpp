@@ -104,6 +104,23 @@ void check_classifier(const Config& c, Problems& out) {
   }
 }
 
+// Masked errors are those of the plain losses.
+void check_missing(const Config& c, Problems& out) {
+  if (c.data.missing.empty()) return;
+  const std::string key = "data.missing = \"" + c.data.missing + "\" with ";
+  const std::string why = ": takes every value as observed. ";
+  if (is_one_of(c.diffusion.loss, {"uncertainty", "hybrid"})) {
+    out.push_back(key + "diffusion.loss = " + c.diffusion.loss + why +
+                  "Use loss = elbo, likelihood, simple, edm or min_snr.");
+  }
+  if (c.diffusion.divergence_weight > 0)
+    out.push_back(key + "diffusion.divergence_weight" + why + "Leave it out.");
+  if (c.diffusion.schedule.learn_ends)
+    out.push_back(key + "diffusion.learn_ends = true" + why + "Leave it out.");
+  if (c.model.type == "classifier")
+    out.push_back(key + "model.type = classifier" + why + "Fill the values in the data.");
+}
+
 }  // namespace
 
 std::vector<std::string> objective_problems(const Config& config) {
@@ -112,6 +129,7 @@ std::vector<std::string> objective_problems(const Config& config) {
   check_steps(config.diffusion, out);
   check_divergence(config.diffusion, out);
   check_classifier(config, out);
+  check_missing(config, out);
   return out;
 }
 

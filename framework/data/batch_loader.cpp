@@ -95,6 +95,7 @@ LoadedBatch BatchLoader::load(int64_t step) {
     flip_for_slots(loaded.batch.examples, slot_range(loaded.slots.begin, loaded.slots.size()),
                    options_.seed, step);
   }
+  if (options_.finish) options_.finish(loaded.batch);
   return loaded;
 }
 

@@ -33,6 +33,8 @@ struct LoaderOptions {
   bool horizontal_flip =
       false;          // mirror each slot with probability 1/2, a function of (seed, step, slot)
   uint64_t seed = 0;  // of the flips
+  /// What becomes of a batch last, on the loader's thread; empty: nothing.
+  std::function<void(Batch& batch)> finish = {};
 };
 
 struct LoadedBatch {

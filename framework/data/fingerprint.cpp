@@ -40,7 +40,8 @@ DatasetSummary ImageDataset::summary() {
                          {},
                          std::to_string(size()) + " examples of shape " +
                              shape_string(example_shape_) + ", " + info_.type_name +
-                             (has_labels() ? ", labels" : "")};
+                             (has_labels() ? ", labels" : ""),
+                         levels()};
   const std::string head = summary.description + ", blocks of " + std::to_string(block_rows());
   Digest digest;
   digest.add(head.data(), head.size());
@@ -52,11 +53,13 @@ DatasetSummary ImageDataset::summary() {
     const Batch batch = read(slot_range(first, std::min(pieces.rows, size() - first)));
     digest.add(batch.examples.data_ptr(), batch.examples.nbytes());
     if (kind() == DataKind::discrete) continue;
-    const auto [least, greatest] = torch::aminmax(batch.examples);
+    const torch::Tensor values = present(batch.examples);
+    if (values.numel() == 0) continue;
+    const auto [least, greatest] = torch::aminmax(values);
     range = {std::min(range.least, least.item<double>()),
              std::max(range.greatest, greatest.item<double>())};
   }
-  if (kind() == DataKind::continuous) summary.range = range;
+  if (kind() == DataKind::continuous && range.least <= range.greatest) summary.range = range;
   if (has_labels()) digest.add(labels_.data_ptr(), labels_.nbytes());
   summary.fingerprint = digest.hex();
   return summary;

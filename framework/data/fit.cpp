@@ -10,11 +10,12 @@
 namespace scorenet::data {
 namespace {
 
-const char* name_of(DataKind kind) { return kind == DataKind::discrete ? "8-bit" : "continuous"; }
-
-std::string where(const ImageDataset& dataset) {
-  return dataset.path() + ", dataset \"/" + dataset.split() + "/images\": ";
+std::string name_of(DataKind kind, int64_t levels) {
+  if (kind == DataKind::continuous) return "continuous data";
+  return levels == kPixelLevels ? "8-bit data" : "data of " + std::to_string(levels) + " levels";
 }
+
+std::string where(const ImageDataset& dataset) { return dataset.where() + ": "; }
 
 void check_shape(const ExpectedData& expected, const ImageDataset& dataset) {
   if (expected.example_shape.empty() || expected.example_shape == dataset.example_shape()) return;
@@ -24,13 +25,17 @@ void check_shape(const ExpectedData& expected, const ImageDataset& dataset) {
 }
 
 void check_kind(const ExpectedData& expected, const ImageDataset& dataset) {
-  if (!expected.traits.kind || *expected.traits.kind == dataset.kind()) return;
-  throw DataError(where(dataset) + name_of(dataset.kind()) + " data (" +
+  const DataTraits& traits = expected.traits;
+  if (!traits.kind) return;
+  const bool discrete = *traits.kind == DataKind::discrete;
+  if ((discrete ? traits.levels : 0) == dataset.levels()) return;
+  throw DataError(where(dataset) + name_of(dataset.kind(), dataset.levels()) + " (" +
                   dataset.storage().type_name + "), but " + expected.name + " has " +
-                  name_of(*expected.traits.kind) +
-                  (*expected.traits.kind == DataKind::discrete
-                       ? " data. Store bytes from 0 to 255 as uint8."
-                       : " data. Store float32 or float64 in the same units."));
+                  name_of(*traits.kind, traits.levels) +
+                  (!discrete ? ". Store float32 or float64 in the same units."
+                   : traits.levels == kPixelLevels
+                       ? ". Store bytes from 0 to 255 as uint8."
+                       : ". Store whole numbers below " + std::to_string(traits.levels) + "."));
 }
 
 // Values so far away that hardly a sample of the training data can be meant: counted, since a few
@@ -40,6 +45,7 @@ class FarValues {
   explicit FarValues(const std::optional<ValueRange>& range) : range_(range) {}
 
   void count(const torch::Tensor& values) {
+    if (values.numel() == 0) return;
     all_ += values.numel();
     const auto [least, greatest] = torch::aminmax(values);
     seen_.least = std::min(seen_.least, least.item<double>());
@@ -73,18 +79,21 @@ void check_values(const ExpectedData& expected, ImageDataset& dataset, int64_t n
   FarValues far(expected.traits.range);
   for (int64_t first = 0; first < n; first += kRowsAtOnce) {
     const auto batch = dataset.read(slot_range(first, std::min(kRowsAtOnce, n - first)));
-    if (dataset.kind() == DataKind::continuous) far.count(batch.examples);
+    if (dataset.kind() == DataKind::continuous) far.count(dataset.present(batch.examples));
   }
   far.check(expected, dataset);
 }
 
 }  // namespace
 
-DataTraits traits_of(const DatasetSummary& summary) { return {summary.kind, summary.range}; }
+DataTraits traits_of(const DatasetSummary& summary) {
+  return {summary.kind, summary.range, summary.levels};
+}
 
 std::string to_text(const DataTraits& traits) {
   if (!traits.kind) return "";
-  if (*traits.kind == DataKind::discrete) return "discrete";
+  if (*traits.kind == DataKind::discrete)
+    return "discrete" + (traits.levels == kPixelLevels ? "" : " " + std::to_string(traits.levels));
   std::ostringstream text;
   text.precision(17);
   text << "continuous";
@@ -96,7 +105,10 @@ DataTraits traits_from_text(const std::string& text) {
   std::istringstream in(text);
   std::string kind;
   in >> kind;
-  if (kind == "discrete") return {DataKind::discrete, {}};
+  if (kind == "discrete") {
+    int64_t levels = 0;
+    return {DataKind::discrete, {}, in >> levels && levels > 1 ? levels : kPixelLevels};
+  }
   if (kind != "continuous") return {};
   ValueRange range;
   if (!(in >> range.least >> range.greatest) || range.least > range.greatest)

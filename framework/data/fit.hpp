@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/core/pixels.hpp"
 #include "framework/data/image_dataset.hpp"
 
 namespace scorenet::data {
@@ -18,12 +19,13 @@ namespace scorenet::data {
 /// What is known of the data that a model was trained on; a snapshot carries it.
 struct DataTraits {
   std::optional<DataKind> kind;     // none: older snapshots, and networks of other programs
-  std::optional<ValueRange> range;  // of continuous data
+  std::optional<ValueRange> range;  // of continuous data, in the file's units
+  int64_t levels = kPixelLevels;    // of discrete data
 };
 
 DataTraits traits_of(const DatasetSummary& summary);
-/// "discrete", "continuous -1 1" and back. Text of another form says nothing: neither
-/// kind nor range.
+/// "discrete" (of 256 levels), "discrete 2", "continuous -1 1" and back. Text of another form says
+/// nothing: neither kind nor range.
 std::string to_text(const DataTraits& traits);
 DataTraits traits_from_text(const std::string& text);
 

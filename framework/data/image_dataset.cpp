@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "framework/core/check.hpp"
+#include "framework/core/pixels.hpp"
 
 namespace scorenet::data {
 namespace {
@@ -40,11 +41,14 @@ Hdf5Array images_of(const Hdf5File& file, const std::string& split) {
 }
 
 // A plain loop: on the loader's thread a parallel one would wake a second team of OpenMP threads.
-template <typename T>
-int64_t first_not_finite(const torch::Tensor& values) {
-  const T* begin = values.const_data_ptr<T>();
-  const T* end = begin + values.numel();
-  return std::find_if(begin, end, [](T value) { return !std::isfinite(value); }) - begin;
+template <typename Wrong>
+int64_t first_wrong(const torch::Tensor& values, const Wrong& wrong) {
+  const auto find = [&](const auto* begin) {
+    return std::find_if(begin, begin + values.numel(), wrong) - begin;
+  };
+  if (values.scalar_type() == torch::kUInt8) return find(values.const_data_ptr<uint8_t>());
+  return values.scalar_type() == torch::kFloat64 ? find(values.const_data_ptr<double>())
+                                                 : find(values.const_data_ptr<float>());
 }
 
 }  // namespace
@@ -60,7 +64,7 @@ std::vector<std::string> splits_of(const Hdf5File& file) {
 
 ImageDataset::ImageDataset(const std::string& path, const std::string& split,
                            const DatasetOptions& options)
-    : path_(path), split_(split) {
+    : path_(path), split_(split), asked_levels_(options.levels), missing_(options.missing) {
   const Hdf5File file = Hdf5File::open(path);
   Hdf5Array images = images_of(file, split);
   info_ = images.info();
@@ -75,15 +79,15 @@ ImageDataset::ImageDataset(const std::string& path, const std::string& split,
 void ImageDataset::check_images() const {
   const std::string found = path_ + ", dataset \"/" + split_ + "/images\": type " +
                             info_.type_name + ", shape " + shape_string(info_.shape);
-  const bool discrete = info_.dtype == torch::kUInt8;
-  if (!discrete && info_.dtype != torch::kFloat32 && info_.dtype != torch::kFloat64) {
+  const bool bytes = info_.dtype == torch::kUInt8;
+  if (!bytes && info_.dtype != torch::kFloat32 && info_.dtype != torch::kFloat64) {
     throw DataError(found +
                     "; expected uint8, float32 or float64. Convert the data to one of these.");
   }
-  if (discrete && info_.shape.size() != 4) {
+  if (bytes && asked_levels_ < 0 && info_.shape.size() != 4) {
     throw DataError(found +
                     "; expected (N, C, H, W) for uint8. Store a channel axis, for example "
-                    "(50000, 1, 32, 32).");
+                    "(50000, 1, 32, 32). Bytes of other shapes need data.levels.");
   }
   if (info_.shape.size() < 2) {
     throw DataError(found +
@@ -124,8 +128,18 @@ int64_t ImageDataset::dims() const {
                          std::multiplies<>());
 }
 
-DataKind ImageDataset::kind() const {
-  return dtype() == torch::kUInt8 ? DataKind::discrete : DataKind::continuous;
+int64_t ImageDataset::levels() const {
+  if (asked_levels_ >= 0) return asked_levels_;
+  return dtype() == torch::kUInt8 ? kPixelLevels : 0;
+}
+
+std::string ImageDataset::where() const { return path_ + ", dataset \"/" + split_ + "/images\""; }
+
+torch::Tensor ImageDataset::present(const torch::Tensor& examples) const {
+  if (!missing_) return examples;
+  if (std::isnan(*missing_)) return examples.masked_select(examples.isnan().logical_not());
+  const auto mark = torch::scalar_tensor(*missing_, examples.scalar_type());
+  return examples.masked_select(examples.ne(mark));
 }
 
 int64_t ImageDataset::num_classes() const {
@@ -159,17 +173,35 @@ Batch ImageDataset::read(const std::vector<int64_t>& indices) {
     std::transform(indices.begin(), indices.end(), batch.labels.data_ptr<int64_t>(),
                    [all](int64_t index) { return all[index]; });
   }
-  if (kind() == DataKind::continuous) check_finite(batch);
+  check_values(batch);
   return batch;
 }
 
-void ImageDataset::check_finite(const Batch& batch) const {
-  const int64_t place = dtype() == torch::kFloat64 ? first_not_finite<double>(batch.examples)
-                                                   : first_not_finite<float>(batch.examples);
+void ImageDataset::check_values(const Batch& batch) const {
+  const bool nan_is_missing = missing_ && std::isnan(*missing_);
+  const auto most = static_cast<double>(levels() - 1);
+  int64_t place = batch.examples.numel();
+  if (kind() == DataKind::continuous && dtype() != torch::kUInt8) {
+    place = first_wrong(batch.examples, [&](double value) {
+      return !std::isfinite(value) && !(nan_is_missing && std::isnan(value));
+    });
+  } else if (kind() == DataKind::discrete && !(dtype() == torch::kUInt8 && most >= 255)) {
+    place = first_wrong(batch.examples, [&](double value) {
+      return !(value >= 0 && value <= most && value == std::floor(value));
+    });
+  }
   if (place == batch.examples.numel()) return;
-  const auto index = batch.indices[static_cast<size_t>(place / dims())];
-  throw DataError(path_ + ", dataset \"/" + split_ + "/images\": sample " + std::to_string(index) +
-                  " holds a NaN or an infinity, expected finite values. Remove or repair it.");
+  const std::string sample =
+      where() + ": sample " + std::to_string(batch.indices[static_cast<size_t>(place / dims())]);
+  if (kind() == DataKind::discrete) {
+    throw DataError(sample + " holds a value that is none of the levels 0 to " +
+                    std::to_string(levels() - 1) +
+                    ". Set data.levels to their number, or to 0 for "
+                    "continuous data.");
+  }
+  throw DataError(sample +
+                  " holds a NaN or an infinity, expected finite values. Remove or repair "
+                  "it; where NaN marks missing values, set data.missing = \"nan\".");
 }
 
 }  // namespace scorenet::data

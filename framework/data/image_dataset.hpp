@@ -1,10 +1,11 @@
 // One split of a data file: `/SPLIT/images` and, where present, `/SPLIT/labels`,
 // checked when opened.
 //
-//   images   (N, C, H, W) uint8, or (N, ...) float32 or float64 of any shape: continuous data, used
-//   as it stands labels   (N) of any integer type, optional
+//   images   (N, C, H, W) uint8, or (N, ...) float32 or float64 of any shape
+//   labels   (N) of any integer type, optional
 //
-// uint8 examples are delivered as stored; transform.hpp maps them to [-1, 1].
+// uint8 has 256 levels and real numbers are continuous, unless the options say otherwise. Examples
+// are delivered as stored: core/pixels.hpp maps levels to [-1, 1], transform/ continuous data.
 #pragma once
 
 #include <torch/types.h>
@@ -21,7 +22,7 @@
 namespace scorenet::data {
 
 enum class DataKind {
-  discrete,    // uint8 images with 256 levels: bits per dimension have a meaning
+  discrete,    // levels 0, 1, ...: bits per dimension have a meaning
   continuous,  // real numbers
 };
 
@@ -29,12 +30,15 @@ struct Batch {
   torch::Tensor examples;        // (B, ...) uint8, float32 or float64
   torch::Tensor labels;          // (B) int64; undefined where the split has none
   std::vector<int64_t> indices;  // B: which samples these are
+  torch::Tensor observed = {};   // as examples, bool: which values are there; undefined: all
 };
 
 struct DatasetOptions {
   bool labels = true;  // false: leave labels unread
   int64_t cached_blocks =
-      32;  // chunked files: blocks kept in memory; twice a shuffle window is plenty
+      32;               // chunked files: blocks kept in memory; twice a shuffle window is plenty
+  int64_t levels = -1;  // of discrete data; 0: continuous; -1: as the type says
+  std::optional<double> missing;  // marks values that are not there: NaN or a number
 };
 
 struct ValueRange {
@@ -45,8 +49,9 @@ struct ValueRange {
 struct DatasetSummary {
   std::string fingerprint;  // 32 hex digits
   DataKind kind = DataKind::discrete;
-  std::optional<ValueRange> range;  // of continuous data
+  std::optional<ValueRange> range;  // of continuous data, in the file's units
   std::string description;          // "60000 examples of shape (1, 28, 28), uint8, labels"
+  int64_t levels = 0;               // of discrete data
 };
 
 class ImageDataset {
@@ -64,7 +69,13 @@ class ImageDataset {
   const std::vector<int64_t>& example_shape() const { return example_shape_; }
   /// Dimensions of one example.
   int64_t dims() const;
-  DataKind kind() const;
+  DataKind kind() const { return levels() > 0 ? DataKind::discrete : DataKind::continuous; }
+  /// Of discrete data; 0: continuous.
+  int64_t levels() const;
+  /// The values of some examples that are there: all of them, or (n) without the missing ones.
+  torch::Tensor present(const torch::Tensor& examples) const;
+  /// "a.h5, dataset "/train/images"": how a message begins.
+  std::string where() const;
   /// uint8, float32 or float64.
   torch::Dtype dtype() const { return *info_.dtype; }
   const Hdf5ArrayInfo& storage() const { return info_; }
@@ -81,7 +92,8 @@ class ImageDataset {
   void check_labels(int64_t num_classes) const;
 
   /// Samples in the order asked for. One thread at a time. Throws DataError naming an index outside
-  /// the split, or the first sample of continuous data that is not finite.
+  /// the split, or the first sample of continuous data that is not finite (a NaN that marks missing
+  /// values apart) or of discrete data that holds a value which is no level.
   Batch read(const std::vector<int64_t>& indices);
 
   /// Reads the split once. The fingerprint (XXH3, 128 bit) is over shape, type, all labels, the
@@ -96,10 +108,12 @@ class ImageDataset {
  private:
   void check_images() const;
   torch::Tensor read_labels(const Hdf5File& file) const;
-  void check_finite(const Batch& batch) const;
+  void check_values(const Batch& batch) const;
 
   std::string path_;
   std::string split_;
+  int64_t asked_levels_;
+  std::optional<double> missing_;
   Hdf5ArrayInfo info_;
   std::vector<int64_t> example_shape_;
   torch::Tensor labels_;

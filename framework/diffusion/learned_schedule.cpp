@@ -131,7 +131,7 @@ torch::Tensor tapped_loss_per_example(const Network& network,
   return loss;
 }
 
-torch::Tensor end_terms_nats(const LearnedSchedule& schedule, bool discrete,
+torch::Tensor end_terms_nats(const LearnedSchedule& schedule, int64_t levels,
                              const torch::Tensor& x0, const torch::Tensor& eps) {
   const auto ends = schedule.network()->forward(
       torch::tensor({schedule.t_min(), schedule.t_max()}, torch::kFloat64));
@@ -141,7 +141,7 @@ torch::Tensor end_terms_nats(const LearnedSchedule& schedule, bool discrete,
   const auto prior =
       0.5 * (torch::sigmoid(-gamma_1) * sum_per_example(x0.to(torch::kFloat64).square()) +
              dims * (variance - 1.0 - variance.log()));
-  if (discrete) return prior + discrete_reconstruction_nats(x0, eps, -gamma_0);
+  if (levels > 0) return prior + discrete_reconstruction_nats(x0, eps, -gamma_0, levels);
   return prior + 0.5 * dims * (std::log(2.0 * std::numbers::pi * std::numbers::e) + gamma_0);
 }
 

@@ -116,9 +116,9 @@ torch::Tensor tapped_loss_per_example(const Network& network,
                                       const torch::Tensor& eps);
 
 /// Prior KL and reconstruction of the bound, (B) float64 in nats, differentiable in learned
-/// ends: with the decoder of 256 levels at x_0 = alpha_0 x0 + sigma_0 eps (discrete), or the
+/// ends: with the decoder of so many levels at x_0 = alpha_0 x0 + sigma_0 eps, or, of 0 levels, the
 /// flat one's mean.
-torch::Tensor end_terms_nats(const LearnedSchedule& schedule, bool discrete,
+torch::Tensor end_terms_nats(const LearnedSchedule& schedule, int64_t levels,
                              const torch::Tensor& x0, const torch::Tensor& eps);
 
 }  // namespace scorenet::diffusion

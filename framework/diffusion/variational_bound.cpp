@@ -22,10 +22,13 @@ torch::Tensor log_snr_at_t_min(const Schedule& schedule) {
 // Number of levels to either side that can carry more than exp(-40) of the softmax's weight. Draws
 // of eps stay below 8.6 (53-bit Box-Muller), and level d weighs exp(-(eps - d r)^2 / 2) with
 // r = bin width / noise.
-int64_t reach_in_levels(double r) {
+int64_t reach_in_levels(double r, int64_t levels) {
   const double reach = std::ceil((8.6 + 9.0) / r);
-  return static_cast<int64_t>(std::min(reach, static_cast<double>(kPixelLevels - 1)));
+  return static_cast<int64_t>(std::min(reach, static_cast<double>(levels - 1)));
 }
+
+// Logits that are summed at once: all of them for 256 levels.
+constexpr size_t kMostLogits = 2 * kPixelLevels;
 
 }  // namespace
 
@@ -50,22 +53,23 @@ torch::Tensor prior_nats(const Schedule& schedule, const torch::Tensor& x0) {
 
 // With k the true level and d the distance from it, logit_d - logit_0 = d r eps - d^2 r^2 / 2: no
 // difference of pixel values is formed. The cross-entropy is the log of the sum of their
-// exponentials over 0 <= k + d <= 255.
+// exponentials over 0 <= k + d < levels.
 torch::Tensor discrete_reconstruction_nats(const torch::Tensor& x0, const torch::Tensor& eps,
-                                           const torch::Tensor& log_snr_0) {
+                                           const torch::Tensor& log_snr_0, int64_t levels) {
   check_same_shape(x0, eps, "x0 and eps");
-  check_on_pixel_levels(x0);
-  const auto level = pixels_from_data(x0).to(torch::kInt64);
+  check_on_pixel_levels(x0, levels);
+  const auto level = levels_from_data(x0, levels);
   const auto noise = eps.to(torch::kFloat64);
-  const auto r = kPixelBinWidth * (0.5 * log_snr_0.to(torch::kFloat64)).exp();
-  const int64_t reach = reach_in_levels(r.item<double>());
+  const auto r = bin_width(levels) * (0.5 * log_snr_0.to(torch::kFloat64)).exp();
+  const int64_t reach = reach_in_levels(r.item<double>(), levels);
   std::vector<torch::Tensor> logits{torch::zeros_like(noise)};
   for (int64_t d = -reach; d <= reach; ++d) {
     if (d == 0) continue;
     const auto step = static_cast<double>(d) * r;
-    const auto outside = (level + d).lt(0) | (level + d).ge(kPixelLevels);
+    const auto outside = (level + d).lt(0) | (level + d).ge(levels);
     logits.push_back((step * noise - 0.5 * step.square())
                          .masked_fill(outside, -std::numeric_limits<double>::infinity()));
+    if (logits.size() == kMostLogits) logits = {torch::logsumexp(torch::stack(logits), 0)};
   }
   return sum_per_example(torch::logsumexp(torch::stack(logits), 0));
 }
@@ -88,9 +92,9 @@ torch::Tensor reconstruction_nats(Decoder decoder, const Denoiser& denoiser,
                                   const Schedule& schedule, const torch::Tensor& x0,
                                   const torch::Tensor& eps) {
   const auto log_snr_0 = log_snr_at_t_min(schedule);
-  switch (decoder) {
+  switch (decoder.kind) {
     case Decoder::discrete:
-      return discrete_reconstruction_nats(x0, eps, log_snr_0);
+      return discrete_reconstruction_nats(x0, eps, log_snr_0, decoder.levels);
     case Decoder::tweedie:
       return tweedie_reconstruction_nats(denoiser, schedule, x0, eps);
     case Decoder::flat:

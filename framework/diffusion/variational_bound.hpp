@@ -7,18 +7,19 @@
 // the end terms and their sum for training. Decoders p(x0 given x_0), with z = x_0 / alpha_0 = x0 +
 // eps / sqrt(snr_0) and snr_0 that of t_min:
 //
-//     discrete   softmax over the 256 levels x_k of -1/2 snr_0 (z - x_k)^2, summed over pixels
+//     discrete   softmax over the L levels x_k of -1/2 snr_0 (z - x_k)^2, summed over pixels
 //     flat       N(x0; z, 1 / snr_0): its mean is D/2 log(2 pi e / snr_0)
 //     tweedie    N(x0; x0_hat(x_0), 1 / snr_0): D/2 log(2 pi / snr_0) + 1/2 |eps - eps_hat|^2
 //
-// discrete is for 8-bit data (2107.00630, app. E), the others for continuous data. The mean of flat
-// knows neither x0 nor the model.
+// discrete is for data of L levels (2107.00630, app. E, with L = 256), the others for continuous
+// data. The mean of flat knows neither x0 nor the model.
 #pragma once
 
 #include <torch/types.h>
 
 #include <string>
 
+#include "framework/core/pixels.hpp"
 #include "framework/diffusion/denoiser.hpp"
 #include "framework/diffusion/loss.hpp"
 
@@ -33,7 +34,16 @@ struct BoundTerms {
   torch::Tensor total() const { return prior_nats + diffusion_nats + reconstruction_nats; }
 };
 
-enum class Decoder { discrete, flat, tweedie };
+struct Decoder {
+  enum Kind { discrete, flat, tweedie };
+
+  constexpr Decoder(Kind kind_in, int64_t levels_in = kPixelLevels)  // NOLINT: a kind is a decoder
+      : kind(kind_in), levels(levels_in) {}
+  constexpr bool operator==(Kind other) const { return kind == other; }
+
+  Kind kind;
+  int64_t levels;  // of discrete
+};
 
 /// "discrete", "flat", "tweedie". Throws ConfigError that lists them.
 Decoder decoder_from_name(const std::string& name);
@@ -43,11 +53,12 @@ Decoder decoder_from_name(const std::string& name);
 torch::Tensor prior_nats(const Schedule& schedule, const torch::Tensor& x0);
 
 /// -log p(x0 given x_0) of the discrete decoder at x_0 = alpha_0 x0 + sigma_0 eps, (B) float64. x0,
-/// eps: (B, ...). Equal to the softmax over all 256 levels: levels that far away that float64
+/// eps: (B, ...). Equal to the softmax over all levels: those that far away that float64
 /// cannot see them are skipped. log_snr_0: scalar tensor () float64, differentiable. Throws
 /// DataError if x0 is not on the levels, ShapeError.
 torch::Tensor discrete_reconstruction_nats(const torch::Tensor& x0, const torch::Tensor& eps,
-                                           const torch::Tensor& log_snr_0);
+                                           const torch::Tensor& log_snr_0,
+                                           int64_t levels = kPixelLevels);
 
 /// D/2 log(2 pi e / snr_0): the flat decoder's mean.
 double flat_reconstruction_nats(int64_t dims, double log_snr_0);

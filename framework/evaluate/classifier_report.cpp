@@ -4,12 +4,12 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
-#include "framework/core/pixels.hpp"
 #include "framework/diffusion/likelihood/diffusion_term.hpp"
 #include "framework/diffusion/loss.hpp"
 #include "framework/diffusion/time_sampler.hpp"
 #include "framework/evaluate/rows_over_ranks.hpp"
 #include "framework/score/classifier.hpp"
+#include "framework/score/model_input.hpp"
 
 namespace scorenet::evaluate {
 namespace {
@@ -59,7 +59,7 @@ ClassifierReport evaluate_classifier(const score::ScoreModel& classifier,
           const std::lock_guard lock(reading);
           return dataset.read(slots);
         }();
-        const auto x = in_model_range(batch.examples.to(classifier.device)).to(torch::kFloat32);
+        const auto x = score::model_input(classifier, dataset, batch).x;
         return answers_of_batch(classifier, x, batch.labels, slots, options);
       });
   const auto mean = rows.mean(0);

@@ -2,6 +2,7 @@
 
 #include "framework/core/error.hpp"
 #include "framework/diffusion/likelihood/dequantise.hpp"
+#include "framework/evaluate/file_units.hpp"
 
 namespace scorenet::evaluate {
 namespace {
@@ -21,7 +22,7 @@ void check(DensityPoint point, const std::string& name, const MetricRequest& req
     throw ConfigError("--dequantise " + how +
                       ": not known. Choose auto, uniform, truncated-normal or variational.");
   }
-  if (!request.discrete && how != "auto") {
+  if (request.levels == 0 && how != "auto") {
     throw ConfigError("--dequantise " + how +
                       ": the data is continuous and has no levels to spread. Leave it out.");
   }
@@ -42,11 +43,12 @@ diffusion::Dequantised dequantised(const MetricBatch& batch, const MetricRequest
   const auto& schedule = *request.model.schedule;
   if (options.dequantise == "truncated-normal") {
     return diffusion::dequantise_truncated_normal(levels, schedule, batch.slots, options.seed,
-                                                  index);
+                                                  index, request.levels);
   }
   if (options.dequantise == "variational")
-    return diffusion::dequantise_variational(levels, schedule, batch.slots, options.seed, index);
-  return diffusion::dequantise_uniform(levels, batch.slots, options.seed, index);
+    return diffusion::dequantise_variational(levels, schedule, batch.slots, options.seed, index,
+                                             request.levels);
+  return diffusion::dequantise_uniform(levels, batch.slots, options.seed, index, request.levels);
 }
 
 // Result `at` of all draws as one; log_q (K, B).
@@ -76,7 +78,7 @@ LikelihoodResult joined(const std::vector<Draw>& draws, size_t at, const torch::
 Metric with_dequantisation(Metric density, DensityPoint point, const std::string& name,
                            const MetricRequest& request) {
   check(point, name, request);
-  if (!request.discrete) return density;
+  if (request.levels == 0) return in_file_units(std::move(density), request);
   density.terms.push_back("dequantisation");
   density.compute = [request, of_density = density.compute](const MetricBatch& batch) {
     std::vector<Draw> draws;

@@ -17,11 +17,11 @@ enum class DensityPoint {
   clean_state,  // the state at t_min itself
 };
 
-/// Continuous data: `density` as it is. 8-bit data: the above, with a further term "dequantisation"
-/// so that the terms still add up; kind `exact` becomes `bound`. Where K > 1 the other terms are
-/// means over the draws with their importance weights, which makes any derivative among them (nll1)
-/// the derivative of the joint value. Throws ConfigError if the dequantisation asked for does not
-/// go with the data, or with the point.
+/// Continuous data: `density` in the file's units (file_units.hpp). Discrete data: the above, with
+/// a further term "dequantisation" so that the terms still add up; kind `exact` becomes `bound`.
+/// Where K > 1 the other terms are means over the draws with their importance weights, which makes
+/// any derivative among them (nll1) the derivative of the joint value. Throws ConfigError if the
+/// dequantisation asked for does not go with the data, or with the point.
 Metric with_dequantisation(Metric density, DensityPoint point, const std::string& name,
                            const MetricRequest& request);
 

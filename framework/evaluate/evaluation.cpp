@@ -5,26 +5,21 @@
 
 #include "framework/comm/deadline.hpp"
 #include "framework/core/error.hpp"
-#include "framework/core/pixels.hpp"
 #include "framework/evaluate/metric_table.hpp"
+#include "framework/evaluate/observed_dims.hpp"
 #include "framework/evaluate/result_rows.hpp"
 #include "framework/evaluate/rows_over_ranks.hpp"
 #include "framework/evaluate/sample_metrics.hpp"
+#include "framework/score/model_input.hpp"
 
 namespace scorenet::evaluate {
 namespace {
 
-diffusion::Decoder decoder_for(const std::string& name, bool discrete) {
-  if (name == "auto") return discrete ? diffusion::Decoder::discrete : diffusion::Decoder::flat;
-  return diffusion::decoder_from_name(name);
+diffusion::Decoder decoder_for(const std::string& name, int64_t levels) {
+  if (name != "auto") return diffusion::decoder_from_name(name);
+  return levels > 0 ? diffusion::Decoder(diffusion::Decoder::discrete, levels)
+                    : diffusion::Decoder(diffusion::Decoder::flat);
 }
-
-// uint8 to [-1, 1]; continuous data as it stands. An analytic model works in float64.
-torch::Tensor model_input(const torch::Tensor& examples, const score::ScoreModel& model) {
-  return in_model_range(examples.to(model.device))
-      .to(model.is_analytic() ? torch::kFloat64 : torch::kFloat32);
-}
-
 data::Batch read_one_at_a_time(data::ImageDataset& dataset, const std::vector<int64_t>& slots,
                                std::mutex& mutex) {
   const std::lock_guard lock(mutex);
@@ -78,12 +73,7 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric,
           1);
     const auto slots = slot_range(first, count);
     const data::Batch batch = read_one_at_a_time(dataset, slots, reading);
-    const bool conditional = !model.is_analytic() && model.config.model.num_classes > 0;
-    const auto denoiser = score::denoiser_for(used, conditional ? batch.labels : torch::Tensor());
-    std::vector<torch::Tensor> rows;
-    for (const auto& result : metric.compute({denoiser, model_input(batch.examples, model), slots}))
-      rows.push_back(layout.pack(result));
-    return torch::stack(rows, 1);
+    return rows_of_batch(metric, layout, used, batch, score::model_input(used, dataset, batch));
   };
   const auto rows =
       rows_over_ranks(comm, n, {metric.results(), layout.width()}, options.batch, compute);
@@ -136,10 +126,11 @@ void check_dims(const score::ScoreModel& model, const data::ImageDataset& datase
 EvaluationReport evaluate(const score::ScoreModel& model, data::ImageDataset& dataset,
                           const EvaluationOptions& options, comm::Communicator& comm) {
   check_dims(model, dataset);
+  score::check_transforms(model, dataset);
   data::check_fit(score::expected_data(model), dataset, options.n);
   check_options(options);
-  const bool discrete = dataset.kind() == data::DataKind::discrete;
-  const MetricRequest request{model, discrete, decoder_for(options.decoder, discrete), options};
+  const int64_t levels = dataset.levels();
+  const MetricRequest request{model, levels, decoder_for(options.decoder, levels), options};
   std::vector<std::pair<std::string, Metric>> metrics;  // all first: a wrong one costs no hours
   std::vector<std::string> of_samples;
   for (const auto& name : options.metrics) {
@@ -156,7 +147,8 @@ EvaluationReport evaluate(const score::ScoreModel& model, data::ImageDataset& da
   report.dims = dataset.dims();
   report.seed = options.seed;
   report.world_size = comm.size();
-  report.discrete = discrete;
+  report.discrete = levels > 0;
+  report.transformed = !model.transforms.empty();
   report.hbar_schedule = options.hbar_schedule;
   report.n = options.n > 0 ? std::min(options.n, dataset.size()) : dataset.size();
   for (const auto& [name, metric] : metrics)

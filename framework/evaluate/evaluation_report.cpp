@@ -9,6 +9,7 @@
 #include "framework/core/error.hpp"
 #include "framework/data/hdf5.hpp"
 #include "framework/diffusion/likelihood/units.hpp"
+#include "framework/evaluate/file_units.hpp"
 #include "framework/files/output_guard.hpp"
 
 namespace scorenet::evaluate {
@@ -41,6 +42,8 @@ Json mean_and_error(const MetricResult& result, const EvaluationReport& report) 
   Json entry;
   entry["nats_mean"] = result.nats_mean();
   entry["nats_stderr"] = result.nats_stderr();
+  entry["nats_mean_network"] = nullptr;
+  if (!report.discrete) entry["nats_mean_network"] = result.nats_mean_network();
   entry["bits_per_dim"] = nullptr;
   if (report.discrete)
     entry["bits_per_dim"] = diffusion::bits_per_dim(result.nats_mean(), report.dims);
@@ -181,9 +184,13 @@ std::string line_of(const MetricReport& metric, const MetricResult& result,
   std::string text = metric.name;
   if (result.hbar) text += " at h = " + number("%g", *result.hbar);
   text += " " + value_and_error(scale * result.nats_mean(), scale * result.nats_stderr()) +
-          (report.discrete ? " bits/dim (" : " nats (") + diffusion::name_of(result.kind);
+          (report.discrete      ? " bits/dim ("
+           : report.transformed ? " nats in the file's units ("
+                                : " nats (") +
+          diffusion::name_of(result.kind);
   for (const auto& [name, values] : result.terms)
     text += ", " + name + " " + number("%.4f", scale * mean_of(result.finite(values)));
+  if (report.transformed) text += "; network's units " + number("%.4f", result.nats_mean_network());
   text += "; n " + std::to_string(result.nats.numel());
   if (result.failed() > 0) text += " of which " + std::to_string(result.failed()) + " failed";
   return text + ", nfe " + number("%.1f", result.nfe) + ", " + number("%.1f", metric.seconds) +
@@ -208,6 +215,12 @@ torch::Tensor MetricResult::finite(const torch::Tensor& values) const {
 int64_t MetricResult::failed() const { return nats.numel() - finite(nats).numel(); }
 
 double MetricResult::nats_mean() const { return mean_of(finite(nats)); }
+
+double MetricResult::nats_mean_network() const {
+  for (const auto& [name, values] : terms)
+    if (name == kJacobianTerm) return mean_of(finite(nats - values));
+  return nats_mean();
+}
 
 double MetricResult::nats_stderr() const { return standard_error_of(finite(nats)); }
 

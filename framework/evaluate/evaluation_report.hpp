@@ -20,7 +20,7 @@
 
 namespace scorenet::evaluate {
 
-/// -log p of the examples, in the order of the data set.
+/// -log p of the examples, in the file's own units and the order of the data set.
 struct MetricResult {
   std::optional<double> hbar;  // where the metric runs over h
   diffusion::ResultKind kind = diffusion::ResultKind::bound;
@@ -33,6 +33,8 @@ struct MetricResult {
   int64_t failed() const;
   /// Mean of the examples that did not fail; NaN if none.
   double nats_mean() const;
+  /// nats_mean() of what the network sees, without the Jacobian of data.transforms.
+  double nats_mean_network() const;
   /// Its standard error over the examples; NaN, in JSON null, of fewer than two.
   double nats_stderr() const;
   /// The values of one term (or of nats) that belong to examples that did not fail.
@@ -72,6 +74,7 @@ struct EvaluationReport {
   int world_size = 1;
   int64_t n = 0;              // examples asked for
   bool discrete = false;      // bits per dimension have a meaning
+  bool transformed = false;   // nats are in other units than the network's
   std::string hbar_schedule;  // of h(t); empty: constant
   std::vector<MetricReport> metrics;
   std::vector<SampleMetricReport> sample_metrics;

@@ -63,6 +63,14 @@ FeatureExtractor torch_script(const std::string& path, torch::Device device) {
           }};
 }
 
+// In the file's units, x is as data; the classifier has its own transforms.
+torch::Tensor own_values(const score::ScoreModel& classifier, const torch::Tensor& x) {
+  if (classifier.transforms.is_plain()) return x.to(torch::kFloat32);
+  const auto indices = slot_range(0, x.size(0));
+  return classifier.transforms.forward(x, {classifier.name + ", examples", indices})
+      .x.to(torch::kFloat32);
+}
+
 FeatureExtractor classifier(const std::string& path, c10::IntArrayRef example_shape,
                             torch::Device device) {
   const auto snapshot = std::make_shared<score::LoadedSnapshot>(score::load_snapshot(path, device));
@@ -73,7 +81,7 @@ FeatureExtractor classifier(const std::string& path, c10::IntArrayRef example_sh
                      shape_string(example_shape) + ". Give one that was trained on such data.");
   }
   return {path, [snapshot](const torch::Tensor& x) {
-            return flat(classifier_features(snapshot->model, x.to(torch::kFloat32)));
+            return flat(classifier_features(snapshot->model, own_values(snapshot->model, x)));
           }};
 }
 

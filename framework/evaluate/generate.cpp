@@ -119,8 +119,8 @@ std::string default_final(c10::IntArrayRef example_shape) {
   return example_shape.size() == 3 ? "denoised" : "state";
 }
 
-torch::Tensor as_stored(const torch::Tensor& x, bool discrete) {
-  return discrete ? data_from_pixels(pixels_from_data(x), x.scalar_type()) : x;
+torch::Tensor as_stored(const torch::Tensor& x, int64_t levels) {
+  return levels > 0 ? data_from_pixels(levels_from_data(x, levels), x.scalar_type(), levels) : x;
 }
 
 NotFinite samples_not_finite(const torch::Tensor& x, const std::vector<int64_t>& seeds) {

@@ -49,9 +49,9 @@ Generated generate(const score::ScoreModel& model, c10::IntArrayRef example_shap
 /// samples go by it.
 std::string default_final(c10::IntArrayRef example_shape);
 
-/// Samples as they are stored beside data of 8 bit: each value moved to the middle of its level's
-/// bin. Others as they stand.
-torch::Tensor as_stored(const torch::Tensor& x, bool discrete);
+/// Samples as they are stored beside data of so many levels: each value moved to the middle of its
+/// level's bin. Beside continuous data, of 0 levels, as they stand.
+torch::Tensor as_stored(const torch::Tensor& x, int64_t levels);
 
 /// Samples that hold NaN or an infinity.
 struct NotFinite {

@@ -19,7 +19,7 @@ namespace scorenet::evaluate {
 /// What all batches have in common. `model` and `options` must outlive the metric.
 struct MetricRequest {
   const score::ScoreModel& model;
-  bool discrete;  // 8-bit data
+  int64_t levels;  // of discrete data; 0: continuous
   diffusion::Decoder decoder;
   const EvaluationOptions& options;
   std::shared_ptr<SharedPaths> paths = std::make_shared<SharedPaths>();
@@ -30,6 +30,7 @@ struct MetricBatch {
   const diffusion::Denoiser& denoiser;
   torch::Tensor x;  // float64 for an analytic model, else float32
   const std::vector<int64_t>& slots;
+  torch::Tensor log_det = {};  // (B) float64: log |dy/dx| of data.transforms, where there are some
 };
 
 /// One result, or one for each h.

@@ -93,7 +93,9 @@ Metric mcallester_of_mixture(const std::string& name, const MetricRequest& r) {
 }
 
 Metric mcallester(const std::string& name, const MetricRequest& r) {
-  if (r.model.is_exact() && r.decoder != diffusion::Decoder::discrete)
+  // The mixture's density is of whole examples.
+  const bool whole = !r.model.transforms.has_missing();
+  if (r.model.is_exact() && whole && !(r.decoder == diffusion::Decoder::discrete))
     return mcallester_of_mixture(name, r);
   const auto compute = [r](const MetricBatch& in) {
     const auto& schedule = *r.model.schedule;

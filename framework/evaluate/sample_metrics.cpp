@@ -15,6 +15,7 @@
 #include "framework/metrics/kernel_distance.hpp"
 #include "framework/metrics/precision_recall.hpp"
 #include "framework/metrics/wasserstein.hpp"
+#include "framework/score/model_input.hpp"
 
 namespace scorenet::evaluate {
 namespace {
@@ -99,6 +100,11 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
   std::vector<const Entry*> asked;
   for (const auto& name : names) asked.push_back(find(name));
   for (const Entry* entry : asked) check(*entry, n, options);
+  if (model.transforms.has_missing()) {
+    throw ConfigError("--metrics " + names.front() +
+                      ": compares whole examples, and data.missing says that some lack values. Ask "
+                      "for likelihoods alone.");
+  }
   std::optional<FeatureExtractor> extractor;
   if (std::any_of(asked.begin(), asked.end(), [](const Entry* e) { return e->of_features; }))
     extractor = make_feature_extractor(options.features, dataset.example_shape(), model.device);
@@ -112,11 +118,11 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
       generate(model, dataset.example_shape(), seeds, sampler, {}, options.batch, comm);
   const NotFinite bad = samples_not_finite(samples.x, seeds);
   if (!bad.sentence.empty()) throw NotFiniteError(bad.sentence);
-  const bool discrete = dataset.kind() == data::DataKind::discrete;
+  const int64_t levels = dataset.levels();
   Clouds points, features;
   if (comm.rank() == 0) {
-    points = {in_model_range(dataset.read(slot_range(0, n)).examples).to(torch::kFloat64),
-              as_stored(samples.x, discrete)};
+    points = {in_model_range(dataset.read(slot_range(0, n)).examples, levels).to(torch::kFloat64),
+              as_stored(score::file_values(model, samples.x), levels)};
     if (extractor)
       features = {features_of(*extractor, points.data, options.batch),
                   features_of(*extractor, points.samples, options.batch)};
@@ -131,7 +137,7 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
     if (entry->of_features) report.features = extractor->name;
     report.sampler = options.sampler.name;
     report.final = sampler.final;
-    report.levels = discrete ? kPixelLevels : 0;
+    report.levels = levels;
     report.nfe = samples.nfe;
     report.seconds = comm::seconds_since(start);  // the first one's hold the sampling
     start = comm::Clock::now();

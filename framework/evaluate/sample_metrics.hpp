@@ -17,13 +17,13 @@ bool is_sample_metric(const std::string& name);
 
 /// Compares the first n examples with as many samples of the model, drawn once for all `names` as
 /// options.sampler says, in float64 on rank zero (elsewhere there are no values). The samples are
-/// those that `sample` writes: of images the denoised state (default_final), beside 8-bit data in
-/// its 256 levels (as_stored); both are compared in [-1, 1]. `w2`: the exact 2-Wasserstein
-/// distance, values "w2" and "w2_squared"; the others in the features of options.features. `fd`:
-/// Frechet distance; `kid`: kernel distance and "kid_stderr"; `pr`: "precision", "recall" (k = 3).
-/// Collective. Throws ConfigError where the n^2 distances would not fit into memory or features are
-/// missing, and as make_feature_extractor, before any sample is drawn; NotFiniteError if a sample
-/// is not finite.
+/// those that `sample` writes: of images the denoised state (default_final), beside discrete data
+/// in its levels (as_stored) and in [-1, 1]; continuous data and its samples are in the file's
+/// units. `w2`: the exact 2-Wasserstein distance, values "w2" and "w2_squared"; the others are of
+/// the features of options.features. `fd`: Frechet distance; `kid`: kernel distance and
+/// "kid_stderr"; `pr`: "precision", "recall" (k = 3). Collective. Throws ConfigError where the n^2
+/// distances would not fit into memory or features are missing, and as make_feature_extractor,
+/// before any sample is drawn; NotFiniteError if a sample is not finite.
 std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::string>& names,
                                                         const score::ScoreModel& model,
                                                         data::ImageDataset& dataset, int64_t n,

@@ -155,6 +155,10 @@ double reconstruct_snapshot(const std::vector<std::filesystem::path>& snapshots,
 
   checkpoint::TensorMap sum;
   for (const auto& [name, tensor] : stored.front().file.tensors) {
+    if (is_statistic(name)) {
+      sum[name] = tensor;
+      continue;
+    }
     auto total = torch::zeros(tensor.sizes(), torch::kFloat64);
     for (size_t i = 0; i < stored.size(); ++i)
       total.add_(stored[i].file.tensors.at(name).to(torch::kFloat64), factors[i]);

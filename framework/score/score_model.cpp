@@ -130,6 +130,7 @@ ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_sh
   model.example_shape = example_shape.vec();
   model.device = device;
   model.schedule = diffusion::make_schedule(config.diffusion.schedule);
+  model.transforms = transform::TransformChain(config.data.transforms, config.data.missing);
   model.compute_dtype = models::compute_dtype(config.train.precision);
   if (config.model.type == "gaussian_mixture") {
     const auto mixture = read_mixture(config.model.file);

@@ -20,6 +20,7 @@
 #include "framework/diffusion/parametrisation.hpp"
 #include "framework/diffusion/schedule.hpp"
 #include "framework/optim/flat_parameters.hpp"
+#include "framework/transform/transform_chain.hpp"
 #include "models/make_model.hpp"
 
 // Named, not included: their headers cost seconds in each of the forty files that hold a model.
@@ -64,7 +65,8 @@ struct ScoreModel {
   std::string name;  // the snapshot's or config's path, for reports
   config::Config config;
   std::vector<int64_t> example_shape;
-  data::DataTraits traits;  // of the training data, where they are known
+  data::DataTraits traits;               // of the training data, where they are known
+  transform::TransformChain transforms;  // from the file's values to x0; model_input.hpp
   std::shared_ptr<const diffusion::Schedule> schedule;
   std::variant<TrainedNetwork, AnalyticMixture> source;
   /// What the network's layers compute in; weights are float32. At first the config's own

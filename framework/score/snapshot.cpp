@@ -1,5 +1,6 @@
 #include "framework/score/snapshot.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <optional>
@@ -67,7 +68,8 @@ SnapshotLabel snapshot_label(const checkpoint::Metadata& metadata,
   return {*step,
           required(metadata, "scorenet.weights", path),
           {},
-          data == metadata.end() ? data::DataTraits() : data::traits_from_text(data->second)};
+          data == metadata.end() ? data::DataTraits() : data::traits_from_text(data->second),
+          {}};
 }
 
 config::Config snapshot_config(const checkpoint::Metadata& metadata,
@@ -110,6 +112,8 @@ std::vector<int64_t> snapshot_example_shape(const checkpoint::Metadata& metadata
   return shape;
 }
 
+bool is_statistic(const std::string& name) { return name.starts_with(transform::kStatePrefix); }
+
 void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
                   const std::filesystem::path& path) {
   const torch::NoGradGuard no_grad;
@@ -131,8 +135,12 @@ void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
     parameter.copy_(found->second);
     check_finite(parameter, path.string() + ", tensor '" + name + "'");
   }
-  if (parameters.size() != stored.size()) {
-    throw CheckpointError(path.string() + ": holds " + std::to_string(stored.size()) +
+  const auto weights =
+      static_cast<size_t>(std::count_if(stored.begin(), stored.end(), [](const auto& tensor) {
+        return !is_statistic(tensor.first);
+      }));
+  if (parameters.size() != weights) {
+    throw CheckpointError(path.string() + ": holds " + std::to_string(weights) +
                           " tensors, the model of its config has " +
                           std::to_string(parameters.size()) + ".");
   }
@@ -146,6 +154,7 @@ void save_snapshot(const std::filesystem::path& path, const config::Config& conf
   for (size_t i = 0; i < parameters.names().size(); ++i) {
     tensors[parameters.names()[i]] = parameters.view_of(values, i).to(torch::kCPU).contiguous();
   }
+  for (const auto& [name, statistics] : label.transforms) tensors[name] = statistics;
   write_snapshot(path, tensors, snapshot_metadata(config, example_shape, label));
 }
 
@@ -202,6 +211,7 @@ LoadedSnapshot load_snapshot(const std::filesystem::path& path, torch::Device de
   snapshot.model.name = path.string();
   snapshot.model.traits = label.traits;
   fill_weights(snapshot.model, file.tensors, path);
+  snapshot.model.transforms.restore(file.tensors, snapshot.example_shape, path.string());
   snapshot.model.trained().network->eval();
   return snapshot;
 }

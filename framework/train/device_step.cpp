@@ -32,8 +32,9 @@ bool has_labels(const score::ScoreModel& model) {
 bool DeviceStep::fits(const score::ScoreModel& model, const Objective& objective,
                       const Update& update, const comm::Communicators& comms) {
   const int ranks = comms.host->size();
-  return draws_words_on(model.device) && objective.runs_on_device() && update.runs_on_device() &&
-         (ranks == 1 || comms.device) && model.config.train.batch_size >= ranks;
+  return draws_words_on(model.device) && model.config.data.missing.empty() &&
+         objective.runs_on_device() && update.runs_on_device() && (ranks == 1 || comms.device) &&
+         model.config.train.batch_size >= ranks;
 }
 
 DeviceStep::DeviceStep(const score::ScoreModel& model, Objective& objective, Update& update,
@@ -123,7 +124,7 @@ void DeviceStep::fill_words(const data::LoadedBatch& loaded, int64_t step,
 
 NoisedExamples DeviceStep::examples() const {
   NoisedExamples e;
-  e.x0 = in_model_range(pixels_->on_device()).to(torch::kFloat32);
+  e.x0 = in_model_range(pixels_->on_device(), objective_.levels()).to(torch::kFloat32);
   e.eps = normal_for_slots({words_.on_device(noise_key_), words_.on_device(slots_)},
                            e.x0.sizes().slice(1), torch::kFloat32);
   if (has_labels(model_)) e.labels = words_.on_device(labels_);

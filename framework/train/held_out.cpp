@@ -13,6 +13,7 @@
 #include "framework/evaluate/evaluation.hpp"
 #include "framework/evaluate/generate.hpp"
 #include "framework/files/atomic_file.hpp"
+#include "framework/score/model_input.hpp"
 
 namespace scorenet::train {
 
@@ -23,20 +24,13 @@ struct HeldOut::Place {
   MetricsLog* log;
 };
 
-data::DatasetOptions dataset_options(const config::DataConfig& config) {
-  data::DatasetOptions options;
-  options.labels = config.labels;
-  options.cached_blocks = 2 * config.shuffle_window;
-  return options;
-}
-
 HeldOut::HeldOut(const config::Config& config, const RunFolder& folder, Learner& learner,
                  comm::Communicator& comm)
     : config_(config),
       folder_(folder),
       learner_(learner),
       comm_(comm),
-      dataset_(config.data.path, config.eval.split, dataset_options(config.data)) {
+      dataset_(config.data.path, config.eval.split, score::dataset_options(config.data)) {
   data::ExpectedData expected = score::expected_data(learner.model);
   expected.name = "the split " + config.data.split;
   data::check_fit(expected, dataset_, config.eval.n);
@@ -92,7 +86,7 @@ void HeldOut::draw_grid(const Place& place, const std::string& weights) {
                          sampler, {}, config_.eval.micro_batch, place.comm);
   if (!place.log) return;
   data::write_png_grid(folder_.grid(place.step, weights),
-                       pixels_from_data(samples.x.nan_to_num(0, 1, -1)), 8);
+                       pixels_from_data(score::picture_values(learner_.model, samples.x)), 8);
 }
 
 void HeldOut::evaluate_likelihood(const Place& place) {

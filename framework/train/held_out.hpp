@@ -43,7 +43,4 @@ class HeldOut {
   data::ImageDataset dataset_;
 };
 
-/// How a run reads its splits.
-data::DatasetOptions dataset_options(const config::DataConfig& config);
-
 }  // namespace scorenet::train

@@ -30,9 +30,14 @@ HostStep::Draw HostStep::draw(const data::LoadedBatch& loaded, int64_t step) con
   Draw d;
   d.slots = slot_range(loaded.slots.begin, loaded.slots.size());
   d.indices = loaded.batch.indices;
-  d.examples.x0 = in_model_range(loaded.batch.examples.to(model_.device)).to(torch::kFloat32);
+  d.examples.x0 = in_model_range(loaded.batch.examples.to(model_.device), objective_.levels())
+                      .to(torch::kFloat32);
   d.examples.eps = normal_for_slots(key_at(config, RandomStream::training_noise, step), d.slots,
                                     d.examples.x0.sizes().slice(1), torch::kFloat32, model_.device);
+  if (const torch::Tensor& observed = loaded.batch.observed; observed.defined()) {
+    d.examples.observed = observed.to(model_.device, torch::kFloat32);
+    d.examples.eps = d.examples.eps * d.examples.observed;
+  }
   d.examples.probe = objective_.draw_probe(step, d.slots, d.examples.x0);
   d.examples.levels = objective_.draw_levels(step, d.slots);
   d.examples.labels = labels_of_step(model_, loaded, d.slots, step);
@@ -52,7 +57,7 @@ void HostStep::accumulate_gradients(const Draw& d, int64_t step) {
     const NoisedExamples& e = d.examples;
     const torch::Tensor loss =
         objective_.loss_per_example({part(e.x0), part(e.eps), part(e.probe), part(e.labels),
-                                     e.levels.narrow(piece.first, piece.count)},
+                                     e.levels.narrow(piece.first, piece.count), part(e.observed)},
                                     config.model.dropout > 0 ? &slots : nullptr);
     clock_.enter(StepPhase::backward);
     update_.begin(piece);

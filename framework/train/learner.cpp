@@ -1,15 +1,17 @@
 #include "framework/train/learner.hpp"
 
 #include "framework/core/error.hpp"
+#include "framework/score/model_input.hpp"
+#include "framework/train/kept_transforms.hpp"
 #include "framework/train/same_run.hpp"
 #include "framework/train/train_precision.hpp"
 #include "models/autocast.hpp"
 
 namespace scorenet::train {
 
-score::ScoreModel trainable_model(const config::Config& config, const data::ImageDataset& dataset,
-                                  const data::DatasetSummary& data, comm::Communicator& comm,
-                                  torch::Device device) {
+score::ScoreModel trainable_model(const config::Config& config, data::ImageDataset& dataset,
+                                  const data::DatasetSummary& data, const RunFolder& folder,
+                                  comm::Communicator& comm, torch::Device device) {
   if (config.model.type == "gaussian_mixture") {
     throw ConfigError(
         "model.type = gaussian_mixture: an analytic model has no weights to train. Give it to "
@@ -18,14 +20,17 @@ score::ScoreModel trainable_model(const config::Config& config, const data::Imag
   score::ScoreModel model = score::build_model(config, dataset.example_shape(), device);
   model.compute_dtype = models::compute_dtype(settled_precision(config, device, comm));
   model.traits = data::traits_of(data);
-  return same_on_all_ranks(std::move(model), data.fingerprint, comm);
+  score::check_transforms(model, dataset);
+  model = same_on_all_ranks(std::move(model), data.fingerprint, comm);
+  settle_transforms(model, dataset, data.fingerprint, folder, comm);
+  return model;
 }
 
-Learner::Learner(score::ScoreModel model_in, bool discrete, comm::Communicators& comms)
+Learner::Learner(score::ScoreModel model_in, int64_t levels, comm::Communicators& comms)
     : model(std::move(model_in)),
       plan(plan_gradients(model, model.example_shape, comms)),
       parameters(score::named_parameters(model), plan.layout),
-      objective(model, discrete),
+      objective(model, levels),
       update(model.config, parameters, plan, comms),
       step(make_train_step(model, objective, update, comms)) {}
 

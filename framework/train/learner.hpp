@@ -11,23 +11,24 @@
 #include "framework/score/score_model.hpp"
 #include "framework/train/gradient_plan.hpp"
 #include "framework/train/objective.hpp"
+#include "framework/train/run_folder.hpp"
 #include "framework/train/train_step.hpp"
 #include "framework/train/update.hpp"
 
 namespace scorenet::train {
 
 /// A network with fresh weights for data like `data`, after program, config, data and weights were
-/// compared over the ranks. Collective. Throws CommError, and ConfigError for an analytic model,
-/// which has nothing to train.
-score::ScoreModel trainable_model(const config::Config& config, const data::ImageDataset& dataset,
-                                  const data::DatasetSummary& data, comm::Communicator& comm,
-                                  torch::Device device);
+/// compared over the ranks, with the statistics of its transforms (kept_transforms.hpp).
+/// Collective. Throws CommError, and ConfigError for an analytic model, which has nothing to train.
+score::ScoreModel trainable_model(const config::Config& config, data::ImageDataset& dataset,
+                                  const data::DatasetSummary& data, const RunFolder& folder,
+                                  comm::Communicator& comm, torch::Device device);
 
 /// Each part refers to those above it.
 struct Learner {
-  /// model: a network, the same on all ranks. discrete: its data are of 8 bit. `comms` must outlive
-  /// this. Collective. Throws ConfigError for options that do not fit.
-  Learner(score::ScoreModel model, bool discrete, comm::Communicators& comms);
+  /// model: a network, the same on all ranks. levels: of its data; 0: continuous. `comms` must
+  /// outlive this. Collective. Throws ConfigError for options that do not fit.
+  Learner(score::ScoreModel model, int64_t levels, comm::Communicators& comms);
 
   /// The model as the evaluate verb would see it: train.precision = auto is a matter of training,
   /// and numbers are the same on every machine.

@@ -34,7 +34,7 @@ struct LossInput {
   const score::ScoreModel& model;
   const diffusion::Network& network;
   const NoisedExamples& examples;
-  bool discrete;  // 8-bit data
+  int64_t levels;  // of discrete data; 0: continuous
 
   const config::DiffusionConfig& config() const { return model.config.diffusion; }
   diffusion::Parametrisation parametrisation() const { return score::parametrisation(config()); }
@@ -72,7 +72,7 @@ torch::Tensor learned_schedule_loss(const LossInput& in) {
   const auto loss =
       diffusion::tapped_loss_per_example(in.network, in.parametrisation(), tap, e.x0, e.eps);
   if (!in.config().schedule.learn_ends) return loss;
-  return loss + diffusion::end_terms_nats(schedule, in.discrete, e.x0, e.eps);
+  return loss + diffusion::end_terms_nats(schedule, in.levels, e.x0, e.eps);
 }
 
 // A weight that depends on log_snr alone is taken up by u, so the plain one serves
@@ -115,6 +115,14 @@ struct Row {
   bool runs_on_device;
 };
 
+// Where nothing is observed x_t and every target are 0: an output of 0 makes no error there.
+diffusion::Network only_observed(const diffusion::Network& network, const torch::Tensor& observed) {
+  return [network, observed](const torch::Tensor& x, const torch::Tensor& log_snr) {
+    const auto output = network(x, log_snr);
+    return output * observed.to(output.options());
+  };
+}
+
 double dimensions(const NoisedExamples& e) { return static_cast<double>(dims_per_example(e.x0)); }
 double one(const NoisedExamples&) { return 1; }
 
@@ -153,8 +161,8 @@ DrawnLevels DrawnLevels::narrow(int64_t first, int64_t count) const {
   return {{part(times.t), part(times.inverse_density)}, part(step), part(bin), part(weight)};
 }
 
-Objective::Objective(const score::ScoreModel& model, bool discrete)
-    : model_(model), discrete_(discrete) {
+Objective::Objective(const score::ScoreModel& model, int64_t levels)
+    : model_(model), levels_(levels) {
   const auto& d = model.config.diffusion;
   if (d.time_sampling != "loss_second_moment") return;
   history_ = diffusion::make_loss_history(d.train_steps > 0 ? d.train_steps : d.time_bins);
@@ -200,10 +208,15 @@ torch::Tensor Objective::loss_per_example(const NoisedExamples& e,
                                           const models::BatchSlots* dropout) const {
   // A classifier is asked for the labels: it is not told them.
   const auto labels = model_.is_classifier() ? torch::Tensor() : e.labels;
-  const auto network = score::network_for(model_, labels, dropout);
   const Row& objective = objective_of(model_);
+  if (e.observed.defined()) {
+    const auto network = only_observed(score::network_for(model_, labels, dropout), e.observed);
+    const auto dims = sum_per_example(e.observed).to(torch::kFloat64).clamp_min(1);
+    return e.levels.weight.to(e.x0.device()) / dims * objective.loss({model_, network, e, levels_});
+  }
+  const auto network = score::network_for(model_, labels, dropout);
   const auto weight = e.levels.weight.to(e.x0.device()) / objective.unit(e);
-  return weight * objective.loss({model_, network, e, discrete_});
+  return weight * objective.loss({model_, network, e, levels_});
 }
 
 // The T-step bound looks its steps up in tables of the host.

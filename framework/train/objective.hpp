@@ -47,13 +47,15 @@ struct NoisedExamples {
   // (B) int64, undefined for an unconditional network; of a classifier: the truth
   torch::Tensor labels;
   DrawnLevels levels;
+  // as x0, 1 where a value is there, else 0, as are x0 and eps; undefined: all are there
+  torch::Tensor observed = {};
 };
 
 class Objective {
  public:
-  /// discrete: 8-bit data (the decoder of learned ends). `model` must outlive this. Throws
-  /// ConfigError for a rule of times or a loss that it does not know.
-  Objective(const score::ScoreModel& model, bool discrete);
+  /// levels: of discrete data (the decoder of learned ends); 0: continuous. `model` must outlive
+  /// this. Throws ConfigError for a rule of times or a loss that it does not know.
+  Objective(const score::ScoreModel& model, int64_t levels);
 
   /// What the slots of the global batch get at `step`: the same whichever rank asks.
   DrawnLevels draw_levels(int64_t step, const std::vector<int64_t>& slots) const;
@@ -62,7 +64,7 @@ class Objective {
   torch::Tensor draw_probe(int64_t step, const std::vector<int64_t>& slots,
                            const torch::Tensor& x0) const;
 
-  /// (B) float64 on the model's device: nats per dimension (a classifier: nats), times
+  /// (B) float64 on the model's device: nats per observed dimension (a classifier: nats), times
   /// levels.weight. Its sum's gradient is every parameter's, the learned schedule's included.
   /// dropout: null for none.
   torch::Tensor loss_per_example(const NoisedExamples& examples,
@@ -71,6 +73,8 @@ class Objective {
   /// Whether loss_per_example() keeps to the device, once levels are there: it asks nothing of the
   /// host and leaves nothing to it (core/device_graph.hpp).
   bool runs_on_device() const;
+
+  int64_t levels() const { return levels_; }
 
   /// Whether observe() wants the losses.
   bool has_history() const { return history_.has_value(); }
@@ -84,7 +88,7 @@ class Objective {
 
  private:
   const score::ScoreModel& model_;
-  bool discrete_;
+  int64_t levels_;
   std::optional<diffusion::LossHistory> history_;
 };
 

@@ -27,6 +27,8 @@ class RunFolder {
   std::filesystem::path stats() const { return root_ / "stats.jsonl"; }
   std::filesystem::path metrics() const { return root_ / "metrics.csv"; }
   std::filesystem::path checkpoints() const { return root_ / "checkpoints"; }
+  /// The statistics of data.transforms, where there are some.
+  std::filesystem::path transforms() const { return root_ / "transforms.safetensors"; }
   std::filesystem::path snapshots() const { return root_ / "snapshots"; }
   /// The last collectives of a rank, written when something fails.
   std::filesystem::path flight_record(int rank) const {

@@ -22,6 +22,16 @@ std::string precision_line(const score::ScoreModel& model, const RunProgress& pr
          progress.precision;
 }
 
+// A line of its own, where there are some.
+std::string transforms_line(const score::ScoreModel& model) {
+  std::string text;
+  for (const std::string& entry : model.transforms.entries())
+    text += (text.empty() ? "" : ", ") + entry;
+  if (model.transforms.has_missing())
+    text += (text.empty() ? "" : "; ") + ("missing: " + model.config.data.missing);
+  return text.empty() ? "" : "transforms      " + text + "\n";
+}
+
 std::string network_line(const score::ScoreModel& model) {
   std::ostringstream out;
   models::ScoreNetwork& network = *model.trained().network;
@@ -50,7 +60,7 @@ std::string start_block(const config::Config& config, const std::filesystem::pat
       << "data            " << dataset.path() << " /" << dataset.split() << ": " << dataset.size()
       << " x " << shape_string(dataset.example_shape())
       << (dataset.has_labels() ? ", labels" : ", no labels") << "\n"
-      << "network         " << network_line(learner.model) << "\n"
+      << transforms_line(learner.model) << "network         " << network_line(learner.model) << "\n"
       << "diffusion       " << diffusion_line(learner.model) << "\n"
       << "ranks           " << ranks << " (" << comm.local_size() << " on this host), device "
       << learner.model.device.str() << ", " << torch::get_num_threads() << " threads each\n"

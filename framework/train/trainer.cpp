@@ -6,13 +6,17 @@
 #include "framework/comm/any_rank.hpp"
 #include "framework/comm/fingerprint.hpp"
 #include "framework/config/validate.hpp"
+#include "framework/core/pixels.hpp"
 #include "framework/core/stop_signal.hpp"
 #include "framework/core/tensor_digest.hpp"
 #include "framework/data/batch_loader.hpp"
 #include "framework/data/fit.hpp"
 #include "framework/data/png.hpp"
+#include "framework/score/model_input.hpp"
 #include "framework/score/snapshot.hpp"
+#include "framework/train/kept_transforms.hpp"
 #include "framework/train/start_block.hpp"
+#include "framework/transform/numbers.hpp"
 #include "models/autocast.hpp"
 
 namespace scorenet::train {
@@ -34,9 +38,10 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       folder_(outdir),
       lock_(lock),
       comms_(comms),
-      data_{data::ImageDataset(config.data.path, config.data.split, dataset_options(config.data))},
-      learner_(trainable_model(config, data_.dataset, data_.summary, *comms.host, device),
-               data_.dataset.kind() == data::DataKind::discrete, comms),
+      data_{data::ImageDataset(config.data.path, config.data.split,
+                               score::dataset_options(config.data))},
+      learner_(trainable_model(config, data_.dataset, data_.summary, folder_, *comms.host, device),
+               data_.dataset.levels(), comms),
       report_(config_, folder_, learner_, comms) {
   learner_.model.name = outdir.string();
   if (config.data.labels) data_.dataset.check_labels(config.model.num_classes);
@@ -70,11 +75,13 @@ void Trainer::draw_reals() {
   if (comms_.host->rank() != 0 || !is_images || config_.eval.samples == 0 || progress_.step > 0)
     return;
   const int64_t count = std::min(config_.eval.samples, dataset.size());
-  data::write_png_grid(folder_.reals(), dataset.read(slot_range(0, count)).examples, 8);
+  const auto x = in_model_range(dataset.read(slot_range(0, count)).examples, dataset.levels());
+  data::write_png_grid(folder_.reals(), pixels_from_data(x), 8);
 }
 
 ExitCode Trainer::run() {
   report_.open(progress_, start_block());
+  if (comms_.host->rank() == 0) keep_transforms(learner_.model, data_.summary.fingerprint, folder_);
   draw_reals();
   complete_last_step();
   train();
@@ -94,10 +101,21 @@ void Trainer::train() {
       data::GlobalSampler(dataset.size(),
                           {seed, true, dataset.block_rows(), config_.data.shuffle_window}),
       data::LoaderOptions{config_.train.batch_size, comms_.host->rank(), comms_.host->size(),
-                          config_.data.prefetch, config_.data.flip, seed},
+                          config_.data.prefetch, config_.data.flip, seed,
+                          [this](data::Batch& batch) { to_network_values(batch); }},
       progress_.step);
   set_phase(comm::Phase::train);
   while (!at_end() && !stop_asked_) take_step(loader.next());
+}
+
+// On the loader's thread.
+void Trainer::to_network_values(data::Batch& batch) const {
+  const score::ScoreModel& model = learner_.model;
+  if (model.transforms.is_plain()) return;
+  const auto values =
+      model.transforms.forward(batch.examples, {data_.dataset.where(), batch.indices});
+  batch.examples = transform::as_float32(values.x);
+  batch.observed = values.observed;
 }
 
 void Trainer::set_phase(comm::Phase phase) {
@@ -192,9 +210,9 @@ void Trainer::save_average(size_t profile, const std::string& precision) {
   const torch::Tensor average = learner_.update.average(profile);
   if (comms_.host->rank() != 0) return;
   const std::string label = "ema" + optim::ema_name(learner_.update.ema_profiles()[profile]);
-  score::save_snapshot(snapshot_path(profile), config_, data_.dataset.example_shape(),
-                       learner_.parameters, average,
-                       {progress_.step, label, precision, learner_.model.traits});
+  score::save_snapshot(
+      snapshot_path(profile), config_, data_.dataset.example_shape(), learner_.parameters, average,
+      {progress_.step, label, precision, learner_.model.traits, learner_.model.transforms.state()});
 }
 
 bool Trainer::evaluation_is_due() const {

@@ -44,6 +44,7 @@ class Trainer {
   void take_up();
   void draw_reals();
   void train();
+  void to_network_values(data::Batch& batch) const;
   void take_step(const data::LoadedBatch& batch);
   void heed(const std::optional<StepReport>& report);
   bool anything_is_due() const;

@@ -5,15 +5,12 @@
 #include <sstream>
 
 #include "framework/core/check.hpp"
+#include "framework/transform/numbers.hpp"
 
 namespace scorenet::transform {
 namespace {
 
 std::string key_of(size_t stage) { return "data.transforms[" + std::to_string(stage) + "]"; }
-
-std::string state_name(size_t stage, const char* what) {
-  return kStatePrefix + std::to_string(stage) + "." + what;
-}
 
 // The place of the first true value; -1 if there is none. A plain loop, as in the transforms.
 int64_t first_true(const torch::Tensor& mask) {
@@ -53,6 +50,10 @@ void fill_missing(torch::Tensor& x, const torch::Tensor& observed, double value)
 
 }  // namespace
 
+std::string state_name(size_t stage, const char* what) {
+  return kStatePrefix + std::to_string(stage) + "." + what;
+}
+
 TransformChain::TransformChain(const std::vector<std::string>& entries, const std::string& missing)
     : entries_(entries) {
   for (size_t i = 0; i < entries.size(); ++i)
@@ -72,7 +73,7 @@ std::string TransformChain::condition() const {
 // A mark that the stored type cannot hold is compared as that type would round it.
 torch::Tensor TransformChain::observed(const torch::Tensor& stored) const {
   if (!missing_) return {};
-  const torch::Tensor x = stored.to(torch::kFloat64).contiguous();
+  const torch::Tensor x = as_float64(stored);
   const double mark = stored.scalar_type() == torch::kFloat32
                           ? static_cast<double>(static_cast<float>(*missing_))
                           : *missing_;
@@ -86,9 +87,8 @@ torch::Tensor TransformChain::observed(const torch::Tensor& stored) const {
 
 NetworkValues TransformChain::through(size_t stages, const torch::Tensor& stored,
                                       const Source& source, const Conditions& conditions) const {
-  const torch::Tensor first = stored.to(torch::kCPU, torch::kFloat64).contiguous();
-  NetworkValues out{first, observed(stored.to(torch::kCPU)),
-                    torch::zeros({stored.size(0)}, torch::kFloat64)};
+  const torch::Tensor first = as_float64(stored);
+  NetworkValues out{first, observed(stored), torch::zeros({stored.size(0)}, torch::kFloat64)};
   for (size_t i = 0; i < stages; ++i) {
     const Values values{out.x, conditions};
     torch::Tensor outside = stages_[i]->outside(values);
@@ -130,7 +130,7 @@ NetworkValues TransformChain::before(size_t stage, const torch::Tensor& stored,
 }
 
 torch::Tensor TransformChain::inverse(const torch::Tensor& y, const Conditions& conditions) const {
-  torch::Tensor x = y.to(torch::kCPU, torch::kFloat64).contiguous();
+  torch::Tensor x = as_float64(y);
   for (size_t i = stages_.size(); i-- > 0;) x = stages_[i]->inverse({x, conditions});
   return x;
 }

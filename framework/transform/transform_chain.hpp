@@ -19,6 +19,8 @@ namespace scorenet::transform {
 
 /// How the names of state() begin.
 inline constexpr const char* kStatePrefix = "transform.";
+/// "transform.1.mean".
+std::string state_name(size_t stage, const char* what);
 
 /// Where values come from, for messages: "a.h5, dataset "/train/images"", and each example's index.
 struct Source {

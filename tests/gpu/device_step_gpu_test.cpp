@@ -49,7 +49,7 @@ struct Training : private Borrowed, public Learner {
                   config.train.precision == "bf16" ? torch::kBFloat16 : torch::kFloat32;
               return model;
             }(),
-            true, comms) {
+            /*levels=*/256, comms) {
     // Its search may choose another kernel in every thread: each training here has its own.
     at::globalContext().setBenchmarkCuDNN(false);
   }

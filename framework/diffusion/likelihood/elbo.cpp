@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <tuple>
 
 #include "framework/core/check.hpp"
 #include "framework/diffusion/likelihood/units.hpp"
@@ -32,24 +33,26 @@ torch::Tensor drawn_reconstruction(const Denoiser& denoiser, const Schedule& sch
   return reconstruction_nats(decoder, denoiser, schedule, x0, evaluation_noise(seed, 0, slots, x0));
 }
 
-// E over eps of the discrete decoder depends on the level alone: one table of 256
-// one-dimensional integrals.
+// E over eps of the discrete decoder depends on the level alone: one table of one-dimensional
+// integrals, of all levels, or, where they are many, of those that occur.
 torch::Tensor exact_discrete_nats(const Denoiser& denoiser, const Schedule& schedule,
-                                  const torch::Tensor& x0) {
-  check_on_pixel_levels(x0);
-  const auto levels = data_from_pixels(torch::arange(kPixelLevels), torch::kFloat64).unsqueeze(1);
+                                  int64_t of_levels, const torch::Tensor& x0) {
+  check_on_pixel_levels(x0, of_levels);
+  const auto numbers = levels_from_data(x0, of_levels).flatten().to(torch::kCPU);
+  torch::Tensor tabled = torch::arange(of_levels), places = numbers;
+  if (of_levels > kPixelLevels)
+    std::tie(tabled, places, std::ignore) = at::_unique2(numbers, true, /*return_inverse=*/true);
+  const auto levels = data_from_pixels(tabled, torch::kFloat64, of_levels).unsqueeze(1);
   const auto log_snr_0 = schedule.log_snr(torch::tensor(schedule.t_min(), torch::kFloat64));
   const NoisedTerm nats = [&](const torch::Tensor& level, const torch::Tensor& eps,
                               const NoiseLevel&) {
-    return discrete_reconstruction_nats(level.squeeze(1), eps.squeeze(1), log_snr_0);
+    return discrete_reconstruction_nats(level.squeeze(1), eps.squeeze(1), log_snr_0, of_levels);
   };
-  const auto t = torch::full({kPixelLevels}, schedule.t_min(), torch::kFloat64);
+  const auto t = torch::full({levels.size(0)}, schedule.t_min(), torch::kFloat64);
   const auto table = expected_over_noise(nats, denoiser, schedule, t, levels,
                                          noise_rules_for(denoiser, schedule, levels))
                          .nats;
-  return sum_per_example(
-      table.index_select(0, pixels_from_data(x0).to(torch::kInt64).flatten().to(torch::kCPU))
-          .view(x0.sizes()));
+  return sum_per_example(table.index_select(0, places).view(x0.sizes()));
 }
 
 }  // namespace
@@ -57,7 +60,8 @@ torch::Tensor exact_discrete_nats(const Denoiser& denoiser, const Schedule& sche
 torch::Tensor exact_reconstruction_nats(const Denoiser& denoiser, const Schedule& schedule,
                                         Decoder decoder, const torch::Tensor& x0) {
   torch::NoGradGuard no_grad;
-  if (decoder == Decoder::discrete) return exact_discrete_nats(denoiser, schedule, x0);
+  if (decoder == Decoder::discrete)
+    return exact_discrete_nats(denoiser, schedule, decoder.levels, x0);
   const auto log_snr_0 =
       schedule.log_snr(torch::tensor(schedule.t_min(), torch::kFloat64)).item<double>();
   const int64_t dims = dims_per_example(x0);

@@ -10,8 +10,8 @@ namespace scorenet::diffusion {
 namespace {
 
 // x_k = (k + 1/2) w - 1, so k = (x + 1) / w - 1/2.
-torch::Tensor fractional_level(const torch::Tensor& x) {
-  return (x.to(torch::kFloat64) + 1.0) / kPixelBinWidth - 0.5;
+torch::Tensor fractional_level(const torch::Tensor& x, int64_t levels) {
+  return (x.to(torch::kFloat64) + 1.0) / bin_width(levels) - 0.5;
 }
 
 }  // namespace
@@ -32,16 +32,16 @@ double uniform_dequantisation_offset_nats(int64_t dims, double bin_width) {
   return -static_cast<double>(dims) * std::log(bin_width);
 }
 
-void check_on_pixel_levels(const torch::Tensor& x0) {
-  const auto level = fractional_level(x0.detach()).flatten();
+void check_on_pixel_levels(const torch::Tensor& x0, int64_t levels) {
+  const auto level = fractional_level(x0.detach(), levels).flatten();
   const auto off = (level - level.round()).abs().gt(1e-3) | level.lt(-0.5) |
-                   level.gt(static_cast<double>(kPixelLevels) - 0.5) | level.isnan();
+                   level.gt(static_cast<double>(levels) - 0.5) | level.isnan();
   if (!off.any().item<bool>()) return;
   const auto first = off.to(torch::kInt64).argmax().item<int64_t>();
   std::ostringstream sentence;
-  sentence << "8-bit decoder: the data holds " << x0.flatten()[first].item<double>()
-           << ", which is none of the 256 levels 2 (k + 1/2) / 256 - 1. Continuous data needs the "
-              "flat or tweedie decoder.";
+  sentence << "decoder of levels: the data holds " << x0.flatten()[first].item<double>()
+           << ", which is none of the " << levels << " levels 2 (k + 1/2) / " << levels
+           << " - 1. Continuous data needs the flat or tweedie decoder.";
   throw DataError(sentence.str());
 }
 

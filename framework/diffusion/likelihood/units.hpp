@@ -1,9 +1,9 @@
 // Units of likelihoods; the width of a pixel's bin enters from core/pixels.hpp alone.
 //
-// 8-bit data lives on the 256 levels x_k = 2 (k + 1/2) / 256 - 1, the middles of bins of width
-// 2 / 256 that fill [-1, 1]. A density p(y) of dequantised data bounds a probability: -log
+// Data of L levels lives on x_k = 2 (k + 1/2) / L - 1, the middles of bins of width 2 / L that fill
+// [-1, 1]; 8-bit data has L = 256. A density p(y) of dequantised data bounds a probability: -log
 // P(k) <= E[-log p(y) + log q(y given k)]. Uniform noise has log q = -log(bin width) a dimension,
-// that is +7 bits on [-1, 1] and +8 bits on [0, 1]; continuous data gets nothing.
+// for 256 levels +7 bits on [-1, 1] and +8 bits on [0, 1]; continuous data gets nothing.
 #pragma once
 
 #include <torch/types.h>
@@ -22,6 +22,6 @@ double uniform_dequantisation_offset_nats(int64_t dims, double bin_width = kPixe
 
 /// Throws DataError naming the first value unless every number of x0 is one of the x_k
 /// (to 1e-3 of a bin).
-void check_on_pixel_levels(const torch::Tensor& x0);
+void check_on_pixel_levels(const torch::Tensor& x0, int64_t levels = kPixelLevels);
 
 }  // namespace scorenet::diffusion

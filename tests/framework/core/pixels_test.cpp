@@ -29,10 +29,10 @@ TEST(Pixels, EveryPointOfABinReturnsToItsLevel) {
 }
 
 TEST(Pixels, OnlyLevelsAreScaledIntoTheModelsRange) {
-  EXPECT_TRUE(
-      torch::equal(in_model_range(all_levels()), data_from_pixels(all_levels(), torch::kFloat32)));
+  EXPECT_TRUE(torch::equal(in_model_range(all_levels(), 256),
+                           data_from_pixels(all_levels(), torch::kFloat32)));
   const auto real = torch::tensor({-7.5, 300.0}, torch::kFloat64);
-  EXPECT_TRUE(torch::equal(in_model_range(real), real));
+  EXPECT_TRUE(torch::equal(in_model_range(real, 0), real));
 }
 
 }  // namespace

@@ -49,6 +49,53 @@ TEST_F(FitTest, BytesAndRealNumbersAreNotTakenForEachOther) {
   EXPECT_ERROR(check(continuous_, bytes_), DataError, "8-bit", "continuous");
 }
 
+TEST_F(FitTest, DataOfOtherLevelsAreNotTakenForEachOther) {
+  DatasetOptions two;
+  two.levels = 2;
+  const auto bits = bytes_.to(torch::kFloat32).remainder(2);
+  const auto read = [&](const torch::Tensor& values, const DatasetOptions& options) {
+    const auto path = folder_.file("levels" + std::to_string(count_++) + ".h5");
+    auto file = Hdf5File::create(path);
+    file.write_array("/test/images", values);
+    file.close();
+    return ImageDataset(path, "test", options);
+  };
+  auto of_bits = read(bits, two);
+  EXPECT_EQ(of_bits.levels(), 2);
+  const ExpectedData expected{"net", {1, 4, 4}, {DataKind::discrete, {}, 2}, 0};
+  EXPECT_NO_THROW(check_fit(expected, of_bits, 0));
+  EXPECT_ERROR(check_fit(discrete_, of_bits, 0), DataError, "data of 2 levels", "8-bit", "net");
+  EXPECT_ERROR(check(expected, bytes_), DataError, "8-bit", "whole numbers below 2");
+  auto halves = read(bits / 2, two);
+  EXPECT_ERROR(check_fit(expected, halves, 0), DataError, "sample 0", "none of the levels 0 to 1");
+  auto beyond = read(bytes_.remainder(3), two);
+  EXPECT_ERROR(check_fit(expected, beyond, 0), DataError, "none of the levels 0 to 1");
+  DatasetOptions none;
+  none.levels = 0;  // bytes as real numbers
+  auto real = read(bytes_, none);
+  EXPECT_EQ(real.kind(), DataKind::continuous);
+  EXPECT_EQ(real.summary().range->greatest, 127);
+}
+
+TEST_F(FitTest, MissingValuesAreInNoRange) {
+  for (const double mark : {std::nan(""), 1e6}) {
+    auto values = torch::linspace(-1, 1, 128).view({8, 1, 4, 4}).clone();
+    values.slice(0, 0, 7).fill_(mark);
+    DatasetOptions options;
+    options.missing = mark;
+    const auto path = folder_.file("missing" + std::to_string(count_++) + ".h5");
+    {
+      auto file = Hdf5File::create(path);
+      file.write_array("/test/images", values);
+      file.close();
+    }
+    ImageDataset data(path, "test", options);
+    EXPECT_NO_THROW(check_fit(continuous_, data, 0));
+    EXPECT_EQ(data.summary().range->greatest, 1);
+    EXPECT_GT(data.summary().range->least, 0.7);
+  }
+}
+
 TEST_F(FitTest, AnotherUnitIsNoticedAndAFewOutliersAreNot) {
   EXPECT_ERROR(check(continuous_, bytes_.to(torch::kFloat32).mul(2)), DataError, "0 to 254",
                "-1 to 1");
@@ -79,6 +126,9 @@ TEST_F(FitTest, TraitsSurviveASnapshotsText) {
   EXPECT_EQ(to_text({}), "");
   EXPECT_FALSE(traits_from_text("").kind);
   EXPECT_EQ(traits_from_text(to_text({DataKind::discrete, {}})).kind, DataKind::discrete);
+  EXPECT_EQ(to_text({DataKind::discrete, {}}), "discrete");  // as before there were other levels
+  EXPECT_EQ(traits_from_text("discrete").levels, 256);
+  EXPECT_EQ(traits_from_text(to_text({DataKind::discrete, {}, 65536})).levels, 65536);
   const auto traits = traits_from_text(to_text({DataKind::continuous, ValueRange{-0.1, 1e300}}));
   EXPECT_EQ(traits.kind, DataKind::continuous);
   EXPECT_EQ(traits.range->least, -0.1);

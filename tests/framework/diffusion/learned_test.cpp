@@ -177,7 +177,7 @@ TEST(LearnedSchedule, LearnedEndsFollowTheBoundWhileTheInsideFollowsItsVariance)
   const auto x0 = torch::zeros({n, 1}, torch::kFloat64), eps = torch::ones({n, 1}, torch::kFloat64);
   const ScheduleTap tap(schedule, uniform_times(schedule, u));
   const auto loss = tapped_loss_per_example(scaled_exact(doubles({1.0})), {}, tap, x0, eps);
-  (loss + end_terms_nats(schedule, false, x0, eps)).mean().backward();
+  (loss + end_terms_nats(schedule, 0, x0, eps)).mean().backward();
   const auto clean = [](double g) { return 1 / (1 + std::exp(g)); };  // alpha^2
   // ends = (e_0, e_1): gamma_0 = g0 + e_0, gamma_1 = gamma_0 + (g1 - g0) exp(e_1), so e_0 moves
   // both ends. The network sees log_snr and is right at every level, so its gradient in gamma is

@@ -41,6 +41,49 @@ TEST(VariationalBound, TheDiscreteDecoderIsTheSoftmaxOverAllLevels) {
   }
 }
 
+TEST(VariationalBound, ADecoderOfAnyLevelsIsTheSoftmaxOverAllOfThem) {
+  // By a sum of its own: weights exp(-(z - x_j)^2 snr / 2), z = x_k + eps / sqrt(snr).
+  for (const int64_t levels : {2, 65536}) {
+    const auto x = data_from_pixels(torch::arange(levels), torch::kFloat64, levels);
+    EXPECT_TRUE(torch::equal(
+        levels_from_data(data_from_pixels(torch::arange(levels), torch::kFloat32, levels), levels),
+        torch::arange(levels)));
+    for (const double log_snr : {13.3, 2.0}) {
+      const double root = std::exp(0.5 * log_snr);
+      for (const int64_t k : {int64_t{0}, levels / 2, levels - 1}) {
+        for (const double eps : {-2.1, 0.3, 3.7}) {
+          const auto z = x[k] + eps / root;
+          const auto logits = -0.5 * ((z - x) * root).square();
+          const double expected = (torch::logsumexp(logits, 0) - logits[k]).item<double>();
+          const auto nats =
+              discrete_reconstruction_nats(x[k].view({1, 1}), doubles({eps}).view({1, 1}),
+                                           torch::tensor(log_snr, torch::kFloat64), levels);
+          EXPECT_NEAR(nats.item<double>(), expected, 1e-8) << levels << " " << log_snr << " " << k;
+        }
+      }
+    }
+  }
+}
+
+TEST(VariationalBound, TheExactReconstructionOfManyLevelsIsThatOfThoseThatOccur) {
+  ScheduleOptions options;
+  options.name = "vdm_linear";
+  options.gamma_min = -14;
+  const auto schedule = make_schedule(options);
+  const auto level = [](int64_t k, int64_t levels) {
+    return data_from_pixels(torch::tensor({{k}}), torch::kFloat64, levels);
+  };
+  const auto nats = [&](const torch::Tensor& x0, int64_t levels) {
+    return exact_reconstruction_nats({}, *schedule, {Decoder::discrete, levels}, x0);
+  };
+  // Far from the ends only the bin's width matters: a 256th of the levels at 256 times the noise.
+  const auto two = torch::cat({level(30000, 65536), level(30007, 65536)}, 1);
+  EXPECT_NEAR(nats(two, 65536).item<double>(), 2 * nats(level(30000, 65536), 65536).item<double>(),
+              1e-9);
+  EXPECT_GT(nats(level(30000, 65536), 65536).item<double>(),
+            nats(level(30000 / 256, 256), 256).item<double>() + 2);
+}
+
 TEST(VariationalBound, TheDiscreteDecoderSumsOverPixelsInFloat32Too) {
   const auto k = torch::tensor({0, 17, 128, 255}, torch::kUInt8).view({1, 1, 2, 2});
   const auto eps = doubles({0.5, -2.9, 3.4, 0.1}).view({1, 1, 2, 2});
@@ -126,6 +169,17 @@ TEST(Units, UniformPixelsCostEightBitsHoweverTheyAreScored) {
   EXPECT_NEAR(uniform_dequantisation_offset_nats(1, 1.0 / 256) / std::numbers::ln2, 8, 1e-12);
   EXPECT_NEAR(uniform_dequantisation_offset_nats(1, 1 / 127.5) / std::numbers::ln2, 6.9943535,
               1e-7);
+}
+
+TEST(Units, OtherLevelsHaveOtherBins) {
+  const auto x0 = data_from_pixels(torch::tensor({{0, 1}}), torch::kFloat64, 2);
+  EXPECT_TRUE(torch::equal(x0, doubles({-0.5, 0.5}).view({1, 2})));
+  EXPECT_NO_THROW(check_on_pixel_levels(x0, 2));
+  expect_error<DataError>([&] { check_on_pixel_levels(x0 / 2, 2); }, "2 levels");
+  const auto drawn = dequantise_uniform(x0, {3}, 1, 0, 2);
+  EXPECT_EQ(drawn.log_q.item<double>(), 0);  // bins of width 1
+  EXPECT_TRUE(((drawn.y - x0).abs() <= 0.5).all().item<bool>());
+  EXPECT_GT((drawn.y - x0).abs().max().item<double>(), 0.05);
 }
 
 TEST(Units, PixelsGoToTheirLevelsAndBack) {

@@ -42,7 +42,8 @@ struct Borrowed {
 class SimTraining : private Borrowed, public Learner {
  public:
   SimTraining(const config::Config& config, comm::Communicator& comm)
-      : Borrowed(comm), Learner(score::build_model(config, {2}, torch::kCPU), false, comms) {}
+      : Borrowed(comm),
+        Learner(score::build_model(config, {2}, torch::kCPU), /*levels=*/0, comms) {}
 
   /// This rank's share of step `k`, of examples that are a function of k and their place.
   StepReport run(int64_t k) {

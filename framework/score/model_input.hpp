@@ -1,0 +1,36 @@
+// From a data set's examples to what a model computes with: levels scaled to [-1, 1], real numbers
+// through data.transforms.
+#pragma once
+
+#include "framework/comm/communicator.hpp"
+#include "framework/data/image_dataset.hpp"
+#include "framework/score/score_model.hpp"
+#include "framework/transform/transform_chain.hpp"
+
+namespace scorenet::score {
+
+/// How the data of a model is read.
+data::DatasetOptions dataset_options(const config::DataConfig& config);
+
+/// Throws ConfigError where data.transforms are asked of discrete data.
+void check_transforms(const ScoreModel& model, const data::ImageDataset& dataset);
+
+/// Measures the statistics of data.transforms that the model lacks, over `dataset`: the training
+/// split. Collective. Throws DataError, as transform::measure_statistics.
+void measure_transforms(ScoreModel& model, data::ImageDataset& dataset, comm::Communicator& comm);
+
+/// Some examples as the model sees them, on its device: float64 for an analytic model, else
+/// float32. log_det is undefined without transforms and missing values. Throws DataError naming a
+/// value that a transform cannot take.
+transform::NetworkValues model_input(const ScoreModel& model, const data::ImageDataset& dataset,
+                                     const data::Batch& batch);
+
+/// What a model generates, (B, ...) of its own values, in the units of the file: float64 on the
+/// CPU. As it stands without transforms.
+torch::Tensor file_values(const ScoreModel& model, const torch::Tensor& x);
+
+/// The same for a picture, in [-1, 1]: the range of the training data where there are transforms,
+/// else as it stands. What is not finite is 0.
+torch::Tensor picture_values(const ScoreModel& model, const torch::Tensor& x);
+
+}  // namespace scorenet::score
