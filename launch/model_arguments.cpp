@@ -44,12 +44,12 @@ void set_precision(score::ScoreModel& model, const std::string& asked) {
 void measure_statistics(score::ScoreModel& model, const std::string& config_path) {
   if (model.transforms.unmeasured().empty()) return;
   const config::DataConfig& data = model.config.data;
-  if (data.path.empty()) {
+  if (data.map.path.empty()) {
     throw ConfigError(config_path +
                       ": data.transforms standardises, and data.path names no data whose mean and "
                       "deviation to take. Set it, or use affine(a, b).");
   }
-  data::ImageDataset dataset(data.path, data.split, score::dataset_options(data));
+  data::ImageDataset dataset(data.map, data.split, score::dataset_options(data));
   const auto alone = comm::make_single_communicator();
   score::measure_transforms(model, dataset, *alone);
 }

@@ -3,8 +3,11 @@
 //   scorenet data convert --idx /usr/share/datasets/fashion-mnist --out fashion_mnist.h5
 //   scorenet data convert --npy images.npy --labels labels.npy --test 1000 --out mine.h5
 //   scorenet data info fashion_mnist.h5
+//   scorenet data info their_file.nc --png some.png
+//   scorenet data info --config weather.toml --split validation
 //   scorenet data rechunk fashion_mnist.h5 --out archive.h5 --chunk 512 --gzip 6
 //   scorenet data synthesize --kind swiss-roll --train 3000 --test 3000 --out swiss_roll.h5
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -12,9 +15,15 @@
 #include <string>
 #include <vector>
 
+#include "framework/config/parse.hpp"
 #include "framework/data/convert.hpp"
 #include "framework/data/describe.hpp"
+#include "framework/data/file_tree.hpp"
+#include "framework/data/propose_map.hpp"
+#include "framework/data/twins.hpp"
 #include "framework/files/output_guard.hpp"
+#include "launch/data_arguments.hpp"
+#include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
@@ -28,9 +37,8 @@ struct DataArguments {
   fs::path idx, cifar10, folder, npy, labels;
   data::ChannelAxis channels = data::ChannelAxis::unsaid;
   fs::path in;
-  std::string kind;
+  data::TwinOptions twin;  // its kind and seed are any set's
   std::map<std::string, int64_t> sizes;
-  uint64_t seed = 0;
 };
 using Arguments = std::shared_ptr<DataArguments>;
 
@@ -146,12 +154,65 @@ void add_convert(CLI::App* data_verb, Task& task) {
   set_action(verb, task, [arguments] { convert(*arguments); });
 }
 
+struct InfoArguments {
+  std::vector<std::string> files;
+  std::string config, split, picture;
+  std::vector<std::string> said_of_map;
+  int64_t samples = 16;
+  bool force = false;
+};
+
+// What the command line says of the config's map, or of the own layout.
+config::Config config_of(const InfoArguments& a) {
+  config::Config config;
+  if (!a.config.empty()) config = config::parse_file(a.config);
+  config::apply_overrides(config, a.said_of_map);
+  if (!a.files.empty()) config.data.map.path = a.files;
+  if (config.data.map.path.empty())
+    throw ConfigError("data info: no file named. Give it, or --config with a data.path.");
+  return config;
+}
+
+void say_info(const InfoArguments& a) {
+  const config::Config config = config_of(a);
+  data::DataMap map = config.data.map;
+  const auto inputs = data_files(map);
+  if (!a.picture.empty()) files::check_outputs(inputs, {{"--png", a.picture, a.force}});
+  const bool one = map.path.size() == 1 && inputs.size() == 1;
+  if (one && a.split.empty() && data::is_own_layout(map)) {
+    say_file(map.path[0]);
+    // A picture of a file that is described by nothing is one of what it was taken for.
+    if (!a.picture.empty() && !data::has_own_layout(map.path[0])) {
+      if (const auto proposed = data::propose_map(map.path[0], data::tree_of(map.path[0])))
+        map = proposed->map;
+    }
+  } else {
+    data::DescribeOptions options;
+    options.split = a.split;
+    options.levels = config.data.levels;
+    if (!config.data.missing.empty()) options.missing = std::stod(config.data.missing);
+    std::printf("%s", data::describe_map(map, options).c_str());
+  }
+  if (!a.picture.empty()) data::draw_samples(map, a.split, a.samples, a.picture);
+}
+
 void add_info(CLI::App* data_verb, Task& task) {
-  auto* verb =
-      data_verb->add_subcommand("info", "splits, shapes, types, storage, labels, fingerprint");
-  const auto arguments = std::make_shared<DataArguments>();
-  verb->add_option("file", arguments->in, "HDF5 file")->required();
-  set_action(verb, task, [arguments] { say_file(arguments->in); });
+  auto* verb = data_verb->add_subcommand(
+      "info",
+      "what files hold, and what the keys of [data] make of them; of another program's file: its "
+      "arrays, and keys to begin with");
+  const auto arguments = std::make_shared<InfoArguments>();
+  verb->add_option("file", arguments->files, "HDF5, netCDF-4 or .npy files, or a pattern");
+  verb->add_option("--config", arguments->config, "experiment (TOML) whose [data] is meant");
+  verb->add_option("--split", arguments->split, "this split alone [all that are named]");
+  add_map_options(verb, arguments->said_of_map);
+  add_output_option(verb, "--png", arguments->picture,
+                    "write a picture of some samples there: images, curves, or slices of volumes");
+  verb->add_option("--samples", arguments->samples, "how many samples the picture shows")
+      ->check(CLI::Range(int64_t{1}, int64_t{1024}))
+      ->capture_default_str();
+  add_force_flag(verb, arguments->force);
+  set_action(verb, task, [arguments] { say_info(*arguments); });
 }
 
 void add_rechunk(CLI::App* data_verb, Task& task) {
@@ -165,27 +226,52 @@ void add_rechunk(CLI::App* data_verb, Task& task) {
   });
 }
 
+void synthesize(const DataArguments& arguments) {
+  const data::ConvertOptions& options = arguments.options;
+  const auto twins = data::twin_names();
+  check_output(options, {});
+  if (std::find(twins.begin(), twins.end(), arguments.twin.kind) != twins.end()) {
+    if (!arguments.sizes.empty())
+      throw ConfigError("data synthesize --kind " + arguments.twin.kind +
+                        ": a site's file has no groups of splits. Give --samples N instead of " +
+                        "--" + arguments.sizes.begin()->first + ".");
+    const auto notes = data::write_twin(arguments.twin, options);
+    say_written(options.out, notes);
+    return;
+  }
+  if (arguments.sizes.empty()) {
+    throw ConfigError(
+        "data synthesize: no split asked for. Give --train N, --validation N or --test N.");
+  }
+  data::synthesize(arguments.twin.kind, arguments.sizes, arguments.twin.seed, options);
+  say_file(options.out);
+}
+
 void add_synthesize(CLI::App* data_verb, Task& task) {
-  auto* verb = data_verb->add_subcommand("synthesize", "two-dimensional sets with a known law");
+  auto* verb = data_verb->add_subcommand(
+      "synthesize", "two-dimensional sets with a known law, and small twins of sites' files");
   const auto arguments = std::make_shared<DataArguments>();
-  verb->add_option("--kind", arguments->kind, "swiss-roll | gaussians25 | gaussian")->required();
+  verb->add_option("--kind", arguments->twin.kind,
+                   "swiss-roll | gaussians25 | gaussian; twins, in the layout of: calo "
+                   "(CaloChallenge) | well (The Well) | weather | cmd (CAMELS, .npy) | nhwc")
+      ->required();
   for (const std::string split : {"train", "validation", "test"}) {
     verb->add_option_function<int64_t>(
             "--" + split, [arguments, split](int64_t n) { arguments->sizes[split] = n; },
             "samples of this split")
         ->check(CLI::PositiveNumber);
   }
-  verb->add_option("--seed", arguments->seed, "the set is a function of it")->capture_default_str();
+  verb->add_option("--samples", arguments->twin.samples, "twins: samples, or trajectories of well")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--shape", arguments->twin.shape,
+                   "twins: of a sample: layers,angles,radii of calo; steps,x,y of well; "
+                   "channels,lat,lon of weather; height,width of cmd and nhwc [the sites' own, or "
+                   "small]")
+      ->delimiter(',');
+  verb->add_option("--seed", arguments->twin.seed, "the set is a function of it")
+      ->capture_default_str();
   add_output_options(verb, arguments);
-  set_action(verb, task, [arguments] {
-    if (arguments->sizes.empty()) {
-      throw ConfigError(
-          "data synthesize: no split asked for. Give --train N, --validation N or --test N.");
-    }
-    check_output(arguments->options, {});
-    data::synthesize(arguments->kind, arguments->sizes, arguments->seed, arguments->options);
-    say_file(arguments->options.out);
-  });
+  set_action(verb, task, [arguments] { synthesize(*arguments); });
 }
 
 }  // namespace

@@ -9,12 +9,14 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "framework/config/parse.hpp"
 #include "framework/data/write_output.hpp"
 #include "framework/evaluate/evaluation.hpp"
 #include "framework/evaluate/metric_table.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/files/output_guard.hpp"
 #include "framework/score/model_input.hpp"
+#include "launch/data_arguments.hpp"
 #include "launch/device.hpp"
 #include "launch/hbar_schedule.hpp"
 #include "launch/known_name.hpp"
@@ -27,7 +29,9 @@ namespace {
 
 struct EvaluateArguments {
   ModelArguments model;
-  std::string data, split = "test", json, per_example;
+  std::string split = "test", json, per_example;
+  std::vector<std::string> data;         // files; none: those of the model's config
+  std::vector<std::string> said_of_map;  // --data.KEY=VALUE
   bool force = false;
   evaluate::EvaluationOptions options;
 };
@@ -35,10 +39,34 @@ struct EvaluateArguments {
 // The rank that writes checks, before hours of work.
 void check_outputs(const EvaluateArguments& a) {
   auto inputs = inputs_of(a.model);
-  inputs.push_back({"--data", a.data});
+  data::DataMap given;
+  given.path = a.data;
+  for (const std::string& file : data::files_of(given)) inputs.push_back({"--data", file});
   if (a.options.features != "pixels") inputs.push_back({"--features", a.options.features});
   files::check_outputs(inputs,
                        {{"--json", a.json, a.force}, {"--per-example", a.per_example, a.force}});
+}
+
+// The map that the model was trained with, with what the command line says otherwise. Other files
+// take the place of those that it names, for every split.
+data::DataMap map_of(const EvaluateArguments& a, const config::Config& trained) {
+  config::Config config = trained;
+  config::apply_overrides(config, a.said_of_map);
+  data::DataMap& map = config.data.map;
+  if (!a.data.empty()) {
+    map.path = a.data;
+    const auto entry = map.splits.find(a.split);
+    if (entry != map.splits.end() && !data::are_ranges(entry->second)) entry->second = a.data;
+  }
+  if (map.path.empty()) {
+    throw ConfigError("evaluate: no data, since the config of " +
+                      (a.model.network.empty() ? a.model.config : a.model.network) +
+                      " has no data.path. Give --data FILE.h5.");
+  }
+  std::string text;
+  for (const auto& sentence : data::problems(map)) text += (text.empty() ? "" : "\n") + sentence;
+  if (!text.empty()) throw ConfigError(text);
+  return map;
 }
 
 ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms) {
@@ -48,7 +76,7 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
   const LoadedModel loaded = load_model(arguments.model, device_for_rank(*comms.host));
   data::DatasetOptions reading = score::dataset_options(loaded.model.config.data);
   reading.labels = true;
-  data::ImageDataset dataset(arguments.data, arguments.split, reading);
+  data::ImageDataset dataset(map_of(arguments, loaded.model.config), arguments.split, reading);
   const auto report = evaluate::evaluate(loaded.model, dataset, arguments.options, *comms.host);
   if (comms.host->rank() != 0) return ExitCode::done;
   std::cout << evaluate::summary(report) << std::endl;
@@ -150,8 +178,14 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
   CLI::App* verb =
       app.add_subcommand("evaluate", "likelihoods of data under a snapshot or an analytic model");
   add_model_options(verb, a->model);
-  verb->add_option("--data", a->data, "HDF5 file")->required();
-  verb->add_option("--split", a->split, "train, validation or test")->capture_default_str();
+  verb->add_option("--data", a->data,
+                   "data files, or a pattern, of the layout that the model was trained on [those "
+                   "of its config]");
+  verb->add_option("--split", a->split,
+                   "train, validation or test; all: every sample, where the files have no groups "
+                   "of such names")
+      ->capture_default_str();
+  add_map_options(verb, a->said_of_map);
   verb->add_option("--metrics", a->options.metrics,
                    "separated by commas: " + evaluate::metric_names())
       ->delimiter(',')

@@ -22,6 +22,7 @@
 #include "framework/train/gradient_plan.hpp"
 #include "framework/train/train_precision.hpp"
 #include "framework/train/update.hpp"
+#include "launch/data_arguments.hpp"
 #include "launch/device.hpp"
 #include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
@@ -44,12 +45,12 @@ struct PlanArguments {
 
 std::vector<int64_t> example_shape(const config::Config& config, const PlanArguments& arguments) {
   if (!arguments.shape.empty()) return arguments.shape;
-  if (config.data.path.empty()) {
+  if (config.data.map.path.empty()) {
     throw ConfigError(
         "plan: data.path is empty, so the shape of an example is unknown. Give --data.path, or "
         "--shape, for example --shape 3,32,32.");
   }
-  return data::ImageDataset(config.data.path, config.data.split).example_shape();
+  return data::ImageDataset(config.data.map, config.data.split).example_shape();
 }
 
 /// One AdamW step and its averages, seconds.
@@ -179,8 +180,9 @@ void print(const nlohmann::ordered_json& out, const std::vector<perf::ScalingRow
 ExitCode plan(const config::Config& config, const PlanArguments& arguments,
               comm::Communicators& comms) {
   if (comms.host->rank() == 0) {
-    files::check_outputs({{"config", arguments.config_path}, {"data.path", config.data.path}},
-                         {{"--json", arguments.json, arguments.force}});
+    auto inputs = data_files(config.data.map);
+    inputs.push_back({"config", arguments.config_path});
+    files::check_outputs(inputs, {{"--json", arguments.json, arguments.force}});
   }
   const torch::Device device = device_for_rank(*comms.host);
   const std::vector<int64_t> shape = example_shape(config, arguments);

@@ -17,6 +17,7 @@
 #include "framework/config/validate.hpp"
 #include "framework/files/output_guard.hpp"
 #include "framework/train/trainer.hpp"
+#include "launch/data_arguments.hpp"
 #include "launch/device.hpp"
 #include "launch/output_options.hpp"
 #include "launch/run_lock.hpp"
@@ -85,8 +86,9 @@ void check_run_folder(const config::Config& config, const TrainArguments& argume
   };
   const std::vector<std::string> logs{"log.txt", "stats.jsonl", "metrics.csv"};
   files::check_outputs({{"config", arguments.config_path}}, writes(logs));
-  files::check_outputs({{"data.path", config.data.path}, {"model.file", config.model.file}},
-                       writes({"config.toml", logs[0], logs[1], logs[2]}));
+  auto inputs = data_files(config.data.map);
+  inputs.push_back({"model.file", config.model.file});
+  files::check_outputs(inputs, writes({"config.toml", logs[0], logs[1], logs[2]}));
 }
 
 ExitCode train(const config::Config& config, const TrainArguments& arguments,

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/data/data_map.hpp"
 #include "framework/diffusion/discrete_steps.hpp"
 #include "framework/diffusion/schedule_options.hpp"
 #include "models/options.hpp"
@@ -16,7 +17,7 @@
 namespace scorenet::config {
 
 struct DataConfig {
-  std::string path;
+  data::DataMap map;  // which files, which arrays, and which axes are what
   std::string split = "train";
   bool labels = false;
   bool flip = false;

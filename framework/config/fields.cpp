@@ -11,6 +11,7 @@ namespace scorenet::config {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr const char* kNone = "none";
 constexpr double kTiny = std::numeric_limits<double>::min();  // "> 0"
 
 using Names = std::vector<std::string>;
@@ -26,11 +27,38 @@ Names with(Names names, const Names& more) {
   return names;
 }
 
-void data_fields(DataConfig& c, std::vector<Field>& out) {
+// From files as they lie to samples.
+void map_fields(data::DataMap& c, std::vector<Field>& out) {
+  Field path{"data.path", &c.path,
+             "data file, several, or a pattern: HDF5, netCDF-4, .npy; {split} may stand in it"};
+  path.bare_one = true;
+  out.push_back(path);
   out.push_back(
-      {"data.path", &c.path, "HDF5 file with /SPLIT/images and, optionally, /SPLIT/labels"});
+      {"data.arrays", &c.arrays,
+       "data sets of a sample; several are stacked as channels; {split}: the split's name"});
+  out.push_back({"data.sample_axes", &c.sample_axes,
+                 "axes of the stored array that number the samples, slowest first", 0, 31});
+  out.push_back(
+      {"data.channel_axis", &c.channel_axis,
+       "axis of the stored array that is the channel, -1 the last; \"none\": an axis of 1 "
+       "is added",
+       -32, 31});
+  out.push_back({"data.window", &c.window,
+                 "places of each stored axis, start:stop:step as in Python; [] all"});
+  out.push_back({"data.reshape", &c.reshape,
+                 "shape of a sample, channel first, -1 what is left; [] as it comes", -1, 1e12});
+  out.push_back(
+      {"data.splits", &c.splits,
+       "samples of each split where the file has no such groups: { train = \"0:900\", test "
+       "= \"b.h5\" }, ranges of sample numbers or files"});
+  out.push_back(
+      {"data.labels_array", &c.labels_array, "data set of the labels, a whole number a sample"});
+}
+
+void data_fields(DataConfig& c, std::vector<Field>& out) {
+  map_fields(c.map, out);
   out.push_back({"data.split", &c.split, "split to train on: train or any group of the file"});
-  out.push_back({"data.labels", &c.labels, "condition on /SPLIT/labels"});
+  out.push_back({"data.labels", &c.labels, "condition on the labels, those of data.labels_array"});
   out.push_back({"data.flip", &c.flip, "mirror each image left-right with probability 1/2"});
   out.push_back({"data.changed", &c.changed,
                  "resume a run although its data set is another now; log.txt says so"});
@@ -346,6 +374,16 @@ struct ValueToString {
     for (size_t i = 0; i < v->size(); ++i) out += (i ? ", " : "") + quoted((*v)[i]);
     return out + "]";
   }
+  std::string operator()(const std::optional<int64_t>* v) const {
+    return *v ? element_string(**v) : quoted(kNone);
+  }
+  std::string operator()(const data::SplitTable* v) const {
+    std::string out;
+    for (const auto& [split, entries] : *v)
+      out += (out.empty() ? " " : ", ") + quoted(split) + " = " +
+             (entries.size() == 1 ? quoted(entries[0]) : (*this)(&entries));
+    return "{" + out + (out.empty() ? "}" : " }");
+  }
   template <typename T>
   std::string operator()(const T* v) const {
     return element_string(*v);
@@ -381,7 +419,12 @@ std::vector<Field> fields(Config& config) {
   return all;
 }
 
-std::string value_string(const Field& field) { return std::visit(ValueToString{}, field.value); }
+std::string value_string(const Field& field) {
+  const auto* list = std::get_if<std::vector<std::string>*>(&field.value);
+  if (list && field.bare_one && (*list)->size() < 2)
+    return quoted((*list)->empty() ? "" : (*list)->front());
+  return std::visit(ValueToString{}, field.value);
+}
 
 std::vector<Change> changes(const Config& then, const Config& now) {
   Config old_copy = then, new_copy = now;
@@ -405,14 +448,20 @@ std::string expectation(const Field& field) {
     std::string operator()(const std::vector<int64_t>*) const { return "a list of whole numbers"; }
     std::string operator()(const std::vector<double>*) const { return "a list of numbers"; }
     std::string operator()(const std::vector<std::string>*) const { return "a list of strings"; }
+    std::string operator()(const std::optional<int64_t>*) const {
+      return "a whole number or \"none\"";
+    }
+    std::string operator()(const data::SplitTable*) const {
+      return "a table such as { train = \"0:900\", test = \"b.h5\" }";
+    }
   };
   if (!field.choices.empty()) {
     std::string text = "one of";
     for (size_t i = 0; i < field.choices.size(); ++i) text += (i ? ", " : " ") + field.choices[i];
     return text;
   }
-  return std::visit(TypeName{}, field.value) + (field.or_number ? " or a number" : "") +
-         bounds_text(field.min, field.max);
+  return (field.bare_one ? "a string or " : "") + std::visit(TypeName{}, field.value) +
+         (field.or_number ? " or a number" : "") + bounds_text(field.min, field.max);
 }
 
 }  // namespace scorenet::config

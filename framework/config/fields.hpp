@@ -3,6 +3,7 @@
 #pragma once
 
 #include <limits>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -14,7 +15,8 @@ namespace scorenet::config {
 /// Where a field's value lives; the alternative also names its type.
 using FieldPointer =
     std::variant<bool*, int64_t*, double*, std::string*, std::vector<bool>*, std::vector<int64_t>*,
-                 std::vector<double>*, std::vector<std::string>*>;
+                 std::vector<double>*, std::vector<std::string>*, std::optional<int64_t>*,
+                 data::SplitTable*>;
 
 struct Field {
   std::string name;  // "train.learning_rate"
@@ -25,6 +27,7 @@ struct Field {
   std::vector<std::string> choices = {};  // strings; empty: anything
   bool* given = nullptr;                  // set where the key is said: a default may follow others
   bool or_number = false;                 // strings: a TOML number is taken as its text
+  bool bare_one = false;                  // lists of strings: one may stand without brackets
 
   std::string section() const { return name.substr(0, name.find('.')); }
   std::string key() const { return name.substr(name.find('.') + 1); }

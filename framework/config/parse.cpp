@@ -63,6 +63,22 @@ struct Assign {
     return put(node.value_exact<double>(), out);
   }
   bool operator()(std::string* out) const { return put(node.value_exact<std::string>(), out); }
+  bool operator()(std::optional<int64_t>* out) const {
+    if (node.value_exact<std::string>() == "none") return out->reset(), true;
+    int64_t value = 0;
+    if (!(*this)(&value)) return false;
+    *out = value;
+    return true;
+  }
+  bool operator()(data::SplitTable* out) const {
+    const toml::table* table = node.as_table();
+    if (!table) return false;
+    data::SplitTable splits;
+    for (const auto& [split, entries] : *table)
+      if (!put_strings(entries, splits[std::string(split.str())])) return false;
+    *out = std::move(splits);
+    return true;
+  }
   template <typename T>
   bool operator()(std::vector<T>* out) const {
     const toml::array* array = node.as_array();
@@ -74,6 +90,15 @@ struct Assign {
       values.push_back(value);
     }
     *out = std::move(values);
+    return true;
+  }
+
+  // A list of strings, or one alone.
+  static bool put_strings(const toml::node& strings, std::vector<std::string>& out) {
+    const auto one = strings.value_exact<std::string>();
+    if (!one) return Assign{strings}(&out);
+    out.clear();
+    if (!one->empty()) out.push_back(*one);
     return true;
   }
 
@@ -92,6 +117,9 @@ std::string node_text(const toml::node& node) {
 }
 
 bool assign_value(const Field& field, const toml::node& node) {
+  if (auto* const list = std::get_if<std::vector<std::string>*>(&field.value);
+      list && field.bare_one)
+    return Assign::put_strings(node, **list);
   auto* const text = std::get_if<std::string*>(&field.value);
   if (!text || !field.or_number || !node.is_number()) return std::visit(Assign{node}, field.value);
   **text = node_text(node);
@@ -192,7 +220,9 @@ void assign_argument(const Field& field, const std::string& text) {
                        std::holds_alternative<std::vector<double>*>(field.value);
   const std::string bare = holds_floats(field) ? with_zeros(text) : text;
   const std::string value = is_list && (bare.empty() || bare[0] != '[') ? "[" + bare + "]" : bare;
+  const bool is_axis = std::holds_alternative<std::optional<int64_t>*>(field.value);
   const std::string where = "--" + field.name + ": ";
+  if (is_axis && text == "none") return assign(field, toml::value<std::string>(text), where);
   try {
     const toml::table table = toml::parse("value = " + value);
     if (const toml::node* node = table.get("value"); node && table.size() == 1)

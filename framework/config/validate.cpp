@@ -22,6 +22,10 @@ struct InBounds {
   bool operator()(const bool*) const { return true; }
   bool operator()(const std::vector<bool>*) const { return true; }
   bool operator()(const std::vector<std::string>*) const { return true; }
+  bool operator()(const std::optional<int64_t>* v) const {
+    return !*v || inside(static_cast<double>(**v));
+  }
+  bool operator()(const data::SplitTable*) const { return true; }
   bool operator()(const int64_t* v) const { return inside(static_cast<double>(*v)); }
   bool operator()(const double* v) const { return inside(*v); }
   bool operator()(const std::string* v) const {
@@ -39,6 +43,14 @@ struct Plain {
   std::string operator()(const std::vector<std::string>* v) const {
     for (const std::string& text : *v)
       if (const std::string why = not_plain_because(text); !why.empty()) return why;
+    return "";
+  }
+  std::string operator()(const data::SplitTable* v) const {
+    for (const auto& [split, entries] : *v) {
+      std::vector<std::string> texts = entries;
+      texts.push_back(split);
+      if (const std::string why = (*this)(&texts); !why.empty()) return why;
+    }
     return "";
   }
   std::string operator()(const auto*) const { return ""; }
@@ -205,6 +217,7 @@ std::vector<std::string> problems(const Config& config, int world_size) {
   Config copy = config;
   std::vector<std::string> out;
   for (const Field& field : fields(copy)) check_field(field, out);
+  for (auto& sentence : data::problems(config.data.map)) out.push_back(std::move(sentence));
   check_values(config.data, out);
   check_model(config.model, out);
   check_diffusion(config.diffusion, out);

@@ -4,20 +4,17 @@
 #include <sstream>
 
 #include "framework/core/check.hpp"
+#include "framework/core/random.hpp"
+#include "framework/data/channel_statistics.hpp"
+#include "framework/data/file_tree.hpp"
 #include "framework/data/image_dataset.hpp"
+#include "framework/data/propose_map.hpp"
+#include "framework/data/sample_picture.hpp"
 
 namespace scorenet::data {
 namespace {
 
 constexpr int64_t kMostClassesShown = 100;
-
-std::string storage_line(const Hdf5ArrayInfo& storage) {
-  if (storage.chunk.empty()) {
-    return storage.offset >= 0 ? "contiguous at byte " + std::to_string(storage.offset) + ", mapped"
-                               : "in one piece, read through HDF5";
-  }
-  return "chunks of " + shape_string(storage.chunk) + (storage.compressed ? ", compressed" : "");
-}
 
 std::string label_line(const ImageDataset& dataset) {
   if (!dataset.has_labels()) return "none";
@@ -51,17 +48,10 @@ std::string classes_line(const std::vector<std::string>& names) {
   return text + (names.size() > kMostNames ? ", ..." : "");
 }
 
-}  // namespace
-
-std::string describe_file(const std::filesystem::path& path) {
-  const auto file = Hdf5File::open(path.string());
-  const auto splits = splits_of(file);
-  if (splits.empty()) {
-    throw DataError(path.string() +
-                    ": holds no group with `images`. Expected /train/images or the like.");
-  }
+std::string describe_own(const std::string& path) {
+  const auto file = Hdf5File::open(path);
   std::ostringstream out;
-  out << path.string() << ", " << std::filesystem::file_size(path) << " bytes\n";
+  out << path << ", " << std::filesystem::file_size(path) << " bytes\n";
   for (const char* key : {"source", "split_rule"}) {
     if (const auto value = file.attribute("/", key)) {
       out << "  " << key << ": " << printable(*value) << '\n';
@@ -70,16 +60,133 @@ std::string describe_file(const std::filesystem::path& path) {
   if (const auto names = class_names(file); !names.empty()) {
     out << "  classes: " << classes_line(names) << '\n';
   }
-  for (const auto& split : splits) {
-    ImageDataset dataset(path.string(), split);
+  for (const auto& split : splits_of(file)) {
+    ImageDataset dataset(path, split);
     out << split << "\n  images:      " << shape_string(dataset.storage().shape) << ' '
         << dataset.storage().type_name
         << (dataset.kind() == DataKind::discrete ? " (256 levels)" : " (continuous)")
-        << "\n  storage:     " << storage_line(dataset.storage())
+        << "\n  storage:     " << storage_text(dataset.storage())
         << "\n  labels:      " << label_line(dataset)
         << "\n  fingerprint: " << dataset.fingerprint() << '\n';
   }
   return out.str();
+}
+
+// Samples evenly spread over a split: all of them if they have no more than kMostBytes.
+std::vector<std::vector<int64_t>> spread_parts(const ImageDataset& dataset) {
+  constexpr int64_t kMostBytes = int64_t{256} << 20, kPartBytes = int64_t{1} << 22;
+  const int64_t bytes = dataset.dims() * static_cast<int64_t>(c10::elementSize(dataset.dtype()));
+  const int64_t rows = std::max(dataset.block_rows(), kPartBytes / bytes + 1);
+  const int64_t parts = (dataset.size() - 1) / rows + 1;
+  const int64_t taken = std::clamp<int64_t>(kMostBytes / (rows * bytes), 1, parts);
+  std::vector<std::vector<int64_t>> all;
+  for (int64_t i = 0; i < taken; ++i) {
+    const int64_t first = i * parts / taken * rows;
+    all.push_back(slot_range(first, std::min(rows, dataset.size() - first)));
+  }
+  return all;
+}
+
+void add_values(const ChannelStatistics& found, std::ostringstream& out) {
+  constexpr int64_t kMostShown = 12;
+  const int64_t channels = found.mean().size(0);
+  const auto at = [](const torch::Tensor& values, int64_t c) { return values[c].item<double>(); };
+  const torch::Tensor deviation = found.deviation(), missing = found.missing_share();
+  for (int64_t c = 0; c < channels; ++c) {
+    if (c >= kMostShown && c + 1 < channels) continue;
+    out << (c == 0 ? "  values:      " : "               ");
+    if (c + 1 == channels && c > kMostShown) out << "...\n               ";
+    if (channels > 1) out << "channel " << c << ": ";
+    if (at(missing, c) == 1) {
+      out << "all missing\n";
+      continue;
+    }
+    out << at(found.least(), c) << " to " << at(found.greatest(), c) << ", mean "
+        << at(found.mean(), c) << ", deviation " << at(deviation, c);
+    if (at(missing, c) > 0) out << ", " << 100 * at(missing, c) << " % missing";
+    out << '\n';
+  }
+}
+
+void describe_split(const DataMap& map, const std::string& split, const DescribeOptions& options,
+                    std::ostringstream& out) {
+  DatasetOptions reading;
+  reading.levels = options.levels;
+  ImageDataset dataset(map, split, reading);
+  const size_t files = dataset.files().size();
+  out << split << "\n  samples:     " << dataset.size() << " of shape "
+      << shape_string(dataset.example_shape())
+      << (dataset.levels() > 0 ? ", " + std::to_string(dataset.levels()) + " levels"
+                               : std::string(", continuous"))
+      << "\n  stored:      " << shape_string(dataset.storage().shape) << ' '
+      << dataset.storage().type_name << ", " << storage_text(dataset.storage());
+  if (files > 1) out << ", the first of " << files << " files";
+  out << "\n  labels:      " << label_line(dataset) << '\n';
+  ChannelStatistics statistics(options.missing);
+  for (const auto& indices : spread_parts(dataset)) statistics.add(dataset.read_values(indices));
+  add_values(statistics, out);
+}
+
+std::vector<std::string> splits_to_show(const DataMap& map, const std::string& asked) {
+  if (!asked.empty()) return {asked};
+  std::vector<std::string> splits;
+  for (const char* usual : {"train", "validation", "test"})
+    if (map.splits.count(usual)) splits.push_back(usual);
+  for (const auto& [split, entries] : map.splits)
+    if (std::find(splits.begin(), splits.end(), split) == splits.end()) splits.push_back(split);
+  if (!splits.empty()) return splits;
+  const auto files = files_of(map);
+  if (is_own_layout(map) && !files.empty() && !is_npy(files[0]))
+    splits = splits_of(Hdf5File::open(files[0]));
+  return splits.empty() ? std::vector<std::string>{kAllSamples} : splits;
+}
+
+std::string describe_foreign(const std::string& path) {
+  const auto tree = tree_of(path);
+  std::ostringstream out;
+  out << path << ", " << std::filesystem::file_size(path) << " bytes\n" << tree_text(tree);
+  const auto proposed = propose_map(path, tree);
+  if (!proposed) {
+    out << "no array of numbers with an axis besides the samples: nothing to train on\n";
+    return out.str();
+  }
+  out << "\ntaken for " << proposed->what << "; a [data] block to begin with:\n\n"
+      << to_toml(*proposed) << '\n';
+  try {
+    DescribeOptions options;
+    options.missing = proposed->missing;
+    out << describe_map(proposed->map, options);
+  } catch (const DataError& error) {
+    out << "which cannot be read as it is: " << error.what() << '\n';
+  }
+  return out.str();
+}
+
+}  // namespace
+
+bool has_own_layout(const std::string& path) {
+  return !is_npy(path) && !splits_of(Hdf5File::open(path)).empty();
+}
+
+std::string describe_file(const std::filesystem::path& path) {
+  return has_own_layout(path.string()) ? describe_own(path.string())
+                                       : describe_foreign(path.string());
+}
+
+std::string describe_map(const DataMap& map, const DescribeOptions& options) {
+  std::ostringstream out;
+  for (const std::string& split : splits_to_show(map, options.split))
+    describe_split(map, split, options, out);
+  return out.str();
+}
+
+void draw_samples(const DataMap& map, const std::string& split, int64_t samples,
+                  const std::filesystem::path& picture) {
+  ImageDataset dataset(map, splits_to_show(map, split).front());
+  const int64_t count = std::min(samples, dataset.size());
+  std::vector<int64_t> indices;
+  for (int64_t i = 0; i < count; ++i) indices.push_back(i * dataset.size() / count);
+  write_sample_picture(picture, dataset.read_values(indices));
 }
 
 }  // namespace scorenet::data

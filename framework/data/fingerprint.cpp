@@ -1,10 +1,12 @@
 // ImageDataset::summary: one pass over a split's values before a run.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "framework/core/check.hpp"
 #include "framework/core/digest.hpp"
 #include "framework/core/random.hpp"
+#include "framework/data/array_view.hpp"
 #include "framework/data/image_dataset.hpp"
 
 namespace scorenet::data {
@@ -14,15 +16,24 @@ constexpr int64_t kReadBytes = int64_t{256} << 20;  // larger splits are looked 
 constexpr int64_t kPieceBytes = int64_t{1} << 18;
 constexpr int64_t kFewestPieces = 64;
 
-// Consecutive rows that are read together; the first and the last are always among those looked at.
+// Samples of the split that lie in one file, one after the other.
+struct Run {
+  size_t file;
+  int64_t first, size;
+};
+
+// Consecutive rows that are read together; the first and the last of a run are always among those
+// looked at.
 struct Pieces {
   int64_t rows;   // of one piece
-  int64_t all;    // pieces of the split
+  int64_t all;    // pieces of the run
   int64_t taken;  // of them, evenly spread
 
-  Pieces(int64_t size, int64_t row_bytes, int64_t block_rows)
+  // runs: of the whole data set, which share what is read.
+  Pieces(int64_t size, int64_t row_bytes, int64_t block_rows, int64_t runs)
       : rows(std::max(block_rows, kPieceBytes / row_bytes + 1)), all((size - 1) / rows + 1) {
-    taken = std::min(all, std::max(kFewestPieces, kReadBytes / (rows * row_bytes)));
+    const int64_t fewest = std::max<int64_t>(2, kFewestPieces / runs);
+    taken = std::min(all, std::max(fewest, kReadBytes / runs / (rows * row_bytes)));
   }
   int64_t first_row(int64_t i) const {
     // all - 1 = q (taken - 1) + r: no product leaves 64 bits.
@@ -32,6 +43,36 @@ struct Pieces {
   }
 };
 
+std::vector<Run> runs_of(const ArrayView& samples) {
+  if (samples.files().size() == 1) return {{0, 0, samples.size()}};
+  std::vector<Run> runs;
+  for (int64_t i = 0; i < samples.size(); ++i) {
+    const size_t file = samples.file_of(i);
+    if (runs.empty() || runs.back().file != file) runs.push_back({file, i, 0});
+    ++runs.back().size;
+  }
+  return runs;
+}
+
+// Mean and deviation of values that come in parts (Chan, Golub and LeVeque 1983, eq. 2.1).
+class Moments {
+ public:
+  void add(const torch::Tensor& values) {
+    const auto [variance, mean] = torch::var_mean(
+        values.is_floating_point() ? values : values.to(torch::kFloat64), /*unbiased=*/false);
+    const auto more = static_cast<double>(values.numel());
+    const double shift = mean.item<double>() - mean_;
+    squares_ += variance.item<double>() * more + shift * shift * count_ * more / (count_ + more);
+    count_ += more;
+    mean_ += shift * more / count_;
+  }
+  double mean() const { return mean_; }
+  double deviation() const { return std::sqrt(squares_ / count_); }
+
+ private:
+  double count_ = 0, mean_ = 0, squares_ = 0;
+};
+
 }  // namespace
 
 DatasetSummary ImageDataset::summary() {
@@ -39,29 +80,46 @@ DatasetSummary ImageDataset::summary() {
                          kind(),
                          {},
                          std::to_string(size()) + " examples of shape " +
-                             shape_string(example_shape_) + ", " + info_.type_name +
+                             shape_string(example_shape_) + ", " + storage().type_name +
                              (has_labels() ? ", labels" : ""),
                          levels()};
   const std::string head = summary.description + ", blocks of " + std::to_string(block_rows());
   Digest digest;
   digest.add(head.data(), head.size());
   const auto row_bytes = dims() * static_cast<int64_t>(c10::elementSize(dtype()));
-  const Pieces pieces(size(), row_bytes, block_rows());
   ValueRange range{INFINITY, -INFINITY};
-  for (int64_t i = 0; i < pieces.taken; ++i) {
-    const int64_t first = pieces.first_row(i);
-    const Batch batch = read(slot_range(first, std::min(pieces.rows, size() - first)));
-    digest.add(batch.examples.data_ptr(), batch.examples.nbytes());
-    if (kind() == DataKind::discrete) continue;
-    const torch::Tensor values = present(batch.examples);
-    if (values.numel() == 0) continue;
-    const auto [least, greatest] = torch::aminmax(values);
-    range = {std::min(range.least, least.item<double>()),
-             std::max(range.greatest, greatest.item<double>())};
+  Moments moments;
+  const std::vector<Run> runs = runs_of(*arrays_[0]);
+  std::vector<Digest> of_files(files().size());
+  for (const Run& run : runs) {
+    const Pieces pieces(run.size, row_bytes, block_rows(), static_cast<int64_t>(runs.size()));
+    for (int64_t i = 0; i < pieces.taken; ++i) {
+      const int64_t first = pieces.first_row(i);
+      const Batch batch =
+          read(slot_range(run.first + first, std::min(pieces.rows, run.size - first)));
+      digest.add(batch.examples.data_ptr(), batch.examples.nbytes());
+      if (runs.size() > 1)
+        of_files[run.file].add(batch.examples.data_ptr(), batch.examples.nbytes());
+      if (kind() == DataKind::discrete) continue;
+      const torch::Tensor values = present(batch.examples);
+      if (values.numel() == 0) continue;
+      const auto [least, greatest] = torch::aminmax(values);
+      range = {std::min(range.least, least.item<double>()),
+               std::max(range.greatest, greatest.item<double>())};
+      moments.add(values);
+    }
   }
-  if (kind() == DataKind::continuous && range.least <= range.greatest) summary.range = range;
+  if (kind() == DataKind::continuous && range.least <= range.greatest) {
+    summary.range = range;
+    summary.mean = moments.mean();
+    summary.deviation = moments.deviation();
+  }
   if (has_labels()) digest.add(labels_.data_ptr(), labels_.nbytes());
   summary.fingerprint = digest.hex();
+  for (size_t file = 0; runs.size() > 1 && file < files().size(); ++file) {
+    const std::string name = std::filesystem::path(files()[file]).filename().string();
+    summary.files.push_back({name, of_files[file].hex()});
+  }
   return summary;
 }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "framework/core/check.hpp"
@@ -53,7 +55,9 @@ hid_t hdf5_type(torch::Dtype dtype) {
                   " are not stored. Convert to uint8, int32, int64, float32 or float64.");
 }
 
-std::string type_name(hid_t type) {
+}  // namespace
+
+std::string type_name_of(hid_t type) {
   const auto bits = std::to_string(8 * H5Tget_size(type));
   switch (H5Tget_class(type)) {
     case H5T_INTEGER:
@@ -68,6 +72,8 @@ std::string type_name(hid_t type) {
       return "an unusual type of " + bits + " bits";
   }
 }
+
+namespace {
 
 std::vector<int64_t> to_shape(const std::vector<hsize_t>& dims) {
   return {dims.begin(), dims.end()};
@@ -86,7 +92,7 @@ int64_t bytes_of(const std::vector<hsize_t>& dims, size_t element, const std::st
 
 void describe_type(hid_t array, Hdf5ArrayInfo& info) {
   const auto type = own(H5Dget_type(array), H5Tclose);
-  info.type_name = type_name(type.id());
+  info.type_name = type_name_of(type.id());
   for (const auto& native : native_types()) {
     if (info.type_name != native.name) continue;
     info.dtype = native.dtype;
@@ -94,7 +100,27 @@ void describe_type(hid_t array, Hdf5ArrayInfo& info) {
   }
 }
 
-void describe_storage(hid_t array, Hdf5ArrayInfo& info, const std::string& where) {
+// Files rarely name what compressed them; HDF5 keeps a list of numbers.
+std::string name_of_filter(H5Z_filter_t filter, const char* name) {
+  static const std::map<H5Z_filter_t, const char*> kRegistered{
+      {32000, "lzf"}, {32001, "blosc"}, {32004, "lz4"}, {32008, "bitshuffle"},
+      {32013, "zfp"}, {32015, "zstd"},  {32017, "sz"},  {32026, "blosc2"}};
+  const auto known = kRegistered.find(filter);
+  return *name != '\0' || known == kRegistered.end() ? name : known->second;
+}
+
+// "gzip 4", "shuffle", "filter 32015 (zstd)".
+std::string filter_text(H5Z_filter_t filter, const char* name, const unsigned* values,
+                        size_t count) {
+  if (filter == H5Z_FILTER_DEFLATE)
+    return "gzip" + (count > 0 ? " " + std::to_string(values[0]) : std::string());
+  if (filter == H5Z_FILTER_SHUFFLE) return "shuffle";
+  if (filter == H5Z_FILTER_FLETCHER32) return "fletcher32";
+  if (filter == H5Z_FILTER_SZIP) return "szip";
+  return "filter " + std::to_string(filter) + " (" + name_of_filter(filter, name) + ")";
+}
+
+void describe_storage(hid_t array, Hdf5ArrayInfo& info) {
   const auto properties = own(H5Dget_create_plist(array), H5Pclose);
   if (H5Pget_layout(properties.id()) == H5D_CHUNKED) {
     std::vector<hsize_t> chunk(info.shape.size());
@@ -107,16 +133,14 @@ void describe_storage(hid_t array, Hdf5ArrayInfo& info, const std::string& where
   }
   const int filters = H5Pget_nfilters(properties.id());
   for (int i = 0; i < filters; ++i) {
-    unsigned flags = 0, config = 0;
-    size_t values = 0;
+    unsigned flags = 0, config = 0, values[8] = {};
+    size_t count = 8;
     char name[64] = "";
     const H5Z_filter_t filter = H5Pget_filter2(properties.id(), static_cast<unsigned>(i), &flags,
-                                               &values, nullptr, sizeof(name), name, &config);
-    if (H5Zfilter_avail(filter) <= 0) {
-      throw DataError(where + ": compressed with filter " + std::to_string(filter) + " (" + name +
-                      "), which this HDF5 library lacks. Install its plugin, or store the file "
-                      "again without it (h5repack -f GZIP=1).");
-    }
+                                               &count, values, sizeof(name), name, &config);
+    info.filters.push_back(filter_text(filter, name, values, count));
+    if (H5Zfilter_avail(filter) <= 0 && info.missing_filter.empty())
+      info.missing_filter = info.filters.back();
     info.compressed = true;
   }
 }
@@ -132,113 +156,39 @@ Hdf5ArrayInfo describe(hid_t array, const std::string& where) {
   const auto type = own(H5Dget_type(array), H5Tclose);
   info.bytes = bytes_of(dims, H5Tget_size(type.id()), where);
   describe_type(array, info);
-  describe_storage(array, info, where);
+  describe_storage(array, info);
   return info;
 }
 
-// Selections of `count` rows at `first`: {in memory, in the file}.
-std::pair<Hdf5Handle, Hdf5Handle> select_rows(hid_t array, const std::vector<int64_t>& shape,
-                                              int64_t first, int64_t count) {
-  std::vector<hsize_t> start(shape.size(), 0), size(shape.begin(), shape.end());
-  start[0] = static_cast<hsize_t>(first);
-  size[0] = static_cast<hsize_t>(count);
+// "CDF" and a version: the form before netCDF-4.
+bool is_classic_netcdf(const std::string& path) {
+  char start[4] = {};
+  std::ifstream(path, std::ios::binary).read(start, sizeof start);
+  return std::string(start, 3) == "CDF" && (start[3] == 1 || start[3] == 2 || start[3] == 5);
+}
+
+// Selections of a region: {in memory, in the file}.
+std::pair<Hdf5Handle, Hdf5Handle> select(hid_t array, const std::vector<Places>& region) {
+  std::vector<hsize_t> start, stride, count;
+  for (const Places& places : region) {
+    start.push_back(static_cast<hsize_t>(places.first));
+    stride.push_back(static_cast<hsize_t>(places.step));
+    count.push_back(static_cast<hsize_t>(places.count));
+  }
   auto file = own(H5Dget_space(array), H5Sclose);
-  H5Sselect_hyperslab(file.id(), H5S_SELECT_SET, start.data(), nullptr, size.data(), nullptr);
+  H5Sselect_hyperslab(file.id(), H5S_SELECT_SET, start.data(), stride.data(), count.data(),
+                      nullptr);
   auto memory =
-      own(H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), H5Sclose);
+      own(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose);
   return {std::move(memory), std::move(file)};
 }
 
-// A fixed-length string ends at its size or at the first zero.
-std::vector<std::string> fixed_strings(const std::string& bytes, size_t size, size_t count) {
-  std::vector<std::string> values;
-  for (size_t i = 0; i < count; ++i) {
-    std::string value = bytes.substr(i * size, size);
-    value.resize(std::min(value.find('\0'), value.size()));
-    values.push_back(std::move(value));
-  }
-  return values;
-}
-
-// Whether the values that a space and a type declare can be in a file that has room for `most`
-// bytes of them.
-bool fits_in(hid_t type, hid_t space, int64_t most) {
-  const hssize_t count = H5Sget_simple_extent_npoints(space);
-  const auto size = static_cast<hssize_t>(H5Tget_size(type));
-  return size > 0 && count <= most / size;
-}
-
-// The strings of an array or attribute, of `most` bytes; nothing if they are more, or if
-// read(memory type, buffer) fails.
-template <typename Read>
-std::optional<std::vector<std::string>> strings_from(hid_t type, hid_t space, int64_t most,
-                                                     Read read) {
-  if (!fits_in(type, space, most)) return std::nullopt;
-  const auto count =
-      static_cast<size_t>(std::max<hssize_t>(0, H5Sget_simple_extent_npoints(space)));
-  if (count == 0) return std::vector<std::string>{};
-  if (H5Tis_variable_str(type) <= 0) {
-    std::string bytes(H5Tget_size(type) * count, '\0');
-    if (read(type, bytes.data()) < 0) return std::nullopt;
-    return fixed_strings(bytes, H5Tget_size(type), count);
-  }
-  std::vector<char*> starts(count, nullptr);
-  if (read(type, starts.data()) < 0) return std::nullopt;
-  std::vector<std::string> values;
-  for (const char* start : starts) values.emplace_back(start != nullptr ? start : "");
-  H5Dvlen_reclaim(type, space, H5P_DEFAULT, starts.data());
-  return values;
-}
-
-std::string joined_lines(const std::vector<std::string>& lines) {
-  std::string text;
-  for (size_t i = 0; i < lines.size(); ++i) text += (i == 0 ? "" : "\n") + lines[i];
-  return text;
-}
-
-// Copies one attribute of `from` to `to`, both open objects. False where that has no meaning or
-// fails: references name places in their own file.
-bool copy_attribute(hid_t from, hid_t to, const char* key, int64_t most) {
-  const auto attribute = own(H5Aopen(from, key, H5P_DEFAULT), H5Aclose);
-  const auto stored = own(H5Aget_type(attribute.id()), H5Tclose);
-  if (H5Tdetect_class(stored.id(), H5T_REFERENCE) != 0) return false;
-  const auto type = own(H5Tcopy(stored.id()), H5Tclose);  // a named type belongs to its file
-  const auto space = own(H5Aget_space(attribute.id()), H5Sclose);
-  if (!fits_in(type.id(), space.id(), most)) return false;
-  const auto count = std::max<hssize_t>(0, H5Sget_simple_extent_npoints(space.id()));
-  std::vector<char> values(static_cast<size_t>(count) * H5Tget_size(type.id()));
-  if (count > 0 && H5Aread(attribute.id(), type.id(), values.data()) < 0) return false;
-  const Hdf5Handle copy(H5Acreate2(to, key, type.id(), space.id(), H5P_DEFAULT, H5P_DEFAULT),
-                        H5Aclose);
-  const bool done =
-      copy.valid() && (count == 0 || H5Awrite(copy.id(), type.id(), values.data()) >= 0);
-  const bool has_pointers =
-      H5Tdetect_class(type.id(), H5T_VLEN) > 0 || H5Tdetect_class(type.id(), H5T_STRING) > 0;
-  if (count > 0 && has_pointers) {
-    H5Dvlen_reclaim(type.id(), space.id(), H5P_DEFAULT, values.data());
-  }
-  return done;
-}
-
-// Those of the object `name` that its namesake in the other file lacks.
-void copy_attributes(hid_t from_file, hid_t to_file, const std::string& name, int64_t most,
-                     Notes& notes) {
-  const auto from = own(H5Oopen(from_file, name.c_str(), H5P_DEFAULT), H5Oclose);
-  const auto to = own(H5Oopen(to_file, name.c_str(), H5P_DEFAULT), H5Oclose);
-  std::vector<std::string> keys;
-  H5Aiterate2(
-      from.id(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr,
-      [](hid_t, const char* key, const H5A_info_t*, void* out) -> herr_t {
-        static_cast<std::vector<std::string>*>(out)->emplace_back(key);
-        return 0;
-      },
-      &keys);
-  for (const auto& key : keys) {
-    if (H5Aexists(to.id(), key.c_str()) > 0) continue;
-    if (!copy_attribute(from.id(), to.id(), key.c_str(), most)) {
-      notes.add("attributes that could not be copied", name + "@" + key);
-    }
-  }
+// `count` rows at `first`, whole.
+std::vector<Places> rows_of(const std::vector<int64_t>& shape, int64_t first, int64_t count) {
+  std::vector<Places> region;
+  for (const int64_t size : shape) region.push_back({0, size, 1});
+  region[0] = {first, count, 1};
+  return region;
 }
 
 }  // namespace
@@ -304,23 +254,51 @@ torch::Tensor Hdf5Array::read_rows(int64_t first, int64_t count, torch::Dtype dt
                     std::to_string(first + count) + " asked for, shape " +
                     shape_string(info_.shape) + ". Ask for rows that exist.");
   }
-  std::vector<int64_t> shape = info_.shape;
-  shape[0] = count;
-  torch::Tensor rows = torch::empty(shape, dtype);
-  if (rows.numel() == 0) return rows;
+  return read_region(rows_of(info_.shape, first, count), dtype);
+}
+
+torch::Tensor Hdf5Array::read_region(const std::vector<Places>& region, torch::Dtype dtype) const {
+  std::vector<int64_t> shape;
+  for (const Places& places : region) shape.push_back(places.count);
+  torch::Tensor values = torch::empty(shape, dtype);
+  if (values.numel() == 0) return values;
   const Hdf5Reading reading(path_, info_.bytes);
-  const auto [memory, file] = select_rows(array_.id(), info_.shape, first, count);
-  if (H5Dread(array_.id(), hdf5_type(dtype), memory.id(), file.id(), H5P_DEFAULT, rows.data_ptr()) <
-      0) {
+  const auto [memory, file] = select(array_.id(), region);
+  if (H5Dread(array_.id(), hdf5_type(dtype), memory.id(), file.id(), H5P_DEFAULT,
+              values.data_ptr()) < 0) {
     check_not_shrunk(files_);
     fail(where(),
-         "rows " + std::to_string(first) + " to " + std::to_string(first + count) + " of type " +
-             info_.type_name + " cannot be read",
+         "rows " + std::to_string(region[0].first) + " to " +
+             std::to_string(region[0].at(region[0].count)) + " of type " + info_.type_name +
+             " cannot be read",
          kDamaged);
   }
   check_not_shrunk(files_);
-  return rows;
+  return values;
 }
+
+#if H5_VERSION_GE(1, 10, 3)
+std::vector<char> Hdf5Array::read_chunk(const std::vector<int64_t>& corner, size_t bytes,
+                                        uint32_t& left_out) const {
+  const std::vector<hsize_t> at(corner.begin(), corner.end());
+  const Hdf5Reading reading(path_, static_cast<int64_t>(bytes));
+  hsize_t stored = 0;
+  // What deflate makes longer than this HDF5 would have stored as it was.
+  const bool sound = H5Dget_chunk_storage_size(array_.id(), at.data(), &stored) >= 0 &&
+                     stored <= bytes + bytes / 64 + 1024;
+  std::vector<char> values(sound ? stored : 0);
+  if (!sound || H5Dread_chunk(array_.id(), H5P_DEFAULT, at.data(), &left_out, values.data()) < 0) {
+    check_not_shrunk(files_);
+    fail(where(), "the chunk at " + shape_string(corner) + " cannot be read", kDamaged);
+  }
+  check_not_shrunk(files_);
+  return values;
+}
+#else
+std::vector<char> Hdf5Array::read_chunk(const std::vector<int64_t>&, size_t, uint32_t&) const {
+  throw DataError(where() + ": this HDF5 library cannot read chunks as they are stored.");
+}
+#endif
 
 torch::Tensor Hdf5Array::read_all(torch::Dtype dtype) const {
   if (!info_.shape.empty()) return read_rows(0, rows(), dtype);
@@ -342,7 +320,7 @@ void Hdf5Array::write_rows(int64_t first, const torch::Tensor& rows) {
   if (rows.numel() == 0) return;
   const auto values = rows.contiguous();
   const Hdf5Section section;
-  const auto [memory, file] = select_rows(array_.id(), info_.shape, first, rows.size(0));
+  const auto [memory, file] = select(array_.id(), rows_of(info_.shape, first, rows.size(0)));
   if (H5Dwrite(array_.id(), hdf5_type(values.scalar_type()), memory.id(), file.id(), H5P_DEFAULT,
                values.data_ptr()) < 0) {
     fail(where(), "cannot be written", "Check the free space.");
@@ -362,6 +340,11 @@ Hdf5File Hdf5File::open(const std::string& path) {
   if (!reason.empty()) {
     throw DataError(path + ": " + reason +
                     ", expected a readable HDF5 file. Check the path and its permissions.");
+  }
+  if (is_classic_netcdf(path)) {
+    throw DataError(path +
+                    ": is a classic netCDF-3 file, expected HDF5 or netCDF-4, which is HDF5. Make "
+                    "one of it with nccopy -k nc4 IN OUT.");
   }
   if (H5Fis_hdf5(path.c_str()) <= 0) {
     throw DataError(path +
@@ -447,8 +430,22 @@ Hdf5Array Hdf5File::array(const std::string& name, int nesting) const {
   Hdf5Array array(checked(H5Dopen2(file_.id(), name.c_str(), access.id()), H5Dclose, path_,
                           "\"" + name + "\" is not a readable dataset", kDamaged),
                   path_, name);
+  if (!array.info_.missing_filter.empty()) {
+    throw DataError(array.where() + ": compressed with " + array.info_.missing_filter +
+                    ", which this HDF5 library lacks. Put its plugin into a folder that "
+                    "HDF5_PLUGIN_PATH names (Blosc and Zstd: PyPI's hdf5plugin has them), or store "
+                    "the file again without it (h5repack -f GZIP=1).");
+  }
   array.files_ = check_stored(array.array_.id(), array.info_, array.where(), nesting);
   return array;
+}
+
+std::optional<Hdf5ArrayInfo> Hdf5File::look_at(const std::string& name) const {
+  const Hdf5Reading reading(path_, files::regular_file_size(path_));
+  const auto access = careful_access(H5P_DATASET_ACCESS);
+  Hdf5Handle array(H5Dopen2(file_.id(), name.c_str(), access.id()), H5Dclose);
+  if (!array.valid()) return std::nullopt;
+  return Hdf5Array(std::move(array), path_, name).info();
 }
 
 Hdf5Array Hdf5File::create_array(const std::string& name, const std::vector<int64_t>& shape,
@@ -477,102 +474,6 @@ Hdf5Array Hdf5File::create_array(const std::string& name, const std::vector<int6
 void Hdf5File::write_array(const std::string& name, const torch::Tensor& values,
                            const Hdf5Storage& storage) {
   create_array(name, values.sizes().vec(), values.scalar_type(), storage).write_rows(0, values);
-}
-
-void Hdf5File::set_attribute(const std::string& object, const std::string& key,
-                             const std::string& value) {
-  const Hdf5Section section;
-  const auto type = own(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(type.id(), std::max<size_t>(1, value.size()));
-  H5Tset_cset(type.id(), H5T_CSET_UTF8);
-  const auto space = own(H5Screate(H5S_SCALAR), H5Sclose);
-  const auto attribute = checked(
-      H5Acreate_by_name(file_.id(), object.c_str(), key.c_str(), type.id(), space.id(), H5P_DEFAULT,
-                        H5P_DEFAULT, H5P_DEFAULT),
-      H5Aclose, path_, "attribute \"" + key + "\" cannot be created", "Check the free space.");
-  // c_str: an empty value still has one byte to store.
-  if (H5Awrite(attribute.id(), type.id(), value.c_str()) < 0) {
-    fail(path_, "attribute \"" + key + "\" cannot be written", "Check the free space.");
-  }
-}
-
-std::optional<std::string> Hdf5File::attribute(const std::string& object,
-                                               const std::string& key) const {
-  const Hdf5Reading reading(path_, 0);
-  if (!has(object) ||
-      H5Aexists_by_name(file_.id(), object.c_str(), key.c_str(), H5P_DEFAULT) <= 0) {
-    return std::nullopt;
-  }
-  const auto attribute = own(
-      H5Aopen_by_name(file_.id(), object.c_str(), key.c_str(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  const auto type = own(H5Aget_type(attribute.id()), H5Tclose);
-  if (H5Tget_class(type.id()) != H5T_STRING) return std::nullopt;
-  const auto space = own(H5Aget_space(attribute.id()), H5Sclose);
-  const int64_t most = files::regular_file_size(path_);
-  const auto values = strings_from(type.id(), space.id(), most, [&](hid_t memory, void* out) {
-    return H5Aread(attribute.id(), memory, out);
-  });
-  if (!values) fail(path_, "attribute \"" + key + "\" cannot be read", kDamaged);
-  return joined_lines(*values);
-}
-
-void Hdf5File::write_strings(const std::string& name, const std::vector<std::string>& values) {
-  const Hdf5Section section;
-  const auto type = own(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(type.id(), H5T_VARIABLE);
-  H5Tset_cset(type.id(), H5T_CSET_UTF8);
-  const hsize_t count = values.size();
-  const auto space = own(H5Screate_simple(1, &count, nullptr), H5Sclose);
-  const auto array = checked(H5Dcreate2(file_.id(), name.c_str(), type.id(), space.id(),
-                                        H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-                             H5Dclose, path_, "dataset \"" + name + "\" cannot be created",
-                             "Check the name and the free space.");
-  std::vector<const char*> starts;
-  for (const auto& value : values) starts.push_back(value.c_str());
-  if (H5Dwrite(array.id(), type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, starts.data()) < 0) {
-    fail(path_, "dataset \"" + name + "\" cannot be written", "Check the free space.");
-  }
-}
-
-std::vector<std::string> Hdf5File::read_strings(const std::string& name) const {
-  const Hdf5Array opened = array(name);
-  const Hdf5Reading reading(path_, opened.info().bytes);
-  const Hdf5Handle& array = opened.array_;
-  const auto type = own(H5Dget_type(array.id()), H5Tclose);
-  if (H5Tget_class(type.id()) != H5T_STRING) {
-    throw DataError(path_ + ", dataset \"" + name + "\": type " + type_name(type.id()) +
-                    ", expected strings. Store it again as strings.");
-  }
-  const auto space = own(H5Dget_space(array.id()), H5Sclose);
-  const int64_t most = opened.info().bytes;
-  const auto values = strings_from(type.id(), space.id(), most, [&](hid_t memory, void* out) {
-    return H5Dread(array.id(), memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
-  });
-  if (!values) fail(path_, "dataset \"" + name + "\" cannot be read", kDamaged);
-  return *values;
-}
-
-void Hdf5File::copy_missing(Hdf5File& to, Notes& notes) const {
-  const Hdf5Reading reading(path_, files::regular_file_size(path_));
-  copy_missing_below("/", to, notes);
-}
-
-void Hdf5File::copy_missing_below(const std::string& group, Hdf5File& to, Notes& notes) const {
-  const int64_t most = files::regular_file_size(path_);
-  copy_attributes(file_.id(), to.file_.id(), group, most, notes);
-  for (const auto& child : children(group)) {
-    const std::string name = (group == "/" ? "" : group) + "/" + child;
-    if (!to.has(name)) {
-      if (H5Ocopy(file_.id(), name.c_str(), to.file_.id(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT) <
-          0) {
-        notes.add("objects that could not be copied", name);
-      }
-    } else if (is_group(name)) {
-      copy_missing_below(name, to, notes);
-    } else {
-      copy_attributes(file_.id(), to.file_.id(), name, most, notes);
-    }
-  }
 }
 
 void Hdf5File::close() {

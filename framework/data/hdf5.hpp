@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "framework/core/error.hpp"
+#include "framework/data/index_range.hpp"
 #include "framework/data/notes.hpp"
 #include "framework/data/stored_file.hpp"
 
@@ -50,6 +51,8 @@ struct Hdf5ArrayInfo {
   bool bytes_are_native = false;  // the file's bytes are the tensor's bytes
   std::vector<int64_t> chunk;     // empty: not chunked
   bool compressed = false;
+  std::vector<std::string> filters = {};  // "gzip 4", "shuffle", "filter 32015 (zstd)", in order
+  std::string missing_filter = {};        // the first of them that this HDF5 library lacks
   int64_t offset = -1;  // where a contiguous array begins in `file`; -1: no such place
   int64_t bytes = 0;    // of all values
   std::string file;     // holds the array: not the one opened, behind an external link
@@ -70,6 +73,13 @@ class Hdf5Array {
   /// they cannot be read (damaged file, missing filter), a file has become shorter, or the element
   /// types do not convert.
   torch::Tensor read_rows(int64_t first, int64_t count, torch::Dtype dtype) const;
+  /// The places of each axis, of a shape of one axis at least; otherwise as read_rows. REQUIRES
+  /// places that lie in the array.
+  torch::Tensor read_region(const std::vector<Places>& region, torch::Dtype dtype) const;
+  /// A chunk as it is stored, filters and all; it is one of `bytes` without them. left_out: a bit
+  /// for each filter that was not applied. For any number of threads. Throws DataError.
+  std::vector<char> read_chunk(const std::vector<int64_t>& corner, size_t bytes,
+                               uint32_t& left_out) const;
   /// The whole array, any shape, scalars included.
   torch::Tensor read_all(torch::Dtype dtype) const;
   /// `rows` (count, ...) at row `first`. The array must come from create_array.
@@ -113,6 +123,9 @@ class Hdf5File {
   /// To be read. Throws DataError if there is no such array, or not every value of it is stored
   /// (hdf5_storage.hpp). nesting: how many virtual data sets lead here.
   Hdf5Array array(const std::string& name, int nesting = 0) const;
+  /// What the file says about an array, whether or not its values can be read. Nothing if there is
+  /// no such array.
+  std::optional<Hdf5ArrayInfo> look_at(const std::string& name) const;
   /// Missing groups on the way are made. dtype: uint8, int32, int64, float32 or float64.
   Hdf5Array create_array(const std::string& name, const std::vector<int64_t>& shape,
                          torch::Dtype dtype, const Hdf5Storage& storage = {});
@@ -124,6 +137,9 @@ class Hdf5File {
   /// A string attribute of fixed or variable length, if there is one; of several strings,
   /// a line each.
   std::optional<std::string> attribute(const std::string& object, const std::string& key) const;
+
+  /// A numeric attribute of one value, if there is one: netCDF's _FillValue.
+  std::optional<double> number_attribute(const std::string& object, const std::string& key) const;
 
   /// A one-dimensional array of UTF-8 strings: unlike an attribute it may be longer than 64 KiB.
   void write_strings(const std::string& name, const std::vector<std::string>& values);

@@ -41,6 +41,9 @@ Hdf5Handle own(hid_t id, Hdf5Handle::Close close);
 /// external link.
 std::string file_of_object(hid_t object);
 
+/// "uint8", "float64", "string": as messages print a stored type.
+std::string type_name_of(hid_t type);
+
 /// A section in which this file is read, `bytes` of it or of its values at most: the library is
 /// not trusted with it.
 class Hdf5Reading {

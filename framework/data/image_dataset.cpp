@@ -7,12 +7,11 @@
 
 #include "framework/core/check.hpp"
 #include "framework/core/pixels.hpp"
+#include "framework/data/array_view.hpp"
+#include "framework/data/labels.hpp"
 
 namespace scorenet::data {
 namespace {
-
-// Above it no label can number a class; a uint64 that no int64 holds arrives as the largest int64.
-constexpr int64_t kGreatestLabel = (int64_t{1} << 31) - 1;
 
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
@@ -29,15 +28,48 @@ std::vector<std::string> whole_splits_of(const Hdf5File& file) {
   return splits;
 }
 
-Hdf5Array images_of(const Hdf5File& file, const std::string& split) {
+// Of this program's own layout: what is missing is most often the split.
+void check_has_split(const std::string& path, const std::string& split) {
+  const Hdf5File file = Hdf5File::open(path);
   const std::string name = "/" + split + "/images";
-  if (file.has(name)) return file.array(name);
+  if (file.has(name)) return;
   if (const std::string link = file.broken_link(name); !link.empty()) {
     throw DataError(file.path() + ": no dataset \"" + name + "\", since " + link +
                     ". Put back what it leads to.");
   }
   throw DataError(file.path() + ": no dataset \"" + name + "\"; splits found: " +
                   joined(whole_splits_of(file)) + ". Name one of these as the split.");
+}
+
+DataMap own_layout(const std::string& path) {
+  DataMap map;
+  map.path = {path};
+  return map;
+}
+
+// How many axes the array has in the first file; none for a .npy file, which holds one array.
+int64_t axes_of(const SplitSource& source, const std::string& array) {
+  const std::string name = with_split(array, source.split);
+  if (is_npy(name) || is_npy(source.files[0])) return 0;
+  return static_cast<int64_t>(
+      Hdf5File::open(source.files[0]).array("/" + name).info().shape.size());
+}
+
+// Of each array: one with an axis less than the others lacks that of the channels.
+std::vector<AxisRoles> roles_of_arrays(const DataMap& map, const SplitSource& source) {
+  std::vector<AxisRoles> roles(map.arrays.size(), roles_of_samples(map));
+  if (map.arrays.size() == 1 || !map.channel_axis) return roles;
+  std::vector<int64_t> axes;
+  for (const std::string& array : map.arrays) axes.push_back(axes_of(source, array));
+  const int64_t most = *std::max_element(axes.begin(), axes.end());
+  const int64_t channel = *map.channel_axis < 0 ? most + *map.channel_axis : *map.channel_axis;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    if (axes[i] != most - 1) continue;
+    auto& window = roles[i].window;
+    roles[i].channel_axis.reset();
+    if (channel < static_cast<int64_t>(window.size())) window.erase(window.begin() + channel);
+  }
+  return roles;
 }
 
 // A plain loop: on the loader's thread a parallel one would wake a second team of OpenMP threads.
@@ -64,63 +96,83 @@ std::vector<std::string> splits_of(const Hdf5File& file) {
 
 ImageDataset::ImageDataset(const std::string& path, const std::string& split,
                            const DatasetOptions& options)
-    : path_(path), split_(split), asked_levels_(options.levels), missing_(options.missing) {
-  const Hdf5File file = Hdf5File::open(path);
-  Hdf5Array images = images_of(file, split);
-  info_ = images.info();
-  check_images();
-  example_shape_.assign(info_.shape.begin() + 1, info_.shape.end());
-  const std::string labels = "/" + split + "/labels";
-  if (options.labels && (file.has(labels) || !file.broken_link(labels).empty()))
-    labels_ = read_labels(file);
-  reader_ = make_row_reader(std::move(images), options.cached_blocks);
+    : ImageDataset(own_layout(path), split, options) {}
+
+ImageDataset::ImageDataset(const DataMap& map, const std::string& split,
+                           const DatasetOptions& options)
+    : split_(split),
+      labels_array_("/" + with_split(map.labels_array, split)),
+      asked_levels_(options.levels),
+      missing_(options.missing) {
+  const SplitSource source = source_of(map, split);
+  path_ = source.files[0];
+  if (source.files.size() > 1)
+    path_ += " and " + std::to_string(source.files.size() - 1) + " more files";
+  if (is_own_layout(map) && !is_npy(source.files[0])) check_has_split(source.files[0], split);
+  const auto roles = roles_of_arrays(map, source);
+  for (size_t i = 0; i < map.arrays.size(); ++i)
+    arrays_.push_back(
+        std::make_unique<ArrayView>(source, map.arrays[i], roles[i], options.cached_blocks));
+  find_shape(map);
+  if (is_own_layout(map)) check_images();
+  if (options.labels) labels_ = read_labels(map, source, *arrays_[0]);
 }
 
+ImageDataset::ImageDataset(ImageDataset&&) noexcept = default;
+ImageDataset::~ImageDataset() = default;
+
+const std::vector<std::string>& ImageDataset::files() const { return arrays_[0]->files(); }
+std::string ImageDataset::where() const { return arrays_[0]->where(); }
+int64_t ImageDataset::size() const { return arrays_[0]->size(); }
+const Hdf5ArrayInfo& ImageDataset::storage() const { return arrays_[0]->storage(); }
+int64_t ImageDataset::block_rows() const { return arrays_[0]->block_rows(); }
+
+// Of an example, from those of its parts.
+void ImageDataset::find_shape(const DataMap& map) {
+  const ArrayView& first = *arrays_[0];
+  example_shape_ = first.sample_shape();
+  dtype_ = first.dtype();
+  for (size_t i = 1; i < arrays_.size(); ++i) {
+    const ArrayView& next = *arrays_[i];
+    auto shape = next.sample_shape();
+    const int64_t channels = shape[0];
+    shape[0] = first.sample_shape()[0];
+    if (shape != first.sample_shape() || next.size() != size()) {
+      throw DataError(next.where() + ": " + std::to_string(next.size()) + " samples of shape " +
+                      shape_string(next.sample_shape()) + ", but " + first.where() + " has " +
+                      std::to_string(size()) + " of " + shape_string(first.sample_shape()) +
+                      ". Arrays that are stacked differ in their channels alone.");
+    }
+    if (next.dtype() != dtype_ && (next.dtype() == torch::kUInt8 || dtype_ == torch::kUInt8)) {
+      throw DataError(next.where() + ": type " + next.storage().type_name + ", but " +
+                      first.where() + " has " + first.storage().type_name +
+                      ". Arrays that are stacked hold all bytes, or all real numbers.");
+    }
+    if (next.dtype() != dtype_) dtype_ = torch::kFloat64;
+    example_shape_[0] += channels;
+  }
+  if (map.reshape.empty()) return;
+  const std::string found = shape_string(example_shape_);
+  const int64_t all = dims();
+  int64_t known = 1;
+  for (const int64_t size : map.reshape)
+    if (size > 0 && __builtin_mul_overflow(known, size, &known)) known = 0;
+  example_shape_ = map.reshape;
+  for (int64_t& size : example_shape_)
+    if (size == -1 && known > 0) size = all / known;
+  if (known > 0 && dims() == all) return;
+  throw DataError(first.where() + ": samples of shape " + found + " have " + std::to_string(all) +
+                  " values, which data.reshape = " + shape_string(map.reshape) +
+                  " does not hold. Give a shape of as many.");
+}
+
+// Bytes are images, and three axes of them leave open which one is missing.
 void ImageDataset::check_images() const {
-  const std::string found = path_ + ", dataset \"/" + split_ + "/images\": type " +
-                            info_.type_name + ", shape " + shape_string(info_.shape);
-  const bool bytes = info_.dtype == torch::kUInt8;
-  if (!bytes && info_.dtype != torch::kFloat32 && info_.dtype != torch::kFloat64) {
-    throw DataError(found +
-                    "; expected uint8, float32 or float64. Convert the data to one of these.");
-  }
-  if (bytes && asked_levels_ < 0 && info_.shape.size() != 4) {
-    throw DataError(found +
-                    "; expected (N, C, H, W) for uint8. Store a channel axis, for example "
-                    "(50000, 1, 32, 32). Bytes of other shapes need data.levels.");
-  }
-  if (info_.shape.size() < 2) {
-    throw DataError(found +
-                    "; expected (N, ...) with at least one axis besides the samples. Store "
-                    "single numbers as (N, 1).");
-  }
-  for (const int64_t size : info_.shape) {
-    if (size == 0) throw DataError(found + "; expected at least one sample of at least one value.");
-  }
-}
-
-torch::Tensor ImageDataset::read_labels(const Hdf5File& file) const {
-  const Hdf5Array array = file.array("/" + split_ + "/labels");
-  const auto& info = array.info();
-  if (info.shape != std::vector<int64_t>{size()}) {
-    throw DataError(array.where() + ": shape " + shape_string(info.shape) + ", expected (" +
-                    std::to_string(size()) + "), one label for each image.");
-  }
-  if (info.type_name.find("int") == std::string::npos) {
-    throw DataError(array.where() + ": type " + info.type_name + ", expected integers.");
-  }
-  torch::Tensor labels = array.read_all(torch::kInt64);
-  if (const auto least = labels.min().item<int64_t>(); least < 0) {
-    throw DataError(array.where() + ": label " + std::to_string(least) + " at index " +
-                    std::to_string(labels.argmin().item<int64_t>()) +
-                    ", expected labels >= 0. Number the classes from 0.");
-  }
-  if (const auto greatest = labels.max().item<int64_t>(); greatest > kGreatestLabel) {
-    throw DataError(array.where() + ": label " + std::to_string(greatest) + " or above at index " +
-                    std::to_string(labels.argmax().item<int64_t>()) + ", expected labels below " +
-                    std::to_string(kGreatestLabel + 1) + ". Number the classes from 0.");
-  }
-  return labels;
+  if (dtype_ != torch::kUInt8 || asked_levels_ >= 0 || storage().shape.size() == 4) return;
+  throw DataError(where() + ": type uint8, shape " + shape_string(storage().shape) +
+                  "; expected (N, C, H, W) for uint8. Store a channel axis, for example "
+                  "(50000, 1, 32, 32), or set data.channel_axis = \"none\" where there is none. "
+                  "Bytes of other shapes need data.levels.");
 }
 
 int64_t ImageDataset::dims() const {
@@ -133,8 +185,6 @@ int64_t ImageDataset::levels() const {
   return dtype() == torch::kUInt8 ? kPixelLevels : 0;
 }
 
-std::string ImageDataset::where() const { return path_ + ", dataset \"/" + split_ + "/images\""; }
-
 torch::Tensor ImageDataset::present(const torch::Tensor& examples) const {
   if (!missing_) return examples;
   if (std::isnan(*missing_)) return examples.masked_select(examples.isnan().logical_not());
@@ -146,8 +196,13 @@ int64_t ImageDataset::num_classes() const {
   return has_labels() ? labels_.max().item<int64_t>() + 1 : 0;
 }
 
+std::string ImageDataset::labels_where() const {
+  return is_npy(labels_array_) ? labels_array_.substr(1)
+                               : path_ + ", dataset \"" + labels_array_ + "\"";
+}
+
 void ImageDataset::check_labels(int64_t num_classes) const {
-  const std::string where = path_ + ", dataset \"/" + split_ + "/labels\": ";
+  const std::string where = labels_where() + ": ";
   if (!has_labels()) {
     throw DataError(where + "missing or not read, but " + std::to_string(num_classes) +
                     " classes are asked for. Add labels, or set model.num_classes = 0.");
@@ -160,13 +215,21 @@ void ImageDataset::check_labels(int64_t num_classes) const {
                   ". Set model.num_classes = " + std::to_string(this->num_classes()) + ".");
 }
 
+torch::Tensor ImageDataset::read_values(const std::vector<int64_t>& indices) {
+  std::vector<torch::Tensor> parts;
+  for (const auto& array : arrays_) parts.push_back(array->read(indices).to(dtype_));
+  std::vector<int64_t> shape{static_cast<int64_t>(indices.size())};
+  shape.insert(shape.end(), example_shape_.begin(), example_shape_.end());
+  return (parts.size() == 1 ? parts[0] : torch::cat(parts, 1)).view(shape);
+}
+
 Batch ImageDataset::read(const std::vector<int64_t>& indices) {
   for (const int64_t index : indices) {
     if (index >= 0 && index < size()) continue;
     throw DataError(path_ + ", split " + split_ + ": sample " + std::to_string(index) +
                     " asked for, expected 0 to " + std::to_string(size() - 1) + ".");
   }
-  Batch batch{reader_->read(indices), {}, indices};
+  Batch batch{read_values(indices), {}, indices};
   if (has_labels()) {
     batch.labels = torch::empty({static_cast<int64_t>(indices.size())}, torch::kInt64);
     const int64_t* all = labels_.const_data_ptr<int64_t>();
@@ -191,8 +254,9 @@ void ImageDataset::check_values(const Batch& batch) const {
     });
   }
   if (place == batch.examples.numel()) return;
-  const std::string sample =
-      where() + ": sample " + std::to_string(batch.indices[static_cast<size_t>(place / dims())]);
+  const auto index = batch.indices[static_cast<size_t>(place / dims())];
+  const std::string file = files().size() > 1 ? ", in " + files()[arrays_[0]->file_of(index)] : "";
+  const std::string sample = where() + ": sample " + std::to_string(index) + file;
   if (kind() == DataKind::discrete) {
     throw DataError(sample + " holds a value that is none of the levels 0 to " +
                     std::to_string(levels() - 1) +

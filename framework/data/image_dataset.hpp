@@ -1,11 +1,12 @@
-// One split of a data file: `/SPLIT/images` and, where present, `/SPLIT/labels`,
-// checked when opened.
+// One split of a data set: samples and, where present, their labels, checked when opened.
 //
-//   images   (N, C, H, W) uint8, or (N, ...) float32 or float64 of any shape
-//   labels   (N) of any integer type, optional
+// Which files and arrays these are, a DataMap says (data_map.hpp). Left alone, it means this
+// program's own layout:
+//   /SPLIT/images   (N, C, H, W) uint8, or (N, ...) float32 or float64 of any shape: continuous
+//                   data, used as it stands
+//   /SPLIT/labels   (N) of any integer type, optional
 //
-// uint8 has 256 levels and real numbers are continuous, unless the options say otherwise. Examples
-// are delivered as stored: core/pixels.hpp maps levels to [-1, 1], transform/ continuous data.
+// uint8 examples are delivered as stored; transform.hpp maps them to [-1, 1].
 #pragma once
 
 #include <torch/types.h>
@@ -16,10 +17,12 @@
 #include <string>
 #include <vector>
 
+#include "framework/data/data_map.hpp"
 #include "framework/data/hdf5.hpp"
-#include "framework/data/row_reader.hpp"
 
 namespace scorenet::data {
+
+class ArrayView;
 
 enum class DataKind {
   discrete,    // levels 0, 1, ...: bits per dimension have a meaning
@@ -47,11 +50,18 @@ struct ValueRange {
 
 /// What tells one data set from another.
 struct DatasetSummary {
+  struct File {
+    std::string name;         // without its folder
+    std::string fingerprint;  // of its samples
+  };
+
   std::string fingerprint;  // 32 hex digits
   DataKind kind = DataKind::discrete;
   std::optional<ValueRange> range;  // of continuous data, in the file's units
   std::string description;          // "60000 examples of shape (1, 28, 28), uint8, labels"
   int64_t levels = 0;               // of discrete data
+  double mean = 0, deviation = 0;   // of continuous data: of all the values that were looked at
+  std::vector<File> files = {};     // of a data set of several
 };
 
 class ImageDataset {
@@ -61,10 +71,20 @@ class ImageDataset {
   /// another rank or type than above, or labels that do not fit.
   ImageDataset(const std::string& path, const std::string& split,
                const DatasetOptions& options = {});
+  /// The same under a map, over all its files. Throws as above and as ArrayView, for samples that
+  /// cannot be stacked or reshaped as the map says, and ConfigError as source_of.
+  ImageDataset(const DataMap& map, const std::string& split, const DatasetOptions& options = {});
 
+  ImageDataset(ImageDataset&&) noexcept;
+  ~ImageDataset();
+
+  /// The file; of several, the first and how many more.
   const std::string& path() const { return path_; }
+  const std::vector<std::string>& files() const;
   const std::string& split() const { return split_; }
-  int64_t size() const { return info_.shape[0]; }
+  /// "FILE.h5, dataset "/train/images"": how a message begins.
+  std::string where() const;
+  int64_t size() const;
   /// The shape of one example: (C, H, W), or whatever continuous data has.
   const std::vector<int64_t>& example_shape() const { return example_shape_; }
   /// Dimensions of one example.
@@ -74,13 +94,12 @@ class ImageDataset {
   int64_t levels() const;
   /// The values of some examples that are there: all of them, or (n) without the missing ones.
   torch::Tensor present(const torch::Tensor& examples) const;
-  /// "a.h5, dataset "/train/images"": how a message begins.
-  std::string where() const;
   /// uint8, float32 or float64.
-  torch::Dtype dtype() const { return *info_.dtype; }
-  const Hdf5ArrayInfo& storage() const { return info_; }
+  torch::Dtype dtype() const { return dtype_; }
+  /// Of the first file's first array.
+  const Hdf5ArrayInfo& storage() const;
   /// Samples stored together, for ShuffleOptions::block_rows.
-  int64_t block_rows() const { return reader_->block_rows(); }
+  int64_t block_rows() const;
 
   bool has_labels() const { return labels_.defined(); }
   /// (N) int64, all >= 0; undefined without labels.
@@ -96,6 +115,9 @@ class ImageDataset {
   /// values apart) or of discrete data that holds a value which is no level.
   Batch read(const std::vector<int64_t>& indices);
 
+  /// The examples alone, whatever their values are.
+  torch::Tensor read_values(const std::vector<int64_t>& indices);
+
   /// Reads the split once. The fingerprint (XXH3, 128 bit) is over shape, type, all labels, the
   /// rows of a block (a run's order follows them) and the values: all of them up to 256 MiB; of
   /// larger splits 256 MiB (at least 64 blocks) spread evenly, first and last among them, so
@@ -107,17 +129,18 @@ class ImageDataset {
 
  private:
   void check_images() const;
-  torch::Tensor read_labels(const Hdf5File& file) const;
+  void find_shape(const DataMap& map);
+  std::string labels_where() const;
   void check_values(const Batch& batch) const;
 
   std::string path_;
-  std::string split_;
+  std::string split_, labels_array_;
   int64_t asked_levels_;
   std::optional<double> missing_;
-  Hdf5ArrayInfo info_;
+  std::vector<std::unique_ptr<ArrayView>> arrays_;  // stacked as channels
+  torch::Dtype dtype_ = torch::kUInt8;
   std::vector<int64_t> example_shape_;
   torch::Tensor labels_;
-  std::unique_ptr<RowReader> reader_;
 };
 
 /// The splits of a file: the groups that hold `images`, sorted. Throws DataError naming a link

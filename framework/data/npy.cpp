@@ -123,17 +123,22 @@ struct NpyType {
   torch::Dtype dtype;
   const char* name;
 };
-constexpr std::array<NpyType, 7> kTypes{{{"|u1", torch::kUInt8, "uint8"},
-                                         {"|i1", torch::kInt8, "int8"},
-                                         {"<i2", torch::kInt16, "int16"},
-                                         {"<i4", torch::kInt32, "int32"},
-                                         {"<i8", torch::kInt64, "int64"},
-                                         {"<f4", torch::kFloat32, "float32"},
-                                         {"<f8", torch::kFloat64, "float64"}}};
+// The last are read only where every type is.
+constexpr size_t kUsual = 7;
+constexpr std::array<NpyType, 10> kTypes{{{"|u1", torch::kUInt8, "uint8"},
+                                          {"|i1", torch::kInt8, "int8"},
+                                          {"<i2", torch::kInt16, "int16"},
+                                          {"<i4", torch::kInt32, "int32"},
+                                          {"<i8", torch::kInt64, "int64"},
+                                          {"<f4", torch::kFloat32, "float32"},
+                                          {"<f8", torch::kFloat64, "float64"},
+                                          {"<f2", torch::kFloat16, "float16"},
+                                          {"<u2", torch::kUInt16, "uint16"},
+                                          {"<u4", torch::kUInt32, "uint32"}}};
 
-torch::Dtype dtype_of(const std::string& type, const std::filesystem::path& path) {
-  for (const auto& known : kTypes) {
-    if (type == known.text) return known.dtype;
+torch::Dtype dtype_of(const std::string& type, const std::filesystem::path& path, bool every_type) {
+  for (size_t i = 0; i < (every_type ? kTypes.size() : kUsual); ++i) {
+    if (type == kTypes[i].text) return kTypes[i].dtype;
   }
   throw DataError(path.string() + ": element type \"" + printable(type.substr(0, 40)) +
                   "\", expected uint8, float32, float64 or little-endian signed integers. Convert "
@@ -177,7 +182,10 @@ int64_t bytes_of_row(const std::vector<int64_t>& shape, torch::Dtype dtype) {
 
 }  // namespace
 
-NpyFile::NpyFile(const std::filesystem::path& path) : source_(path) { read_header(); }
+NpyFile::NpyFile(const std::filesystem::path& path, bool every_type)
+    : source_(path), every_type_(every_type) {
+  read_header();
+}
 
 void NpyFile::read_header() {
   const std::string text = header_text(source_, header_bytes_);
@@ -191,7 +199,7 @@ void NpyFile::read_header() {
                     ": stored in Fortran order, expected C order. Save numpy.ascontiguousarray of "
                     "it.");
   }
-  dtype_ = dtype_of(header->type, path());
+  dtype_ = dtype_of(header->type, path(), every_type_);
   shape_ = header->shape;
   check_size(header_bytes_);
 }
@@ -216,10 +224,18 @@ void NpyFile::check_size(size_t header_bytes) {
                   ". The file is cut short or damaged.");
 }
 
+const char* NpyFile::type_name() const {
+  return std::find_if(kTypes.begin(), kTypes.end(),
+                      [this](const NpyType& known) { return known.dtype == dtype_; })
+      ->name;
+}
+
+int64_t NpyFile::offset() const {
+  return source_.gzip() ? -1 : static_cast<int64_t>(header_bytes_);
+}
+
 std::string NpyFile::where() const {
-  const auto type = std::find_if(kTypes.begin(), kTypes.end(),
-                                 [this](const NpyType& known) { return known.dtype == dtype_; });
-  return path().string() + ": " + type->name + " of shape " + shape_string(shape_);
+  return path().string() + ": " + type_name() + " of shape " + shape_string(shape_);
 }
 
 torch::Tensor NpyFile::next_rows(int64_t count) {

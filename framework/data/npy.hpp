@@ -18,11 +18,15 @@ class NpyFile {
  public:
   /// Throws DataError: no .npy file, a type that is not read, Fortran order, an axis of length 0,
   /// or a shape that its bytes cannot hold.
-  explicit NpyFile(const std::filesystem::path& path);
+  /// every_type: those that no other form of ours has, too: float16, uint16, uint32.
+  explicit NpyFile(const std::filesystem::path& path, bool every_type = false);
 
   const std::filesystem::path& path() const { return source_.path(); }
   const std::vector<int64_t>& shape() const { return shape_; }
   torch::Dtype dtype() const { return dtype_; }
+  const char* type_name() const;
+  /// Where the values begin; -1 in a gzip file, which cannot be mapped.
+  int64_t offset() const;
   /// "NAME.npy: float32 of shape (3, 2)": how a message begins.
   std::string where() const;
 
@@ -37,6 +41,7 @@ class NpyFile {
   void check_size(size_t header_bytes);
 
   ByteSource source_;
+  bool every_type_ = false;
   std::vector<int64_t> shape_;
   torch::Dtype dtype_ = torch::kUInt8;
   size_t header_bytes_ = 0;

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include <atomic>
-#include <cstring>
 
 #include "framework/core/error.hpp"
 #include "framework/files/regular_file.hpp"
@@ -45,6 +44,14 @@ StoredFile look_at_file(const std::string& path) {
   return {path, static_cast<int64_t>(status.st_size), status.st_dev, status.st_ino};
 }
 
+void check_same_file(const StoredFile& file) {
+  const StoredFile now = look_at_file(file.path);
+  if (now.device == file.device && now.inode == file.inode && now.size == file.size) return;
+  throw DataError(file.path +
+                  ": another file has taken its place, or it has another size, while a "
+                  "run was reading it. Put the first one back, and start again.");
+}
+
 void check_not_shrunk(const std::vector<StoredFile>& files) {
   for (const StoredFile& file : files) {
     struct stat now{};
@@ -57,7 +64,8 @@ void check_not_shrunk(const std::vector<StoredFile>& files) {
 }
 
 // No object with a destructor is made between sigsetjmp and the end, so the jump skips none.
-void copy_from_mapped(void* out, const void* mapped, size_t bytes, const std::string& path) {
+void copy_from_mapped(void* out, const void* mapped, const StridedCopy& copy,
+                      const std::string& path) {
   [[maybe_unused]] static const bool installed = install_handler();
   sigjmp_buf here;
   if (sigsetjmp(here, 0) != 0) {
@@ -67,7 +75,7 @@ void copy_from_mapped(void* out, const void* mapped, size_t bytes, const std::st
   // The fences keep the compiler from moving the copy out from between the two stores.
   way_out = &here;
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  std::memcpy(out, mapped, bytes);
+  copy_strided(out, mapped, copy);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   way_out = nullptr;
 }

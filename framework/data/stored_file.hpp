@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "framework/data/strided_copy.hpp"
+
 namespace scorenet::data {
 
 struct StoredFile {
@@ -23,14 +25,18 @@ struct StoredFile {
 /// Throws DataError unless `path` is a regular file that may be read. Never waits.
 StoredFile look_at_file(const std::string& path);
 
+/// Throws DataError if another file stands in its place now, or the same one with another size.
+void check_same_file(const StoredFile& file);
+
 /// Throws DataError naming the first file that is shorter now. A file of the same name that took
 /// its place is no concern:
 /// the old one is whole as long as it is open.
 void check_not_shrunk(const std::vector<StoredFile>& files);
 
-/// memcpy from a mapped file of this path. Throws DataError naming it where the file has become too
-/// short. For any number of threads; the first call takes SIGBUS over, and gives other causes of it
-/// their usual end.
-void copy_from_mapped(void* out, const void* mapped, size_t bytes, const std::string& path);
+/// copy_strided from a mapped file of this path. Throws DataError naming it where the file has
+/// become too short. For any number of threads; the first call takes SIGBUS over, and gives other
+/// causes of it their usual end.
+void copy_from_mapped(void* out, const void* mapped, const StridedCopy& copy,
+                      const std::string& path);
 
 }  // namespace scorenet::data

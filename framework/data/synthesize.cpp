@@ -48,7 +48,10 @@ torch::Tensor points(const std::string& kind, const Draws& draws) {
   if (kind == "swiss-roll") return swiss_roll(draws);
   if (kind == "gaussians25") return gaussians25(draws);
   if (kind == "gaussian") return draws.normal;
-  throw ConfigError("--kind " + kind + ": expected swiss-roll, gaussians25 or gaussian.");
+  throw ConfigError(
+      "--kind " + kind +
+      ": expected swiss-roll, gaussians25 or gaussian, or a twin: calo, well, weather, cmd or "
+      "nhwc.");
 }
 
 }  // namespace

@@ -86,7 +86,9 @@ bool may_change(const std::string& key) {
   for (const char* name :
        {"train.steps", "train.duration_kimg", "train.micro_batch", "train.uneven",
         "train.on_nonfinite", "train.max_skipped", "train.learning_rate", "train.precision",
-        "train.shard_optimizer", "model.kernels", "data.path", "data.changed", "data.prefetch"}) {
+        "train.shard_optimizer", "model.kernels", "data.changed", "data.prefetch",
+        // Where the data lie: what they are, their fingerprint says.
+        "data.path", "data.arrays", "data.splits", "data.labels_array"}) {
     if (key == name) return true;
   }
   return false;
@@ -137,6 +139,9 @@ SavedProgress saved_progress(const checkpoint::CheckpointReader& reader) {
     if (json.contains("data")) {
       saved.data.fingerprint = json["data"].at("fingerprint").get<std::string>();
       saved.data.description = json["data"].at("description").get<std::string>();
+      for (const auto& file : json["data"].value("files", nlohmann::json::array()))
+        saved.data.files.push_back(
+            {file.at("name").get<std::string>(), file.at("fingerprint").get<std::string>()});
     }
     const auto& [step, skipped, seconds, warnings, precision, changes] = saved.progress;
     if (step == reader.step() && skipped >= 0 && seconds >= 0) return saved;
@@ -147,19 +152,39 @@ SavedProgress saved_progress(const checkpoint::CheckpointReader& reader) {
                         "file is damaged.");
 }
 
+// Of several files, the first that is not what it was.
+std::string first_other_file(const data::DatasetSummary& then, const data::DatasetSummary& now) {
+  for (size_t i = 0; i < std::max(then.files.size(), now.files.size()); ++i) {
+    if (i >= then.files.size()) return "; " + now.files[i].name + " was not among its files then";
+    if (i >= now.files.size()) return "; " + then.files[i].name + " is not among its files now";
+    if (then.files[i].fingerprint == now.files[i].fingerprint) continue;
+    const bool renamed = then.files[i].name != now.files[i].name;
+    return "; the first file that differs is " + now.files[i].name +
+           (renamed ? ", in the place of " + then.files[i].name : "");
+  }
+  return "";
+}
+
+nlohmann::ordered_json to_json(const data::DatasetSummary& data) {
+  nlohmann::ordered_json json{{"fingerprint", data.fingerprint}, {"description", data.description}};
+  for (const auto& file : data.files)
+    json["files"].push_back({{"name", file.name}, {"fingerprint", file.fingerprint}});
+  return json;
+}
+
 // Refuses other data, or notes it.
 void check_data_unchanged(const checkpoint::CheckpointReader& reader, const config::Config& config,
                           const data::DatasetSummary& then, const data::DatasetSummary& now,
                           RunProgress& progress) {
   if (then.fingerprint.empty() || then.fingerprint == now.fingerprint) return;
   const std::string &was = then.description, &hash = then.fingerprint;
-  const std::string change = "the data set is another than at step " +
-                             std::to_string(progress.step) + ": " +
-                             (was == now.description ? "other values, labels or storage of " + was
-                                                     : was + " then, " + now.description + " now") +
-                             " (fingerprint " + hash + " then, " + now.fingerprint + " now)";
+  const std::string change =
+      "the data set is another than at step " + std::to_string(progress.step) + ": " +
+      (was == now.description ? "other values, labels or storage of " + was
+                              : was + " then, " + now.description + " now") +
+      first_other_file(then, now) + " (fingerprint " + hash + " then, " + now.fingerprint + " now)";
   if (!config.data.changed) {
-    throw DataError(config.data.path + ", split " + config.data.split + ": " + change +
+    throw DataError(path_text(config.data.map) + ", split " + config.data.split + ": " + change +
                     ". Give the data that the run in " +
                     reader.folder().parent_path().parent_path().string() +
                     " was started with, or set data.changed = true to go on with these.");
@@ -243,13 +268,12 @@ void save_checkpoint(const RunFolder& folder, const config::Config& config, cons
   }
   if (!mine) return;
   writer->write_text("config.toml", config::to_toml(config));
-  const nlohmann::ordered_json counters = {
-      {"format", 1},
-      {"step", progress.step},
-      {"skipped", progress.skipped},
-      {"total_sec", progress.total_sec},
-      {"precision", progress.precision},
-      {"data", {{"fingerprint", state.data.fingerprint}, {"description", state.data.description}}}};
+  const nlohmann::ordered_json counters = {{"format", 1},
+                                           {"step", progress.step},
+                                           {"skipped", progress.skipped},
+                                           {"total_sec", progress.total_sec},
+                                           {"precision", progress.precision},
+                                           {"data", to_json(state.data)}};
   writer->write_text("state.json", counters.dump(2) + "\n");
   writer->commit(static_cast<int>(config.checkpoint.keep));
 }

@@ -30,7 +30,7 @@ HeldOut::HeldOut(const config::Config& config, const RunFolder& folder, Learner&
       folder_(folder),
       learner_(learner),
       comm_(comm),
-      dataset_(config.data.path, config.eval.split, score::dataset_options(config.data)) {
+      dataset_(config.data.map, config.eval.split, score::dataset_options(config.data)) {
   data::ExpectedData expected = score::expected_data(learner.model);
   expected.name = "the split " + config.data.split;
   data::check_fit(expected, dataset_, config.eval.n);

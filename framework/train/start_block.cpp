@@ -2,6 +2,7 @@
 
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "framework/config/validate.hpp"
@@ -41,6 +42,24 @@ std::string network_line(const score::ScoreModel& model) {
   return out.str();
 }
 
+// A network meets noise of unit variance: data of another size are noise, or drown it.
+constexpr double kUsualValues = 10;
+
+// What continuous data are like, and what to do where that is nothing to train on.
+std::string values_lines(const config::DataConfig& data, const data::DatasetSummary& summary) {
+  if (!summary.range) return "";
+  std::ostringstream out;
+  out << "values          " << summary.range->least << " to " << summary.range->greatest
+      << ", mean " << summary.mean << ", deviation " << summary.deviation << "\n";
+  const double most = std::max(-summary.range->least, summary.range->greatest);
+  if (most > kUsualValues && data.transforms.empty()) {
+    out << "warning         values reach " << most << ", and networks expect them within about -"
+        << kUsualValues << " to " << kUsualValues
+        << "; set data.transforms = [\"standardise(channel)\"]\n";
+  }
+  return out.str();
+}
+
 std::string diffusion_line(const score::ScoreModel& model) {
   const config::DiffusionConfig& d = model.config.diffusion;
   return d.schedule.name + ", predicts " + (model.is_classifier() ? "the label" : d.prediction) +
@@ -50,8 +69,9 @@ std::string diffusion_line(const score::ScoreModel& model) {
 }  // namespace
 
 std::string start_block(const config::Config& config, const std::filesystem::path& outdir,
-                        const data::ImageDataset& dataset, const Learner& learner,
-                        const RunProgress& progress, const comm::Communicator& comm) {
+                        const data::ImageDataset& dataset, const data::DatasetSummary& summary,
+                        const Learner& learner, const RunProgress& progress,
+                        const comm::Communicator& comm) {
   std::ostringstream out;
   const int64_t batch = config.train.batch_size, ranks = comm.size();
   const int64_t steps = config::total_steps(config.train);
@@ -60,7 +80,8 @@ std::string start_block(const config::Config& config, const std::filesystem::pat
       << "data            " << dataset.path() << " /" << dataset.split() << ": " << dataset.size()
       << " x " << shape_string(dataset.example_shape())
       << (dataset.has_labels() ? ", labels" : ", no labels") << "\n"
-      << transforms_line(learner.model) << "network         " << network_line(learner.model) << "\n"
+      << values_lines(config.data, summary) << transforms_line(learner.model) << "network         "
+      << network_line(learner.model) << "\n"
       << "diffusion       " << diffusion_line(learner.model) << "\n"
       << "ranks           " << ranks << " (" << comm.local_size() << " on this host), device "
       << learner.model.device.str() << ", " << torch::get_num_threads() << " threads each\n"

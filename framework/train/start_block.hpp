@@ -14,7 +14,8 @@ namespace scorenet::train {
 
 /// A line a subject: data, network, ranks, precision, ... Rank zero's view.
 std::string start_block(const config::Config& config, const std::filesystem::path& outdir,
-                        const data::ImageDataset& dataset, const Learner& learner,
-                        const RunProgress& progress, const comm::Communicator& comm);
+                        const data::ImageDataset& dataset, const data::DatasetSummary& summary,
+                        const Learner& learner, const RunProgress& progress,
+                        const comm::Communicator& comm);
 
 }  // namespace scorenet::train

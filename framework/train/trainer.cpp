@@ -38,7 +38,7 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       folder_(outdir),
       lock_(lock),
       comms_(comms),
-      data_{data::ImageDataset(config.data.path, config.data.split,
+      data_{data::ImageDataset(config.data.map, config.data.split,
                                score::dataset_options(config.data))},
       learner_(trainable_model(config, data_.dataset, data_.summary, folder_, *comms.host, device),
                data_.dataset.levels(), comms),
@@ -63,8 +63,8 @@ void Trainer::take_up() {
 }
 
 std::string Trainer::start_block() const {
-  return train::start_block(config_, folder_.root(), data_.dataset, learner_, progress_,
-                            *comms_.host);
+  return train::start_block(config_, folder_.root(), data_.dataset, data_.summary, learner_,
+                            progress_, *comms_.host);
 }
 
 // Some of the images that are trained on, to lay beside the samples.

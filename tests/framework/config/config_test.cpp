@@ -84,6 +84,65 @@ TEST(Config, AWrongTransformIsRefusedBeforeAnyDataIsRead) {
   EXPECT_THAT(problems(c, 1), ElementsAre(HasSubstr("divide(energy)")));
 }
 
+TEST(Config, AMapFromFilesToSamplesIsReadWrittenAndGivenOnTheCommandLine) {
+  const Config c = parse_text(
+      "[data]\npath = [\"a.h5\", \"b.h5\"]\narrays = [\"t0_fields/u\"]\nsample_axes = [0, 1]\n"
+      "channel_axis = \"none\"\nwindow = [\":\", \"::2\"]\nreshape = [1, -1]\n"
+      "splits = { train = \"0:9\", test = [\"c.h5\", \"d.h5\"] }\n",
+      "a.toml");
+  data::DataMap map;
+  map.path = {"a.h5", "b.h5"};
+  map.arrays = {"t0_fields/u"};
+  map.sample_axes = {0, 1};
+  map.channel_axis = {};
+  map.window = {":", "::2"};
+  map.reshape = {1, -1};
+  map.splits = {{"train", {"0:9"}}, {"test", {"c.h5", "d.h5"}}};
+  EXPECT_EQ(c.data.map, map);
+  EXPECT_EQ(parse_text(to_toml(c), "again").data.map, map);
+  Config line;
+  apply_overrides(
+      line, {"--data.path", "a.h5, b.h5", "--data.arrays=t0_fields/u", "--data.sample_axes", "0,1",
+             "--data.channel_axis", "none", "--data.window", ":,::2", "--data.reshape", "1,-1",
+             "--data.splits", "{train = \"0:9\", test = [\"c.h5\", \"d.h5\"]}"});
+  EXPECT_EQ(line.data.map, map);
+  apply_overrides(line, {"--data.channel_axis", "-1"});
+  EXPECT_EQ(line.data.map.channel_axis, -1);
+}
+
+TEST(Config, OneFileIsWrittenAsItAlwaysWas) {
+  Config c;
+  c.data.map.path = {"a.h5"};
+  EXPECT_THAT(to_toml(c), HasSubstr("path = \"a.h5\"\n"));
+  EXPECT_THAT(to_toml(Config{}), HasSubstr("path = \"\"\n"));
+  EXPECT_THAT(parse_text("[data]\npath = \"\"", "a.toml").data.map.path, IsEmpty());
+}
+
+TEST(Config, AMapThatCanBeRightForNoFileIsOneSentence) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"arrays = []", "data.arrays = []"},
+      {"sample_axes = []", "data.sample_axes = []"},
+      {"sample_axes = [0, 0]", "named twice"},
+      {"sample_axes = [0, 1]", "data.channel_axis = 1"},
+      {"sample_axes = [-1]", "data.sample_axes = [-1]"},
+      {"channel_axis = 40", "data.channel_axis = 40"},
+      {"window = [\":\", \"3\"]", "data.window: \"3\""},
+      {"window = [\"::0\"]", "data.window: \"::0\""},
+      {"reshape = [-1, -1]", "data.reshape = [-1, -1]"},
+      {"reshape = [0, 2]", "data.reshape = [0, 2]"},
+      {"splits = { train = [] }", "data.splits, train"},
+      {"splits = { train = [\"0:9\", \"a.h5\"] }", "holds ranges and files"},
+  };
+  for (const auto& [key, says] : cases) {
+    Config c = parse_text("[data]\n" + key, "a.toml");
+    c.train.steps = 10;
+    EXPECT_THAT(problems(c, 1), ElementsAre(HasSubstr(says))) << key;
+  }
+  for (const std::string key : {"channel_axis = \"last\"", "channel_axis = 1.5", "splits = \"0:9\"",
+                                "splits = { train = 5 }", "path = 3"})
+    EXPECT_THAT(error_of([&] { parse_text("[data]\n" + key, "a.toml"); }), HasSubstr("expected"));
+}
+
 TEST(Config, MissingValuesAreMarkedByNanOrANumberAsATomlNumberOrAsText) {
   const auto missing = [](const std::string& value) {
     return parse_text("[data]\nmissing = " + value, "a.toml").data.missing;
@@ -289,7 +348,7 @@ TEST(Config, TextThatNoFileCanHoldIsRefusedByItsPlace) {
   };
   for (const auto& [path, why] : cases) {
     Config c = trainable();
-    c.data.path = path;
+    c.data.map.path = {path};
     EXPECT_THAT(problems(c, 1), ElementsAre(AllOf(HasSubstr("data.path"), HasSubstr(why))));
     EXPECT_EQ(not_plain_because(escaped(path)), "");
   }
@@ -297,8 +356,8 @@ TEST(Config, TextThatNoFileCanHoldIsRefusedByItsPlace) {
     EXPECT_EQ(not_plain_because(path), "") << path;
   // Other programs' configs may hold them: what is saved reads back all the same.
   Config c;
-  c.data.path = "a\rb\x01\n";
-  EXPECT_EQ(parse_text(to_toml(c), "saved").data.path, c.data.path);
+  c.data.map.path = {"a\rb\x01\n"};
+  EXPECT_EQ(parse_text(to_toml(c), "saved").data.map.path, c.data.map.path);
 }
 
 TEST(Config, ChangesNameEachKeyWithBothValues) {
@@ -331,7 +390,7 @@ TEST(Config, TheCommandLineOverridesTheFileInBothSpellings) {
   EXPECT_EQ(c.train.learning_rate, 0.5);
   EXPECT_THAT(c.model.unet.channels, ElementsAre(4, 8));
   EXPECT_TRUE(c.data.labels);
-  EXPECT_EQ(c.data.path, "x y.h5");
+  EXPECT_THAT(c.data.map.path, ElementsAre("x y.h5"));
   EXPECT_THAT(c.ema.decays, ElementsAre(0.9, 0.99));
   EXPECT_EQ(c.diffusion.schedule.gamma_min, -4);
 }
@@ -351,14 +410,14 @@ TEST(Config, CommandLineErrorsNameTheValueAndWhatWasExpected) {
 
 TEST(Config, TheSavedCopyReadsBackEqual) {
   Config c = trainable();
-  c.data.path = "with \"quotes\" and \\ .h5";
+  c.data.map.path = {"with \"quotes\" and \\ .h5"};
   c.train.learning_rate = 0.1 + 0.2;
   c.model.score_linear = {1, 0, -0.5, 1e-300};
   c.model.unet.attention = {true, false, true};
   const std::string text = to_toml(c);
   EXPECT_EQ(to_toml(parse_text(text, "saved")), text);
   EXPECT_EQ(parse_text(text, "saved").train.learning_rate, c.train.learning_rate);
-  EXPECT_EQ(parse_text(text, "saved").data.path, c.data.path);
+  EXPECT_EQ(parse_text(text, "saved").data.map.path, c.data.map.path);
 }
 
 TEST(Config, EveryFieldHasItsOwnNameAndADefaultWithinItsBounds) {

@@ -537,9 +537,8 @@ TEST_F(ConvertTest, InfoTellsShapesStorageLabelsAndFingerprint) {
   chunked.storage = {4, 1};
   synthesize("gaussians25", {{"train", 50}}, 1, chunked);
   const std::string text = describe_file(folder_.file("out.h5"));
-  for (const std::string part :
-       {"train", "(50, 2) float64 (continuous)", "chunks of (4, 2), compressed", "25 classes",
-        ": 2 2 2", "seed 1"}) {
+  for (const std::string part : {"train", "(50, 2) float64 (continuous)",
+                                 "chunks of (4, 2), gzip 1", "25 classes", ": 2 2 2", "seed 1"}) {
     EXPECT_THAT(text, testing::HasSubstr(part));
   }
   EXPECT_THAT(text, testing::HasSubstr(opened("train").fingerprint()));

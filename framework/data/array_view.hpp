@@ -1,0 +1,88 @@
+// One array of a data set, over all its files, as samples by number: what a sample is made of, or
+// what belongs to it (a condition).
+//
+//   const SplitSource source = source_of(config.data.map, "train");
+//   ArrayView energies(source, "incident_energies", roles_beside_samples(config.data.map), 32);
+//   energies.read({7, 3})   // (2, ...) the rows of samples 7 and 3 of the split
+//
+// Samples are numbered file after file; of them those count that the split's ranges name. Files are
+// opened when they are read, and few are open at once.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "framework/data/sample_reader.hpp"
+
+namespace scorenet::data {
+
+class ArrayView {
+ public:
+  /// Looks at every file once. array: its name, {split} for the split's; or a .npy file of its
+  /// own, which then stands in place of the source's files. blocks: of chunked files, kept in
+  /// memory.
+  /// Throws DataError: a file or array is missing or damaged, files whose samples differ in
+  /// shape or type, roles or ranges that do not fit.
+  ArrayView(const SplitSource& source, const std::string& array, const AxisRoles& roles,
+            int64_t blocks);
+
+  /// Samples of the split.
+  int64_t size() const { return size_; }
+  /// Of one sample.
+  const std::vector<int64_t>& sample_shape() const { return sample_shape_; }
+  torch::Dtype dtype() const { return dtype_; }
+  /// Of the first file.
+  const Hdf5ArrayInfo& storage() const { return storage_; }
+  const std::vector<std::string>& files() const { return files_; }
+  /// Samples that cost together, for ShuffleOptions::block_rows.
+  int64_t block_rows() const { return block_rows_; }
+  /// "FILE.h5, dataset "/train/images"", of several files "FILE.h5 and 3 more files, ...".
+  std::string where() const;
+
+  /// (B, sample...), in the order asked for. REQUIRES 0 <= index < size(). One thread at a time.
+  /// Throws DataError.
+  torch::Tensor read(const std::vector<int64_t>& indices);
+
+  /// Which of files() holds this sample.
+  size_t file_of(int64_t index) const;
+  /// Its number among the samples of all files, of which a split's ranges name some.
+  int64_t place_of(int64_t index) const;
+  int64_t samples_of_files() const { return begins_.back(); }
+  int64_t samples_of_file(size_t file) const { return begins_[file + 1] - begins_[file]; }
+
+ private:
+  struct Range {  // of the split: samples from `begin` on lie at these places of all files' samples
+    int64_t begin;
+    Places places;
+  };
+  struct Opened {
+    size_t file;
+    std::unique_ptr<SampleReader> reader;
+  };
+
+  void look_at_files();
+  void take_ranges(const std::vector<std::string>& ranges);
+  void check_like_first(const SampleReader& reader, const std::string& path) const;
+  SampleReader& opened(size_t file);
+
+  std::string split_, array_;
+  AxisRoles roles_;
+  std::vector<std::string> files_;
+  std::vector<StoredFile> seen_;  // as they were when they were first looked at
+  std::vector<int64_t> begins_;   // of each file's samples; then the number of all
+  std::vector<Range> ranges_;
+  int64_t size_ = 0, block_rows_ = 1;
+  std::vector<int64_t> sample_shape_;
+  torch::Dtype dtype_ = torch::kUInt8;
+  Hdf5ArrayInfo storage_;
+  BlockCache cache_;
+  int threads_;  // those of the thread that made this: others may not know how many a rank has
+  std::list<Opened> open_;  // most recently used first; after cache_, which they use
+};
+
+}  // namespace scorenet::data

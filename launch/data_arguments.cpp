@@ -1,0 +1,34 @@
+#include "launch/data_arguments.hpp"
+
+#include <array>
+
+#include "framework/config/fields.hpp"
+
+namespace scorenet::launch {
+namespace {
+
+constexpr std::array kKeys{"data.arrays",  "data.sample_axes", "data.channel_axis", "data.window",
+                           "data.reshape", "data.splits",      "data.labels_array"};
+
+}  // namespace
+
+void add_map_options(CLI::App* verb, std::vector<std::string>& said) {
+  config::Config defaults;
+  for (const config::Field& field : config::fields(defaults)) {
+    if (std::find(kKeys.begin(), kKeys.end(), field.name) == kKeys.end()) continue;
+    verb->add_option_function<std::string>(
+        "--" + field.name,
+        [&said, name = field.name](const std::string& value) {
+          said.push_back("--" + name + "=" + value);
+        },
+        field.help);
+  }
+}
+
+std::vector<files::NamedPath> data_files(const data::DataMap& map) {
+  std::vector<files::NamedPath> inputs;
+  for (const std::string& file : data::files_of(map)) inputs.push_back({"data.path", file});
+  return inputs;
+}
+
+}  // namespace scorenet::launch
