@@ -1,5 +1,6 @@
 #include "launch/data_arguments.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "framework/config/fields.hpp"
@@ -12,10 +13,13 @@ constexpr std::array kKeys{"data.arrays",  "data.sample_axes", "data.channel_axi
 
 }  // namespace
 
-void add_map_options(CLI::App* verb, std::vector<std::string>& said) {
+void add_map_options(CLI::App* verb, std::vector<std::string>& said,
+                     const std::vector<std::string>& more) {
   config::Config defaults;
   for (const config::Field& field : config::fields(defaults)) {
-    if (std::find(kKeys.begin(), kKeys.end(), field.name) == kKeys.end()) continue;
+    const bool wanted = std::find(kKeys.begin(), kKeys.end(), field.name) != kKeys.end() ||
+                        std::find(more.begin(), more.end(), field.name) != more.end();
+    if (!wanted) continue;
     verb->add_option_function<std::string>(
         "--" + field.name,
         [&said, name = field.name](const std::string& value) {

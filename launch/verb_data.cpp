@@ -178,6 +178,10 @@ void say_info(const InfoArguments& a) {
   data::DataMap map = config.data.map;
   const auto inputs = data_files(map);
   if (!a.picture.empty()) files::check_outputs(inputs, {{"--png", a.picture, a.force}});
+  data::DescribeOptions options;
+  options.split = a.split;
+  options.levels = config.data.levels;
+  if (!config.data.missing.empty()) options.missing = std::stod(config.data.missing);
   const bool one = map.path.size() == 1 && inputs.size() == 1;
   if (one && a.split.empty() && data::is_own_layout(map)) {
     say_file(map.path[0]);
@@ -187,13 +191,9 @@ void say_info(const InfoArguments& a) {
         map = proposed->map;
     }
   } else {
-    data::DescribeOptions options;
-    options.split = a.split;
-    options.levels = config.data.levels;
-    if (!config.data.missing.empty()) options.missing = std::stod(config.data.missing);
     std::printf("%s", data::describe_map(map, options).c_str());
   }
-  if (!a.picture.empty()) data::draw_samples(map, a.split, a.samples, a.picture);
+  if (!a.picture.empty()) data::draw_samples(map, options, a.samples, a.picture);
 }
 
 void add_info(CLI::App* data_verb, Task& task) {
@@ -205,7 +205,7 @@ void add_info(CLI::App* data_verb, Task& task) {
   verb->add_option("file", arguments->files, "HDF5, netCDF-4 or .npy files, or a pattern");
   verb->add_option("--config", arguments->config, "experiment (TOML) whose [data] is meant");
   verb->add_option("--split", arguments->split, "this split alone [all that are named]");
-  add_map_options(verb, arguments->said_of_map);
+  add_map_options(verb, arguments->said_of_map, {"data.levels", "data.missing"});
   add_output_option(verb, "--png", arguments->picture,
                     "write a picture of some samples there: images, curves, or slices of volumes");
   verb->add_option("--samples", arguments->samples, "how many samples the picture shows")

@@ -1,6 +1,7 @@
 #include "framework/data/describe.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 #include "framework/core/check.hpp"
@@ -108,6 +109,22 @@ void add_values(const ChannelStatistics& found, std::ostringstream& out) {
   }
 }
 
+// What the options say, or else the files: netCDF's mark.
+std::optional<double> mark_of(const DataMap& map, const ImageDataset& dataset,
+                              const DescribeOptions& options) {
+  if (options.missing || is_npy(dataset.files()[0])) return options.missing;
+  const std::string array = "/" + with_split(map.arrays[0], dataset.split());
+  const Hdf5File file = Hdf5File::open(dataset.files()[0]);
+  const auto mark = file.number_attribute(array, "_FillValue");
+  return mark ? mark : file.number_attribute(array, "missing_value");
+}
+
+ChannelStatistics statistics_of(ImageDataset& dataset, std::optional<double> missing) {
+  ChannelStatistics statistics(missing);
+  for (const auto& indices : spread_parts(dataset)) statistics.add(dataset.read_values(indices));
+  return statistics;
+}
+
 void describe_split(const DataMap& map, const std::string& split, const DescribeOptions& options,
                     std::ostringstream& out) {
   DatasetOptions reading;
@@ -122,9 +139,10 @@ void describe_split(const DataMap& map, const std::string& split, const Describe
       << dataset.storage().type_name << ", " << storage_text(dataset.storage());
   if (files > 1) out << ", the first of " << files << " files";
   out << "\n  labels:      " << label_line(dataset) << '\n';
-  ChannelStatistics statistics(options.missing);
-  for (const auto& indices : spread_parts(dataset)) statistics.add(dataset.read_values(indices));
-  add_values(statistics, out);
+  const auto missing = mark_of(map, dataset, options);
+  if (missing && !options.missing)
+    out << "  missing:     the file marks them by " << *missing << ": set data.missing to that\n";
+  add_values(statistics_of(dataset, missing), out);
 }
 
 std::vector<std::string> splits_to_show(const DataMap& map, const std::string& asked) {
@@ -141,24 +159,46 @@ std::vector<std::string> splits_to_show(const DataMap& map, const std::string& a
   return splits.empty() ? std::vector<std::string>{kAllSamples} : splits;
 }
 
+// Values that no network expects, and those that span magnitudes.
+void propose_transforms(ProposedMap& proposed) {
+  constexpr double kUsualValues = 10, kSpread = 20;
+  ImageDataset dataset(proposed.map, "train");
+  if (dataset.kind() == DataKind::discrete) return;
+  const ChannelStatistics found = statistics_of(dataset, proposed.missing);
+  const auto there = found.missing_share().lt(1);
+  if (!there.any().item<bool>()) return;
+  const auto of = [&there](const torch::Tensor& values) { return values.masked_select(there); };
+  const double least = of(found.least()).min().item<double>();
+  const double greatest = of(found.greatest()).max().item<double>();
+  if (std::max(-least, greatest) > kUsualValues) proposed.transforms = {"standardise(channel)"};
+  const double spread = (of(found.greatest()) / of(found.mean())).max().item<double>();
+  if (least >= 0 && spread > kSpread && greatest > kUsualValues) {
+    proposed.notes.push_back(
+        "the greatest values are far above the mean: consider log(a), with a above 0, before it");
+  }
+}
+
 std::string describe_foreign(const std::string& path) {
   const auto tree = tree_of(path);
   std::ostringstream out;
   out << path << ", " << std::filesystem::file_size(path) << " bytes\n" << tree_text(tree);
-  const auto proposed = propose_map(path, tree);
+  auto proposed = propose_map(path, tree);
   if (!proposed) {
     out << "no array of numbers with an axis besides the samples: nothing to train on\n";
     return out.str();
   }
-  out << "\ntaken for " << proposed->what << "; a [data] block to begin with:\n\n"
-      << to_toml(*proposed) << '\n';
+  std::string values;
   try {
+    propose_transforms(*proposed);
     DescribeOptions options;
     options.missing = proposed->missing;
-    out << describe_map(proposed->map, options);
+    values = describe_map(proposed->map, options);
   } catch (const DataError& error) {
-    out << "which cannot be read as it is: " << error.what() << '\n';
+    values = "which cannot be read as it is: " + std::string(error.what()) + '\n';
   }
+  out << "\ntaken for " << proposed->what << "; a [data] block to begin with:\n\n"
+      << to_toml(*proposed) << '\n'
+      << values;
   return out.str();
 }
 
@@ -180,13 +220,18 @@ std::string describe_map(const DataMap& map, const DescribeOptions& options) {
   return out.str();
 }
 
-void draw_samples(const DataMap& map, const std::string& split, int64_t samples,
+void draw_samples(const DataMap& map, const DescribeOptions& options, int64_t samples,
                   const std::filesystem::path& picture) {
-  ImageDataset dataset(map, splits_to_show(map, split).front());
+  ImageDataset dataset(map, splits_to_show(map, options.split).front());
   const int64_t count = std::min(samples, dataset.size());
   std::vector<int64_t> indices;
   for (int64_t i = 0; i < count; ++i) indices.push_back(i * dataset.size() / count);
-  write_sample_picture(picture, dataset.read_values(indices));
+  torch::Tensor values = dataset.read_values(indices);
+  const auto missing = mark_of(map, dataset, options);
+  if (missing && values.is_floating_point())
+    values.masked_fill_(values.eq(torch::scalar_tensor(*missing, values.scalar_type())),
+                        std::nan(""));
+  write_sample_picture(picture, values);
 }
 
 }  // namespace scorenet::data

@@ -23,7 +23,8 @@ std::string describe_file(const std::filesystem::path& path);
 struct DescribeOptions {
   std::string split;                   // empty: all that the map names
   int64_t levels = -1;                 // as data.levels
-  std::optional<double> missing = {};  // marks values that are not there, as NaN does
+  std::optional<double> missing = {};  // marks values that are not there, as NaN does; unsaid:
+                                       // as the file says (_FillValue)
 };
 
 /// The splits of a map: samples, storage, labels, and each channel's range, mean, deviation and
@@ -31,8 +32,9 @@ struct DescribeOptions {
 /// where training would, but for values that are not finite.
 std::string describe_map(const DataMap& map, const DescribeOptions& options);
 
-/// Draws samples spread over a split (over the first that the map names, if it is empty).
-void draw_samples(const DataMap& map, const std::string& split, int64_t samples,
+/// Draws samples spread over a split (over the first that the map names, if options.split is
+/// empty).
+void draw_samples(const DataMap& map, const DescribeOptions& options, int64_t samples,
                   const std::filesystem::path& picture);
 
 }  // namespace scorenet::data

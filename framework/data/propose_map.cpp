@@ -22,10 +22,16 @@ const TreeEntry* find(const Tree& tree, const std::string& name) {
   return found == tree.end() ? nullptr : &*found;
 }
 
+// Corners of cells, as netCDF files name them: nothing to train on.
+bool is_bounds(const std::string& name) {
+  return name.ends_with("_bnds") || name.ends_with("_bounds");
+}
+
 const TreeEntry* largest(const Tree& tree, size_t least_axes) {
   const TreeEntry* best = nullptr;
   for (const TreeEntry& entry : tree) {
-    if (is_numbers(entry, least_axes) && (!best || entry.info.bytes > best->info.bytes))
+    if (is_numbers(entry, least_axes) && !is_bounds(entry.name) &&
+        (!best || entry.info.bytes > best->info.bytes))
       best = &entry;
   }
   return best;
@@ -128,7 +134,7 @@ void note_others(const Tree& tree, ProposedMap& proposed) {
   const TreeEntry* main = find(tree, "/" + proposed.map.arrays[0]);
   for (const TreeEntry& entry : tree) {
     const auto& arrays = proposed.map.arrays;
-    if (!main || entry.info.shape.empty() || entry.is_axis ||
+    if (!main || entry.info.shape.empty() || entry.is_axis || is_bounds(entry.name) ||
         entry.info.shape[0] != main->info.shape[0])
       continue;
     if (std::find(arrays.begin(), arrays.end(), without_slash(entry.name)) != arrays.end())
@@ -184,6 +190,8 @@ std::string to_toml(const ProposedMap& proposed) {
   }
   out << " }\n";
   if (proposed.missing) out << "missing = " << *proposed.missing << "\n";
+  if (!proposed.transforms.empty())
+    out << "transforms = " << list(proposed.transforms, "\"") << "\n";
   for (const std::string& note : proposed.notes) out << "# " << note << "\n";
   return out.str();
 }

@@ -12,9 +12,10 @@ namespace scorenet::data {
 
 struct ProposedMap {
   DataMap map;
-  std::string what;                     // what it was taken for
-  std::vector<std::string> notes = {};  // what the map leaves out: conditions, other arrays
-  std::optional<double> missing = {};   // the mark of missing values
+  std::string what;                          // what it was taken for
+  std::vector<std::string> notes = {};       // what the map leaves out: conditions, other arrays
+  std::optional<double> missing = {};        // the mark of missing values
+  std::vector<std::string> transforms = {};  // left to whoever looks at the values
 };
 
 /// Knows The Well's t0_fields, CaloChallenge's showers, netCDF's variables, arrays of NumPy, and

@@ -142,7 +142,7 @@ torch::Tensor carried(const torch::Tensor& start, const torch::Tensor& wind, int
 std::vector<std::string> write_well(const Twin& twin) {
   const auto shape = shape_or(twin, {16, 32, 32});
   const int64_t n = twin.options.samples;
-  const auto spectrum = power_spectrum(shape[1], shape[2], 0.25, 2);
+  const auto spectrum = power_spectrum(shape[1], shape[2], 0.5, 1.5);
   write_whole(twin.output, [&](Hdf5File& file) {
     auto tracer = file.create_array("/t0_fields/tracer", {n, shape[0], shape[1], shape[2]},
                                     torch::kFloat32, twin.output.storage);
@@ -170,7 +170,7 @@ std::vector<std::string> write_well(const Twin& twin) {
 std::vector<std::string> write_weather(const Twin& twin) {
   const auto shape = shape_or(twin, {4, 32, 64});
   const int64_t n = twin.options.samples, channels = shape[0];
-  const auto spectrum = power_spectrum(shape[1], shape[2], 0.25, 2);
+  const auto spectrum = power_spectrum(shape[1], shape[2], 0.5, 1.5);
   // As different as temperature, two winds and geopotential: K, m/s, m/s, m^2/s^2, over again.
   const auto means = torch::tensor({280.0, 0.5, -0.2, 54000.0}).repeat({(channels + 3) / 4});
   const auto deviations = torch::tensor({12.0, 5.0, 4.0, 3000.0}).repeat({(channels + 3) / 4});

@@ -39,7 +39,7 @@ std::vector<std::string> write_twin(const TwinOptions& twin, const ConvertOption
 
 /// The variance of every mode (H, W) of a periodic Gaussian field of mean square one whose power
 /// falls as (1 + (k scale)^2)^(-slope), k in cycles across the field: the spectrum of "weather" has
-/// scale 0.25 and slope 2.
+/// scale 0.5 and slope 1.5.
 torch::Tensor power_spectrum(int64_t height, int64_t width, double scale, double slope);
 
 }  // namespace scorenet::data

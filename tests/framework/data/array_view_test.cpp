@@ -2,6 +2,10 @@
 // storage, and every map that does not fit is one sentence.
 #include "framework/data/array_view.hpp"
 
+#include <torch/utils.h>
+
+#include <filesystem>
+#include <fstream>
 #include <numeric>
 #include <random>
 
@@ -156,6 +160,44 @@ TEST_F(ArrayViewTest, RandomMapsOfRandomArraysGiveWhatIndexArithmeticSays) {
       ASSERT_TRUE(torch::equal(samples.read(order), expected)) << path << ", case " << i;
     }
   }
+}
+
+TEST_F(ArrayViewTest, GzipIsInflatedAlikeByAnyNumberOfThreads) {
+  const int before = torch::get_num_threads();
+  // Noise does not compress: such chunks are stored as they are, and marked.
+  const auto noise = uniform_for_slots({2, RandomStream::synthetic_data, 0}, slot_range(0, 50),
+                                       {11, 9}, torch::kFloat32);
+  const auto smooth = numbered({50, 11, 9});
+  for (const auto& values : {noise, smooth, torch::cat({noise, smooth})}) {
+    for (const bool shuffle : {false, true}) {
+      const std::string path = written(values, {.chunk = {7, 4, 9}, .gzip = 4, .shuffle = shuffle});
+      const auto order = permutation({1, RandomStream::shuffle, 0}, values.size(0));
+      for (const int threads : {1, 2, 5}) {
+        torch::set_num_threads(threads);
+        ArrayView samples = view(path, {}, "fields", 4);
+        EXPECT_TRUE(torch::equal(samples.read(order), values.index_select(0, torch::tensor(order))))
+            << threads << ' ' << shuffle;
+      }
+    }
+  }
+  torch::set_num_threads(before);
+}
+
+TEST_F(ArrayViewTest, ADamagedChunkIsFoundByTheThreadThatInflatesIt) {
+  const int before = torch::get_num_threads();
+  torch::set_num_threads(3);
+  const auto values = uniform_for_slots({2, RandomStream::synthetic_data, 0}, slot_range(0, 64),
+                                        {16, 16}, torch::kFloat32)
+                          .mul(256)
+                          .floor();
+  const std::string path = written(values, {.chunk = {4, 16, 16}, .gzip = 4});
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(std::filesystem::file_size(path) / 2));
+  file.write(std::string(2000, '\xff').data(), 2000);
+  file.close();
+  EXPECT_ERROR(view(path, {}).read(slot_range(0, 64)), DataError, path, "/fields", "chunk at",
+               "cannot be read", "damaged");
+  torch::set_num_threads(before);
 }
 
 TEST_F(ArrayViewTest, EveryStoredTypeArrivesExactlyOrIsRefused) {

@@ -61,7 +61,7 @@ TEST_F(DescribeTest, EveryTwinIsRecognisedAndItsSamplesHaveTheRightShape) {
     EXPECT_THAT(text,
                 AllOf(HasSubstr("[data]"), HasSubstr("splits = { train = \"0:"), HasSubstr("mean")))
         << c.kind;
-    EXPECT_NO_THROW(draw_samples(map, "", 5, folder_.file("picture.png"))) << c.kind;
+    EXPECT_NO_THROW(draw_samples(map, {}, 5, folder_.file("picture.png"))) << c.kind;
     EXPECT_GT(std::filesystem::file_size(folder_.file("picture.png")), 100u);
   }
 }
@@ -153,7 +153,15 @@ TEST_F(DescribeTest, NetCdfsMarksAndAxesAreUnderstood) {
   EXPECT_THAT(describe_file(path),
               AllOf(HasSubstr("/time"), HasSubstr("an axis of others"), HasSubstr("in K"),
                     HasSubstr("netCDF variable"), HasSubstr("channel_axis = \"none\""),
-                    HasSubstr("missing = 1e+20"), HasSubstr("50 % missing")));
+                    HasSubstr("missing = 1e+20"), HasSubstr("50 % missing"),
+                    HasSubstr("transforms = [\"standardise(channel)\"]")));
+  // The same where the keys say nothing of it.
+  DataMap map;
+  map.path = {path};
+  map.arrays = {"tos"};
+  map.channel_axis.reset();
+  EXPECT_THAT(describe_map(map, {}), AllOf(HasSubstr("marks them by 1e+20"),
+                                           HasSubstr("50 % missing"), HasSubstr("3 to 119")));
 }
 
 TEST_F(DescribeTest, AFileThatCannotBeReadIsDescribedAllTheSame) {
