@@ -41,7 +41,7 @@ struct DatasetOptions {
   int64_t cached_blocks =
       32;               // chunked files: blocks kept in memory; twice a shuffle window is plenty
   int64_t levels = -1;  // of discrete data; 0: continuous; -1: as the type says
-  std::optional<double> missing;  // marks values that are not there: NaN or a number
+  std::optional<double> missing = {};  // marks values that are not there: NaN or a number
 };
 
 struct ValueRange {
