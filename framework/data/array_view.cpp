@@ -18,6 +18,10 @@ std::string dataset_text(const std::string& path, const std::string& array) {
 
 }  // namespace
 
+std::string and_more_files(size_t count) {
+  return " and " + std::to_string(count) + " more file" + (count > 1 ? "s" : "");
+}
+
 ArrayView::ArrayView(const SplitSource& source, const std::string& array, const AxisRoles& roles,
                      int64_t blocks)
     : split_(source.split),
@@ -34,8 +38,7 @@ ArrayView::ArrayView(const SplitSource& source, const std::string& array, const 
 
 std::string ArrayView::where() const {
   const size_t more = files_.size() - 1;
-  return files_[0] + (more > 0 ? " and " + std::to_string(more) + " more files" : "") +
-         dataset_text(files_[0], array_);
+  return files_[0] + (more > 0 ? and_more_files(more) : "") + dataset_text(files_[0], array_);
 }
 
 void ArrayView::look_at_files() {

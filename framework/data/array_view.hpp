@@ -21,6 +21,9 @@
 
 namespace scorenet::data {
 
+/// " and 1 more file", " and 7 more files": behind the first one's name.
+std::string and_more_files(size_t count);
+
 class ArrayView {
  public:
   /// Looks at every file once. array: its name, {split} for the split's; or a .npy file of its

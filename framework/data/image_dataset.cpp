@@ -106,8 +106,7 @@ ImageDataset::ImageDataset(const DataMap& map, const std::string& split,
       missing_(options.missing) {
   const SplitSource source = source_of(map, split);
   path_ = source.files[0];
-  if (source.files.size() > 1)
-    path_ += " and " + std::to_string(source.files.size() - 1) + " more files";
+  if (source.files.size() > 1) path_ += and_more_files(source.files.size() - 1);
   if (is_own_layout(map) && !is_npy(source.files[0])) check_has_split(source.files[0], split);
   const auto roles = roles_of_arrays(map, source);
   for (size_t i = 0; i < map.arrays.size(); ++i)
