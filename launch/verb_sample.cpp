@@ -7,6 +7,8 @@
 //   scorenet sample --network SNAPSHOT --classifier CLASSIFIER --class 3 --guidance 2 --outdir out
 //   scorenet sample --config gaussian.toml --seeds 0-999 --sampler euler-maruyama --steps 1000
 //       --hbar 0.5 --save-h5 --outdir out
+//   mpirun -n 4 scorenet sample --network SNAPSHOT --seeds 0-99999 --like showers.h5
+//       --out samples.h5
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <sstream>
 
 #include "framework/core/check.hpp"
 #include "framework/core/pixels.hpp"
@@ -34,6 +37,7 @@
 #include "launch/model_arguments.hpp"
 #include "launch/output_options.hpp"
 #include "launch/run_lock.hpp"
+#include "launch/sample_like.hpp"
 #include "launch/seed_list.hpp"
 #include "launch/verbs.hpp"
 
@@ -53,6 +57,8 @@ struct SampleArguments {
   std::optional<int64_t> label;
   std::vector<int64_t> grid_channels;
   bool save_h5 = false;
+  std::string like, out;
+  bool force = false;
 };
 
 fs::path grid_file(const SampleArguments& a) { return fs::path(a.outdir) / "grid.png"; }
@@ -66,6 +72,10 @@ void check_outputs(const SampleArguments& a, const std::vector<int64_t>& seeds) 
   auto inputs = inputs_of(a.model);
   inputs.push_back({"--weak-network", a.weak_network});
   inputs.push_back({"--classifier", a.classifier});
+  if (!a.like.empty()) {
+    inputs.push_back({"--like", a.like});
+    return files::check_outputs(inputs, {{"--out", a.out, a.force}});
+  }
   std::set<fs::path> names{h5_file(a)};
   if (!a.grid.empty()) names.insert(grid_file(a));
   // Of millions of pictures the first stand for all: no network has such a name.
@@ -91,6 +101,40 @@ std::vector<int64_t> seeds_to_draw(const SampleArguments& a, comm::Communicator&
   }
   if (!all) seeds.resize(shown);
   return seeds;
+}
+
+// One of the two forms: pictures and samples.h5 in a folder, or one file like another.
+void check_form(const SampleArguments& a) {
+  if (a.like.empty() != a.out.empty()) {
+    throw ConfigError(a.like.empty()
+                          ? "--out " + a.out + ": needs --like FILE, whose layout it has."
+                          : "--like " + a.like + ": needs --out OUT.h5.");
+  }
+  if (a.like.empty() == a.outdir.empty()) {
+    throw ConfigError(
+        a.like.empty() ? "no output: give --outdir DIR, or --like FILE with --out OUT.h5."
+                       : "--outdir " + a.outdir + " with --like: two forms of output. Choose one.");
+  }
+  const bool of_folder = a.save_h5 || a.sampler.keep_path || !a.grid.empty();
+  if (!a.like.empty() && (of_folder || a.corrector_norms == "batch")) {
+    throw ConfigError(
+        "--like: goes with none of --grid, --save-h5, --trajectory and --corrector-norms batch. "
+        "Leave them out, or take --outdir.");
+  }
+}
+
+// All that the samples depend on besides weights and seeds.
+std::string settings_of(const SampleArguments& a) {
+  const diffusion::SamplerOptions& s = a.sampler;
+  std::ostringstream text;
+  text.precision(17);
+  text << s.name << ' ' << s.steps << ' ' << s.spacing << ' ' << s.final << ' ' << s.eta << ' '
+       << s.hbar << " h(t) " << a.hbar_schedule << ' ' << s.churn << ' ' << s.churn_min << ' '
+       << s.churn_max << ' ' << s.churn_noise << ' ' << s.corrector_steps << ' ' << s.corrector_snr
+       << ' ' << s.rtol << ' ' << s.atol << " class " << a.guidance.label << ' '
+       << a.guidance.weight << ' ' << a.guidance.log_snr_min << ' ' << a.guidance.log_snr_max
+       << " precision " << a.model.precision << " batch " << a.batch;
+  return text.str();
 }
 
 // What made the picture, stored in the PNG itself.
@@ -183,6 +227,7 @@ void tell_channels(const SampleArguments& a, const LoadedModel& loaded) {
 ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   comm::Communicator& comm = *comms.host;
   comm.set_phase(comm::Phase::evaluate);
+  check_form(a);
   const auto seeds = seeds_to_draw(a, comm);
   if (comm.rank() == 0) check_outputs(a, seeds);
   const auto device = device_for_rank(comm);
@@ -204,7 +249,7 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   check_class(a, classifier ? classifier->model : loaded.model);
   a.guidance.label = a.label.value_or(-1);
   check_guidance(a);
-  check_memory(a, seeds.size(), loaded);
+  if (a.like.empty()) check_memory(a, seeds.size(), loaded);
   const bool image = loaded.example_shape.size() == 3;
   if (image) {
     data::check_channels(a.grid_channels, loaded.example_shape[0], "--grid-channels");
@@ -218,6 +263,10 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   const std::string usual = numbered ? "state" : evaluate::default_final(loaded.example_shape);
   a.sampler.final = a.final.empty() ? usual : a.final;
   if (!a.hbar_schedule.empty()) a.sampler.hbar_shape = diffusion::parse_hbar_shape(a.hbar_schedule);
+  if (!a.like.empty()) {
+    return sample_like({a.like, a.out, seeds, a.sampler, a.guidance, a.batch, settings_of(a)},
+                       loaded, comm);
+  }
   // Two jobs would leave pictures of both under one name.
   const auto lock = lock_run_folder(a.outdir, comm);
   const auto generated = a.corrector_norms == "batch"
@@ -314,11 +363,16 @@ void add_sample_verb(CLI::App& app, Task& task) {
   add_output_option(
       verb, "--outdir", a->outdir,
       "folder for what is made, by one job at a time; older grid.png, seed-*.png and samples.h5 "
-      "there are replaced")
-      ->required();
-  // Named here so that scripts may give --force to every verb that writes.
-  verb->add_flag_function(
-      "--force", [](int64_t) {}, "as in other verbs; the files above are replaced without it");
+      "there are replaced");
+  verb->add_option(
+      "--like", a->like,
+      "write one file instead, of the data set names, axis order, type, attributes and "
+      "compression of this one, that the model was trained on; with --out");
+  add_output_option(verb, "--out", a->out,
+                    "--like: HDF5 file to write, in the order of the seeds; a draw that was killed "
+                    "goes on from OUT.parts beside it");
+  verb->add_flag("--force", a->force,
+                 "--out that exists is replaced; the files of --outdir always");
   verb->add_flag(
       "--save-h5", a->save_h5,
       "write samples.h5: samples (N, ...) float64 in seed order, in [-1, 1] for discrete "

@@ -55,21 +55,12 @@ int64_t axes_of(const SplitSource& source, const std::string& array) {
       Hdf5File::open(source.files[0]).array("/" + name).info().shape.size());
 }
 
-// Of each array: one with an axis less than the others lacks that of the channels.
-std::vector<AxisRoles> roles_of_arrays(const DataMap& map, const SplitSource& source) {
-  std::vector<AxisRoles> roles(map.arrays.size(), roles_of_samples(map));
-  if (map.arrays.size() == 1 || !map.channel_axis) return roles;
+std::vector<AxisRoles> roles_of(const DataMap& map, const SplitSource& source) {
   std::vector<int64_t> axes;
-  for (const std::string& array : map.arrays) axes.push_back(axes_of(source, array));
-  const int64_t most = *std::max_element(axes.begin(), axes.end());
-  const int64_t channel = *map.channel_axis < 0 ? most + *map.channel_axis : *map.channel_axis;
-  for (size_t i = 0; i < axes.size(); ++i) {
-    if (axes[i] != most - 1) continue;
-    auto& window = roles[i].window;
-    roles[i].channel_axis.reset();
-    if (channel < static_cast<int64_t>(window.size())) window.erase(window.begin() + channel);
-  }
-  return roles;
+  // Of one array the number does not matter, and a file is opened for it.
+  for (const std::string& array : map.arrays)
+    axes.push_back(map.arrays.size() == 1 ? 0 : axes_of(source, array));
+  return roles_of_arrays(map, axes);
 }
 
 // A plain loop: on the loader's thread a parallel one would wake a second team of OpenMP threads.
@@ -108,7 +99,7 @@ ImageDataset::ImageDataset(const DataMap& map, const std::string& split,
   path_ = source.files[0];
   if (source.files.size() > 1) path_ += and_more_files(source.files.size() - 1);
   if (is_own_layout(map) && !is_npy(source.files[0])) check_has_split(source.files[0], split);
-  const auto roles = roles_of_arrays(map, source);
+  const auto roles = roles_of(map, source);
   for (size_t i = 0; i < map.arrays.size(); ++i)
     arrays_.push_back(
         std::make_unique<ArrayView>(source, map.arrays[i], roles[i], options.cached_blocks));

@@ -26,6 +26,20 @@ AxisRoles roles_of_samples(const DataMap& map) {
   return {map.sample_axes, map.channel_axis, map.window};
 }
 
+std::vector<AxisRoles> roles_of_arrays(const DataMap& map, const std::vector<int64_t>& axes) {
+  std::vector<AxisRoles> roles(axes.size(), roles_of_samples(map));
+  if (axes.size() == 1 || !map.channel_axis) return roles;
+  const int64_t most = *std::max_element(axes.begin(), axes.end());
+  const int64_t channel = *map.channel_axis < 0 ? most + *map.channel_axis : *map.channel_axis;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    if (axes[i] != most - 1) continue;
+    auto& window = roles[i].window;
+    roles[i].channel_axis.reset();
+    if (channel < static_cast<int64_t>(window.size())) window.erase(window.begin() + channel);
+  }
+  return roles;
+}
+
 AxisRoles roles_beside_samples(const DataMap& map) {
   AxisRoles roles;
   roles.as_stored = true;

@@ -24,6 +24,9 @@ struct AxisRoles {
 
 /// Those of the map's own arrays.
 AxisRoles roles_of_samples(const DataMap& map);
+/// Of each of them, which have so many axes: one with an axis less than the others lacks that of
+/// the channels.
+std::vector<AxisRoles> roles_of_arrays(const DataMap& map, const std::vector<int64_t>& axes);
 
 /// Those of an array that holds something else for the same samples (labels, parameters): its
 /// leading axes are the sample axes in their order, windows included, and what follows is one

@@ -306,6 +306,15 @@ TEST_F(EnergyRun, TrainsEvaluatesAndSamplesInTheFilesUnits) {
       samples.select(1, 1).median().item<double>() / samples.select(1, 0).median().item<double>();
   EXPECT_GT(ratio, std::exp(1.5));  // e^3 in the data
   EXPECT_LT(ratio, std::exp(4.5));
+  // As the training file has it: float32, in its units.
+  const Outcome like = run("OMP_NUM_THREADS=1 SCORENET sample --network " + snapshot("run") +
+                           " --seeds 0-5 --steps 3 --like " + (folder_ / "energies.h5") +
+                           " --out " + (folder_ / "like.h5"));
+  ASSERT_EQ(like.exit_code, 0) << like.err;
+  EXPECT_EQ(data::Hdf5File::open(folder_ / "like.h5").array("/train/images").info().type_name,
+            "float32");
+  EXPECT_TRUE(torch::equal(read_array(folder_ / "like.h5", "/train/images"),
+                           samples.to(torch::kFloat32).to(torch::kFloat64)));
 }
 
 TEST_F(EnergyRun, StatisticsAreTheSameBitsOnOneTwoAndThreeRanks) {

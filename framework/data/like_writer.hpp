@@ -1,0 +1,55 @@
+// Samples in the layout of the file that a model was trained on: the same data sets by name, axis
+// order, type, storage, filters and attributes, as many samples as were drawn.
+//
+// The inverse of what a data set reads under a map (sample_layout.hpp): channels go back to their
+// arrays, axes to their places. Other data sets of the file are not of the samples, and left out.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "framework/data/data_map.hpp"
+#include "framework/data/hdf5.hpp"
+#include "framework/data/sample_layout.hpp"
+
+namespace scorenet::data {
+
+class LikeWriter {
+ public:
+  /// Creates `path`. like: an HDF5 file with the map's arrays, {split} standing for `split`. Throws
+  /// DataError naming what is missing there, and ConfigError for a map that has no inverse: several
+  /// axes of samples, or a window of a sample's own axes.
+  LikeWriter(const std::string& like, const DataMap& map, const std::string& split,
+             const std::string& path, int64_t samples);
+
+  /// Of one sample, as the model has it.
+  const std::vector<int64_t>& example_shape() const { return example_shape_; }
+  /// x: (B, example_shape...) in the file's units: samples `first` and on. Whole-number types get
+  /// the nearest number. Throws DataError.
+  void write(int64_t first, const torch::Tensor& x);
+  /// Writes everything out. Throws DataError (a full disk shows only here).
+  void close();
+
+ private:
+  struct Array {
+    Hdf5Handle handle;
+    std::string name;
+    SampleLayout layout;
+    bool whole_numbers = false;
+  };
+
+  Array create_array(const Hdf5Handle& like, const std::string& like_path, const std::string& name,
+                     const AxisRoles& roles);
+  void write_part(const Array& array, int64_t first, const torch::Tensor& x);
+
+  std::string path_;
+  int64_t samples_;
+  Hdf5Handle file_;
+  std::vector<Array> arrays_;
+  std::vector<int64_t> stacked_shape_, example_shape_;
+};
+
+}  // namespace scorenet::data
