@@ -47,7 +47,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 ShuffleOptions shuffle_for(const ImageDataset& dataset) {
-  return {.seed = 3, .block_rows = dataset.block_rows()};
+  return {.seed = 3, .block_rows = dataset.block_rows(), .window_blocks = 16};
 }
 
 double loader_rate(const std::string& path, int64_t images) {

@@ -159,7 +159,7 @@ Estimator steps_by_history(const Denoiser& denoiser, const Schedule& schedule,
     const auto u =
         stratified_positions({5, RandomStream::training_time, step}, slot_range(0, kBatch), kBatch);
     const auto sample = draw_steps(*history, u);
-    const auto grid = time_grid(schedule, steps);
+    const auto grid = step_times(schedule, steps);
     const auto level = schedule.at(grid.index_select(0, sample.step));
     const auto loss = static_cast<double>(steps) * step_weight({}, schedule, steps, sample.step) *
                       eps_error(denoiser, d.x0, d.eps, level);

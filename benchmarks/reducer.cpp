@@ -94,7 +94,8 @@ int benchmark(bool large, int64_t batch, int repeats, double cap_mib, reduce::Ov
       continue;
     }
     reduce::ReducerOptions options;
-    options.caps.cap_bytes = static_cast<int64_t>(cap_mib * 1048576);
+    const auto cap_bytes = static_cast<int64_t>(cap_mib * 1048576);
+    options.caps = {cap_bytes, int64_t{1} << 20, int64_t{1} << 20};
     if (way.name == "ours") options.overlap = overlap;
     if (way.name == "one bucket")
       options.caps = {int64_t{1} << 40, int64_t{1} << 40, int64_t{1} << 40};

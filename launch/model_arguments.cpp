@@ -12,6 +12,7 @@
 #include "launch/run_main.hpp"
 #include "models/autocast.hpp"
 #include "models/native_precision.hpp"
+#include "models/options.hpp"
 
 namespace scorenet::launch {
 
@@ -23,7 +24,7 @@ void add_model_options(CLI::App* verb, ModelArguments& arguments) {
   verb->add_option("--precision", arguments.precision,
                    "the network computes in: fp32, bf16, fp16; auto: fp32, the same numbers on "
                    "every machine [its config's train.precision]")
-      ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}));
+      ->check(CLI::IsMember(models::precision_names()));
   network->excludes(config);
   config->excludes(network);
 }

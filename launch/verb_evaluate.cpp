@@ -120,7 +120,7 @@ void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   verb->add_option("--decoder,--eval.decoder", o.decoder, "elbo, mcallester: reconstruction term")
-      ->check(CLI::IsMember({"auto", "discrete", "flat", "tweedie"}))
+      ->check(CLI::IsMember(evaluate::decoder_choices()))
       ->capture_default_str();
   verb->add_option("--hbar", o.hbars, "hbar-*: values of the noise knob h, separated by commas")
       ->delimiter(',')
@@ -163,7 +163,7 @@ void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
   verb->add_option("--dequantise", o.dequantise,
                    "8-bit data made continuous for ode, wkb, hbar-*, immse: uniform, "
                    "truncated-normal or variational (not immse); auto: uniform")
-      ->check(CLI::IsMember({"auto", "uniform", "truncated-normal", "variational"}))
+      ->check(CLI::IsMember(evaluate::dequantise_choices()))
       ->capture_default_str();
   verb->add_option("--dequantise-samples", o.dequantise_samples,
                    "draws for each example, joined by importance weights")

@@ -25,6 +25,7 @@
 #include "framework/data/hdf5.hpp"
 #include "framework/data/png.hpp"
 #include "framework/data/write_output.hpp"
+#include "framework/diffusion/names.hpp"
 #include "framework/diffusion/sampler/trained_steps.hpp"
 #include "framework/evaluate/generate.hpp"
 #include "framework/evaluate/generate_in_step.hpp"
@@ -224,6 +225,49 @@ void tell_channels(const SampleArguments& a, const LoadedModel& loaded) {
             << "three as colours" << std::endl;
 }
 
+// The models that guide; they must outlive the guidance that points to them.
+struct Guides {
+  std::optional<LoadedModel> weak, classifier;
+};
+
+void load_guides(Guides& guides, SampleArguments& a, torch::Device device) {
+  if (!a.weak_network.empty()) {
+    guides.weak = load_model({a.weak_network, "", a.model.precision}, device);
+    a.guidance.weak = &guides.weak->model;
+  }
+  if (!a.classifier.empty()) {
+    guides.classifier = load_classifier(a.classifier, device);
+    a.guidance.classifier = &guides.classifier->model;
+  }
+  if (a.guidance_interval.size() == 2) {
+    a.guidance.log_snr_min = a.guidance_interval[0];
+    a.guidance.log_snr_max = a.guidance_interval[1];
+  }
+}
+
+// Options of pictures, where samples are none.
+void check_pictures(const SampleArguments& a, const LoadedModel& loaded) {
+  if (loaded.example_shape.size() == 3) {
+    data::check_channels(a.grid_channels, loaded.example_shape[0], "--grid-channels");
+  } else if (!a.grid_channels.empty() || !a.grid.empty()) {
+    throw ConfigError(std::string(a.grid.empty() ? "--grid-channels" : "--grid") +
+                      ": samples of shape " + shape_string(loaded.example_shape) +
+                      " are no pictures. Leave it out; they are written to samples.h5.");
+  }
+}
+
+void write_samples(const SampleArguments& a, const std::vector<int64_t>& seeds,
+                   const LoadedModel& loaded, const evaluate::Generated& generated) {
+  const bool image = loaded.example_shape.size() == 3;
+  files::make_output_folder({"--outdir", a.outdir});
+  if (image) write_pictures(a, seeds, generated, loaded.model);
+  if (image) tell_channels(a, loaded);
+  if (a.save_h5 || a.sampler.keep_path || !image)
+    data::write_output([&] { write_h5(a, generated, loaded.model); });
+  std::cout << seeds.size() << " samples, " << a.sampler.name << ", nfe " << generated.nfe
+            << ", in " << a.outdir << std::endl;
+}
+
 ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   comm::Communicator& comm = *comms.host;
   comm.set_phase(comm::Phase::evaluate);
@@ -232,32 +276,13 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   if (comm.rank() == 0) check_outputs(a, seeds);
   const auto device = device_for_rank(comm);
   const LoadedModel loaded = load_model(a.model, device);
-  std::optional<LoadedModel> weak;
-  if (!a.weak_network.empty()) {
-    weak = load_model({a.weak_network, "", a.model.precision}, device);
-    a.guidance.weak = &weak->model;
-  }
-  std::optional<LoadedModel> classifier;
-  if (!a.classifier.empty()) {
-    classifier = load_classifier(a.classifier, device);
-    a.guidance.classifier = &classifier->model;
-  }
-  if (a.guidance_interval.size() == 2) {
-    a.guidance.log_snr_min = a.guidance_interval[0];
-    a.guidance.log_snr_max = a.guidance_interval[1];
-  }
-  check_class(a, classifier ? classifier->model : loaded.model);
+  Guides guides;
+  load_guides(guides, a, device);
+  check_class(a, guides.classifier ? guides.classifier->model : loaded.model);
   a.guidance.label = a.label.value_or(-1);
   check_guidance(a);
   if (a.like.empty()) check_memory(a, seeds.size(), loaded);
-  const bool image = loaded.example_shape.size() == 3;
-  if (image) {
-    data::check_channels(a.grid_channels, loaded.example_shape[0], "--grid-channels");
-  } else if (!a.grid_channels.empty() || !a.grid.empty()) {
-    throw ConfigError(std::string(a.grid.empty() ? "--grid-channels" : "--grid") +
-                      ": samples of shape " + shape_string(loaded.example_shape) +
-                      " are no pictures. Leave it out; they are written to samples.h5.");
-  }
+  check_pictures(a, loaded);
   // DDIM's last step leads to the data itself, or as near to it as its scheduler says.
   const bool numbered = a.sampler.spacing == diffusion::kTrainedSteps;
   const std::string usual = numbered ? "state" : evaluate::default_final(loaded.example_shape);
@@ -277,13 +302,7 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   if (comm.rank() != 0) return ExitCode::done;
   const auto bad = evaluate::samples_not_finite(generated.x, seeds);
   if (bad.of_all) throw NotFiniteError(bad.sentence);
-  files::make_output_folder({"--outdir", a.outdir});
-  if (image) write_pictures(a, seeds, generated, loaded.model);
-  if (image) tell_channels(a, loaded);
-  if (a.save_h5 || a.sampler.keep_path || !image)
-    data::write_output([&] { write_h5(a, generated, loaded.model); });
-  std::cout << seeds.size() << " samples, " << a.sampler.name << ", nfe " << generated.nfe
-            << ", in " << a.outdir << std::endl;
+  write_samples(a, seeds, loaded, generated);
   if (!bad.sentence.empty()) throw NotFiniteError(bad.sentence);
   return ExitCode::done;
 }
@@ -306,7 +325,7 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
           "--final", a.final,
           "state: x at t_min; denoised: the network's x0 there [images: denoised, else and "
           "with trained-steps state]")
-      ->check(CLI::IsMember({"state", "denoised"}));
+      ->check(CLI::IsMember(diffusion::final_names()));
   verb->add_option("--eta", s.eta, "ddim: 0 deterministic to 1 ancestral")->capture_default_str();
   verb->add_option("--hbar", s.hbar,
                    "euler-maruyama, dpmpp-2m-sde: noise knob h, 0 the ODE, 1 the reverse SDE")

@@ -40,15 +40,10 @@ std::string backend_for(const std::string& asked) {
 }
 
 comm::CommOptions comm_options(const config::Config& c) {
-  comm::CommOptions o;
-  o.backend = backend_for(c.comm.backend);
-  o.heartbeat_limit_s = c.comm.heartbeat_limit_s;
-  o.check_collectives = c.comm.check_collectives;
-  o.limits.start = c.comm.start_timeout_s;
-  o.limits.train = c.comm.train_timeout_s;
-  o.limits.save = c.comm.save_timeout_s;
+  comm::CommOptions o = c.comm.link;
+  o.backend = backend_for(o.backend);
   // Others wait while rank zero evaluates; a batch begun within the budget may still run past it.
-  o.limits.evaluate = 2 * c.eval.time_budget_s + c.comm.train_timeout_s;
+  o.limits.evaluate = 2 * c.eval.time_budget_s + o.limits.train;
   return o;
 }
 

@@ -3,8 +3,23 @@
 #include <ATen/autocast_mode.h>
 
 #include "framework/core/error.hpp"
+#include "models/options.hpp"
 
 namespace scorenet::models {
+namespace {
+
+struct Precision {
+  const char* name;
+  torch::Dtype dtype;
+};
+
+// auto: what training decides for itself; everything else computes in float32.
+constexpr Precision kPrecisions[] = {{"auto", torch::kFloat32},
+                                     {"fp32", torch::kFloat32},
+                                     {"bf16", torch::kBFloat16},
+                                     {"fp16", torch::kFloat16}};
+
+}  // namespace
 
 AutocastScope::AutocastScope(torch::Dtype dtype, torch::DeviceType device)
     : device_(device),
@@ -29,11 +44,18 @@ torch::Dtype active_compute_dtype(torch::DeviceType device) {
 }
 
 torch::Dtype compute_dtype(const std::string& precision) {
-  if (precision == "fp32" || precision == "auto") return torch::kFloat32;
-  if (precision == "bf16") return torch::kBFloat16;
-  if (precision == "fp16") return torch::kFloat16;
-  throw ConfigError("train.precision = \"" + precision +
-                    "\": unknown. Known are auto, fp32, bf16 and fp16.");
+  std::string known;
+  for (const Precision& known_one : kPrecisions) {
+    if (precision == known_one.name) return known_one.dtype;
+    known += (known.empty() ? "" : ", ") + std::string(known_one.name);
+  }
+  throw ConfigError("train.precision = \"" + precision + "\": unknown. Use one of " + known + ".");
+}
+
+std::vector<std::string> precision_names() {
+  std::vector<std::string> names;
+  for (const Precision& precision : kPrecisions) names.emplace_back(precision.name);
+  return names;
 }
 
 std::string precision_name(torch::Dtype dtype) {

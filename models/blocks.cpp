@@ -68,7 +68,7 @@ RandomKey dropout_key(RandomKey key, int64_t layer) {
 torch::Tensor slot_dropout(const torch::Tensor& x, double probability, int64_t layer,
                            const BatchSlots* slots) {
   if (slots == nullptr || probability <= 0.0) return x;
-  if (kernels::has_channels_last_norm(x))
+  if (kernels::has_gpu_route(x))
     return kernels::drop_by_slots(x, address_on(x.device(), *slots, layer), probability);
   const torch::Tensor uniform = uniforms_of_layer(*slots, layer, x);
   return x * (uniform >= probability).to(x.scalar_type()).mul_(1.0 / (1.0 - probability));

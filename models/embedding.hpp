@@ -1,4 +1,4 @@
-// How a network is told the noise level.
+// The embedding by which a network gets the noise level.
 //
 // The number that is embedded is a coordinate u, by default u = 25 (20 - log_snr): log_snr from 20
 // down to -20 nats becomes 0 to 1000, the range of the time steps that DDPM's sinusoids were made
@@ -29,8 +29,8 @@ torch::Tensor step_coordinate(const torch::Tensor& log_snr, const torch::Tensor&
 struct SinusoidOptions {
   int64_t dim = 32;           // even: dim / 2 frequencies
   bool cosines_first = true;  // order of the halves; true as in diffusers' UNet2DModel
-  double freq_shift =
-      0.0;  // frequencies 10000^(-i / (dim / 2 - freq_shift)); 1 in the original DDPM code
+  /// Frequencies 10000^(-i / (dim / 2 - freq_shift)); 1 in the original DDPM code.
+  double freq_shift = 0.0;
 };
 
 /// u: (B). Returns (B, dim) of `dtype`: cos and sin of u 10000^(-i / (dim / 2 - freq_shift)), i = 0

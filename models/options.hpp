@@ -1,5 +1,5 @@
-// What the networks are made by, one struct a network. The config holds these structs themselves,
-// so they know nothing of LibTorch; each key of the table [model] is one of their members.
+// The options of the networks, one struct for each. The config holds these structs themselves, so
+// they know nothing of LibTorch. Each key of the table [model] is one of their members.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@ namespace scorenet::models {
 
 /// The keys of the config table [model] for type = unet.
 struct UNetOptions {
-  std::vector<int64_t> channels = {32, 64,
-                                   64};  // a level each; every level but the last halves H and W
+  /// A level each. Every level but the last halves H and W.
+  std::vector<int64_t> channels = {32, 64, 64};
   int64_t layers_per_block = 1;  // residual blocks a level on the way down; one more on the way up
   std::vector<bool> attention = {};  // a flag a level; empty: none. The middle always has it
   bool mid_attention = true;
@@ -41,8 +41,8 @@ struct MLPOptions {
   int64_t embedding_dim = 32;  // of sinusoidal; even
   bool residual = false;       // add a layer's input where the widths agree
   double dropout = 0.0;        // behind every hidden layer, in [0, 1)
-  int64_t num_classes =
-      0;  // 0: unconditional; else a learned vector of embedding_dim joins the input
+  /// 0: unconditional. Else a learned vector of embedding_dim joins the input.
+  int64_t num_classes = 0;
   bool learned_variance = false;  // a second point of x's shape behind the first
 };
 
@@ -58,9 +58,10 @@ struct DiTOptions {
   bool learned_variance = false;  // a second tensor of x's shape behind the first
 };
 
-/// The values of model.type that are networks of their own, and of model.time_embedding: the names
-/// in the tables of make_model.cpp and mlp.cpp.
-std::vector<std::string> model_names();
-std::vector<std::string> time_embedding_names();
+/// The names that users choose by, read from the tables that give them a meaning.
+std::vector<std::string> model_names();           // make_model.cpp: networks of model.type
+std::vector<std::string> time_embedding_names();  // mlp.cpp
+std::vector<std::string> kernel_choices();        // unet_encoder.cpp
+std::vector<std::string> precision_names();       // autocast.cpp
 
 }  // namespace scorenet::models

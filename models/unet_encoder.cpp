@@ -32,9 +32,9 @@ void check_options(const UNetOptions& o) {
     fail("dropout", std::to_string(o.dropout), "must be in [0, 1)");
   }
   if (o.num_classes < 0) fail("num_classes", std::to_string(o.num_classes), "must be >= 0");
-  if (o.kernels != "auto" && o.kernels != "aten") {
+  const auto choices = kernel_choices();
+  if (std::find(choices.begin(), choices.end(), o.kernels) == choices.end())
     fail("kernels", "\"" + o.kernels + "\"", "auto or aten");
-  }
   if (o.downsample_padding != 0 && o.downsample_padding != 1) {
     fail("downsample_padding", std::to_string(o.downsample_padding), "must be 0 or 1");
   }
@@ -48,6 +48,8 @@ constexpr int64_t kWidestFastChannels = 64;
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 }  // namespace
+
+std::vector<std::string> kernel_choices() { return {"auto", "aten"}; }
 
 StageImpl::StageImpl() { register_module("resnets", torch::nn::ModuleList()); }
 
@@ -213,8 +215,7 @@ torch::Tensor UNetEncoder::time_coordinate_of(const torch::Tensor& log_snr) {
 
 bool UNetEncoder::takes_gpu_route(const NetworkInput& input) const {
   return options_.kernels == "auto" && input.x.scalar_type() == torch::kFloat32 &&
-         conv_in_->weight.scalar_type() == torch::kFloat32 &&
-         kernels::has_channels_last_norm(input.x);
+         conv_in_->weight.scalar_type() == torch::kFloat32 && kernels::has_gpu_route(input.x);
 }
 
 bool UNetEncoder::takes_fast_path(const NetworkInput& input) const {

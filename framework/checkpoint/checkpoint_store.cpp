@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "framework/core/digest.hpp"
 #include "framework/core/error.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/files/regular_file.hpp"
@@ -113,9 +114,9 @@ void CheckpointWriter::write_file(const std::string& file, FileRecord record, co
   }
   as_checkpoint_error([&] {
     files::OutputFile out(temporary_ / file, layer_);
-    Checksum sum;
+    Digest sum(DigestBits::b64);
     write([&](std::string_view bytes) {
-      sum.update(bytes);
+      sum.add(bytes.data(), bytes.size());
       out.write(bytes);
       record.bytes += static_cast<int64_t>(bytes.size());
     });

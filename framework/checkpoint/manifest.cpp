@@ -1,16 +1,13 @@
 #include "framework/checkpoint/manifest.hpp"
 
-#include <xxhash.h>
-
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "framework/checkpoint/json_text.hpp"
 #include "framework/checkpoint/safetensors.hpp"
+#include "framework/core/digest.hpp"
 #include "framework/core/error.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/files/regular_file.hpp"
@@ -23,24 +20,16 @@ using Json = nlohmann::json;
 constexpr int kFormat = 1;
 constexpr size_t kPieceBytes = size_t{1} << 20;
 
-std::string hex_of(XXH64_hash_t hash) {
-  std::array<char, 17> text{};
-  std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(hash));
-  return text.data();
-}
-
-XXH3_state_t* state_of(void* state) { return static_cast<XXH3_state_t*>(state); }
-
 // Checksum of the bytes [begin, end) of a file.
 std::string checksum_of_part(const std::filesystem::path& path, int64_t begin, int64_t end) {
   std::ifstream in(path, std::ios::binary);
   in.seekg(begin);
   std::vector<char> piece(kPieceBytes);
-  Checksum sum;
+  Digest sum(DigestBits::b64);
   for (int64_t left = end - begin; left > 0;) {
     const auto count = std::min<int64_t>(left, static_cast<int64_t>(piece.size()));
     if (!in.read(piece.data(), count)) throw CheckpointError(path.string() + ": cannot be read.");
-    sum.update({piece.data(), static_cast<size_t>(count)});
+    sum.add(piece.data(), static_cast<size_t>(count));
     left -= count;
   }
   return sum.hex();
@@ -79,15 +68,8 @@ void verify_file(const std::filesystem::path& path, const FileRecord& record) {
 
 }  // namespace
 
-Checksum::Checksum() : state_(XXH3_createState()) { XXH3_64bits_reset(state_of(state_)); }
-Checksum::~Checksum() { XXH3_freeState(state_of(state_)); }
-void Checksum::update(std::string_view bytes) {
-  XXH3_64bits_update(state_of(state_), bytes.data(), bytes.size());
-}
-std::string Checksum::hex() const { return hex_of(XXH3_64bits_digest(state_of(state_))); }
-
 std::string checksum(std::string_view bytes) {
-  return hex_of(XXH3_64bits(bytes.data(), bytes.size()));
+  return digest(bytes.data(), bytes.size(), DigestBits::b64);
 }
 
 std::string manifest_text(const Manifest& manifest) {

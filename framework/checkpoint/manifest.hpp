@@ -1,5 +1,5 @@
 // The list of a checkpoint's files with sizes and checksums (XXH3, 64 bit), itself checksummed.
-// Written last: a folder with a valid manifest is a whole checkpoint.
+// It is written last: a folder with a valid manifest is a whole checkpoint.
 #pragma once
 
 #include <cstdint>
@@ -10,23 +10,8 @@
 
 namespace scorenet::checkpoint {
 
-/// 16 hex digits.
+/// 16 hexadecimal digits (core/digest.hpp).
 std::string checksum(std::string_view bytes);
-
-/// A checksum of bytes that come in pieces.
-class Checksum {
- public:
-  Checksum();
-  ~Checksum();
-  Checksum(const Checksum&) = delete;
-  Checksum& operator=(const Checksum&) = delete;
-
-  void update(std::string_view bytes);
-  std::string hex() const;
-
- private:
-  void* state_;
-};
 
 struct FileRecord {
   int64_t bytes = 0;

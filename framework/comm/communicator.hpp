@@ -42,8 +42,8 @@ class Work {
     virtual ~State() = default;
     virtual void
     wait() = 0;  // throws CommError: rank, operation, sequence number, tag, bytes, elapsed
-    virtual bool is_done() = 0;  // also gives the back end a chance to make progress
-    /// Makes the caller's device go on after the operation only. False: the back end cannot.
+    virtual bool is_done() = 0;  // also lets the back end make progress
+    /// Makes the caller's device wait for the operation. False: the back end cannot do so.
     virtual bool join() { return false; }
   };
 
@@ -56,8 +56,8 @@ class Work {
     if (state_) std::exchange(state_, nullptr)->wait();
   }
   bool is_done() { return !state_ || state_->is_done(); }
-  /// What the device is given from here on finds the result; the host does not wait, where the back
-  /// end can do without. wait() is still due, for errors.
+  /// Work that the device is given from now on sees the result. The host does not wait, if the back
+  /// end can avoid it. Call wait() as well: it reports errors.
   void join() {
     if (state_ && !state_->join()) wait();
   }
@@ -72,14 +72,14 @@ class Communicator {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  /// Index of this rank among the ranks of its host, and how many those are.
+  /// Index of this rank among the ranks of its machine, and the number of those ranks.
   virtual int local_rank() const = 0;
   virtual int local_size() const = 0;
 
   /// tag: what the operation is for, as it appears in errors and traces ("gradient bucket 2").
   virtual Work all_reduce(Buffer in_place, ReduceOp op, std::string_view tag) = 0;
-  /// The same as all_reduce(...).wait(), for a caller with nothing to do meanwhile: one core then
-  /// does the work of two.
+  /// The same as all_reduce(...).wait(), for a caller that has nothing else to do meanwhile: it
+  /// needs one core instead of two.
   virtual void all_reduce_now(Buffer in_place, ReduceOp op, std::string_view tag) {
     all_reduce(in_place, op, tag).wait();
   }
@@ -93,10 +93,10 @@ class Communicator {
   virtual Work all_to_all(Buffer in, Buffer out, std::string_view tag) = 0;
   virtual Work barrier(std::string_view tag) = 0;
 
-  /// Sets the time limit of every wait from here on. `start` until told otherwise.
+  /// Sets the time limit of every wait from now on. The first phase is `start`.
   virtual void set_phase(Phase phase) = 0;
 
-  /// End the whole job now: the peers may be waiting in a collective for ever.
+  /// Ends the whole job now: the other ranks may be waiting in a collective for ever.
   [[noreturn]] virtual void abort(int exit_code) noexcept = 0;
 };
 

@@ -12,12 +12,13 @@ enum class Phase { start, train, evaluate, save };
 
 const char* name(Phase phase);
 
-/// Seconds that one wait may last in each phase, > 0.
+/// Seconds that one wait may last in each phase, > 0. The config's keys are comm.start_timeout_s
+/// and its siblings; in training, `evaluate` follows from eval.time_budget_s.
 struct PhaseLimits {
   double start = 300;
   double train = 120;
   double evaluate = 3600;
-  double save = 1800;
+  double save = 600;
 
   double of(Phase phase) const;
 };

@@ -14,6 +14,7 @@
 
 #include "framework/comm/mpi_detail.hpp"
 #include "framework/core/error.hpp"
+#include "framework/core/host_name.hpp"
 #include "framework/core/stop_signal.hpp"
 
 namespace scorenet::comm {

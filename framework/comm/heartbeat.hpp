@@ -1,11 +1,11 @@
-// Finds frozen ranks. A rank stopped by a signal, a hung node or a cut link neither fails nor
-// answers, and MPI notices nothing; so every rank sends a few bytes a second from a thread of its
-// own, also while its program computes or waits.
+// Finds frozen ranks. A rank that a signal has stopped, a machine that hangs or a link that is cut
+// neither fails nor answers, and MPI does not notice. So every rank sends a few bytes a second from
+// a thread of its own, also while its program computes or waits.
 //
-// Star: all ranks to rank zero, rank zero to all. Rank zero watches everybody, everybody watches
-// rank zero. Whoever misses a rank for longer than the limit says which, where and what it last
-// did, and ends the job. A rank that finds that its own thread was stopped (the whole job
-// suspended, a laptop closed) starts counting anew.
+// All ranks send to rank zero, and rank zero sends to all. Rank zero watches every rank; every rank
+// watches rank zero. A rank that has missed another for longer than the limit says which one it is,
+// where it runs and what it last did, and ends the job. A rank whose own thread was stopped (the
+// whole job suspended, a laptop closed) starts to count anew.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@
 namespace scorenet::comm {
 
 struct HeartbeatOptions {
-  double limit_s = 60;  // > 0; a frozen rank is reported within this and a tenth of it
+  double limit_s = 0;  // > 0; a frozen rank is reported within this and a tenth of it
   /// What to do with the sentence; it must not return to a program that goes on. Default: print it,
   /// dump the flight record, MPI_Abort with exit code 5.
   std::function<void(const std::string&)> on_lost{};
@@ -31,10 +31,10 @@ class Heartbeat {
   virtual ~Heartbeat() = default;
 };
 
-/// Collective. Null where there is nobody to watch (one rank) or MPI lets only one thread call it.
-/// `vitals` is what this rank tells the others about itself. The destructor takes leave of the
-/// others and waits for them for at most the limit, unless an exception is unwinding. Throws
-/// ConfigError unless limit_s > 0.
+/// Collective. Null if there is one rank, or if MPI lets only one thread call it. `vitals` is what
+/// this rank tells the others about itself. The destructor tells the others that this rank ends,
+/// and waits for them for at most the limit; while an exception is unwinding it does not wait.
+/// Throws ConfigError unless limit_s > 0.
 std::unique_ptr<Heartbeat> start_heartbeat(const MpiEnvironment& environment,
                                            std::shared_ptr<const Vitals> vitals,
                                            std::shared_ptr<const FlightRecorder> recorder,

@@ -24,6 +24,17 @@ int number_in(const char* variable) {
   return text == nullptr ? 0 : std::atoi(text);
 }
 
+void check_backend(const std::string& backend) {
+  if (backend == "single") return;
+  std::string known;
+  for (const std::string& name : backend_names()) {
+    if (backend == name) return;
+    known += name + ", ";
+  }
+  throw ConfigError("comm.backend = " + backend + ": unknown; expected one of " + known +
+                    "single.");
+}
+
 // mpiexec of MPICH, Intel MPI or MVAPICH, srun --mpi=pmi2, or mpirun of an Open MPI that this one
 // does not know.
 void check_processes_of_launcher() {
@@ -56,10 +67,7 @@ void check_slurm_tasks(int mpi_size) {
 
 Communicators make_communicators(const CommOptions& options) {
   const std::string& backend = options.backend;
-  if (backend != "auto" && backend != "single" && backend != "mpi" && backend != "nccl") {
-    throw ConfigError("comm.backend = " + backend +
-                      ": unknown; expected one of auto, single, mpi, nccl.");
-  }
+  check_backend(backend);
   Communicators result;
   result.vitals = std::make_shared<Vitals>();
   const bool use_mpi =
@@ -82,8 +90,8 @@ Communicators make_communicators(const CommOptions& options) {
   mpi.recorder = result.recorder;
   result.host = make_mpi_communicator(*result.environment, mpi);
   if (backend == "nccl") {
-    result.device = make_nccl_communicator(
-        *result.host, {options.limits, options.compute_stream, result.recorder});
+    result.device = make_nccl_communicator(*result.host,
+                                           {.limits = options.limits, .recorder = result.recorder});
   }
   if (options.heartbeat_limit_s > 0) {
     HeartbeatOptions beat;

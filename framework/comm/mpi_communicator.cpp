@@ -11,6 +11,7 @@
 #include "framework/comm/host_reduce.hpp"
 #include "framework/comm/mpi_detail.hpp"
 #include "framework/comm/mpi_work.hpp"
+#include "framework/core/host_name.hpp"
 
 namespace scorenet::comm {
 namespace {
@@ -56,6 +57,7 @@ class MpiCommunicator final : public Communicator {
       throw CommError("MPI: chunk_elements " + std::to_string(chunk()) +
                       " must be between 1 and 2147483647.");
     }
+    // The thread's collectives run beside the others, so they need a communicator of their own.
     comm_ = duplicate();
     thread_comm_ = duplicate();
     MPI_Comm_rank(comm_, &shared_->place.rank);
@@ -67,16 +69,17 @@ class MpiCommunicator final : public Communicator {
     if (thread_multiple && size() > 1) {
       shared_->thread = std::make_unique<AllReduceThread>(thread_comm_);
     }
-    MPI_Comm host = MPI_COMM_NULL;
-    check(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank(), MPI_INFO_NULL, &host),
+    // The ranks that share memory with this one are those of its machine.
+    MPI_Comm machine = MPI_COMM_NULL;
+    check(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank(), MPI_INFO_NULL, &machine),
           "MPI_Comm_split_type");
-    MPI_Comm_rank(host, &local_rank_);
-    MPI_Comm_size(host, &local_size_);
-    MPI_Comm_free(&host);
+    MPI_Comm_rank(machine, &local_rank_);
+    MPI_Comm_size(machine, &local_size_);
+    MPI_Comm_free(&machine);
   }
 
   ~MpiCommunicator() override {
-    // Freeing is collective in spirit: pointless once a peer may be gone.
+    // Freeing may wait for the other ranks, and after a failure one of them may be gone.
     if (shared_->failed) return;
     shared_->thread.reset();
     MPI_Comm_free(&comm_);
@@ -165,6 +168,7 @@ class MpiCommunicator final : public Communicator {
               operation);
         return;
       }
+      // Parts of more elements than one call takes: each owner broadcasts its own, chunk by chunk.
       std::copy_n(static_cast<const char*>(in.data), in.bytes(),
                   static_cast<char*>(at(out, rank() * in.count)));
       for (int owner = 0; owner < size(); ++owner) {
@@ -215,7 +219,7 @@ class MpiCommunicator final : public Communicator {
   [[noreturn]] void abort(int exit_code) noexcept override {
     std::fflush(nullptr);
     MPI_Abort(MPI_COMM_WORLD, exit_code);
-    std::_Exit(exit_code);
+    std::_Exit(exit_code);  // MPI_Abort may return before the process ends
   }
 
  private:
@@ -273,7 +277,8 @@ class MpiCommunicator final : public Communicator {
     return Work(std::make_unique<RequestWork>(shared_, operation, std::move(requests)));
   }
 
-  /// Before every operation: the others may be told, and in debug mode must agree.
+  /// Before every operation: counts it for the heartbeat, and in debug mode compares it over the
+  /// ranks.
   void announce(const Operation& operation) {
     if (shared_->failed) {
       throw CommError(describe(operation) + " on " + describe(shared_->place) +
@@ -309,6 +314,7 @@ class MpiCommunicator final : public Communicator {
                          comm_, requests.data()),
           operation);
     RequestWork(shared_, operation, std::move(requests)).wait();
+    // Every rank has all cards and finds the same first mismatch, so all fail with one sentence.
     const auto from = [](const Card& card) {
       return Operation{Collective(card.kind), card.sequence, card.tag.data(), DataType(card.type),
                        ReduceOp(card.op),     card.count,    card.root};

@@ -27,13 +27,6 @@ inline void check(int code, const Operation& operation) {
   if (code != MPI_SUCCESS) check(code, describe(operation));
 }
 
-inline std::string host_name() {
-  std::array<char, MPI_MAX_PROCESSOR_NAME> text{};
-  int length = 0;
-  MPI_Get_processor_name(text.data(), &length);
-  return {text.data(), size_t(length)};
-}
-
 /// The types MPI cannot add travel as 16-bit words and are reduced by our own operations.
 inline MPI_Datatype mpi_type(DataType type) {
   switch (type) {

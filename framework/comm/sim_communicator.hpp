@@ -24,7 +24,7 @@ namespace scorenet::comm {
 struct SimFault {
   enum class Kind {
     fail,   // that rank's operation throws CommError
-    drop,   // that rank never takes part: its call throws, the peers run into their deadline
+    drop,   // that rank never takes part: its call throws, and the others reach their deadline
     delay,  // that rank arrives `delay_s` seconds late
   };
   Kind kind = Kind::fail;
@@ -38,13 +38,12 @@ struct SimOptions {
   double bandwidth_bytes_per_s = std::numeric_limits<double>::infinity();
   PhaseLimits limits{};
   std::vector<SimFault> faults{};
-  /// Leave the buffers as they are: for timing schedules of buffers too large to add up on
+  /// False: the buffers stay as they are. For timing buffers that are too large to add up on
   /// a small machine.
   bool move_data = true;
 };
 
-/// Seconds that `kind` of `bytes` (the larger buffer) takes on `ranks` ranks,
-/// as above.
+/// Seconds that `kind` takes on `ranks` ranks, as above. bytes: of the larger buffer.
 double sim_seconds(const SimOptions& options, Collective kind, int ranks, int64_t bytes);
 
 /// Runs program(communicator) on `ranks` threads and returns each rank's error sentence, "" where

@@ -1,17 +1,22 @@
-// Every setting of a run, as plain structs. A default stands once: here, or in the options of the
-// part that the setting belongs to, which this holds as they are.
+// Every setting of a run, as plain structs. A default is written once: here, or in the options of
+// the part that the setting belongs to. Those options are members of the structs below.
 //
-// A field is documented and bounded in fields.cpp, which also drives the file reader, the command
-// line, --help, the saved copy and the checks. A new key is one member here and one line there.
+// fields.cpp gives each field its meaning and its bounds. The file reader, the command line,
+// --help, the saved copy and the checks all use that table. A new key is one member here and
+// one line there.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "framework/comm/comm_options.hpp"
 #include "framework/data/data_map.hpp"
 #include "framework/diffusion/discrete_steps.hpp"
+#include "framework/diffusion/loss_constants.hpp"
 #include "framework/diffusion/schedule_options.hpp"
+#include "framework/optim/adamw_options.hpp"
+#include "framework/optim/lr_schedule.hpp"
 #include "models/options.hpp"
 
 namespace scorenet::config {
@@ -21,7 +26,7 @@ struct DataConfig {
   std::string split = "train";
   bool labels = false;
   bool flip = false;
-  bool changed = false;         // resume although the data set is another
+  bool changed = false;         // resume although the data set has changed
   int64_t shuffle_window = 16;  // chunks
   int64_t prefetch = 4;         // batches
   // From the file's values to the network's (framework/transform/README.md).
@@ -32,12 +37,12 @@ struct DataConfig {
 
 struct ModelConfig {
   std::string type = "unet";
-  // Of every network; the parts' own members of these names are filled from here.
+  // Of every network. The members of these names in the options below are filled from here.
   double dropout = 0.0;
   int64_t num_classes = 0;
 
   models::UNetOptions unet{.attention = {false, false, true}};
-  bool attention_given = false;  // no key: until it is said, attention follows the levels
+  bool attention_given = false;  // not a key: whether model.attention was given
   bool fourier_features = false;
   diffusion::DiscreteSteps numbered{.steps = 0};  // of the U-Net's training; 0: told the log-SNR
   models::MLPOptions mlp;
@@ -55,11 +60,11 @@ struct DiffusionConfig {
   std::string prediction = "eps";
   std::string loss = "elbo";
   std::string time_sampling = "stratified";
-  double sigma_data = 0.5;
-  double min_snr_gamma = 5.0;
+  double sigma_data = diffusion::kSigmaData;
+  double min_snr_gamma = diffusion::kMinSnrCap;
   int64_t train_steps = 0;  // T; 0: continuous time
   int64_t time_bins = 100;  // of loss_second_moment in continuous time
-  double hybrid_weight = 1e-3;
+  double hybrid_weight = diffusion::kHybridWeight;
   double divergence_weight = 0.0;  // 0: off
   double label_drop = 0.1;
 };
@@ -71,14 +76,8 @@ struct TrainConfig {
   int64_t steps = 0;         // 0: from duration_kimg
   double duration_kimg = 0;  // 0: from steps
   int64_t seed = 0;
-  double learning_rate = 2e-4;
-  int64_t warmup_steps = 500;
-  std::string lr_schedule = "constant";
-  double weight_decay = 0.0;
-  double beta1 = 0.9;
-  double beta2 = 0.99;
-  double adam_eps = 1e-8;
-  double clip_norm = 1.0;
+  optim::LrScheduleOptions rate;  // total_steps: from steps or duration_kimg
+  optim::AdamWOptions adamw;
   std::string precision = "auto";
   std::string on_nonfinite = "halt";
   int64_t max_skipped = 10;
@@ -113,17 +112,12 @@ struct EvalConfig {
 };
 
 struct CommConfig {
-  std::string backend = "auto";
+  comm::CommOptions link;  // limits.evaluate: from eval.time_budget_s
   double bucket_mb = 4.0;  // 0: chosen at start
   double first_bucket_mb = 0.5;
   double last_bucket_mb = 0.5;
   std::string overlap = "auto";
-  double start_timeout_s = 300;
-  double train_timeout_s = 120;
-  double save_timeout_s = 600;
-  double heartbeat_limit_s = 60;
   int64_t check_every = 500;
-  bool check_collectives = false;
   bool canonical = false;
   int64_t virtual_shards = 8;
   std::string compression = "none";
@@ -136,7 +130,7 @@ struct CommConfig {
 struct RunConfig {
   int64_t tick = 50;
   std::string progress = "auto";
-  int64_t threads = 0;   // a rank; 0: cores of the host / ranks on it
+  int64_t threads = 0;   // a rank; 0: its share of the machine's cores
   int64_t timeline = 0;  // steps
   bool graph = true;     // a GPU's step is one recorded graph
 };

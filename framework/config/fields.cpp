@@ -1,7 +1,5 @@
 #include "framework/config/fields.hpp"
 
-#include <charconv>
-#include <cstdio>
 #include <utility>
 
 #include "framework/diffusion/names.hpp"
@@ -11,8 +9,6 @@ namespace scorenet::config {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr const char* kNone = "none";
-constexpr double kTiny = std::numeric_limits<double>::min();  // "> 0"
 
 using Names = std::vector<std::string>;
 
@@ -104,7 +100,7 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
       {"model.num_classes", &c.num_classes, "classes of the labels; 0: unconditional", 0, 1 << 20});
   out.push_back(one_of("model.kernels", &c.unet.kernels,
                        "unet on CPUs: auto takes the fused blocks where they apply, aten never",
-                       {"auto", "aten"}));
+                       models::kernel_choices()));
   out.push_back({"model.fourier_features", &c.fourier_features,
                  "unet: append VDM's Fourier features to the input"});
   out.push_back(
@@ -203,22 +199,23 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
                  "thousands of images to train on; 0: from steps", 0, 1e12});
   out.push_back({"train.seed", &c.seed, "seed of weights, order, noise and times", 0, 1e15});
   out.push_back(
-      {"train.learning_rate", &c.learning_rate, "AdamW's step size after warm-up", kTiny, 10});
-  out.push_back({"train.warmup_steps", &c.warmup_steps, "steps of linear warm-up", 0, 1e9});
-  out.push_back(one_of("train.lr_schedule", &c.lr_schedule, "after warm-up",
-                       {"constant", "cosine", "linear", "inverse_sqrt"}));
-  out.push_back({"train.weight_decay", &c.weight_decay, "AdamW's decoupled weight decay", 0, 10});
-  out.push_back({"train.beta1", &c.beta1, "AdamW's decay of the first moment", 0, 0.999999});
-  out.push_back({"train.beta2", &c.beta2, "AdamW's decay of the second moment", 0, 0.99999999});
-  out.push_back({"train.adam_eps", &c.adam_eps, "AdamW's denominator offset", kTiny, 1});
+      {"train.learning_rate", &c.rate.learning_rate, "AdamW's step size after warm-up", kTiny, 10});
+  out.push_back({"train.warmup_steps", &c.rate.warmup_steps, "steps of linear warm-up", 0, 1e9});
+  out.push_back(one_of("train.lr_schedule", &c.rate.law, "after warm-up", optim::lr_law_names()));
   out.push_back(
-      {"train.clip_norm", &c.clip_norm, "largest global gradient norm; 0: no clipping", 0, 1e9});
+      {"train.weight_decay", &c.adamw.weight_decay, "AdamW's decoupled weight decay", 0, 10});
+  out.push_back({"train.beta1", &c.adamw.beta1, "AdamW's decay of the first moment", 0, 0.999999});
+  out.push_back(
+      {"train.beta2", &c.adamw.beta2, "AdamW's decay of the second moment", 0, 0.99999999});
+  out.push_back({"train.adam_eps", &c.adamw.eps, "AdamW's denominator offset", kTiny, 1});
+  out.push_back({"train.clip_norm", &c.adamw.clip_norm,
+                 "largest global gradient norm; 0: no clipping", 0, 1e9});
   out.push_back(
       one_of("train.precision", &c.precision,
              "of the network's arithmetic; weights stay fp32; fp16 scales its loss; auto: trains "
              "in bf16 where all ranks compute it natively (avx512_bf16, amx_bf16, GPUs from "
              "8.0 on) and the network is no mlp, else in fp32, and evaluates in fp32",
-             {"auto", "fp32", "bf16", "fp16"}));
+             models::precision_names()));
   out.push_back(one_of("train.on_nonfinite", &c.on_nonfinite,
                        "when a loss or gradient is not finite on any rank", {"halt", "skip"}));
   out.push_back({"train.max_skipped", &c.max_skipped,
@@ -242,168 +239,99 @@ void ema_fields(EmaConfig& c, std::vector<Field>& out) {
                  1});
 }
 
-void output_fields(Config& c, std::vector<Field>& out) {
-  out.push_back({"checkpoint.every", &c.checkpoint.every,
+void checkpoint_fields(CheckpointConfig& c, std::vector<Field>& out) {
+  out.push_back({"checkpoint.every", &c.every,
                  "steps between checkpoints and snapshots; 0: only the last", 0, 1e12});
-  out.push_back({"checkpoint.keep", &c.checkpoint.keep, "checkpoints kept", 1, 1e6});
-  out.push_back({"eval.every", &c.eval.every, "steps between evaluations; 0: none", 0, 1e12});
+  out.push_back({"checkpoint.keep", &c.keep, "checkpoints kept", 1, 1e6});
+}
+
+void eval_fields(EvalConfig& c, std::vector<Field>& out) {
+  out.push_back({"eval.every", &c.every, "steps between evaluations; 0: none", 0, 1e12});
+  out.push_back({"eval.split", &c.split, "held-out split: validation or any group of the file"});
+  out.push_back({"eval.n", &c.n, "held-out images evaluated; 0: all", 0, 1e12});
+  out.push_back(one_of("eval.ranks", &c.ranks, "who evaluates", {"zero", "all"}));
   out.push_back(
-      {"eval.split", &c.eval.split, "held-out split: validation or any group of the file"});
-  out.push_back({"eval.n", &c.eval.n, "held-out images evaluated; 0: all", 0, 1e12});
-  out.push_back(one_of("eval.ranks", &c.eval.ranks, "who evaluates", {"zero", "all"}));
-  out.push_back(
-      {"eval.micro_batch", &c.eval.micro_batch, "images a rank evaluates at once", 1, 1 << 20});
-  out.push_back({"eval.time_samples", &c.eval.time_samples, "times drawn for each image", 1, 1e6});
-  out.push_back(one_of("eval.decoder", &c.eval.decoder,
+      {"eval.micro_batch", &c.micro_batch, "images a rank evaluates at once", 1, 1 << 20});
+  out.push_back({"eval.time_samples", &c.time_samples, "times drawn for each image", 1, 1e6});
+  out.push_back(one_of("eval.decoder", &c.decoder,
                        "reconstruction term; auto: 256 levels for uint8, else flat",
-                       {"auto", "flat", "tweedie"}));
+                       with({"auto"}, diffusion::decoder_names())));
+  out.push_back({"eval.samples", &c.samples, "images of a sample grid; 0: no grid", 0, 1 << 16});
   out.push_back(
-      {"eval.samples", &c.eval.samples, "images of a sample grid; 0: no grid", 0, 1 << 16});
+      one_of("eval.sampler", &c.sampler, "sampler of the grid", diffusion::sampler_names()));
+  out.push_back({"eval.sampler_steps", &c.sampler_steps, "steps of the grid's sampler", 1, 1e6});
   out.push_back(
-      one_of("eval.sampler", &c.eval.sampler, "sampler of the grid", diffusion::sampler_names()));
-  out.push_back(
-      {"eval.sampler_steps", &c.eval.sampler_steps, "steps of the grid's sampler", 1, 1e6});
-  out.push_back(
-      {"eval.time_budget_s", &c.eval.time_budget_s, "limit of one evaluation, seconds", 1, 1e6});
-  out.push_back({"eval.seed", &c.eval.seed, "seed of evaluation and samples", 0, 1e15});
-  out.push_back(one_of("comm.backend", &c.comm.backend,
+      {"eval.time_budget_s", &c.time_budget_s, "limit of one evaluation, seconds", 1, 1e6});
+  out.push_back({"eval.seed", &c.seed, "seed of evaluation and samples", 0, 1e15});
+}
+
+void comm_fields(CommConfig& c, std::vector<Field>& out) {
+  out.push_back(one_of("comm.backend", &c.link.backend,
                        "carrier of gradients; auto: nccl on GPUs, else mpi",
-                       {"auto", "mpi", "nccl"}));
-  out.push_back({"comm.bucket_mb", &c.comm.bucket_mb,
+                       comm::backend_names()));
+  out.push_back({"comm.bucket_mb", &c.bucket_mb,
                  "cap of a gradient bucket, MiB; 0: all three caps are chosen at start, from the "
                  "measured link and backward pass",
                  0, 1e5});
-  out.push_back({"comm.first_bucket_mb", &c.comm.first_bucket_mb,
+  out.push_back({"comm.first_bucket_mb", &c.first_bucket_mb,
                  "cap of the first bucket: traffic begins early, MiB", 1e-3, 1e5});
-  out.push_back({"comm.last_bucket_mb", &c.comm.last_bucket_mb,
+  out.push_back({"comm.last_bucket_mb", &c.last_bucket_mb,
                  "cap of the last bucket: the part nothing hides, MiB", 1e-3, 1e5});
   out.push_back(
-      one_of("comm.overlap", &c.comm.overlap,
+      one_of("comm.overlap", &c.overlap,
              "gradients travel during backward; auto: on with GPUs, else as the first 18 steps "
              "measure",
              {"auto", "on", "off"}));
-  out.push_back({"comm.start_timeout_s", &c.comm.start_timeout_s,
+  out.push_back({"comm.start_timeout_s", &c.link.limits.start,
                  "longest wait for a rank at start, seconds", 0.1, 1e6});
-  out.push_back({"comm.train_timeout_s", &c.comm.train_timeout_s,
+  out.push_back({"comm.train_timeout_s", &c.link.limits.train,
                  "longest wait for a rank while training, seconds", 0.1, 1e6});
-  out.push_back({"comm.save_timeout_s", &c.comm.save_timeout_s,
+  out.push_back({"comm.save_timeout_s", &c.link.limits.save,
                  "longest wait for a rank while saving, seconds", 0.1, 1e6});
   out.push_back(
-      {"comm.heartbeat_limit_s", &c.comm.heartbeat_limit_s,
+      {"comm.heartbeat_limit_s", &c.link.heartbeat_limit_s,
        "a frozen rank is named and the job ended after this many seconds; 0: no heartbeat", 0,
        1e6});
-  out.push_back({"comm.check_collectives", &c.comm.check_collectives,
+  out.push_back({"comm.check_collectives", &c.link.check_collectives,
                  "debugging: compare every collective over the ranks"});
-  out.push_back({"comm.check_every", &c.comm.check_every,
+  out.push_back({"comm.check_every", &c.check_every,
                  "steps between comparisons of the ranks' weights; 0: never", 0, 1e12});
-  out.push_back({"comm.canonical", &c.comm.canonical,
+  out.push_back({"comm.canonical", &c.canonical,
                  "debugging: the same weights, bit for bit, at any rank count that divides "
                  "comm.virtual_shards"});
-  out.push_back({"comm.virtual_shards", &c.comm.virtual_shards,
+  out.push_back({"comm.virtual_shards", &c.virtual_shards,
                  "canonical: equal parts of the batch, a power of two", 1, 1 << 20});
   out.push_back(
-      one_of("comm.compression", &c.comm.compression,
+      one_of("comm.compression", &c.compression,
              "of gradients on the way: bf16 halves the traffic, powersgd sends matrices of rank "
              "comm.powersgd_rank",
              {"none", "bf16", "powersgd"}));
-  out.push_back({"comm.powersgd_rank", &c.comm.powersgd_rank,
+  out.push_back({"comm.powersgd_rank", &c.powersgd_rank,
                  "powersgd: rank of the matrices sent for a gradient", 1, 1 << 10});
-  out.push_back({"comm.allow_unused", &c.comm.allow_unused,
+  out.push_back({"comm.allow_unused", &c.allow_unused,
                  "let a backward pass leave out weights; otherwise the first is an error"});
-  out.push_back({"comm.gpu_aware_mpi", &c.comm.gpu_aware_mpi,
+  out.push_back({"comm.gpu_aware_mpi", &c.gpu_aware_mpi,
                  "give device memory to MPI; only for an MPI library built for it"});
   out.push_back(
-      {"comm.straggler_excess", &c.comm.straggler_excess,
+      {"comm.straggler_excess", &c.straggler_excess,
        "name a rank whose own work in a phase takes longer than the median rank's by this "
        "fraction of a step; 0: never",
        0, 1e6});
-  out.push_back({"run.tick", &c.run.tick, "steps between status lines", 1, 1e12});
-  out.push_back(one_of("run.progress", &c.run.progress, "progress bar; auto: on a terminal",
+}
+
+void run_fields(RunConfig& c, std::vector<Field>& out) {
+  out.push_back({"run.tick", &c.tick, "steps between status lines", 1, 1e12});
+  out.push_back(one_of("run.progress", &c.progress, "progress bar; auto: on a terminal",
                        {"auto", "bar", "lines"}));
-  out.push_back({"run.threads", &c.run.threads,
+  out.push_back({"run.threads", &c.threads,
                  "CPU threads a rank; 0: the cores it may use, shared with the ranks that may use "
                  "them too, and 1 where a GPU computes",
                  0, 4096});
-  out.push_back({"run.timeline", &c.run.timeline,
+  out.push_back({"run.timeline", &c.timeline,
                  "first steps of a start that are traced, one Chrome trace a rank; 0: none", 0,
                  1e5});
-  out.push_back({"run.graph", &c.run.graph,
+  out.push_back({"run.graph", &c.graph,
                  "on a GPU: record the step once (CUDA graph) and launch it as a whole"});
-}
-
-std::string number_string(double value) {
-  char buffer[64];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value)
-                       .ptr;  // shortest that reads back the same
-  std::string text(buffer, end);
-  if (text.find_first_of(".en") == std::string::npos) text += ".0";  // stays a float in TOML
-  return text;
-}
-std::string element_string(double v) { return number_string(v); }
-std::string element_string(int64_t v) { return std::to_string(v); }
-std::string element_string(bool v) { return v ? "true" : "false"; }
-
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {  // a bare one ends a TOML string
-      char code[8];
-      std::snprintf(code, sizeof code, "\\u%04X", static_cast<unsigned char>(c));
-      out += code;
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
-struct ValueToString {
-  std::string operator()(const std::string* v) const { return quoted(*v); }
-  template <typename T>
-  std::string operator()(const std::vector<T>* v) const {
-    std::string out = "[";
-    for (size_t i = 0; i < v->size(); ++i) {
-      if (i) out += ", ";
-      out += element_string(static_cast<T>((*v)[i]));
-    }
-    return out + "]";
-  }
-  std::string operator()(const std::vector<std::string>* v) const {
-    std::string out = "[";
-    for (size_t i = 0; i < v->size(); ++i) out += (i ? ", " : "") + quoted((*v)[i]);
-    return out + "]";
-  }
-  std::string operator()(const std::optional<int64_t>* v) const {
-    return *v ? element_string(**v) : quoted(kNone);
-  }
-  std::string operator()(const data::SplitTable* v) const {
-    std::string out;
-    for (const auto& [split, entries] : *v)
-      out += (out.empty() ? " " : ", ") + quoted(split) + " = " +
-             (entries.size() == 1 ? quoted(entries[0]) : (*this)(&entries));
-    return "{" + out + (out.empty() ? "}" : " }");
-  }
-  template <typename T>
-  std::string operator()(const T* v) const {
-    return element_string(*v);
-  }
-};
-
-// All digits: a bound that is rounded may exclude itself.
-std::string bound_string(double value) {
-  char buffer[64];
-  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
-}
-
-std::string bounds_text(double min, double max) {
-  std::string out;
-  if (min == kTiny)
-    out = " > 0";
-  else if (min > -kInfinity)
-    out = " >= " + bound_string(min);
-  if (max < kInfinity) out += (out.empty() ? " <= " : " and <= ") + bound_string(max);
-  return out;
 }
 
 }  // namespace
@@ -415,53 +343,11 @@ std::vector<Field> fields(Config& config) {
   diffusion_fields(config.diffusion, all);
   train_fields(config.train, all);
   ema_fields(config.ema, all);
-  output_fields(config, all);
+  checkpoint_fields(config.checkpoint, all);
+  eval_fields(config.eval, all);
+  comm_fields(config.comm, all);
+  run_fields(config.run, all);
   return all;
-}
-
-std::string value_string(const Field& field) {
-  const auto* list = std::get_if<std::vector<std::string>*>(&field.value);
-  if (list && field.bare_one && (*list)->size() < 2)
-    return quoted((*list)->empty() ? "" : (*list)->front());
-  return std::visit(ValueToString{}, field.value);
-}
-
-std::vector<Change> changes(const Config& then, const Config& now) {
-  Config old_copy = then, new_copy = now;
-  const auto old_fields = fields(old_copy), new_fields = fields(new_copy);
-  std::vector<Change> all;
-  for (size_t i = 0; i < new_fields.size(); ++i) {
-    const std::string old_value = value_string(old_fields[i]),
-                      new_value = value_string(new_fields[i]);
-    if (old_value != new_value) all.push_back({new_fields[i].name, old_value, new_value});
-  }
-  return all;
-}
-
-std::string expectation(const Field& field) {
-  struct TypeName {
-    std::string operator()(const bool*) const { return "true or false"; }
-    std::string operator()(const int64_t*) const { return "a whole number"; }
-    std::string operator()(const double*) const { return "a number"; }
-    std::string operator()(const std::string*) const { return "a string"; }
-    std::string operator()(const std::vector<bool>*) const { return "a list of true or false"; }
-    std::string operator()(const std::vector<int64_t>*) const { return "a list of whole numbers"; }
-    std::string operator()(const std::vector<double>*) const { return "a list of numbers"; }
-    std::string operator()(const std::vector<std::string>*) const { return "a list of strings"; }
-    std::string operator()(const std::optional<int64_t>*) const {
-      return "a whole number or \"none\"";
-    }
-    std::string operator()(const data::SplitTable*) const {
-      return "a table such as { train = \"0:900\", test = \"b.h5\" }";
-    }
-  };
-  if (!field.choices.empty()) {
-    std::string text = "one of";
-    for (size_t i = 0; i < field.choices.size(); ++i) text += (i ? ", " : " ") + field.choices[i];
-    return text;
-  }
-  return (field.bare_one ? "a string or " : "") + std::visit(TypeName{}, field.value) +
-         (field.or_number ? " or a number" : "") + bounds_text(field.min, field.max);
 }
 
 }  // namespace scorenet::config

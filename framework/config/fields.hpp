@@ -1,5 +1,5 @@
-// The settings as a table: name, place, meaning and bounds of each. Everything that goes over all
-// keys uses it.
+// The settings as a table: name, place, meaning and bounds of each. All code that visits every key
+// uses it.
 #pragma once
 
 #include <limits>
@@ -18,6 +18,9 @@ using FieldPointer =
                  std::vector<double>*, std::vector<std::string>*, std::optional<int64_t>*,
                  data::SplitTable*>;
 
+/// As a field's least value: the number must be > 0.
+inline constexpr double kTiny = std::numeric_limits<double>::min();
+
 struct Field {
   std::string name;  // "train.learning_rate"
   FieldPointer value;
@@ -25,7 +28,7 @@ struct Field {
   double min = -std::numeric_limits<double>::infinity();  // numbers; for lists, of each element
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices = {};  // strings; empty: anything
-  bool* given = nullptr;                  // set where the key is said: a default may follow others
+  bool* given = nullptr;                  // set to true when the key is given; may be null
   bool or_number = false;                 // strings: a TOML number is taken as its text
   bool bare_one = false;                  // lists of strings: one may stand without brackets
 
@@ -39,7 +42,7 @@ std::vector<Field> fields(Config& config);
 /// The value as TOML writes it: 0.001, "unet", [32, 64].
 std::string value_string(const Field& field);
 
-/// A key that two configs give different values, as TOML writes them.
+/// A key with different values in two configs, as TOML writes them.
 struct Change {
   std::string name, old_value, new_value;
 
@@ -47,7 +50,7 @@ struct Change {
   std::string sentence() const { return name + " = " + new_value + ", was " + old_value; }
 };
 
-/// What differs between two configs, in the order of the documentation.
+/// All keys that differ between two configs, in the order of the documentation.
 std::vector<Change> changes(const Config& then, const Config& now);
 
 /// "a number >= 0", "one of fp32, bf16": what the field accepts.

@@ -301,7 +301,7 @@ void apply_overrides(Config& config, const std::vector<std::string>& arguments) 
   const std::vector<Field> all = fields(config);
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
-    if (argument.rfind("--", 0) != 0) {
+    if (!argument.starts_with("--")) {
       throw ConfigError("command line: unexpected '" + argument +
                         "'; expected --section.key value.");
     }

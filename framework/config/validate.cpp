@@ -144,12 +144,12 @@ void check_diffusion(const DiffusionConfig& d, std::vector<std::string>& out) {
 }
 
 void check_duration(const TrainConfig& train, std::vector<std::string>& out) {
-  const bool falls = train.lr_schedule == "cosine" || train.lr_schedule == "linear";
-  if (falls && total_steps(train) > 0 && total_steps(train) <= train.warmup_steps) {
-    out.push_back("train.warmup_steps = " + std::to_string(train.warmup_steps) +
-                  ": train.lr_schedule = " + train.lr_schedule +
-                  " needs fewer warm-up steps than the " + std::to_string(total_steps(train)) +
-                  " steps of the run.");
+  const optim::LrScheduleOptions& rate = train.rate;
+  const bool falls = optim::needs_last_step(rate.law);
+  if (falls && total_steps(train) > 0 && total_steps(train) <= rate.warmup_steps) {
+    out.push_back("train.warmup_steps = " + std::to_string(rate.warmup_steps) +
+                  ": train.lr_schedule = " + rate.law + " needs fewer warm-up steps than the " +
+                  std::to_string(total_steps(train)) + " steps of the run.");
   }
 }
 

@@ -1,5 +1,4 @@
-// 128-bit digests of bytes (XXH3), as 32 hexadecimal digits. They tell accidents
-// apart, not attacks.
+// Digests of bytes (XXH3) in hexadecimal digits. They tell accidents apart, not attacks.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +7,13 @@
 
 namespace scorenet {
 
+/// 16 or 32 hexadecimal digits.
+enum class DigestBits { b64, b128 };
+
 /// The digest of bytes that come in pieces.
 class Digest {
  public:
-  Digest();
+  explicit Digest(DigestBits bits = DigestBits::b128);
   void add(const void* data, size_t bytes);
   std::string hex() const;
 
@@ -20,10 +22,11 @@ class Digest {
   struct Free {
     void operator()(State* state) const;
   };
+  DigestBits bits_;
   std::unique_ptr<State, Free> state_;
 };
 
 /// The digest of bytes that lie together: the same as a Digest to which they were added.
-std::string digest(const void* data, size_t bytes);
+std::string digest(const void* data, size_t bytes, DigestBits bits = DigestBits::b128);
 
 }  // namespace scorenet

@@ -1,9 +1,9 @@
 // Batches read ahead on a thread of their own, addressed by training step.
 //
 // Step k of a global batch B is slots k B .. (k + 1) B of the sampler's endless sequence; this rank
-// receives its contiguous share of them. What arrives depends on (sampler, step, share) alone: not
-// on the depth of the queue, on timing or on where reading began, so a run resumes by naming its
-// step. While a loader lives, its reader is used by the loader's thread only.
+// receives its contiguous share of them. A batch depends on (sampler, step, share) alone, not on
+// the queue's depth, on timing or on the first step read. So a run resumes from its step number.
+// While a loader exists, only the loader's thread uses its reader.
 #pragma once
 
 #include <condition_variable>
@@ -29,9 +29,9 @@ struct LoaderOptions {
   int64_t global_batch = 1;  // samples a step, over all ranks
   int rank = 0;
   int world_size = 1;
-  int64_t depth = 4;  // batches read ahead, >= 1
-  bool horizontal_flip =
-      false;          // mirror each slot with probability 1/2, a function of (seed, step, slot)
+  int64_t depth = 1;  // batches read ahead, >= 1
+  /// Mirror each slot with probability 1/2: a function of (seed, step, slot).
+  bool horizontal_flip = false;
   uint64_t seed = 0;  // of the flips
   /// What becomes of a batch last, on the loader's thread; empty: nothing.
   std::function<void(Batch& batch)> finish = {};

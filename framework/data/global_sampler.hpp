@@ -18,9 +18,9 @@ namespace scorenet::data {
 
 struct ShuffleOptions {
   uint64_t seed = 0;
-  bool shuffle = true;         // false: 0, 1, ..., N - 1 in each epoch
-  int64_t block_rows = 1;      // samples stored together; 1: full permutation
-  int64_t window_blocks = 16;  // blocks mixed with each other; more: better mixed, more memory
+  bool shuffle = true;        // false: 0, 1, ..., N - 1 in each epoch
+  int64_t block_rows = 1;     // samples stored together; 1: full permutation
+  int64_t window_blocks = 1;  // blocks mixed with each other; more: better mixed, more memory
 };
 
 /// The N indices of one epoch, each once. O(N) integers. Throws ConfigError unless size >= 0 and

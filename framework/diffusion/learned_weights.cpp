@@ -64,7 +64,7 @@ torch::Tensor hybrid_loss_per_example(const Network& network,
                                       const Schedule& schedule, int64_t steps,
                                       const torch::Tensor& x0, const torch::Tensor& step,
                                       const torch::Tensor& eps, double vlb_weight) {
-  const auto grid = time_grid(schedule, steps);
+  const auto grid = step_times(schedule, steps);
   const ReverseStep times{grid.index_select(0, step - 1), grid.index_select(0, step)};
   const NoiseLevel level = schedule.at(times.t);
   const auto x_t = add_noise(x0, eps, level);

@@ -1,12 +1,12 @@
-// Losses that learn more than a mean: an uncertainty for every noise level, and the
-// reverse variance.
+// Losses that learn more than a mean: an uncertainty for every noise level, and the variance of the
+// reverse step.
 //
 // Uncertainty (Karras et al. 2024, 2312.02696, eq. 14 and 15), with u(log_snr) a tiny network:
 //
 //     L / e^u + u
 //
-// At its optimum u = log E[L given log_snr], so every noise level contributes equally to
-// the network's gradient.
+// At the optimum u = log E[L given log_snr], so every noise level contributes equally to the
+// network's gradient.
 //
 // Learned variance (Nichol & Dhariwal 2021, 2102.09672, eq. 15 and 16): the network's second tensor
 // is `raw`. With beta = sigma_{t|s}^2 the forward step's variance and beta_tilde the posterior's:
@@ -15,8 +15,8 @@
 //     KL     = 1/2 [log(v / beta_tilde) + beta_tilde / v - 1] + |mean gap|^2 / (2 v)   a dimension
 //     hybrid = simple + weight T KL,   the mean detached in the KL
 //
-// Here t_min > 0 or gamma(0) is finite: beta_tilde > 0 at the first step too, and no clipping of
-// its logarithm is needed.
+// Here t_min > 0 or gamma(0) is finite. So beta_tilde > 0 at the first step too, and its logarithm
+// needs no clipping.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -53,7 +53,8 @@ struct ReverseStep {
   torch::Tensor t;
 };
 
-/// log(v / beta_tilde) of the reverse variance that `raw` (B, ...) says, raw's shape, float64.
+/// log(v / beta_tilde) for the reverse variance v that `raw` (B, ...) stands for: raw's shape,
+/// float64.
 /// log_beta_ratio = log(beta / beta_tilde) = 2 log(sigma_t / sigma_s), broadcastable to raw.
 torch::Tensor learned_log_variance_ratio(const torch::Tensor& raw,
                                          const torch::Tensor& log_beta_ratio);
@@ -65,14 +66,13 @@ torch::Tensor learned_variance_step_nats(const Schedule& schedule, const Reverse
                                          const torch::Tensor& eps, const torch::Tensor& eps_hat,
                                          const torch::Tensor& raw);
 
-/// simple + vlb_weight T KL with the mean detached in the KL: (B) float64; KL at step i of T
-/// (time_grid, loss.hpp), simple the squared error of the prediction itself (loss.hpp). network
-/// says two tensors (Parametrisation::learned_variance); step: (B) int64 in 1..T.
-/// vlb_weight = 0.001 is the paper's.
+/// simple + vlb_weight T KL, with the mean detached in the KL: (B) float64. The KL is that of step
+/// i of T (step_times, loss.hpp); simple is the squared error of the prediction itself (loss.hpp).
+/// network returns two tensors (Parametrisation::learned_variance). step: (B) int64 in 1..T.
 torch::Tensor hybrid_loss_per_example(const Network& network,
                                       const Parametrisation& parametrisation,
                                       const Schedule& schedule, int64_t steps,
                                       const torch::Tensor& x0, const torch::Tensor& step,
-                                      const torch::Tensor& eps, double vlb_weight = 1e-3);
+                                      const torch::Tensor& eps, double vlb_weight = kHybridWeight);
 
 }  // namespace scorenet::diffusion

@@ -91,14 +91,14 @@ torch::Tensor loss_per_example(const Network& network, const Parametrisation& pa
          squared_error(network, parametrisation, x0, eps, schedule.at(times.t));
 }
 
-torch::Tensor time_grid(const Schedule& schedule, int64_t steps) {
+torch::Tensor step_times(const Schedule& schedule, int64_t steps) {
   check_steps(steps);
   return torch::linspace(schedule.t_min(), schedule.t_max(), steps + 1, torch::kFloat64);
 }
 
 torch::Tensor step_weight(const Parametrisation& parametrisation, const Schedule& schedule,
                           int64_t steps, const torch::Tensor& step) {
-  const auto grid = time_grid(schedule, steps);
+  const auto grid = step_times(schedule, steps);
   const auto log_snr = schedule.log_snr(grid);
   const auto drop = log_snr.index_select(0, step - 1) - log_snr.index_select(0, step);
   const NoiseLevel level = schedule.at(grid.index_select(0, step));
@@ -110,7 +110,7 @@ torch::Tensor stepwise_loss_per_example(const Network& network,
                                         const Schedule& schedule, int64_t steps,
                                         const torch::Tensor& x0, const torch::Tensor& step,
                                         const torch::Tensor& eps) {
-  const NoiseLevel level = schedule.at(time_grid(schedule, steps).index_select(0, step));
+  const NoiseLevel level = schedule.at(step_times(schedule, steps).index_select(0, step));
   const auto weight = step_weight(parametrisation, schedule, steps, step).to(x0.device());
   return static_cast<double>(steps) * weight *
          squared_error(network, parametrisation, x0, eps, level);

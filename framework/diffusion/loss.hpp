@@ -1,5 +1,5 @@
-// Denoising losses: a weight w(t) on the squared error of whatever the network
-// predicts, per example.
+// Denoising losses of each example: a weight w(t) times the squared error of the network's
+// prediction.
 //
 // The diffusion term of -log p(x0), for every prediction and every density of t (Kingma et al.
 // 2021, 2107.00630, eq. 18; Song et al. 2021, 2101.09258, theorem 1):
@@ -15,8 +15,8 @@
 //     min_snr      min(snr, cap), cap = 5                   |x0 - x0_hat|^2      2303.09556
 //
 // "likelihood" is the diffusion term alone; "elbo" is trained with the two end terms of
-// variational_bound.hpp as well. simple, edm and min_snr name a weight under the times' own
-// distribution: they are not divided by p(t).
+// variational_bound.hpp as well. The weights simple, edm and min_snr are not divided by p(t): how
+// times are drawn is part of those losses.
 #pragma once
 
 #include <torch/types.h>
@@ -39,16 +39,16 @@ Weighting weighting_from_name(const std::string& name);
 /// where it applies.
 torch::Tensor loss_weight(Weighting weighting, const Parametrisation& parametrisation,
                           const Schedule& schedule, const TimeSample& times,
-                          double min_snr_cap = 5.0);
+                          double min_snr_cap = kMinSnrCap);
 
 /// The loss of each example, (B) float64, summed over its dimensions; for elbo and likelihood an
 /// unbiased estimate of the diffusion term in nats. x0, eps: (B, ...), same shape; gradients flow
-/// into the network's parameters. The network's output is raised to float32 at least before it is
-/// compared. Throws ShapeError.
+/// into the network's parameters. The network's output is converted to float32 (or wider) before it
+/// is compared. Throws ShapeError.
 torch::Tensor loss_per_example(const Network& network, const Parametrisation& parametrisation,
                                Weighting weighting, const Schedule& schedule,
                                const torch::Tensor& x0, const TimeSample& times,
-                               const torch::Tensor& eps, double min_snr_cap = 5.0);
+                               const torch::Tensor& eps, double min_snr_cap = kMinSnrCap);
 
 /// |target - prediction|^2 of each example, (B) float64.
 torch::Tensor squared_error(const Network& network, const Parametrisation& parametrisation,
@@ -57,7 +57,7 @@ torch::Tensor squared_error(const Network& network, const Parametrisation& param
 
 /// The T-step grid: t_i = t_min + (t_max - t_min) i / T, i = 0..T, (T + 1) float64. Throws
 /// ConfigError if T < 1.
-torch::Tensor time_grid(const Schedule& schedule, int64_t steps);
+torch::Tensor step_times(const Schedule& schedule, int64_t steps);
 
 /// (B) float64: the weight of step i of T on |target - prediction|^2 in KL(q(x_s given x_t, x0) ||
 /// p(x_s given x_t)) with the posterior's own variance: (snr_s - snr_t) / 2 on the error of x0,

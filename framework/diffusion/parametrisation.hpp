@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/loss_constants.hpp"
 
 namespace scorenet::diffusion {
 
@@ -31,7 +32,7 @@ enum class Prediction { x0, eps, v, score, F };
 /// EDM's F assumes.
 struct Parametrisation {
   Prediction prediction = Prediction::eps;
-  double sigma_data = 0.5;
+  double sigma_data = kSigmaData;
   bool learned_variance = false;  // a second tensor follows: Denoised::raw_variance
 };
 

@@ -7,6 +7,7 @@
 
 #include "framework/core/check.hpp"
 #include "framework/diffusion/likelihood/units.hpp"
+#include "framework/diffusion/names.hpp"
 #include "framework/diffusion/preconditioning.hpp"
 
 namespace scorenet::diffusion {
@@ -39,6 +40,12 @@ Decoder decoder_from_name(const std::string& name) {
     known += std::string(" ") + text;
   }
   throw ConfigError("eval.decoder = \"" + name + "\": expected one of" + known + ".");
+}
+
+std::vector<std::string> decoder_names() {
+  std::vector<std::string> names;
+  for (const auto& [text, decoder] : kNames) names.emplace_back(text);
+  return names;
 }
 
 torch::Tensor prior_nats(const Schedule& schedule, const torch::Tensor& x0) {

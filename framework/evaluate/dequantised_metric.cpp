@@ -1,5 +1,7 @@
 #include "framework/evaluate/dequantised_metric.hpp"
 
+#include <algorithm>
+
 #include "framework/core/error.hpp"
 #include "framework/diffusion/likelihood/dequantise.hpp"
 #include "framework/evaluate/file_units.hpp"
@@ -18,7 +20,8 @@ bool gives_state(const std::string& how) {
 
 void check(DensityPoint point, const std::string& name, const MetricRequest& request) {
   const std::string& how = request.options.dequantise;
-  if (how != "auto" && how != "uniform" && !gives_state(how)) {
+  const auto choices = dequantise_choices();
+  if (std::find(choices.begin(), choices.end(), how) == choices.end()) {
     throw ConfigError("--dequantise " + how +
                       ": not known. Choose auto, uniform, truncated-normal or variational.");
   }

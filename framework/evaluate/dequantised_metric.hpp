@@ -1,5 +1,4 @@
-// Metrics of a density on 8-bit data: the one place where such a metric becomes one
-// of probabilities.
+// Turns a metric of a density into one of probabilities, for 8-bit data.
 //
 // Each level is made continuous K times (likelihood/dequantise.hpp) and the density's -log p of the
 // K draws is joined by
@@ -11,9 +10,9 @@
 
 namespace scorenet::evaluate {
 
-/// What a density is a function of.
+/// The point at which a density is evaluated.
 enum class DensityPoint {
-  data,         // x0: the noise of the diffusion comes on top
+  data,         // x0, to which the diffusion adds its noise
   clean_state,  // the state at t_min itself
 };
 

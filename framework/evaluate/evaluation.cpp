@@ -15,11 +15,6 @@
 namespace scorenet::evaluate {
 namespace {
 
-diffusion::Decoder decoder_for(const std::string& name, int64_t levels) {
-  if (name != "auto") return diffusion::decoder_from_name(name);
-  return levels > 0 ? diffusion::Decoder(diffusion::Decoder::discrete, levels)
-                    : diffusion::Decoder(diffusion::Decoder::flat);
-}
 data::Batch read_one_at_a_time(data::ImageDataset& dataset, const std::vector<int64_t>& slots,
                                std::mutex& mutex) {
   const std::lock_guard lock(mutex);
@@ -93,7 +88,7 @@ void check_options(const EvaluationOptions& options) {
   const auto none_starts_with = [&](const std::vector<std::string>& beginnings) {
     for (const auto& name : options.metrics) {
       for (const auto& beginning : beginnings)
-        if (name.rfind(beginning, 0) == 0) return false;
+        if (name.starts_with(beginning)) return false;
     }
     return true;
   };
@@ -122,6 +117,20 @@ void check_dims(const score::ScoreModel& model, const data::ImageDataset& datase
 }
 
 }  // namespace
+
+diffusion::Decoder decoder_for(const std::string& name, int64_t levels) {
+  using diffusion::Decoder;
+  const Decoder discrete(Decoder::discrete, levels);
+  if (name == "auto") return levels > 0 ? discrete : Decoder(Decoder::flat);
+  const Decoder named = diffusion::decoder_from_name(name);
+  if (named.kind != Decoder::discrete) return named;
+  if (levels == 0) {
+    throw ConfigError(
+        "eval.decoder = \"discrete\": it is for data of levels, and this data is continuous. Use "
+        "auto, flat or tweedie.");
+  }
+  return discrete;
+}
 
 EvaluationReport evaluate(const score::ScoreModel& model, data::ImageDataset& dataset,
                           const EvaluationOptions& options, comm::Communicator& comm) {

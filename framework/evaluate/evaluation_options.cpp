@@ -1,6 +1,18 @@
 #include "framework/evaluate/evaluation_options.hpp"
 
+#include "framework/diffusion/names.hpp"
+
 namespace scorenet::evaluate {
+
+std::vector<std::string> decoder_choices() {
+  std::vector<std::string> names = diffusion::decoder_names();
+  names.insert(names.begin(), "auto");
+  return names;
+}
+
+std::vector<std::string> dequantise_choices() {
+  return {"auto", "uniform", "truncated-normal", "variational"};
+}
 
 diffusion::HbarShape hbar_shape(const EvaluationOptions& options) {
   return options.hbar_schedule.empty() ? diffusion::HbarShape()

@@ -1,4 +1,4 @@
-// What an evaluation is asked for.
+// The options of an evaluation.
 #pragma once
 
 #include <limits>
@@ -15,12 +15,13 @@ struct EvaluationOptions {
   std::vector<std::string> metrics = {"elbo"};  // see metric_names()
   int64_t n = 0;                                // examples from the start of the split; 0: all
   uint64_t seed = 0;
-  int64_t batch = 128;
-  int64_t time_samples = 4;      // times drawn for each example
-  std::string decoder = "auto";  // auto: 256 levels for uint8 data, flat for continuous
-  bool exact = false;            // without Monte Carlo, for low-dimensional models
-  double time_budget_s =
-      std::numeric_limits<double>::infinity();  // then what is done by then is reported
+  // The defaults are those of the table [eval].
+  int64_t batch = config::EvalConfig().micro_batch;
+  int64_t time_samples = config::EvalConfig().time_samples;  // times drawn for each example
+  std::string decoder = config::EvalConfig().decoder;  // auto: 256 levels for uint8, else flat
+  bool exact = false;  // without Monte Carlo, for low-dimensional models
+  /// After this time the examples done so far are reported.
+  double time_budget_s = std::numeric_limits<double>::infinity();
 
   std::vector<double> hbars = {1.0};  // hbar-*: values of the noise knob h
   std::string hbar_schedule;          // "t:value,...": h(t) = h shape(t) for all that has an h
@@ -39,10 +40,14 @@ struct EvaluationOptions {
   std::string features;                    // of fd, kid, pr: see feature_extractor.hpp
 };
 
-/// The shape of h(t) that the options ask for; constant where they name none. Throws ConfigError.
+/// The values of `decoder` and of `dequantise`.
+std::vector<std::string> decoder_choices();
+std::vector<std::string> dequantise_choices();
+
+/// The shape of h(t) in the options; constant if they give none. Throws ConfigError.
 diffusion::HbarShape hbar_shape(const EvaluationOptions& options);
 
-/// What the [eval] table asks of the trainer.
+/// The options of the trainer's evaluations, from the table [eval].
 EvaluationOptions training_evaluation(const config::EvalConfig& config);
 
 }  // namespace scorenet::evaluate

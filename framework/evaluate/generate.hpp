@@ -17,16 +17,16 @@ struct GuidanceOptions {
   double weight = 1.0;          // classifier-free: 0 unconditional, 1 conditional, > 1 guided
   double log_snr_min = -1e300;  // guided only within this interval
   double log_snr_max = 1e300;
-  const score::ScoreModel* weak =
-      nullptr;  // autoguidance: a worse model to move away from, instead of the unconditional one
+  /// Autoguidance: a worse model to move away from, instead of the unconditional one.
+  const score::ScoreModel* weak = nullptr;
   /// Classifier guidance: the score without a label plus weight grad log p(label | x_t), so that
   /// weight 1 is the class's own.
   const score::ScoreModel* classifier = nullptr;
 };
 
 /// The model's denoiser for `batch` examples under guidance. Throws ConfigError for a label that
-/// the model or the classifier does not know, a classifier that does not fit the model, and rules
-/// that do not go together.
+/// the model or the classifier does not know, for a classifier that does not fit the model, and for
+/// rules that cannot be combined.
 diffusion::Denoiser guided_denoiser(const score::ScoreModel& model, const GuidanceOptions& guidance,
                                     int64_t batch);
 
@@ -38,19 +38,18 @@ struct Generated {
   torch::Tensor path_t = {};  // (steps + 1), from t_max
 };
 
-/// One sample a seed; each depends on its seed alone, whatever the batch or the rank
-/// count. Collective.
+/// One sample for each seed. A sample depends on its seed alone, for any batch size and any number
+/// of ranks. Collective.
 Generated generate(const score::ScoreModel& model, c10::IntArrayRef example_shape,
                    const std::vector<int64_t>& seeds, const diffusion::SamplerOptions& sampler,
                    const GuidanceOptions& guidance, int64_t batch, comm::Communicator& comm);
 
-/// What samples are, where nobody says otherwise: "denoised", the network's x0 at t_min, for
-/// images (C, H, W), else "state", x itself. `sample`, the training's grids and the metrics of
-/// samples go by it.
+/// The default of `--final`: for images (C, H, W) "denoised", the network's x0 at t_min; else
+/// "state", x itself. `sample`, the grids of a training and the metrics of samples use it.
 std::string default_final(c10::IntArrayRef example_shape);
 
-/// Samples as they are stored beside data of so many levels: each value moved to the middle of its
-/// level's bin. Beside continuous data, of 0 levels, as they stand.
+/// Samples for comparison with data of so many levels: each value moves to the middle of its
+/// level's bin. For continuous data, 0 levels, samples are returned unchanged.
 torch::Tensor as_stored(const torch::Tensor& x, int64_t levels);
 
 /// Samples that hold NaN or an infinity.

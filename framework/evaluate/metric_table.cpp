@@ -22,8 +22,6 @@ constexpr int64_t kHbarSteps = 100;
 constexpr int64_t kWkbSteps = 100;
 constexpr int64_t kPublishedSteps = 40;
 constexpr int64_t kPublishedDims = 16;  // 4 steps^2 (2 D + 1) network evaluations an example
-constexpr double kTolerance = 1e-5;
-constexpr double kExactTolerance = 1e-9;
 
 const std::vector<std::string> kBoundTerms = {"prior", "diffusion", "reconstruction"};
 
@@ -42,7 +40,8 @@ int64_t steps_or(const EvaluationOptions& options, int64_t own) {
 }
 
 double tolerance(double asked, const EvaluationOptions& options) {
-  return asked > 0 ? asked : options.exact ? kExactTolerance : kTolerance;
+  if (asked > 0) return asked;
+  return options.exact ? diffusion::SolverPrecision{}.rtol : diffusion::OdeOptions{}.rtol;
 }
 
 // Of the exact forms: adaptive unless the caller names steps.
@@ -256,7 +255,7 @@ constexpr Entry kEntries[] = {
 // The T of "elbo-T", 0 if the name is no such.
 int64_t steps_of(const std::string& name) {
   const std::string prefix = "elbo-";
-  if (name.rfind(prefix, 0) != 0) return 0;
+  if (!name.starts_with(prefix)) return 0;
   char* end = nullptr;
   const long long steps = std::strtoll(name.c_str() + prefix.size(), &end, 10);
   return end && *end == '\0' && steps > 0 ? steps : 0;

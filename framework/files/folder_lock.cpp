@@ -124,7 +124,7 @@ std::optional<Seen> look(const fs::path& path) {
   text.resize(static_cast<size_t>(std::max<ssize_t>(length, 0)));
   // An empty one may be about to be written (Candidate::copy_to).
   seen.foreign =
-      (is_seen && !S_ISREG(status.st_mode)) || (!text.empty() && text.rfind("boot ", 0) != 0);
+      (is_seen && !S_ISREG(status.st_mode)) || (!text.empty() && !text.starts_with("boot "));
   std::istringstream lines(text);
   for (std::string key, rest; lines >> key && std::getline(lines >> std::ws, rest);)
     seen.card[key] = rest;
@@ -232,7 +232,7 @@ class Watch {
  public:
   Watch(fs::path lock, const LockTimes& times) : lock_(std::move(lock)), times_(times) {}
 
-  // Returns when it is worth trying again. Throws FileError when the owner lives and goes on.
+  // Returns when it is worth trying again. Throws FileError if the owner lives and goes on.
   void wait_or_refuse(const Candidate& candidate) {
     const auto seen = look(lock_);
     if (!seen) return;
@@ -241,19 +241,23 @@ class Watch {
                       ": is no lock of this program, which needs that name for its own. Rename it, "
                       "or choose another folder.");
     }
+    // Another token is another owner: the watch starts anew.
     if (!first_ || value(first_->card, "token") != value(seen->card, "token")) {
       first_ = seen;
       began_ = Clock::now();
     }
+    // On this machine the process itself tells whether its lock is abandoned.
     if (on_this_machine(seen->card)) {
       if (!is_alive(seen->card)) return clear_away(lock_, seen->card);
       wait_for_living(seen->card);
       return;
     }
+    // Elsewhere only the file's time tells: renewed since the first look, its owner lives.
     if (!same_time(seen->changed, first_->changed)) {
       wait_for_living(seen->card);
       return;
     }
+    // Abandoned for long already, or not renewed for as long while it was watched: by either clock.
     const double age_s = seconds_between(seen->changed, candidate.time_of_file_system());
     if (age_s > times_.stale_s || seconds_since(began_) > times_.stale_s)
       return clear_away(lock_, seen->card);
@@ -300,6 +304,7 @@ FolderLock::~FolderLock() {
   }
   changed_.notify_all();
   thread_.join();
+  // After a take-over the file is another job's.
   if (holder_now() == token_) ::unlink(file().c_str());
   if (made_folder_) ::rmdir(folder_.c_str());  // does nothing to a folder with files
 }

@@ -2,10 +2,11 @@
 // link(2), which is atomic on network file systems too.
 //
 // The file names host, process, the process's start time, the machine's boot and its space of
-// process numbers. On the same machine a lock without its living process is abandoned: kill -9 or a
-// crash leaves nothing to clean up. Of another machine, whose processes cannot be seen, the file's
-// time tells: its owner sets it anew every `refresh_s`; one that stands still for `stale_s` is
-// abandoned. Times are compared with that of a file written beside it, so clocks may differ.
+// process numbers. On the same machine a lock whose process has ended is abandoned, so kill -9 or a
+// crash leaves nothing to clean up. The processes of another machine cannot be seen. There the
+// file's time counts: its owner renews it every `refresh_s`, and a lock that was not renewed for
+// `stale_s` is abandoned. Times are compared with that of a file written beside it, so clocks may
+// differ.
 #pragma once
 
 #include <condition_variable>
@@ -18,9 +19,9 @@ namespace scorenet::files {
 
 /// Seconds.
 struct LockTimes {
-  double refresh_s = 5;    // between two signs of life
-  double stale_s = 60;     // without a sign of life from another machine: abandoned
-  double patience_s = 60;  // for an owner that has announced its end
+  double refresh_s = 5;    // between two renewals
+  double stale_s = 60;     // without a renewal from another machine: abandoned
+  double patience_s = 60;  // how long to wait for an owner that has announced its end
 };
 
 class FolderLock {
@@ -30,16 +31,16 @@ class FolderLock {
   /// lives. Throws FileError naming the owner (host, process, since when) if one holds it, or if
   /// the folder cannot be written.
   explicit FolderLock(std::filesystem::path folder, const LockTimes& times = {});
-  /// Gives the folder free; an empty folder that this lock had to make goes too.
+  /// Releases the folder. If this lock had to make the folder and it is empty, it is removed.
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
 
-  /// Tells a job that comes now to wait instead of giving up: this one is saving its last.
+  /// Tells a job that starts now to wait: this one is about to end, after it has saved.
   void announce_end() noexcept;
 
-  /// Throws FileError if another job has taken the folder over, which it may after this process
-  /// stood still for `stale_s`.
+  /// Throws FileError if another job has taken the folder over. It may do so if this process was
+  /// stopped for `stale_s`.
   void require_held() const;
 
   std::filesystem::path file() const { return folder_ / "lock"; }

@@ -1,8 +1,7 @@
-// What a verb is about to write, checked before its work: nothing that it reads is lost, no
-// file is written twice, an older one is replaced only when that was asked for, and its folder
-// can be written.
+// Checks a verb's outputs before it works: no input is overwritten, no file is written twice, an
+// older file is replaced only if the user asked for it, and the folder can be written.
 //
-// One process checks, the one that writes.
+// Only the process that writes makes this check.
 #pragma once
 
 #include <filesystem>
@@ -21,7 +20,7 @@ struct NamedPath {
 struct Output {
   std::string name;
   std::filesystem::path path;
-  bool may_replace = false;      // an older file of this name gives way
+  bool may_replace = false;      // an older file of this name is replaced
   bool may_make_folder = false;  // its folder may still be missing: the verb makes it
 };
 
@@ -32,9 +31,9 @@ struct Output {
 ///   - exists and may not be replaced.
 /// Throws FileError, the exit code of unwritable output, if it is no name for a file (a folder, a
 /// device, a pipe) or if no file can be made beside it; that is tried, and leaves nothing.
-/// Then clears what killed writers of the same names have left beside them (temporaries.hpp).
-/// Empty paths are options that were not given: they are passed over. So are inputs that do not
-/// exist: who opens them says so better.
+/// Then deletes temporary files that killed writers of the same names have left (temporaries.hpp).
+/// Empty paths (options that were not given) are ignored. So are inputs that do not exist: opening
+/// them gives a better error.
 void check_outputs(const std::vector<NamedPath>& inputs, const std::vector<Output>& outputs);
 
 /// Makes a folder for outputs, and those above it. Throws FileError "NAME PATH: ...".

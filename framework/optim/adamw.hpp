@@ -12,23 +12,17 @@
 #include <utility>
 #include <vector>
 
+#include "framework/optim/adamw_options.hpp"
 #include "framework/optim/flat_parameters.hpp"
 
 namespace scorenet::optim {
-
-struct AdamWOptions {
-  double beta1 = 0.9;
-  double beta2 = 0.99;
-  double eps = 1e-8;
-  double weight_decay = 0.0;  // where decays() says so
-  double clip_norm = 1.0;     // 0: no clipping
-};
 
 /// Whether weight decay applies to a parameter: to matrices and kernels; biases and norms
 /// (one dimension) never decay.
 bool decays(const torch::Tensor& parameter);
 
-/// What an AdamW moves: flat buffers of the same length, and the views of `weights` that decay.
+/// The buffers that an AdamW works on: flat, of the same length. decayed: the views of
+/// `weights` that decay.
 struct AdamWTarget {
   torch::Tensor weights;
   torch::Tensor gradients;
@@ -54,7 +48,8 @@ class AdamW {
   /// gradients; zero them before the next pass.
   void step(double learning_rate, double norm, double gradient_scale = 1.0);
 
-  /// The same decided on the gradients' device, for a host that does not wait for it. All () there:
+  /// The same with all decisions on the gradients' device, so that the host need not wait for it.
+  /// All tensors are () there:
   struct DeviceStep {
     torch::Tensor learning_rate;  // float32
     torch::Tensor norm;           // float64: gradient_norm_on_device()

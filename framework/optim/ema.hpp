@@ -1,5 +1,5 @@
-// Exponential moving averages of the weights, several at once, each one call on a flat
-// buffer a step:
+// Exponential moving averages of the weights, several at once. Each takes one call on a flat buffer
+// a step:
 //     ema = decay ema + (1 - decay) weights.
 #pragma once
 
@@ -15,14 +15,14 @@ struct EmaProfile {
   enum class Kind {
     constant,   // value: decay a step, in [0, 1)
     half_life,  // value: half-life in images, > 0 (EDM: Karras et al. 2022, 2206.00364)
-    // value: relative width sigma_rel in (0, 0.28), weights ~ t^gamma (EDM2:
-    // 2312.02696, section 3.1)
+    // value: relative width sigma_rel in (0, 0.28), weights ~ t^gamma
+    // (EDM2: Karras et al. 2024, 2312.02696, section 3.1)
     power,
   };
   Kind kind = Kind::constant;
-  double value = 0.999;
-  /// constant, half_life: the half-life is at most this fraction of what has been trained so far
-  /// (EDM's ramp-up, 0.05 there), so that the average forgets the initial weights. 0: off.
+  double value = 0;
+  /// constant, half_life: the half-life is at most this fraction of the training so far (EDM's
+  /// ramp-up, 0.05 there). So the average forgets the initial weights. 0: off.
   double ramp_up = 0.0;
 };
 
@@ -69,8 +69,9 @@ class EmaSet {
   std::vector<torch::Tensor> averages_;
 };
 
-/// While alive, the network holds `average` in place of its own weights; afterwards its own again,
-/// bit for bit, however the scope was left. `weights`: FlatParameters::values().
+/// While this object exists, the network holds `average` in place of its own
+/// weights. The destructor restores those bit for bit, also after an
+/// exception. `weights`: FlatParameters::values().
 class EmaScope {
  public:
   EmaScope(torch::Tensor weights, const torch::Tensor& average);

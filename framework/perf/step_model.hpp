@@ -1,11 +1,11 @@
-// Predicts a data-parallel training step: compute on one line, buckets on another, in order.
+// Predicts the time of a data-parallel training step.
 //
-// Backward makes gradients ready one after the other; a bucket may travel when its last gradient is
-// ready and the link is free; the optimizer starts when backward and the last bucket are done. The
-// step of n ranks is that of the slowest:
-// with normal jitter of standard deviation s a rank, at most about s sqrt(2 ln n) longer. Left out:
-// contention of traffic with compute for memory and cores, so real efficiencies are lower.
-// Validated against sleeping ranks (tests/framework/perf).
+// Backward makes gradients ready one after the other. A bucket travels as soon as its last gradient
+// is ready and the link is free. The optimizer starts when backward and the last bucket are done.
+// The step of n ranks is that of the slowest rank: if the ranks' times vary normally with standard
+// deviation s, it is at most about s sqrt(2 ln n) longer. The model leaves out that traffic and
+// compute share memory and cores, so real efficiencies are lower. tests/framework/perf compares it
+// with ranks that sleep.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,7 @@ struct StepCosts {
   bool sharded = false;
 };
 
-struct Prediction {
+struct StepPrediction {
   double step_s = 0;
   double alone_s = 0;     // one rank, same local batch
   double exposed_s = 0;   // traffic that backward does not hide
@@ -41,8 +41,8 @@ struct Prediction {
 };
 
 /// float32 gradients. Throws ConfigError as plan_buckets does.
-Prediction predict_step(const StepCosts& costs, const Cluster& cluster, int ranks,
-                        const reduce::BucketCaps& caps);
+StepPrediction predict_step(const StepCosts& costs, const Cluster& cluster, int ranks,
+                            const reduce::BucketCaps& caps);
 
 /// The caps, out of powers of two from 256 KiB to 256 MiB with a first and last bucket of a quarter
 /// or all of it, that make the predicted step shortest; on a tie the larger buckets.
@@ -55,7 +55,7 @@ int64_t state_bytes(int64_t elements, int ema_copies, int ranks, bool sharded);
 struct ScalingRow {
   int ranks = 1;
   reduce::BucketCaps caps;
-  Prediction prediction;
+  StepPrediction prediction;
   int64_t state_bytes = 0;  // a rank
 };
 

@@ -1,9 +1,8 @@
 // How gradients are cut into buckets, one collective each.
 //
 // A bucket is a contiguous span of the flat gradient buffer (flat_layout.hpp), so nothing is
-// copied. The first is small, that traffic begins early; the last is small too, since its time
-// cannot be hidden behind backward (DDP: Li et al. 2020, arXiv:2006.15704, section 3.2, has the
-// first; the last is ours).
+// copied. The first is small, so that traffic begins early (DDP: Li et al. 2020, arXiv:2006.15704,
+// section 3.2). The last is small too, since its time cannot be hidden behind backward.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +12,11 @@
 
 namespace scorenet::reduce {
 
+/// Bytes, each at least 1. The usual ones are the config's: comm.bucket_mb and its siblings.
 struct BucketCaps {
-  int64_t cap_bytes = int64_t{4} << 20;
-  int64_t first_bytes = int64_t{1} << 20;
-  int64_t last_bytes = int64_t{1} << 20;
+  int64_t cap_bytes = 0;
+  int64_t first_bytes = 0;
+  int64_t last_bytes = 0;
 };
 
 struct Bucket {

@@ -2,11 +2,11 @@
 //
 // The global batch is cut into V equal virtual shards by slot. Rank r of n computes shards r V/n ..
 // (r+1) V/n - 1, each with the same tensor shapes whatever n is, and the V gradients are summed
-// along one binary tree over the shard number: subtrees inside a rank first, then over the ranks. A
-// verification and debugging mode: the ranks' partial sums travel whole, (n-1) times the gradient a
-// rank, instead of twice.
+// along one binary tree over the shard number: first inside a rank, then over the ranks. This is a
+// mode for verification and debugging: each rank receives the partial sums of all others, (n-1)
+// times the size of the gradient, where an all-reduce moves it twice.
 //
-//     CanonicalSum sum(flat_gradient, communicator);
+//     CanonicalSum sum(flat_gradient, communicator, shards);
 //     for (s = sum.first_shard(); s < sum.first_shard() + sum.shards(); ++s) {
 //       flat_gradient.zero_(); loss(shard s).backward(); sum.add_shard();
 //     }
@@ -27,7 +27,7 @@ class CanonicalSum {
   /// flat_gradient: (N), float32 or float64, where the communicator's memory is. Throws ConfigError
   /// unless virtual_shards is a power of two that the rank count divides.
   CanonicalSum(torch::Tensor flat_gradient, comm::Communicator& communicator,
-               int64_t virtual_shards = 8);
+               int64_t virtual_shards);
 
   int64_t first_shard() const { return first_; }
   /// How many shards this rank computes, one after the other.

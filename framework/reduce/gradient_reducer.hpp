@@ -1,11 +1,11 @@
 // Sums gradients over the ranks while backward is still running.
 //
-// Every parameter's .grad is a view of one flat buffer that the caller owns; a bucket
-// (bucket_plan.hpp) is a contiguous span of it and starts to travel (bucket_traffic.hpp;
-// all-reduced in place unless told otherwise) as soon as all its gradients are there. Buckets are
-// launched in one order on all ranks: at first by offset, and from the second synchronised backward
-// on in the order that rank zero observed in the first one. Whether they travel during backward or
-// after it may be measured (overlap_trial.hpp). The sum is a plain sum: weight each example by
+// Every parameter's .grad is a view of one flat buffer that the caller owns. A bucket
+// (bucket_plan.hpp) is a contiguous span of it. As soon as all its gradients are complete it starts
+// to travel (bucket_traffic.hpp; by default an all-reduce in place). Buckets are launched in the
+// same order on all ranks: by offset in the first synchronised backward, and from the second on in
+// the order that rank zero observed in the first. Whether they travel during backward or after it
+// may be measured (overlap_trial.hpp). The sum is a plain sum: weight each example by
 // 1 / (global count) before backward, so that partial batches carry their true weight.
 //
 //     reducer.zero_gradients();
@@ -43,13 +43,13 @@ struct ReducerOptions {
   /// Of the parameters, for errors; may be empty.
   std::vector<std::string> names{};
   Overlap overlap = Overlap::on;
-  /// What carries host memory, where the communicator of the gradients carries a device's alone
-  /// (NCCL). Null: that one does.
+  /// The communicator for host memory, if that of the gradients carries device memory only (NCCL).
+  /// Null: the gradients' communicator.
   comm::Communicator* host = nullptr;
 };
 
-/// When a bucket's gradients were there, when its all-reduce was started and when finish() saw it
-/// done; seconds since begin().
+/// When a bucket's gradients were complete, when its all-reduce was started and when finish() saw
+/// that it was done; seconds since begin().
 struct BucketTimes {
   double ready_s = 0;  // 0 if some parameter got no gradient
   double start_s = 0;
@@ -62,10 +62,10 @@ struct ReducerStats {
   int64_t bytes = 0;           // that they carry, once each
   double begin_wall_s = 0;     // begin(), in comm::wall_seconds()
   double exposed_seconds = 0;  // spent in finish(): traffic that backward did not hide
-  double before_first_seconds =
-      0;  // from begin() to the first launch: this rank's own speed, peers not involved
-  /// Buckets that were complete while an earlier one of launch_order() was not, and so had to wait:
-  /// the order does not fit the graph any more; see reobserve().
+  /// From begin() to the first launch: this rank's own speed, without any wait for other ranks.
+  double before_first_seconds = 0;
+  /// Buckets that were complete but had to wait for an earlier one of launch_order(). If there are
+  /// any, the order no longer fits the graph; see reobserve().
   int64_t overtaken = 0;
   int64_t unused_parameters = 0;  // that got no gradient in the synchronised backward
   std::vector<BucketTimes> buckets{};
@@ -80,7 +80,7 @@ class GradientReducer {
   /// match the layout or a parameter is not dense, ConfigError for a bad cap.
   GradientReducer(std::vector<torch::Tensor> parameters, torch::Tensor flat_gradient,
                   const FlatLayout& layout, comm::Communicator& communicator,
-                  const ReducerOptions& options = {});
+                  const ReducerOptions& options);
   ~GradientReducer();
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
@@ -98,14 +98,14 @@ class GradientReducer {
   /// its view of the bucket, and ConfigError for an unused parameter that is not allowed.
   void finish();
 
-  /// As finish(), for what the device is given from here on: the host goes on at once, where the
-  /// communicator lets it. Then settle(), before the next synchronised backward: it throws what
+  /// As finish(), for work that the device is given from now on: the host goes on at once, if the
+  /// communicator allows it. Call settle() before the next synchronised backward: it throws what
   /// finish() would have thrown.
   void finish_on_device();
   void settle();
 
-  /// Forget the observed order and observe again in the next synchronised step: after the graph has
-  /// changed. To be called on all ranks in the same step.
+  /// Forgets the observed order and observes again in the next synchronised step. For a graph that
+  /// has changed. Call it on all ranks in the same step.
   void reobserve();
 
   const std::vector<Bucket>& buckets() const;

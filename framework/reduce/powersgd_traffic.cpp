@@ -66,8 +66,9 @@ class PowerSgd final : public BucketTraffic {
   void start(int64_t b) override {
     const torch::NoGradGuard no_grad;
     Parcel& parcel = parcels_[size_t(b)];
+    // P = sum_r M_r Q: this rank's share, to be summed over the ranks.
     for (Matrix& m : parcel.matrices) {
-      m.gradient.add_(m.error);
+      m.gradient.add_(m.error);  // error feedback: what earlier steps left out is sent now
       m.p.copy_(m.gradient.mm(m.q));
     }
     for (Plain& plain : parcel.plain) plain.sent.copy_(plain.gradient);
@@ -80,8 +81,11 @@ class PowerSgd final : public BucketTraffic {
     parcel.work.wait();
     for (Matrix& m : parcel.matrices) {
       const bool usable = finite(m.p);  // the same answer on all ranks
+      // P is a sum, so all ranks have its bits, and each finds the same orthonormal columns.
       orthonormalise(m.p);
+      // With orthonormal P, P P^T M is the best approximation of M in P's columns.
       m.next_q.copy_(m.gradient.t().mm(m.p));
+      // A step that is not finite is skipped: its error must not reach the next one.
       if (usable) m.error.copy_(m.gradient - m.p.mm(m.next_q.t()));
     }
     send(parcel, parcel.right, b);
@@ -91,6 +95,8 @@ class PowerSgd final : public BucketTraffic {
     const torch::NoGradGuard no_grad;
     Parcel& parcel = parcels_[size_t(b)];
     parcel.work.wait();
+    // The approximate sum takes the gradient's place; Q is where the next step's power iteration
+    // starts.
     for (Matrix& m : parcel.matrices) {
       m.gradient.copy_(m.p.mm(m.next_q.t()));
       if (finite(m.next_q)) m.q.copy_(m.next_q);
@@ -127,7 +133,8 @@ class PowerSgd final : public BucketTraffic {
     for (const int64_t index : bucket.parameters) {
       const auto p = size_t(index);
       const auto [m, k] = matrix_shape(p);
-      if (rank_ * (m + k) < m * k) {
+      if (rank_ * (m + k) < m * k) {  // two thin matrices are smaller than the gradient
+        // The first Q is random and the same on all ranks.
         const torch::Tensor q = normal_for_slots({0, RandomStream::initial_weights, uint64_t(p)},
                                                  {0}, {k, rank_}, torch::kFloat32)[0]
                                     .to(context_.flat_gradient.device());
@@ -146,6 +153,7 @@ class PowerSgd final : public BucketTraffic {
     }
     parcel.left = torch::zeros({left}, context_.flat_gradient.options());
     parcel.right = torch::zeros({right}, context_.flat_gradient.options());
+    // All P of a bucket, and its plain gradients, lie in one message; all Q in a second.
     int64_t at = 0, at_right = 0;
     for (Matrix& m : parcel.matrices) {
       m.p = parcel.left.narrow(0, at, m.gradient.size(0) * rank_).view({-1, rank_});

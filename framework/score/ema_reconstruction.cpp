@@ -78,7 +78,7 @@ Stored read(const std::filesystem::path& path) {
   s.config = snapshot_config(s.file.metadata, path);
   s.step = label.step;
   const std::string prefix = "emastd";
-  if (label.weights.rfind(prefix, 0) != 0) {
+  if (!label.weights.starts_with(prefix)) {
     throw CheckpointError(path.string() + ": holds " + label.weights +
                           ", not a power average. Give snapshots named ...-emastd*.safetensors, "
                           "which runs with ema.powers save.");

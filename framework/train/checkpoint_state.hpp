@@ -1,11 +1,11 @@
-// The state of a run in a checkpoint: what a later start needs to go on bit for bit, at any number
-// of ranks.
+// The state of a run in a checkpoint. With it a later start continues bit for bit, on any number of
+// ranks.
 //
 //     model.safetensors        weights, by parameter name
 //     optimizer.safetensors    moments of AdamW
 //     ema.safetensors          moving averages of the weights
 //     compression.safetensors  the compression error so far, summed over the ranks
-//     objective.safetensors    the history of losses that times are drawn by
+//     objective.safetensors    the history of losses from which times are drawn
 //     state.json               counters, and the fingerprint of the data set
 //     config.toml              the resolved config
 //
@@ -29,8 +29,8 @@ struct RunProgress {
   int64_t step = 0;
   int64_t skipped = 0;
   double total_sec = 0;
-  std::vector<std::string> warnings;  // newer checkpoints that were damaged and passed over
-  std::string precision = {};  // what the steps up to there computed in; "": an older version's
+  std::vector<std::string> warnings;      // newer checkpoints that were damaged and passed over
+  std::string precision = {};             // of the steps so far; "": from an older version
   std::vector<std::string> changes = {};  // of this start: "KEY = NEW, was OLD"
 };
 
@@ -42,17 +42,17 @@ struct TrainState {
   const data::DatasetSummary& data;
 };
 
-/// Rank zero writes, the others give it what they alone hold. Collective. Keeps the
-/// config.checkpoint.keep newest. Throws CheckpointError on rank zero; older ones are
-/// then untouched.
+/// Rank zero writes; the other ranks send it the parts that only they hold. Collective. Keeps the
+/// config.checkpoint.keep newest checkpoints. Throws CheckpointError on rank zero; older
+/// checkpoints are then untouched.
 void save_checkpoint(const RunFolder& folder, const config::Config& config, const TrainState& state,
                      const RunProgress& progress, comm::Communicator& comm);
 
-/// Fills `state` on all ranks from what rank zero finds, and returns where the run stands; step 0
-/// and untouched weights (rank zero's, on all ranks) if there is no checkpoint. Collective. Throws
-/// CheckpointError on rank zero for damage, ConfigError naming old and new value of a key that
-/// changed and decides what is being trained, DataError if the data set is another and
-/// data.changed = false (checkpoints of older versions do not know theirs).
+/// Fills `state` on all ranks from the checkpoint that rank zero finds, and returns the run's
+/// progress. Without a checkpoint: step 0, and rank zero's weights on all ranks. Collective. Throws
+/// CheckpointError on rank zero for damage. Throws ConfigError, naming old and new value, if a key
+/// has changed that decides what is trained. Throws DataError if the data set has changed and
+/// data.changed = false (checkpoints of older versions do not record theirs).
 RunProgress restore_checkpoint(const RunFolder& folder, const config::Config& config,
                                const TrainState& state, comm::Communicator& comm);
 

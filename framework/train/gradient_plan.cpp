@@ -142,7 +142,8 @@ GradientPlan plan_gradients(const score::ScoreModel& model, c10::IntArrayRef exa
   const int ranks = comms.host->size();
   if (model.config.comm.bucket_mb == 0 && ranks > 1)
     choose_caps(model, example_shape, sizes, comms, plan);
-  if (model.config.comm.bucket_mb == 0 && ranks == 1) plan.caps = {};
+  // One rank sends nothing: the default caps serve.
+  if (model.config.comm.bucket_mb == 0 && ranks == 1) plan.caps = given_caps({});
   plan.buckets = reduce::plan_buckets(plan.layout, sizeof(float), plan.caps);
   if (model.config.train.shard_optimizer) {
     auto spread =

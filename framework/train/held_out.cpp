@@ -34,6 +34,8 @@ HeldOut::HeldOut(const config::Config& config, const RunFolder& folder, Learner&
   data::ExpectedData expected = score::expected_data(learner.model);
   expected.name = "the split " + config.data.split;
   data::check_fit(expected, dataset_, config.eval.n);
+  // Before the first step, not at the first evaluation.
+  evaluate::decoder_for(config.eval.decoder, dataset_.levels());
 }
 
 bool HeldOut::draws_grids() const {

@@ -65,7 +65,7 @@ void HostStep::accumulate_gradients(const Draw& d, int64_t step) {
         update_.loss_scale().value() / static_cast<double>(config.train.batch_size);
     (loss.sum() * weight).backward();
     update_.end(piece);
-    clock_.enter(StepPhase::host);
+    clock_.enter(StepPhase::other);
     record(d, loss.detach().to(torch::kCPU), piece.first);
   }
 }
@@ -114,7 +114,7 @@ std::optional<StepReport> HostStep::run(const data::LoadedBatch& loaded, int64_t
   if (stop_wanted) control_.raise("stop");
   if (update_.wants_new_order()) control_.raise("reorder");
   control_.exchange(comm_).wait();
-  clock_.enter(StepPhase::host);
+  clock_.enter(StepPhase::other);
   if (control_.any("reorder")) update_.observe_order_again();
 
   const StepReport report = report_of(control_, model_.config.train, step, norm,

@@ -51,7 +51,7 @@ int64_t stats_step(const std::string& line) {
 }
 
 int64_t metrics_step(const std::string& line) {
-  if (line.rfind("step,", 0) == 0) return 0;
+  if (line.starts_with("step,")) return 0;
   char* end = nullptr;
   const long long step = std::strtoll(line.c_str(), &end, 10);
   return end && *end == ',' ? step : kTornLine;
@@ -63,7 +63,7 @@ constexpr std::array<const char*, 3> kTickNames = {"loss", "grad_norm", "images_
 // Whether a line of metrics.csv is a number of the evaluation at this step.
 bool is_of_evaluation(const std::string& line, int64_t step) {
   const std::string start = std::to_string(step) + ",";
-  if (line.rfind(start, 0) != 0) return false;
+  if (!line.starts_with(start)) return false;
   const std::string name = line.substr(start.size(), line.find(',', start.size()) - start.size());
   return std::find(kTickNames.begin(), kTickNames.end(), name) == kTickNames.end();
 }

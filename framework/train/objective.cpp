@@ -192,7 +192,7 @@ DrawnLevels Objective::draw_levels(int64_t step, const std::vector<int64_t>& slo
   levels.times = diffusion::uniform_times(schedule, positions);
   if (steps > 0) {
     levels.step = history_ ? levels.bin : diffusion::steps_from_positions(positions, steps);
-    levels.times.t = diffusion::time_grid(schedule, steps).index_select(0, levels.step);
+    levels.times.t = diffusion::step_times(schedule, steps).index_select(0, levels.step);
   }
   return levels;
 }

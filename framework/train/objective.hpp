@@ -1,5 +1,5 @@
-// What training minimises: how noise levels are drawn, the loss of each example, and the state that
-// this needs.
+// What training minimises: the draws of noise levels, the loss of each example, and the state of
+// both.
 //
 //     diffusion.loss           loss of an example                                 diffusion/
 //     elbo likelihood simple   a weight on the squared error; with train_steps    loss
@@ -12,7 +12,7 @@
 //     any, for a classifier    cross-entropy of the label given noised data       guidance
 //
 // With time_sampling = loss_second_moment the times depend on earlier losses of all ranks:
-// observe() keeps their history, which is a state to save. All else is a function of
+// observe() keeps their history, which checkpoints save. All else is a function of
 // (seed, step, slot). The next loss is a function and a row of the table in objective.cpp.
 #pragma once
 
@@ -32,8 +32,8 @@ namespace scorenet::train {
 /// Noise levels of some slots of the global batch, all (B) on the CPU.
 struct DrawnLevels {
   diffusion::TimeSample times;
-  torch::Tensor step;  // int64: i of t_i where train_steps = T > 0; else undefined
-  torch::Tensor bin;  // int64 in 1..bins: whose history the loss joins; undefined without a history
+  torch::Tensor step;    // int64: i of t_i where train_steps = T > 0; else undefined
+  torch::Tensor bin;     // int64 in 1..bins: the history that the loss belongs to; or undefined
   torch::Tensor weight;  // on the loss: 1, or 1 / (bins p_bin) where bins are drawn unevenly
 
   DrawnLevels narrow(int64_t first, int64_t count) const;
@@ -57,7 +57,7 @@ class Objective {
   /// this. Throws ConfigError for a rule of times or a loss that it does not know.
   Objective(const score::ScoreModel& model, int64_t levels);
 
-  /// What the slots of the global batch get at `step`: the same whichever rank asks.
+  /// The noise levels of these slots of the global batch at `step`: the same on every rank.
   DrawnLevels draw_levels(int64_t step, const std::vector<int64_t>& slots) const;
 
   /// Signs as x0 for second-order flow matching; undefined unless diffusion.divergence_weight > 0.
@@ -70,16 +70,16 @@ class Objective {
   torch::Tensor loss_per_example(const NoisedExamples& examples,
                                  const models::BatchSlots* dropout) const;
 
-  /// Whether loss_per_example() keeps to the device, once levels are there: it asks nothing of the
-  /// host and leaves nothing to it (core/device_graph.hpp).
+  /// Whether loss_per_example() runs on the device alone, given the levels: without any help of the
+  /// host, so that it can be recorded (core/device_graph.hpp).
   bool runs_on_device() const;
 
   int64_t levels() const { return levels_; }
 
   /// Whether observe() wants the losses.
   bool has_history() const { return history_.has_value(); }
-  /// losses: of the whole global batch by slot, as loss_per_example gave them. To be called on all
-  /// ranks with the same.
+  /// losses: of the whole global batch by slot, as loss_per_example gave them. Call it on all ranks
+  /// with the same values.
   void observe(int64_t step, const std::vector<double>& losses);
 
   /// What a checkpoint saves beside the parameters, by name: CPU tensors that share memory with

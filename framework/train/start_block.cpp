@@ -90,9 +90,9 @@ std::string start_block(const config::Config& config, const std::filesystem::pat
       << "precision       " << precision_line(learner.model, progress) << "\n"
       << "gradients       " << describe(learner.plan, config)
       << (overlaps ? ", " + learner.update.reducer().overlap().describe() : "") << "\n"
-      << "time limits     start " << config.comm.start_timeout_s << " s, step "
-      << config.comm.train_timeout_s << " s, evaluation " << config.eval.time_budget_s
-      << " s, save " << config.comm.save_timeout_s << " s\n"
+      << "time limits     start " << config.comm.link.limits.start << " s, step "
+      << config.comm.link.limits.train << " s, evaluation " << config.eval.time_budget_s
+      << " s, save " << config.comm.link.limits.save << " s\n"
       << "duration        " << steps << " steps = " << static_cast<double>(steps * batch) / 1000.0
       << " kimg" << (progress.step ? ", resumed at step " + std::to_string(progress.step) : "");
   for (const std::string& change : progress.changes) out << "\nchanged         " << change;

@@ -29,8 +29,8 @@ const char* name(StepPhase phase) {
       return "forward";
     case StepPhase::backward:
       return "backward";
-    case StepPhase::host:
-      return "host";
+    case StepPhase::other:
+      return "other";
     case StepPhase::communication:
       return "communication";
   }
@@ -40,7 +40,7 @@ const char* name(StepPhase phase) {
 void StepClock::begin_step(double data_wait_s) {
   phase_ = StepPhase::data;
   since_s_ = comm::wall_seconds() - data_wait_s;
-  enter(StepPhase::host);
+  enter(StepPhase::other);
 }
 
 void StepClock::close() {

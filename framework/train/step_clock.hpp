@@ -1,8 +1,7 @@
-// Where the time of a rank's own steps goes: phases that follow one another, summed, and
-// traced where asked.
+// The time of a rank's steps by phases that follow one another: summed, and traced if asked for.
 //
-// Only the phases before `communication` tell who is slow: in a collective everybody waits for the
-// slowest, and so looks slow (perf/straggler.hpp).
+// Only the phases before `communication` show which rank is slow: in a collective every rank waits
+// for the slowest one, and so looks slow (perf/straggler.hpp).
 #pragma once
 
 #include <array>
@@ -17,7 +16,7 @@
 
 namespace scorenet::train {
 
-enum class StepPhase { data, forward, backward, host, communication };
+enum class StepPhase { data, forward, backward, other, communication };
 constexpr size_t kStepPhases = 5;
 const char* name(StepPhase phase);
 
@@ -29,7 +28,7 @@ class StepClock {
   /// Spans of the first traced_steps steps are kept.
   explicit StepClock(int64_t traced_steps) : traced_left_(traced_steps) {}
 
-  /// A step begins in `host`, its data having been waited for as long as this.
+  /// A step begins in `other`; its data has been waited for as long as this.
   void begin_step(double data_wait_s);
   /// The phase so far ends, another begins.
   void enter(StepPhase phase);
@@ -48,13 +47,13 @@ class StepClock {
   int64_t traced_left_;
   int64_t steps_ = 0;
   PhaseSeconds sums_{};
-  StepPhase phase_ = StepPhase::host;
+  StepPhase phase_ = StepPhase::other;
   double since_s_ = 0;  // wall clock
   std::vector<perf::Span> spans_;
 };
 
-/// Who holds the others up in one of the phases data, forward, backward and host, by more than
-/// `excess` of a step, judged by every rank's means. Collective; the same answer on all ranks.
+/// The rank that delays the others in one of the phases data, forward, backward and other by more
+/// than `excess` of a step, from every rank's means. Collective; the same answer on all ranks.
 /// Nothing for one rank or excess = 0.
 std::optional<perf::Straggler> find_straggler(const PhaseSeconds& mine, double excess,
                                               comm::Communicator& comm);

@@ -42,9 +42,9 @@ torch::Tensor labels_of_step(const score::ScoreModel& model, const data::LoadedB
 }
 
 double learning_rate_of(const config::TrainConfig& train, int64_t step) {
-  return optim::learning_rate_at(
-      {train.lr_schedule, train.learning_rate, train.warmup_steps, config::total_steps(train)},
-      step);
+  optim::LrScheduleOptions rate = train.rate;
+  rate.total_steps = config::total_steps(train);
+  return optim::learning_rate_at(rate, step);
 }
 
 std::string trouble_of(const torch::Tensor& losses, const std::vector<int64_t>& indices,

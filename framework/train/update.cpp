@@ -1,13 +1,6 @@
 #include "framework/train/update.hpp"
 
 namespace scorenet::train {
-namespace {
-
-optim::AdamWOptions adamw_options(const config::TrainConfig& c) {
-  return {c.beta1, c.beta2, c.adam_eps, c.weight_decay, c.clip_norm};
-}
-
-}  // namespace
 
 std::vector<optim::EmaProfile> ema_profiles_of(const config::EmaConfig& c) {
   std::vector<optim::EmaProfile> profiles;
@@ -25,7 +18,7 @@ Update::Update(const config::Config& config, optim::FlatParameters& parameters,
     : micro_batch_(config.train.micro_batch),
       comms_(comms),
       sum_(make_gradient_sum(config, parameters, plan, comms)),
-      optimizer_(sum_->target(), adamw_options(config.train)),
+      optimizer_(sum_->target(), config.train.adamw),
       ema_(sum_->weights(), ema_profiles_of(config.ema)),
       loss_scale_(config.train.precision == "fp16") {}
 

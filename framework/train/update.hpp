@@ -1,8 +1,8 @@
 // From the gradients of this rank's examples to new weights: sum over the ranks, clip,
 // AdamW, moving averages.
 //
-// How gradients are summed, and whether a rank updates all weights or its part, is the
-// business of gradient_sum.hpp.
+// gradient_sum.hpp decides how gradients are summed, and whether a rank updates all weights or a
+// part of them.
 //
 //     for (const Piece& piece : update.start(local)) {
 //       update.begin(piece);
@@ -34,12 +34,12 @@ std::vector<optim::EmaProfile> ema_profiles_of(const config::EmaConfig& config);
 
 class Update {
  public:
-  /// All arguments but the config must outlive this; `plan` is the one that `parameters` was laid
-  /// out by. Throws ConfigError as AdamW and CanonicalSum do.
+  /// All arguments but the config must outlive this. plan: the one that gave `parameters` its
+  /// layout. Throws ConfigError as AdamW and CanonicalSum do.
   Update(const config::Config& config, optim::FlatParameters& parameters, const GradientPlan& plan,
          comm::Communicators& comms);
 
-  /// Zeroes the gradients; the pieces in which to compute this rank's `local` examples.
+  /// Zeroes the gradients. Returns the pieces in which to compute this rank's `local` examples.
   std::vector<Piece> start(int64_t local);
   /// Before and after the backward pass of a piece.
   void begin(const Piece& piece);
@@ -51,9 +51,9 @@ class Update {
   /// Collective if sharded.
   void step(double learning_rate, double norm, const optim::EmaMoment& moment);
 
-  /// The same for a device that the host does not wait for (device_step.hpp); ready where
-  /// runs_on_device(). sum_on_device(): after the last piece. settle(): throws what the sum ran
-  /// into. Both collective.
+  /// The same for a device that the host does not wait for (device_step.hpp), if
+  /// runs_on_device(). sum_on_device(): after the last piece. settle(): throws the errors of the
+  /// sum. Both collective.
   bool runs_on_device() const { return sum_->runs_on_device() && !loss_scale_.adapts(); }
   /// started: backward has begun to send (begin(), end()); otherwise all is sent now.
   void sum_on_device(bool started);
@@ -69,11 +69,11 @@ class Update {
 
   /// The factor on the loss before backward; 1 unless train.precision = fp16.
   const optim::LossScale& loss_scale() const { return loss_scale_; }
-  /// Once a step, after step() or in its place; the same on all ranks.
+  /// Call it once a step, after step() or in its place, with the same value on all ranks.
   void adapt_loss_scale(bool overflowed);
 
   /// True if, for 10 consecutive steps, rank zero's buckets became ready out of launch order: then
-  /// all ranks should observe the order again, in the same step. To be asked once a step.
+  /// all ranks should observe the order again, in the same step. Call it once a step.
   bool wants_new_order();
   void observe_order_again();
 
@@ -102,7 +102,7 @@ class Update {
   optim::AdamW optimizer_;
   optim::EmaSet ema_;
   optim::LossScale loss_scale_;
-  int out_of_order_ = 0;  // steps on end
+  int out_of_order_ = 0;  // consecutive steps
 };
 
 }  // namespace scorenet::train

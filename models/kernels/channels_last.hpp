@@ -18,18 +18,18 @@ struct NormSettings {
   bool silu = true;
 };
 
-/// Whether this build and x's device have the kernels (CUDA, 8.0 and newer) and x is of one of the
-/// three dtypes. Any other layout is converted.
-bool has_channels_last_norm(const torch::Tensor& x);
+/// Whether this build and x's device have the kernels (CUDA, 8.0 and newer) and x has one of the
+/// three dtypes. x may have any layout; it is converted.
+bool has_gpu_route(const torch::Tensor& x);
 
 /// Group norm of x + shift, then SiLU if wanted. shift: (B, C), any dtype, or undefined; weight,
-/// bias: (C), float32. Returns x's shape and dtype. REQUIRES has_channels_last_norm(x).
+/// bias: (C), float32. Returns x's shape and dtype. REQUIRES has_gpu_route(x).
 torch::Tensor channels_last_norm(const torch::Tensor& x, const torch::Tensor& shift,
                                  const torch::Tensor& weight, const torch::Tensor& bias,
                                  const NormSettings& settings);
 
-/// The same beside x itself: what flows back through `input` is added to x's gradient in the norm's
-/// own pass. For blocks that add their input to their result.
+/// The same, together with x itself, for blocks that add their input to their result: the norm's
+/// own backward pass adds the gradient of `input` to x's.
 struct NormedInput {
   torch::Tensor normed;
   torch::Tensor input;

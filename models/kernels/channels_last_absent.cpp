@@ -3,7 +3,7 @@
 
 namespace scorenet::models::kernels {
 
-bool has_channels_last_norm(const torch::Tensor&) { return false; }
+bool has_gpu_route(const torch::Tensor&) { return false; }
 
 torch::Tensor channels_last_norm(const torch::Tensor& x, const torch::Tensor& shift,
                                  const torch::Tensor& weight, const torch::Tensor& bias,

@@ -275,7 +275,7 @@ bool fits(const torch::Tensor& x, const NormSettings& settings) {
 
 }  // namespace
 
-bool has_channels_last_norm(const torch::Tensor& x) {
+bool has_gpu_route(const torch::Tensor& x) {
   return x.is_cuda() && is_element(x.scalar_type()) && device_runs_kernels(x.device().index());
 }
 

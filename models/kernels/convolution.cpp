@@ -83,7 +83,9 @@ void accumulate_image(const std::vector<Tap<T>>& taps, int64_t n, Area area, int
   }
   for (int64_t y = 0; y < area.height; y += block) {
     const int64_t rows = std::min(block, area.height - y);
+    // The pixels of these rows as one span, the border pixels between rows included.
     const int64_t pixels = rows * (area.width + 2) - 2;
+    // The first tap's product overwrites what the block before left in sums; the others add.
     bool first = true;
     for (const Tap<T>& tap : taps) {
       multiply(pixels, target.channels, tap.depth, tap.pixel, !first,
@@ -149,8 +151,8 @@ torch::Tensor packed(const torch::Tensor& taps_in_out, torch::Dtype dtype) {
   return taps_in_out.to(dtype).view({taps, in / 2, 2, out}).transpose(2, 3).contiguous();
 }
 
-constexpr int64_t kGradientRows =
-    4;  // image rows of one product over pixels: both factors stay in the L1 cache
+// Image rows of one product over pixels: both factors stay in the L1 cache.
+constexpr int64_t kGradientRows = 4;
 
 // One image's activations by channel, and the gradient in the order a right factor wants, for
 // products over pixels.
@@ -213,6 +215,8 @@ torch::Tensor tap_gradients(const torch::Tensor& x, int64_t out_channels,
     factors.set_activations(x.const_data_ptr<T>() + n * x.stride(0));
     for (int64_t g = 0; g < groups; ++g) {
       factors.set_gradient(dy_image(n, g));
+      // Threads share the taps, not the images: each sum has one owner, so its bits do not depend
+      // on the number of threads.
       at::parallel_for(0, taps, 1, [&](int64_t begin, int64_t end) {
         for (int64_t tap = begin; tap < end; ++tap) {
           factors.add_product(offsets[static_cast<size_t>(g)][static_cast<size_t>(tap)],
@@ -339,6 +343,7 @@ torch::Tensor upsample_convolve(const torch::Tensor& x, const torch::Tensor& wei
     const torch::Tensor kernels = packed(parity_kernels(weight), x.scalar_type());
     const torch::Tensor y =
         empty_padded(x.size(0), {2 * area.height, 2 * area.width}, out, x.scalar_type());
+    // Output pixels (2 i + p, 2 j + q) of one parity (p, q) are a 2x2 convolution of x.
     for (int64_t phase = 0; phase < 4; ++phase) {
       const int64_t p = phase / 2, q = phase % 2;
       std::vector<Tap<T>> taps;

@@ -115,8 +115,7 @@ double tolerance(const Case& c) {
 class ChannelsLastNormGpu : public testing::Test {
  protected:
   void SetUp() override {
-    if (torch::cuda::is_available() &&
-        kernels::has_channels_last_norm(torch::empty({1, 8, 1, 1}, kGpu))) {
+    if (torch::cuda::is_available() && kernels::has_gpu_route(torch::empty({1, 8, 1, 1}, kGpu))) {
       torch::manual_seed(1);
       return;
     }

@@ -81,7 +81,8 @@ TEST_F(NcclGpu, TheReducerSumsGradientsWhileBackwardRuns) {
     const auto w = filled(0, 5000).requires_grad_();
     const auto layout = reduce::make_flat_layout({5000});
     const auto flat = filled(0, layout.total);
-    reduce::GradientReducer reducer({w}, flat, layout, *nccl_, {{}, {}, traffic});
+    reduce::GradientReducer reducer({w}, flat, layout, *nccl_,
+                                    {{4 << 20, 1 << 20, 1 << 20}, {}, traffic});
     reducer.begin(true);
     (w * (nccl_->rank() + 1)).sum().backward();
     reducer.finish();

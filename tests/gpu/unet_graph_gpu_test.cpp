@@ -17,8 +17,7 @@ namespace {
 
 TEST(UNetGraphGpu, AReplayComputesWhatAPlainStepDoes) {
   const torch::Device gpu(torch::kCUDA, 0);
-  if (!torch::cuda::is_available() ||
-      !kernels::has_channels_last_norm(torch::empty({1, 8, 1, 1}, gpu))) {
+  if (!torch::cuda::is_available() || !kernels::has_gpu_route(torch::empty({1, 8, 1, 1}, gpu))) {
     std::printf("skipped: no GPU for each rank (no CUDA device here, or a build without nvcc)\n");
     GTEST_SKIP();
   }

@@ -13,7 +13,6 @@
 namespace scorenet::test {
 namespace {
 
-using diffusion::test::doubles;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -133,7 +132,7 @@ INSTANTIATE_TEST_SUITE_P(Schedules, OnEverySchedule, testing::ValuesIn(kSchedule
 // Two correlated coordinates, a score that is scaled, turned and shifted: the moment
 // equations of affine_reverse.hpp.
 TEST(Evaluate, AScoreWithAllErrorTermsHasTheLawOfItsMomentEquations) {
-  const auto problem = diffusion::test::turned_problem();
+  const auto problem = turned_problem();
   const auto schedule = schedule_named("vp_linear");
   const auto x = doubles({0.1, -0.3, 0.9, 0.4, -0.6, -0.9}).view({3, 2});
   const Case c("vp_linear", x, doubles({1}), problem.mean.unsqueeze(0),

@@ -30,6 +30,7 @@
 
 #include "framework/data/hdf5.hpp"
 #include "framework/diffusion/schedule.hpp"
+#include "tests/framework/diffusion/support.hpp"
 #include "tests/launch/program.hpp"
 
 namespace scorenet::test {
@@ -44,12 +45,6 @@ struct Ends {
   double snr0() const { return alpha0 * alpha0 / (sigma0 * sigma0); }
   double snr1() const { return alpha1 * alpha1 / (sigma1 * sigma1); }
 };
-
-inline std::shared_ptr<const diffusion::Schedule> schedule_named(const std::string& name) {
-  diffusion::ScheduleOptions options;
-  options.name = name;
-  return diffusion::make_schedule(options);
-}
 
 inline Ends ends_of(const diffusion::Schedule& schedule) {
   const auto at0 = schedule.at(schedule.t_min(), 1), at1 = schedule.at(schedule.t_max(), 1);

@@ -31,7 +31,7 @@ size_t count(const std::string& text, const std::string& part) {
 // Whether the process blocks or catches this signal: bit `signal - 1` of what /proc says.
 bool withstands(pid_t pid, int signal) {
   for (const auto& line : lines_of("/proc/" + std::to_string(pid) + "/status")) {
-    if (line.rfind("SigBlk:", 0) != 0 && line.rfind("SigCgt:", 0) != 0) continue;
+    if (!line.starts_with("SigBlk:") && !line.starts_with("SigCgt:")) continue;
     if (std::stoull(line.substr(7), nullptr, 16) >> (signal - 1) & 1) return true;
   }
   return false;

@@ -13,7 +13,6 @@
 namespace scorenet::test {
 namespace {
 
-using diffusion::test::doubles;
 using testing::HasSubstr;
 
 const std::string kErrors =
@@ -27,7 +26,7 @@ double error_of_mean(const torch::Tensor& values) {
 // at any h(t).
 class TurnedScore : public testing::Test {
  protected:
-  const diffusion::test::AffineReverse problem = diffusion::test::turned_problem();
+  const AffineReverse problem = turned_problem();
   const std::shared_ptr<const diffusion::Schedule> schedule = schedule_named("vp_linear");
   const torch::Tensor x = doubles({0.1, -0.3, 0.9, 0.4, -0.6, -0.9}).view({3, 2});
   const Case c{

@@ -95,7 +95,7 @@ std::vector<pid_t> rank_processes(const std::string& text) {
     if (pid <= 0) continue;
     std::string line = text_of(entry.path() / "cmdline"),
                 environment = text_of(entry.path() / "environ");
-    if (line.find(text) == std::string::npos || line.rfind(SCORENET_PROGRAM, 0) != 0) continue;
+    if (line.find(text) == std::string::npos || !line.starts_with(SCORENET_PROGRAM)) continue;
     const std::string key = "OMPI_COMM_WORLD_RANK=";
     const size_t at = environment.find(key);
     const size_t rank = at == std::string::npos

@@ -114,7 +114,7 @@ TEST_F(GradientSum, CompressedTrainingComesCloseAndGoesOnFromItsCheckpoint) {
   const auto state = tensors("psgd", 20, "compression");
   double error = 0;
   for (const auto& [name, tensor] : state) {
-    if (name.rfind("powersgd.error.", 0) == 0) error += tensor.norm().item<double>();
+    if (name.starts_with("powersgd.error.")) error += tensor.norm().item<double>();
   }
   EXPECT_GT(error, 0);
   // Its error feedback is taken up at another rank count: the sum of all that was left out stays.

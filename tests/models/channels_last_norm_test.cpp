@@ -86,8 +86,8 @@ TEST(ChannelsLastNorm, TheKernelsFormulasAreAutograds) {
 }
 
 TEST(ChannelsLastNorm, NoDeviceButAGpuHasTheKernels) {
-  EXPECT_FALSE(has_channels_last_norm(torch::zeros({1, 8, 2, 2})));
-  EXPECT_FALSE(has_channels_last_norm(torch::zeros({1, 8, 2, 2}, torch::kMeta)));
+  EXPECT_FALSE(has_gpu_route(torch::zeros({1, 8, 2, 2})));
+  EXPECT_FALSE(has_gpu_route(torch::zeros({1, 8, 2, 2}, torch::kMeta)));
 }
 
 }  // namespace

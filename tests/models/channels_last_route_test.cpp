@@ -17,7 +17,7 @@ int norms = 0;  // taken by the route
 
 namespace kernels {
 
-bool has_channels_last_norm(const torch::Tensor& x) { return x.is_cpu(); }
+bool has_gpu_route(const torch::Tensor& x) { return x.is_cpu(); }
 
 torch::Tensor channels_last_norm(const torch::Tensor& x, const torch::Tensor& shift,
                                  const torch::Tensor& weight, const torch::Tensor& bias,

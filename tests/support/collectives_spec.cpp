@@ -11,7 +11,7 @@
 #include "framework/comm/host_reduce.hpp"
 #include "framework/core/error.hpp"
 
-namespace scorenet::testing_support {
+namespace scorenet::test {
 namespace {
 
 using comm::Buffer;
@@ -159,4 +159,4 @@ void check_collectives(Communicator& c) {
   check_errors(c);
 }
 
-}  // namespace scorenet::testing_support
+}  // namespace scorenet::test

@@ -4,9 +4,9 @@
 
 #include "framework/comm/communicator.hpp"
 
-namespace scorenet::testing_support {
+namespace scorenet::test {
 
 /// Runs all checks with gtest expectations. Collective.
 void check_collectives(comm::Communicator& communicator);
 
-}  // namespace scorenet::testing_support
+}  // namespace scorenet::test

@@ -12,10 +12,21 @@
 
 namespace scorenet::test {
 
+/// The sentence of the ErrorType that `statement` throws; "" if it throws nothing.
+template <typename ErrorType, typename Statement>
+std::string error_of(const Statement& statement) {
+  try {
+    statement();
+  } catch (const ErrorType& error) {
+    return error.what();
+  }
+  return "";
+}
+
 template <typename ErrorType, typename Statement>
 void expect_error(const Statement& statement, const std::vector<std::string>& named,
-                  const char* file, int line) {
-  const testing::ScopedTrace trace(file, line, "EXPECT_ERROR");
+                  const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  const testing::ScopedTrace trace(file, line, "expect_error");
   try {
     statement();
     ADD_FAILURE() << "nothing was thrown";
@@ -26,7 +37,14 @@ void expect_error(const Statement& statement, const std::vector<std::string>& na
   }
 }
 
+template <typename ErrorType, typename Statement>
+void expect_error(const Statement& statement, const std::string& named,
+                  const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  expect_error<ErrorType>(statement, std::vector<std::string>{named}, file, line);
+}
+
 }  // namespace scorenet::test
 
 #define EXPECT_ERROR(statement, ErrorType, ...) \
-  scorenet::test::expect_error<ErrorType>([&] { statement; }, {__VA_ARGS__}, __FILE__, __LINE__)
+  scorenet::test::expect_error<ErrorType>(      \
+      [&] { statement; }, std::vector<std::string>{__VA_ARGS__}, __FILE__, __LINE__)

@@ -115,6 +115,8 @@ void require_affine_at_a_glance(const Denoiser& denoiser, const Schedule& schedu
     const double log_snr = ends.noisy + (ends.clean - ends.noisy) * static_cast<double>(i) / 6.0;
     const auto t = schedule.time_of(torch::full({x0.size(0)}, log_snr, torch::kFloat64));
     const NoiseLevel level = schedule.at(t);
+    // The middle of the chord from a to b; for an affine function its value is the mean
+    // of the ends'.
     const auto a = add_noise(x0, evaluation_noise(1, i, slots, x0), level);
     const auto b = add_noise(-x0, evaluation_noise(2, i, slots, x0), level);
     const auto middle = denoiser(0.5 * (a + b), level).eps;
@@ -201,6 +203,7 @@ IntegratedTerm expected(const NoisedFunction& f, const torch::Tensor& log_snr,
     // that shows it.
     for (const auto& part : open.split(last ? rows_at_once(rule) : open.size(0))) {
       const auto both = expected_by(rule, f, x, part);
+      // A better rule's value replaces that of the rule before.
       result.nats.index_copy_(0, part, both.select(1, 0));
       result.nfe.index_add_(0, part,
                             torch::full({part.size(0)}, rule.nodes.size(0), torch::kFloat64));
@@ -284,6 +287,7 @@ IntegratedTerm drawn_diffusion_term(const Denoiser& denoiser, const Schedule& sc
     const NoiseLevel level = schedule.at(log_snr_times(schedule, positions).t);
     sum += eps_error(denoiser, x0, evaluation_noise(options.seed, k + 1, slots, x0), level);
   }
+  // Log-SNR is uniform over its range, so the integral is the range times the mean.
   const double scale = 0.5 * (ends.clean - ends.noisy) / static_cast<double>(options.time_samples);
   return {scale * sum, torch::full_like(sum, static_cast<double>(options.time_samples))};
 }
@@ -293,7 +297,7 @@ IntegratedTerm drawn_stepwise_term(const Denoiser& denoiser, const Schedule& sch
                                    const std::vector<int64_t>& slots, const DrawOptions& options) {
   torch::NoGradGuard no_grad;
   check_time_samples(options.time_samples);
-  const auto grid = time_grid(schedule, steps);
+  const auto grid = step_times(schedule, steps);
   const auto offsets = example_offsets(options.seed, slots);
   auto sum = torch::zeros({x0.size(0)}, torch::kFloat64);
   for (int64_t k = 0; k < options.time_samples; ++k) {
@@ -301,6 +305,7 @@ IntegratedTerm drawn_stepwise_term(const Denoiser& denoiser, const Schedule& sch
     const auto eps = evaluation_noise(options.seed, k + 1, slots, x0);
     sum += step_nats(denoiser, schedule, steps_at(grid, step), x0, eps);
   }
+  // Steps are drawn uniformly, so the sum over T of them is T times the mean.
   const double scale = static_cast<double>(steps) / static_cast<double>(options.time_samples);
   return {scale * sum, torch::full_like(sum, static_cast<double>(options.time_samples))};
 }
@@ -373,7 +378,7 @@ IntegratedTerm exact_stepwise_term(const Denoiser& denoiser, const Schedule& sch
                                    int64_t steps, const torch::Tensor& x0) {
   torch::NoGradGuard no_grad;
   const auto rules = noise_rules_for(denoiser, schedule, x0);
-  const auto grid = time_grid(schedule, steps);
+  const auto grid = step_times(schedule, steps);
   const auto log_snr = schedule.log_snr(grid);
   // In units of the weight on |eps - eps_hat|^2, so that the rules' tolerance means the same
   // for every T.

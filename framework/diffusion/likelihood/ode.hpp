@@ -15,15 +15,16 @@
 #include "framework/diffusion/denoiser.hpp"
 #include "framework/diffusion/likelihood/exactness.hpp"
 #include "framework/diffusion/likelihood/result.hpp"
+#include "framework/diffusion/ode_solver.hpp"
 
 namespace scorenet::diffusion {
 
 struct OdeLikelihoodOptions {
   bool exact_trace = false;  // else `probes` probes an example
   int64_t probes = 1;
-  int64_t steps = 0;   // 0: adaptive Dormand-Prince; else this many RK4 steps, uniform in log-SNR
-  double rtol = 1e-5;  // adaptive: per example, on (x, log p) together
-  double atol = 1e-5;
+  int64_t steps = 0;  // 0: adaptive Dormand-Prince; else this many RK4 steps, uniform in log-SNR
+  double rtol = OdeOptions{}.rtol;  // adaptive: per example, on (x, log p) together
+  double atol = OdeOptions{}.atol;
   uint64_t seed = 0;
 };
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "framework/core/error.hpp"
@@ -64,7 +65,8 @@ void check_options(const SamplerOptions& options) {
         ": has no noise knob for an hbar schedule. Use euler-maruyama or dpmpp-2m-sde, "
         "or leave the schedule out.");
   }
-  if (options.final != "state" && options.final != "denoised") {
+  const auto finals = final_names();
+  if (std::find(finals.begin(), finals.end(), options.final) == finals.end()) {
     throw ConfigError("sampler final = \"" + options.final +
                       "\": unknown. Use state (x at t_min) or denoised (the x0 estimated there).");
   }
@@ -154,6 +156,8 @@ SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,
   result.nfe = adaptive_nfe + static_cast<double>(counted.evaluations());
   return result;
 }
+
+std::vector<std::string> final_names() { return {"state", "denoised"}; }
 
 std::vector<std::string> sampler_names() {
   std::vector<std::string> names;

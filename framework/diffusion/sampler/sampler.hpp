@@ -1,9 +1,9 @@
 // Sampling: from prior noise at t_max to data at t_min.
 //
-// One free function a method (methods.hpp, one .cpp each); this file has what is common to them
-// and the table that gives them names. A sample is a function of its seed alone: all randomness
-// comes in through `x_start` and `noise`, addressed by seed, so neither the batch nor the number
-// of ranks changes it.
+// Each method is one free function (methods.hpp, one .cpp each). This file holds what they share,
+// and the table of their names. A sample is a function of its seed alone: all randomness comes from
+// `x_start` and `noise`, which are addressed by seed. So neither the batch nor the number of ranks
+// changes a sample.
 #pragma once
 
 #include <torch/types.h>
@@ -15,6 +15,7 @@
 
 #include "framework/diffusion/denoiser.hpp"
 #include "framework/diffusion/hbar_shape.hpp"
+#include "framework/diffusion/ode_solver.hpp"
 #include "framework/diffusion/schedule.hpp"
 
 namespace scorenet::diffusion {
@@ -54,29 +55,30 @@ struct SamplerOptions {
   // pc (Song et al. 2021, 2011.13456, algorithms 4 and 5).
   int64_t corrector_steps = 1;
   double corrector_snr = 0.16;
-  // pc: unset, each example uses its own norms, so that it depends on its seed alone; score_sde's
-  // rule is the mean over the global batch, which a caller that knows the ranks puts here.
+  // pc: if this is not set, each example uses its own norms and so depends on its seed alone.
+  // score_sde takes the mean over the global batch; a caller that knows the ranks gives it here.
   NormAverage norm_average = {};
   // ode: per-example tolerances of the adaptive solver.
-  double rtol = 1e-5;
-  double atol = 1e-5;
+  double rtol = OdeOptions{}.rtol;
+  double atol = OdeOptions{}.atol;
   bool keep_path = false;  // of methods with one evaluation a step: return all states
 };
 
 struct SampleResult {
-  torch::Tensor x;  // (B, ...), float64, on x_start's device
-  double nfe;  // denoiser evaluations an example took, mean over the batch (adaptive methods differ
-               // by example)
+  torch::Tensor x;            // (B, ...), float64, on x_start's device
+  double nfe;                 // denoiser evaluations of an example: the mean over the batch
   torch::Tensor path = {};    // (B, steps + 1, ...) where kept: x at path_t, t_max first
   torch::Tensor path_t = {};  // (steps + 1)
 };
 
-/// x_start (B, ...): the state at t_max. The state is kept in float64 and the denoiser is called
-/// with it: casting to the network's dtype is the denoiser's affair. No gradient is recorded. noise
-/// is never called by deterministic methods. Throws ConfigError if the name (the message lists the
-/// known ones), the spacing, `final` or a number is not allowed or hbar_shape is set for a method
-/// without that knob, or keep_path for one with other than one evaluation a step, NotFiniteError if
-/// an adaptive solve fails.
+/// x_start (B, ...): the state at t_max. The state stays in float64; the denoiser converts
+/// it to the network's dtype. No gradient is recorded. Deterministic methods never call
+/// `noise`. Throws ConfigError
+///   - if the name (the message lists the known ones), the spacing, `final` or a number is not
+///     allowed;
+///   - if hbar_shape is set for a method without that knob;
+///   - if keep_path is set for a method that does not evaluate exactly once a step.
+/// Throws NotFiniteError if an adaptive solve fails.
 SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,
                     const SamplerOptions& options, const torch::Tensor& x_start,
                     const NoiseSource& noise);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <utility>
 
 #include "framework/core/error.hpp"
 
@@ -36,18 +37,42 @@ at::Tensor edm_log_snr(double log_snr_start, double log_snr_end, int64_t steps) 
   return root.log() * (-2 * rho);
 }
 
-at::Tensor grid_times(const Schedule& schedule, int64_t steps, const std::string& spacing) {
-  const at::Tensor uniform =
-      at::linspace(schedule.t_max(), schedule.t_min(), steps + 1, at::kDouble);
-  if (spacing == "uniform") return uniform;
-  const at::Tensor ends = schedule.log_snr(at::stack({uniform[0], uniform[steps]}));
-  const double start = ends[0].item<double>(), end = ends[1].item<double>();
-  if (spacing == "log-snr") {
-    return schedule.time_of(at::linspace(start, end, steps + 1, at::kDouble));
+at::Tensor uniform_in_t(const Schedule& schedule, int64_t steps) {
+  return at::linspace(schedule.t_max(), schedule.t_min(), steps + 1, at::kDouble);
+}
+
+// log_snr at t_max and t_min.
+std::pair<double, double> log_snr_ends(const Schedule& schedule) {
+  const at::Tensor ends = schedule.log_snr(uniform_in_t(schedule, 1));
+  return {ends[0].item<double>(), ends[1].item<double>()};
+}
+
+at::Tensor uniform_in_log_snr(const Schedule& schedule, int64_t steps) {
+  const auto [start, end] = log_snr_ends(schedule);
+  return schedule.time_of(at::linspace(start, end, steps + 1, at::kDouble));
+}
+
+at::Tensor edm_times(const Schedule& schedule, int64_t steps) {
+  const auto [start, end] = log_snr_ends(schedule);
+  return schedule.time_of(edm_log_snr(start, end, steps));
+}
+
+struct Spacing {
+  const char* name;
+  at::Tensor (*times)(const Schedule& schedule, int64_t steps);
+};
+
+constexpr Spacing kSpacings[] = {
+    {"uniform", uniform_in_t}, {"log-snr", uniform_in_log_snr}, {"edm", edm_times}};
+
+at::Tensor grid_times(const Schedule& schedule, int64_t steps, const std::string& name) {
+  std::string known;
+  for (const Spacing& spacing : kSpacings) {
+    if (name == spacing.name) return spacing.times(schedule, steps);
+    known += (known.empty() ? "" : ", ") + std::string(spacing.name);
   }
-  if (spacing == "edm") return schedule.time_of(edm_log_snr(start, end, steps));
-  throw ConfigError("sampler spacing = \"" + spacing +
-                    "\": unknown. Use one of uniform, log-snr, edm; trained-steps with ddim.");
+  throw ConfigError("sampler spacing = \"" + name + "\": unknown. Use one of " + known +
+                    "; trained-steps with ddim.");
 }
 
 }  // namespace

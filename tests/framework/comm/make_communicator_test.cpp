@@ -56,7 +56,7 @@ TEST_F(MakeCommunicator, LaunchersAreSeenInTheEnvironment) {
 
 TEST_F(MakeCommunicator, AnUnknownBackEndIsNamedWithTheKnownOnes) {
   EXPECT_THAT(message<ConfigError>([] { make_communicators({.backend = "gloo"}); }),
-              AllOf(HasSubstr("gloo"), HasSubstr("auto, single, mpi, nccl")));
+              AllOf(HasSubstr("gloo"), HasSubstr("auto, mpi, nccl, single")));
 }
 
 TEST_F(MakeCommunicator, SlurmTasksThatDoNotSeeEachOtherAreAnError) {

@@ -46,7 +46,7 @@ std::string mismatch_message(Communicator& c, const std::function<void()>& call)
 
 TEST(MpiCommunicator, DoesWhatEveryCommunicatorMust) {
   const MpiEnvironment environment;
-  testing_support::check_collectives(*make_mpi_communicator(environment, quick()));
+  test::check_collectives(*make_mpi_communicator(environment, quick()));
 }
 
 TEST(MpiCommunicator, CutsTransfersThatOneCallCannotTake) {
@@ -56,7 +56,7 @@ TEST(MpiCommunicator, CutsTransfersThatOneCallCannotTake) {
   MpiOptions options = quick();
   options.chunk_elements = 3;
   const auto c = make_mpi_communicator(environment, options);
-  testing_support::check_collectives(*c);
+  test::check_collectives(*c);
   const int64_t n = c->size();
   std::vector<int64_t> values(10);
   std::iota(values.begin(), values.end(), c->rank());
@@ -174,7 +174,7 @@ TEST(MpiCommunicator, DebugModePrintsMismatchedCollectivesFromBothSides) {
   if (environment.size() == 1) GTEST_SKIP() << "nobody to differ from";
   MpiOptions options = quick();
   options.check_collectives = true;
-  testing_support::check_collectives(*make_mpi_communicator(environment, options));
+  test::check_collectives(*make_mpi_communicator(environment, options));
   std::vector<float> v(8);
   const auto by_kind = make_mpi_communicator(environment, options);
   EXPECT_THAT(mismatch_message(*by_kind,

@@ -30,12 +30,12 @@ NcclOptions quick(double limit_s = 10) {
 TEST(NcclCommunicator, DoesWhatEveryCommunicatorMust) {
   for (const int ranks : {1, 2, 3, 4}) {
     fake_gpu::reset({.delay_s = 2e-4});
-    EXPECT_THAT(run_simulated(ranks, {},
-                              [](Communicator& bootstrap) {
-                                testing_support::check_collectives(
-                                    *make_nccl_communicator(bootstrap, quick()));
-                              }),
-                Each(IsEmpty()));
+    EXPECT_THAT(
+        run_simulated(ranks, {},
+                      [](Communicator& bootstrap) {
+                        test::check_collectives(*make_nccl_communicator(bootstrap, quick()));
+                      }),
+        Each(IsEmpty()));
     EXPECT_THAT(fake_gpu::violations(), IsEmpty());
     EXPECT_EQ(fake_gpu::destroyed(), ranks);
     EXPECT_EQ(fake_gpu::aborted(), 0);

@@ -23,12 +23,12 @@ Buffer floats(std::vector<float>& values) {
 }
 
 TEST(SingleCommunicator, DoesWhatEveryCommunicatorMust) {
-  testing_support::check_collectives(*make_single_communicator());
+  test::check_collectives(*make_single_communicator());
 }
 
 TEST(SimCommunicator, DoesWhatEveryCommunicatorMust) {
   for (const int ranks : {1, 2, 3, 4, 7}) {
-    EXPECT_THAT(run_simulated(ranks, {}, testing_support::check_collectives), Each(IsEmpty()));
+    EXPECT_THAT(run_simulated(ranks, {}, test::check_collectives), Each(IsEmpty()));
   }
 }
 

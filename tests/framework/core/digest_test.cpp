@@ -11,6 +11,16 @@ namespace {
 TEST(Digest, IsXxh3AsOthersComputeIt) {
   // The value of the empty input in xxHash's own sanity test.
   EXPECT_EQ(digest("", 0), "99aa06d3014798d86001c324468d497f");
+  EXPECT_EQ(digest("", 0, DigestBits::b64), "2d06800538d394c2");
+}
+
+TEST(Digest, Of64BitsInPiecesIsThatOfTheWhole) {
+  const std::string text(3000, 'x');
+  Digest pieces(DigestBits::b64);
+  pieces.add(text.data(), 1000);
+  pieces.add(text.data() + 1000, 2000);
+  EXPECT_EQ(pieces.hex().size(), 16u);
+  EXPECT_EQ(pieces.hex(), digest(text.data(), text.size(), DigestBits::b64));
 }
 
 TEST(Digest, ChangesWithAnyByte) {

@@ -256,7 +256,7 @@ TEST(LearnedVariance, WithThePosteriorsOwnVarianceItIsThePlainStep) {
   const auto schedule = schedule_named("vp_cosine");
   const auto eps = normals(1, 4, 3), eps_hat = normals(2, 4, 3);
   const auto step = torch::tensor({1, 2, 9, 10}, torch::kInt64);
-  const auto grid = time_grid(*schedule, 10);
+  const auto grid = step_times(*schedule, 10);
   const ReverseStep times{grid.index_select(0, step - 1), grid.index_select(0, step)};
   const auto kl =
       learned_variance_step_nats(*schedule, times, eps, eps_hat, -torch::ones_like(eps));
@@ -291,7 +291,7 @@ TEST(LearnedVariance, TheHybridLossTeachesTheMeanBySimpleAlone) {
     return torch::cat({said, raw}, 1);
   };
   const auto step = torch::tensor({1, 5}, torch::kInt64);
-  const auto grid = time_grid(*schedule, 10);
+  const auto grid = step_times(*schedule, 10);
   const ReverseStep times{grid.index_select(0, step - 1), grid.index_select(0, step)};
   for (const Prediction prediction : {Prediction::eps, Prediction::v}) {
     const Parametrisation p{prediction, 0.5, true};

@@ -159,7 +159,7 @@ TEST(Loss, TheSampledStepIsAnUnbiasedEstimateOfTheStepwiseSum) {
   const Parametrisation p{Prediction::eps, 0.5};
   const auto x0 = doubles({0.9}).unsqueeze(1), eps = doubles({-0.4}).unsqueeze(1);
   for (const int64_t steps : {1, 10}) {
-    const auto grid = time_grid(*schedule, steps);
+    const auto grid = step_times(*schedule, steps);
     double sum = 0;
     for (int64_t i = 1; i <= steps; ++i) {
       const NoiseLevel level = schedule->at(grid[i].item<double>(), 1);
@@ -182,7 +182,7 @@ TEST(Loss, LuosThreeFormsOfADenoisingStepHaveOneValueAndOneGradient) {
   // and score. The network says x0_hat = w x_t; its noise and score are the same statement.
   const auto schedule = schedule_named("vp_linear");
   const auto step = torch::tensor({3, 7}, torch::kInt64);
-  const auto grid = time_grid(*schedule, 10);
+  const auto grid = step_times(*schedule, 10);
   const NoiseLevel t = schedule->at(grid.index_select(0, step)),
                    s = schedule->at(grid.index_select(0, step - 1));
   const auto ab_t = t.alpha.square(), ab_s = s.alpha.square(), al = ab_t / ab_s;
@@ -223,7 +223,7 @@ TEST(Loss, MoreStepsNeverLoosenTheBoundAndTheirLimitIsTheContinuousTerm) {
   const auto schedule = schedule_named("vdm_linear");
   double previous = std::numeric_limits<double>::infinity();
   for (int64_t steps = 1; steps <= 4096; steps *= 2) {
-    const auto log_snr = schedule->log_snr(time_grid(*schedule, steps));
+    const auto log_snr = schedule->log_snr(step_times(*schedule, steps));
     const auto drop = log_snr.slice(0, 0, steps) - log_snr.slice(0, 1);
     const double value =
         (0.5 * torch::expm1(drop) * least_eps_error(log_snr.slice(0, 1), variances))
@@ -261,7 +261,7 @@ TEST(Loss, ErrorsNameTheOffendingValue) {
   expect_error<ConfigError>([] { weighting_from_name("mse"); },
                             "\"mse\": expected one of elbo likelihood simple");
   for (const std::string& name : weighting_names()) EXPECT_NO_THROW(weighting_from_name(name));
-  expect_error<ConfigError>([] { time_grid(*schedule_named("ve"), 0); }, "T = 0");
+  expect_error<ConfigError>([] { step_times(*schedule_named("ve"), 0); }, "T = 0");
   const auto schedule = schedule_named("ve");
   const Network wrong = [](const torch::Tensor& x, const torch::Tensor&) {
     return x.slice(1, 0, 1);

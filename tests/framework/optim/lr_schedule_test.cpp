@@ -20,7 +20,7 @@ LrScheduleOptions options(const std::string& law) {
 }
 
 TEST(LrSchedule, WarmUpRisesLinearlyFromItsFirstStep) {
-  for (const char* law : {"constant", "linear", "cosine", "inverse_sqrt"}) {
+  for (const std::string& law : lr_law_names()) {
     EXPECT_DOUBLE_EQ(learning_rate_at(options(law), 0), 2.0) << law;  // 8 * 1 / 4
     EXPECT_DOUBLE_EQ(learning_rate_at(options(law), 3), 8.0) << law;
     EXPECT_DOUBLE_EQ(learning_rate_at(options(law), 4), 8.0) << law;
@@ -43,6 +43,16 @@ TEST(LrSchedule, EachLawFallsAsItSays) {
 TEST(LrSchedule, BeyondTheLastStepTheRateStays) {
   EXPECT_DOUBLE_EQ(learning_rate_at(options("linear"), 104), 2.0);
   EXPECT_DOUBLE_EQ(learning_rate_at(options("cosine"), 1000), 2.0);
+}
+
+TEST(LrSchedule, ALawNeedsTheLastStepIfItsRateDependsOnIt) {
+  for (const std::string& law : lr_law_names()) {
+    LrScheduleOptions longer = options(law);
+    longer.total_steps = 208;
+    const bool depends = learning_rate_at(longer, 54) != learning_rate_at(options(law), 54);
+    EXPECT_EQ(needs_last_step(law), depends) << law;
+  }
+  EXPECT_FALSE(needs_last_step("zigzag"));
 }
 
 std::string message(const LrScheduleOptions& o) {

@@ -119,21 +119,22 @@ TEST(Timeline, FilesThatAreNoneAreNamed) {
 
 TEST(Straggler, IsNamedByRankAndPhase) {
   const std::vector<std::string> phases{"data", "forward", "backward"};
-  const auto s = find_straggler(phases, {{0.01, 0.31, 0.02}, {0.1, 0.1, 0.1}, {0.2, 0.21, 0.2}});
+  const auto s =
+      find_straggler(phases, {{0.01, 0.31, 0.02}, {0.1, 0.1, 0.1}, {0.2, 0.21, 0.2}}, 0.1);
   ASSERT_TRUE(s.has_value());
   EXPECT_EQ(s->rank, 1);
   EXPECT_EQ(s->phase, "data");
   EXPECT_EQ(describe(*s), "rank 1 is slow in data: 0.310 s a step, median of all ranks 0.020 s");
-  const auto of_two = find_straggler({"host"}, {{0.1, 0.2}});
+  const auto of_two = find_straggler({"other"}, {{0.1, 0.2}}, 0.1);
   ASSERT_TRUE(of_two.has_value());
   EXPECT_EQ(of_two->rank, 1);
 }
 
 TEST(Straggler, BalancedRanksGiveNoReport) {
-  EXPECT_FALSE(
-      find_straggler({"data", "forward"}, {{0.01, 0.012, 0.01}, {0.1, 0.104, 0.1}}).has_value());
-  EXPECT_THROW(find_straggler({"data"}, {{0.1}, {0.2}}), ConfigError);
-  EXPECT_THROW(find_straggler({"data", "x"}, {{0.1}, {0.2, 0.3}}), ConfigError);
+  EXPECT_FALSE(find_straggler({"data", "forward"}, {{0.01, 0.012, 0.01}, {0.1, 0.104, 0.1}}, 0.1)
+                   .has_value());
+  EXPECT_THROW(find_straggler({"data"}, {{0.1}, {0.2}}, 0.1), ConfigError);
+  EXPECT_THROW(find_straggler({"data", "x"}, {{0.1}, {0.2, 0.3}}, 0.1), ConfigError);
 }
 
 }  // namespace

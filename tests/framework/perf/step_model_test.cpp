@@ -16,9 +16,10 @@ StepCosts two_parameters() { return {5e-3, {{1000, 10e-3}, {1000, 10e-3}}, 2e-3,
 
 // 2 ranks, no latency: S / B for S bytes; 4032 bytes take 4.032 ms.
 const Cluster kMegabyte{{0, 1e6}, {}, 1};
+const reduce::BucketCaps kCaps{4096, 4096, 4096};
 
 TEST(StepModel, OnlyTheLastBucketIsExposedWhenTheLinkKeepsUp) {
-  const Prediction p = predict_step(two_parameters(), kMegabyte, 2, {4096, 4096, 4096});
+  const StepPrediction p = predict_step(two_parameters(), kMegabyte, 2, kCaps);
   EXPECT_DOUBLE_EQ(p.alone_s, 27e-3);
   EXPECT_NEAR(p.exposed_s, 4.032e-3, 1e-12);
   EXPECT_NEAR(p.step_s, 31.032e-3, 1e-12);
@@ -34,17 +35,16 @@ TEST(StepModel, ASlowLinkQueues) {
   // 40.32 ms a bucket: the first starts at 10 ms, the second at 50.32, done at 90.64 of
   // 20 ms backward.
   const Cluster slow{{0, 1e5}, {}, 1};
-  EXPECT_NEAR(predict_step(two_parameters(), slow, 2, {4096, 4096, 4096}).exposed_s, 70.64e-3,
-              1e-12);
+  EXPECT_NEAR(predict_step(two_parameters(), slow, 2, kCaps).exposed_s, 70.64e-3, 1e-12);
 }
 
 TEST(StepModel, OneRankHasNoTrafficAndManyWaitForTheSlowest) {
   StepCosts costs = two_parameters();
   costs.jitter_s = 1e-3;
-  EXPECT_EQ(predict_step(costs, kMegabyte, 1, {}).efficiency, 1);
+  EXPECT_EQ(predict_step(costs, kMegabyte, 1, kCaps).efficiency, 1);
   const Cluster fast{{0, 1e15}, {}, 1};
   // sqrt(2 ln 256) = 3.33
-  EXPECT_NEAR(predict_step(costs, fast, 256, {}).step_s - 27e-3, 3.33e-3, 1e-5);
+  EXPECT_NEAR(predict_step(costs, fast, 256, kCaps).step_s - 27e-3, 3.33e-3, 1e-5);
 }
 
 TEST(StepModel, ShardingSendsHalfOfTheTrafficAfterTheOptimizer) {
@@ -52,10 +52,10 @@ TEST(StepModel, ShardingSendsHalfOfTheTrafficAfterTheOptimizer) {
   costs.sharded = true;
   // Reduce-scatter of the last bucket 2.016 ms; all-gather of both 2 * 2.016 ms; 1 of the 2 ms of
   // the optimizer saved.
-  const Prediction p = predict_step(costs, kMegabyte, 2, {4096, 4096, 4096});
+  const StepPrediction p = predict_step(costs, kMegabyte, 2, kCaps);
   EXPECT_NEAR(p.exposed_s, 3 * 2.016e-3, 1e-12);
   EXPECT_NEAR(p.step_s, 27e-3 - 1e-3 + 6.048e-3, 1e-12);
-  EXPECT_NEAR(predict_step(costs, kMegabyte, 1, {}).step_s, 27e-3, 1e-12);
+  EXPECT_NEAR(predict_step(costs, kMegabyte, 1, kCaps).step_s, 27e-3, 1e-12);
 }
 
 TEST(StepModel, MemoryFallsWithSharding) {
@@ -139,7 +139,7 @@ TEST(StepModel, AgreesWithSleepingRanksToFivePercent) {
       network.bandwidth_bytes_per_s = bandwidth;
       network.move_data = false;
       // The simulated network knows rings only.
-      const Prediction p = predict_step(costs, {{1e-4, bandwidth}, {}, 1}, ranks, caps);
+      const StepPrediction p = predict_step(costs, {{1e-4, bandwidth}, {}, 1}, ranks, caps);
       // The least disturbed of up to ten runs: sleeping needs no core, but a busy machine wakes
       // threads late, and never early.
       double least_s = 1e9;

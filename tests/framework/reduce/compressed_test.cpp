@@ -182,7 +182,7 @@ TEST(CompressedTraffic, WrongTypesAndRanksAreNamed) {
     return run_simulated(2, {}, [&](Communicator& c) {
       const auto w = torch::zeros({4, 4}, type).requires_grad_();
       const auto layout = make_flat_layout({16});
-      GradientReducer({w}, torch::zeros({16}, type), layout, c, {{}, {}, traffic});
+      GradientReducer({w}, torch::zeros({16}, type), layout, c, {{64, 64, 64}, {}, traffic});
     });
   };
   EXPECT_THAT(errors(bf16_traffic(), torch::kFloat64), Each(HasSubstr("Double")));

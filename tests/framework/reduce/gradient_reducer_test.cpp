@@ -52,6 +52,7 @@ torch::Tensor examples(int64_t first, int64_t count) {
 
 /// Tiny caps: every parameter its own bucket.
 ReducerOptions one_bucket_each() { return {{8, 8, 8}}; }
+ReducerOptions one_bucket() { return {{1 << 20, 1 << 20, 1 << 20}}; }
 
 TEST(GradientReducer, RanksOfBGiveTheGradientOfOneRankOfNB) {
   // 5 examples over 1, 2, 3 and 4 ranks in uneven shares, some empty; each example weighted by
@@ -124,7 +125,7 @@ TEST(GradientReducer, AccumulationSendsOnceAndSumsAllMicroBatches) {
 TEST(GradientReducer, GradientsAreViewsOfTheFlatBufferBeforeAndAfter) {
   run_simulated(2, {}, [](Communicator& c) {
     Model m;
-    GradientReducer reducer(m.w, m.flat, m.layout, c);
+    GradientReducer reducer(m.w, m.flat, m.layout, c, one_bucket());
     for (int step = 0; step < 2; ++step) {
       reducer.zero_gradients();
       reducer.begin(true);
@@ -153,7 +154,7 @@ TEST(GradientReducer, BytesAndCallsEqualThePlan) {
   });
   run_simulated(3, {}, [](Communicator& c) {
     Model m;
-    GradientReducer all(m.w, m.flat, m.layout, c, {{1 << 20, 1 << 20, 1 << 20}});
+    GradientReducer all(m.w, m.flat, m.layout, c, one_bucket());
     all.zero_gradients();
     all.begin(true);
     m.loss(examples(0, 2)).backward();
@@ -230,7 +231,7 @@ TEST(GradientReducer, FrozenParametersHoldNothingUp) {
     const auto trained = torch::ones({2}, torch::kFloat64).requires_grad_();
     const FlatLayout layout = make_flat_layout({2, 2});
     GradientReducer reducer({frozen, trained}, torch::zeros({layout.total}, torch::kFloat64),
-                            layout, c);
+                            layout, c, one_bucket());
     for (int step = 0; step < 2; ++step) {
       reducer.zero_gradients();
       reducer.begin(true);
@@ -253,7 +254,7 @@ TEST(GradientReducer, KeepsTheStridesOfChannelsLastWeights) {
     auto w =
         torch::ones({4, 3, 3, 3}).contiguous(torch::MemoryFormat::ChannelsLast).requires_grad_();
     const FlatLayout layout = make_flat_layout({w.numel()});
-    GradientReducer reducer({w}, torch::zeros({layout.total}), layout, c);
+    GradientReducer reducer({w}, torch::zeros({layout.total}), layout, c, one_bucket());
     EXPECT_EQ(w.grad().strides(), w.strides());
     reducer.begin(true);
     (w * torch::arange(108).reshape({4, 3, 3, 3})).sum().backward();
@@ -266,7 +267,7 @@ TEST(GradientReducer, KeepsTheStridesOfChannelsLastWeights) {
 TEST(GradientReducer, OneRankHasNoHooksAndNoTraffic) {
   const auto alone = comm::make_single_communicator();
   Model m;
-  GradientReducer reducer(m.w, m.flat, m.layout, *alone);
+  GradientReducer reducer(m.w, m.flat, m.layout, *alone, one_bucket());
   reducer.zero_gradients();
   reducer.begin(true);
   m.loss(examples(0, 2)).backward();
@@ -392,7 +393,7 @@ TEST(OverlapTrial, AlternatesAndLeavesTheOverlapOnlyForAGain) {
 TEST(GradientReducer, SecondGradientWhileSynchronisingIsNamed) {
   const auto errors = run_simulated(2, {}, [](Communicator& c) {
     Model m;
-    GradientReducer reducer(m.w, m.flat, m.layout, c, {{1 << 20, 1 << 20, 1 << 20}});
+    GradientReducer reducer(m.w, m.flat, m.layout, c, one_bucket());
     reducer.zero_gradients();
     reducer.begin(true);
     m.loss(examples(0, 1)).backward();
@@ -404,7 +405,7 @@ TEST(GradientReducer, SecondGradientWhileSynchronisingIsNamed) {
 TEST(GradientReducer, AGradientThatLeftItsBucketIsNamed) {
   const auto errors = run_simulated(2, {}, [](Communicator& c) {
     Model m;
-    GradientReducer reducer(m.w, m.flat, m.layout, c);
+    GradientReducer reducer(m.w, m.flat, m.layout, c, one_bucket());
     reducer.begin(true);
     m.w[1].mutable_grad() = torch::zeros({5, 4}, torch::kFloat64);
     m.loss(examples(0, 1)).backward();
@@ -444,7 +445,7 @@ TEST(GradientReducer, AnOrderThatNoLongerFitsIsSeenAndObservedAgain) {
 TEST(GradientReducer, AnUnusedParameterIsAnErrorUnlessAllowed) {
   const auto errors = run_simulated(2, {}, [](Communicator& c) {
     Model m;
-    ReducerOptions options;
+    ReducerOptions options = one_bucket_each();
     options.allow_unused = false;
     options.names = {"first", "second", "third"};
     GradientReducer reducer(m.w, m.flat, m.layout, c, options);
@@ -472,13 +473,17 @@ TEST(GradientReducer, ParametersThatDoNotFitTheLayoutAreNamed) {
     }
     return "";
   };
-  EXPECT_THAT(message([&] { GradientReducer(m.w, m.flat, wrong, *alone); }), HasSubstr("(5, 4)"));
-  EXPECT_THAT(
-      message([&] { GradientReducer(m.w, torch::zeros({3}, torch::kFloat64), m.layout, *alone); }),
-      AllOf(HasSubstr("(3)"), HasSubstr("(80)")));
+  EXPECT_THAT(message([&] { GradientReducer(m.w, m.flat, wrong, *alone, one_bucket()); }),
+              HasSubstr("(5, 4)"));
+  EXPECT_THAT(message([&] {
+                GradientReducer(m.w, torch::zeros({3}, torch::kFloat64), m.layout, *alone,
+                                one_bucket());
+              }),
+              AllOf(HasSubstr("(3)"), HasSubstr("(80)")));
   EXPECT_THAT(message([&] {
                 GradientReducer({torch::zeros({5}, torch::kInt64)},
-                                torch::zeros({16}, torch::kInt64), make_flat_layout({5}), *alone);
+                                torch::zeros({16}, torch::kInt64), make_flat_layout({5}), *alone,
+                                one_bucket());
               }),
               HasSubstr("Long"));
 }
@@ -487,7 +492,7 @@ TEST(GradientReducer, ParametersOutliveIt) {
   run_simulated(2, {}, [](Communicator& c) {
     Model m;
     {
-      GradientReducer reducer(m.w, m.flat, m.layout, c);
+      GradientReducer reducer(m.w, m.flat, m.layout, c, one_bucket());
       reducer.begin(true);
     }
     EXPECT_NO_THROW(m.loss(examples(0, 1)).backward());

@@ -133,7 +133,7 @@ std::vector<torch::Tensor> canonical(int n) {
   std::vector<torch::Tensor> result(static_cast<size_t>(n));
   const auto errors = run_simulated(n, {}, [&](Communicator& c) {
     const auto flat = torch::zeros({1000});
-    CanonicalSum sum(flat, c);
+    CanonicalSum sum(flat, c, 8);
     for (int repeat = 0; repeat < 2; ++repeat) {
       for (int64_t s = sum.first_shard(); s < sum.first_shard() + sum.shards(); ++s) {
         // Of very different sizes, so that the order of summation shows in the bits.
@@ -170,7 +170,7 @@ TEST(CanonicalSum, IsBitEqualAtOneTwoFourAndEightRanks) {
 
 TEST(CanonicalSum, RefusesRankCountsThatDoNotDivideAndShardsThatDoNotCount) {
   const auto errors =
-      run_simulated(3, {}, [](Communicator& c) { CanonicalSum(torch::zeros({4}), c); });
+      run_simulated(3, {}, [](Communicator& c) { CanonicalSum(torch::zeros({4}), c, 8); });
   EXPECT_THAT(errors,
               Each(testing::AllOf(HasSubstr("= 8 with 3 ranks"), HasSubstr("power of two"))));
   const auto alone = comm::make_single_communicator();
@@ -180,7 +180,7 @@ TEST(CanonicalSum, RefusesRankCountsThatDoNotDivideAndShardsThatDoNotCount) {
   sum.add_shard();
   EXPECT_THROW(sum.add_shard(), CommError);
   EXPECT_THROW(CanonicalSum(torch::zeros({4}), *alone, 6), ConfigError);
-  EXPECT_THROW(CanonicalSum(torch::zeros({4}, torch::kInt64), *alone), ShapeError);
+  EXPECT_THROW(CanonicalSum(torch::zeros({4}, torch::kInt64), *alone, 8), ShapeError);
 }
 
 }  // namespace

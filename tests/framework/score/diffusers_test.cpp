@@ -420,7 +420,9 @@ TEST_F(Diffusers, BetasThatAreWrittenOutAreTakenWhereTheyAreALaws) {
     const Json keys = scheduler({{"num_train_timesteps", 100}, {"trained_betas", betas}});
     const auto model = with_scheduler(keys).model;
     EXPECT_EQ(model.numbered.law, ours);
-    if (ours != "squared_cosine") EXPECT_NEAR(model.numbered.beta_max, 0.03, 1e-6) << ours;
+    if (ours != "squared_cosine") {
+      EXPECT_NEAR(model.numbered.beta_max, 0.03, 1e-6) << ours;
+    }
     Json other = keys;
     other["trained_betas"][50] = 1.001 * betas[50].get<double>();
     EXPECT_THAT(scheduler_refusal(other), HasSubstr("trained_betas")) << ours;

@@ -93,7 +93,7 @@ TEST_F(MetricsLogTest, ARestartDropsWhatTheLostStretchHadLogged) {
 TEST_F(MetricsLogTest, TheLegendExplainsEveryField) {
   const auto object = to_json(Tick{});
   for (const auto& [key, value] : object.items()) {
-    const std::string name = key.rfind("loss_q", 0) == 0 ? "loss_q0" : key;
+    const std::string name = key.starts_with("loss_q") ? "loss_q0" : key;
     EXPECT_THAT(log_field_legend(), HasSubstr(name));
   }
 }

@@ -34,7 +34,7 @@ std::vector<std::optional<perf::Straggler>> reports(size_t slow) {
                                       const auto start = comm::Clock::now();
                                       work(StepPhase::data);
                                       clock.begin_step(comm::seconds_since(start));
-                                      work(StepPhase::host);
+                                      work(StepPhase::other);
                                       clock.enter(StepPhase::forward);
                                       work(StepPhase::forward);
                                       clock.enter(StepPhase::backward);
@@ -51,7 +51,7 @@ std::vector<std::optional<perf::Straggler>> reports(size_t slow) {
 
 TEST(Straggler, IsNamedInEachPhaseAndOnAllRanks) {
   for (const auto phase :
-       {StepPhase::data, StepPhase::forward, StepPhase::backward, StepPhase::host}) {
+       {StepPhase::data, StepPhase::forward, StepPhase::backward, StepPhase::other}) {
     for (const auto& report : reports(size_t(phase))) {
       ASSERT_TRUE(report.has_value()) << name(phase);
       EXPECT_EQ(report->rank, 1);
@@ -81,7 +81,7 @@ TEST(StepClock, TracesTheFirstStepsWithTheirBuckets) {
   }
   std::vector<std::string> names;
   for (const perf::Span& span : clock.spans()) names.push_back(span.name);
-  EXPECT_THAT(names, testing::ElementsAre("data", "host", "forward", "bucket 0 ready",
+  EXPECT_THAT(names, testing::ElementsAre("data", "other", "forward", "bucket 0 ready",
                                           "bucket 0 under way", "bucket 1 under way"));
   EXPECT_NEAR(clock.spans()[0].end_s - clock.spans()[0].start_s, 0.25, 0.1);
   EXPECT_EQ(clock.spans()[3].start_s, 100.5);

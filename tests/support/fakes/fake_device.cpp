@@ -161,7 +161,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
 // A number without dimensions may come from the CPU, as on a GPU; indices too.
 void check_tensor(const at::Tensor& t, const std::string& name) {
   if (!t.defined() || is_away(t) || t.dim() == 0) return;
-  if (name.rfind("aten::index", 0) == 0 || name.rfind("aten::_index", 0) == 0) return;
+  if (name.starts_with("aten::index") || name.starts_with("aten::_index")) return;
   TORCH_CHECK(false, name, ": tensors on two devices, ", t.device(), " among ", kDevice);
 }
 

@@ -18,8 +18,9 @@ TEST(GaussKronrod, BothRulesAreExactToTheirDegreeAndNoFurther) {
     const double expected = degree % 2 ? 0 : 2.0 / (degree + 1);
     const auto powers = rule.nodes.pow(degree);
     EXPECT_NEAR((rule.weights * powers).sum().item<double>(), expected, 1e-14) << degree;
-    if (degree <= 13)
+    if (degree <= 13) {
       EXPECT_NEAR((rule.coarse_weights * powers).sum().item<double>(), expected, 1e-14) << degree;
+    }
   }
   EXPECT_GT(std::abs((rule.weights * rule.nodes.pow(24)).sum().item<double>() - 2.0 / 25), 1e-9);
   EXPECT_GT(std::abs((rule.coarse_weights * rule.nodes.pow(14)).sum().item<double>() - 2.0 / 15),

@@ -16,7 +16,9 @@
 #include "framework/diffusion/ode_solver.hpp"
 #include "tests/framework/diffusion/support.hpp"
 
-namespace scorenet::diffusion::test {
+namespace scorenet::test {
+
+using namespace diffusion;
 
 struct AffineReverse {
   torch::Tensor mean, covariance;  // of x0: (D), (D, D)
@@ -80,4 +82,4 @@ inline AffineReverse turned_problem() {
   return problem;
 }
 
-}  // namespace scorenet::diffusion::test
+}  // namespace scorenet::test

@@ -11,10 +11,12 @@
 #include "framework/core/error.hpp"
 #include "framework/diffusion/sampler/time_grid.hpp"
 #include "tests/framework/diffusion/sampler/gaussian_problem.hpp"
+#include "tests/support/expect_error.hpp"
 
 namespace scorenet::diffusion {
 namespace {
 
+using test::error_of;
 using ::testing::HasSubstr;
 
 std::shared_ptr<const Schedule> vp() {
@@ -27,16 +29,6 @@ torch::Tensor run(SamplerOptions options, const std::vector<int64_t>& seeds,
   return sample(GaussianProblem{}.denoiser(), *schedule, options,
                 draw_start(*schedule, seeds, shape), make_slot_noise(seeds, shape))
       .x;
-}
-
-template <typename Call>
-std::string config_error(const Call& call) {
-  try {
-    call();
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no ConfigError";
 }
 
 TEST(TimeGrid, UniformIsEvenInTimeAndItsEndsAreExact) {
@@ -73,9 +65,10 @@ TEST(TimeGrid, APointIsFoundByItsNoise) {
 }
 
 TEST(TimeGrid, RejectsAnUnknownSpacingAndNoSteps) {
-  EXPECT_THAT(config_error([] { time_grid(*vp(), 4, "cubic"); }),
+  EXPECT_THAT(error_of<ConfigError>([] { time_grid(*vp(), 4, "cubic"); }),
               AllOf(HasSubstr("\"cubic\""), HasSubstr("uniform, log-snr, edm")));
-  EXPECT_THAT(config_error([] { time_grid(*vp(), 0, "uniform"); }), HasSubstr("steps = 0"));
+  EXPECT_THAT(error_of<ConfigError>([] { time_grid(*vp(), 0, "uniform"); }),
+              HasSubstr("steps = 0"));
 }
 
 TEST(Sampler, EachMethodTakesTheEvaluationsItSays) {
@@ -210,7 +203,7 @@ TEST(Sampler, AKeptPathIsEveryStateOfTheGridAndChangesNothing) {
   // heun asks twice a step, the adaptive solver as it likes.
   for (const char* name : {"heun", "ode"}) {
     options.name = name;
-    EXPECT_THAT(config_error(draw), HasSubstr(name));
+    EXPECT_THAT(error_of<ConfigError>(draw), HasSubstr(name));
   }
 }
 
@@ -253,7 +246,7 @@ TEST(EulerMaruyama, HbarMayDependOnTime) {
   constant.name = by_time.name = "dpmpp-2m-sde";
   EXPECT_TRUE(torch::equal(run(constant, {1}), run(by_time, {1})));
   by_time.name = "heun";
-  EXPECT_THAT(config_error([&] { run(by_time, {1}); }), HasSubstr("heun"));
+  EXPECT_THAT(error_of<ConfigError>([&] { run(by_time, {1}); }), HasSubstr("heun"));
   by_time.name = "euler-maruyama";
 
   // Noise in the noisy half only: 4 steps start at t = 1, 0.75, 0.51, 0.26.
@@ -268,7 +261,7 @@ TEST(EulerMaruyama, HbarMayDependOnTime) {
   EXPECT_EQ(draws, 2);
 
   by_time.hbar_shape = [](double) { return -0.25; };
-  EXPECT_THAT(config_error([&] { run(by_time, {1}); }), HasSubstr("-0.15"));
+  EXPECT_THAT(error_of<ConfigError>([&] { run(by_time, {1}); }), HasSubstr("-0.15"));
 }
 
 TEST(Heun, ChurnRaisesTheNoiseByAtMostTheRootOfTwoAndOnlyWithinItsRange) {
@@ -326,7 +319,7 @@ TEST(PredictorCorrector, OneStepIsLangevinAndThenReverseDiffusion) {
 }
 
 TEST(Sampler, AnUnknownNameIsAnErrorThatListsTheKnownOnes) {
-  const auto message = config_error([] { run({.name = "leapfrog"}, {1}); });
+  const auto message = error_of<ConfigError>([] { run({.name = "leapfrog"}, {1}); });
   EXPECT_THAT(message, HasSubstr("\"leapfrog\""));
   for (const auto& name : sampler_names()) EXPECT_THAT(message, HasSubstr(name));
   EXPECT_EQ(sampler_names().size(), 9u);
@@ -336,7 +329,7 @@ TEST(Sampler, RejectsValuesOutOfRangeByName) {
   const auto message = [](const std::function<void(SamplerOptions&)>& change) {
     SamplerOptions options{.name = "ddim"};
     change(options);
-    return config_error([&] { run(options, {1}); });
+    return error_of<ConfigError>([&] { run(options, {1}); });
   };
   EXPECT_THAT(message([](auto& o) { o.eta = 1.5; }), HasSubstr("eta = 1.5"));
   EXPECT_THAT(message([](auto& o) { o.hbar = -1; }), HasSubstr("hbar = -1"));

@@ -1,0 +1,128 @@
+// What ranks exchange in a step and what they report, by hand.
+#include "framework/train/step_control.hpp"
+
+#include <cmath>
+
+#include "tests/framework/train/sim_training.hpp"
+
+namespace scorenet::train {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+torch::Tensor doubles(const std::vector<double>& values) {
+  return torch::tensor(values, torch::kFloat64);
+}
+
+TEST(StepControl, QuartersAreOfTheLogSnrRangeCleanestFirst) {
+  // Under vdm_linear log_snr is linear in t, so the quarters of its range are quarters of [0, 1].
+  const auto schedule = diffusion::make_schedule({.name = "vdm_linear"});
+  const auto quarters = quarters_of(*schedule, doubles({0.0, 0.1, 0.3, 0.6, 0.9, 1.0}));
+  EXPECT_TRUE(torch::equal(quarters, torch::tensor({0, 0, 1, 2, 3, 3}, torch::kInt64)));
+}
+
+data::LoadedBatch batch_with_labels() {
+  data::LoadedBatch loaded;
+  loaded.slots = {0, 4};
+  loaded.batch.labels = torch::tensor({2, 0, 1, 2}, torch::kInt64);
+  return loaded;
+}
+
+TEST(StepControl, LabelsAreDroppedWithTheirProbabilityAndBecomeNoLabel) {
+  const auto labels_at = [](const std::string& drop) {
+    auto config = sim_config("[diffusion]\nlabel_drop = " + drop + "\n");
+    config.model.num_classes = 3;
+    const auto model = score::build_model(config, {2}, torch::kCPU);
+    return labels_of_step(model, batch_with_labels(), {0, 1, 2, 3}, 0);
+  };
+  EXPECT_TRUE(torch::equal(labels_at("0.0"), torch::tensor({2, 0, 1, 2}, torch::kInt64)));
+  EXPECT_TRUE(torch::equal(labels_at("1.0"), torch::tensor({3, 3, 3, 3}, torch::kInt64)));
+}
+
+TEST(StepControl, ANetworkWithoutClassesTrainsWithoutLabels) {
+  const auto model = score::build_model(sim_config(), {2}, torch::kCPU);
+  EXPECT_FALSE(labels_of_step(model, batch_with_labels(), {0, 1, 2, 3}, 0).defined());
+}
+
+TEST(StepControl, TheLearningRateKnowsTheLastStep) {
+  config::TrainConfig train;
+  train.steps = 100;
+  train.rate = {.law = "linear", .learning_rate = 8, .warmup_steps = 0};
+  EXPECT_DOUBLE_EQ(learning_rate_of(train, 25), 6.0);  // 3/4 of the way is left
+  train.steps = 0;
+  train.batch_size = 1000;
+  train.duration_kimg = 50;  // 50 steps
+  EXPECT_DOUBLE_EQ(learning_rate_of(train, 25), 4.0);
+}
+
+TEST(StepControl, EveryLossThatIsNotFiniteIsNamedWithItsSampleAndTime) {
+  EXPECT_EQ(trouble_of(doubles({1, NAN, INFINITY}), {5, 17, 9}, doubles({0.1, 0.25, 0.5})),
+            " sample 17 at t = 0.250000; sample 9 at t = 0.500000;");
+  EXPECT_EQ(trouble_of(doubles({1, 2}), {5, 17}, doubles({0.1, 0.25})), "");
+}
+
+// The report of two ranks, of which rank r adds r + 1 to the sums; `change` may do more.
+StepReport report_of_two(double norm, const optim::LossScale& scale,
+                         const std::function<void(comm::ControlVector&, int)>& change) {
+  config::TrainConfig train;
+  train.batch_size = 4;
+  train.steps = 10;
+  StepReport report;
+  on_ranks(2, [&](comm::Communicator& comm) {
+    comm::ControlVector control(step_control_fields(4, false), comm.rank(), comm.size());
+    control.add("loss", comm.rank() + 1);
+    control.add("data_wait", 0.5);
+    control.add("quartile_loss", comm.rank() + 1, 2);
+    change(control, comm.rank());
+    control.exchange(comm).wait();
+    const StepReport mine = report_of(control, train, 7, norm, scale, "samples of rank 1;", comm);
+    if (comm.rank() == 0) report = mine;
+  });
+  return report;
+}
+
+const auto kNothingMore = [](comm::ControlVector&, int) {};
+
+TEST(StepControl, AReportHoldsTheMeansOverTheBatchAndTheRanks) {
+  const StepReport report = report_of_two(3.0, optim::LossScale(false), kNothingMore);
+  EXPECT_EQ(report.step, 7);
+  EXPECT_DOUBLE_EQ(report.loss, (1.0 + 2.0) / 4);        // over the global batch
+  EXPECT_DOUBLE_EQ(report.data_wait_seconds, 0.5);       // mean over the ranks
+  EXPECT_DOUBLE_EQ(report.quartile_loss[2], 1.0 + 2.0);  // a sum
+  EXPECT_DOUBLE_EQ(report.grad_norm, 3.0);
+  EXPECT_FALSE(report.skipped || report.stop || report.overflow);
+  EXPECT_EQ(report.trouble, "");
+}
+
+TEST(StepControl, AnyRanksStopIsReported) {
+  const StepReport report =
+      report_of_two(3.0, optim::LossScale(false), [](comm::ControlVector& control, int rank) {
+        if (rank == 1) control.raise("stop");
+      });
+  EXPECT_TRUE(report.stop);
+  EXPECT_FALSE(report.skipped);
+}
+
+TEST(StepControl, ABadLossIsToldInTheWordsOfItsRank) {
+  const StepReport report =
+      report_of_two(3.0, optim::LossScale(false), [](comm::ControlVector& control, int rank) {
+        if (rank == 1) control.raise("not_finite");
+      });
+  EXPECT_TRUE(report.skipped);
+  EXPECT_FALSE(report.overflow);
+  EXPECT_EQ(report.trouble, "the loss on rank 1 is not finite:samples of rank 1;");
+}
+
+TEST(StepControl, ANormThatIsNotFiniteIsAnOverflowOnlyWhereTheScaleCanFall) {
+  const StepReport half = report_of_two(INFINITY, optim::LossScale(true), kNothingMore);
+  EXPECT_TRUE(half.skipped && half.overflow);
+  EXPECT_THAT(half.trouble, AllOf(HasSubstr("float16"), HasSubstr("65536")));
+  const StepReport full = report_of_two(INFINITY, optim::LossScale(false), kNothingMore);
+  EXPECT_TRUE(full.skipped);
+  EXPECT_FALSE(full.overflow);
+  EXPECT_THAT(full.trouble, HasSubstr("the reduced gradient is not"));
+}
+
+}  // namespace
+}  // namespace scorenet::train
