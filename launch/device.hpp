@@ -9,11 +9,11 @@
 
 namespace scorenet::launch {
 
-/// The CUDA device of this rank's place on its host, or the CPU where this build or machine has
-/// none. Throws CommError if more ranks run on the host than it has devices.
+/// The CUDA device for this rank's index on its machine, or the CPU if this build or machine has no
+/// CUDA device. Throws CommError if the machine has more ranks than devices.
 torch::Device device_for_rank(const comm::Communicator& comm);
 
-/// Memory of this device, which is not the CPU, between processes by an MPI library that takes its
+/// A communicator for memory of this device (not the CPU), by an MPI library that accepts its
 /// addresses (comm.gpu_aware_mpi). Collective.
 std::unique_ptr<comm::Communicator> carrier_of_device_memory(
     torch::Device device, const comm::MpiEnvironment& environment, const comm::MpiOptions& options);

@@ -10,9 +10,9 @@ namespace scorenet::launch {
 /// it was given.
 void add_hbar_schedule_option(CLI::App* verb, std::string& text);
 
-/// What has a colon is the schedule itself; anything else names a file with a "t value" or
-/// "t:value" a line, where # starts a comment. Throws DataError if the file cannot be read,
-/// ConfigError (of parse_hbar_shape) if it makes no sense.
+/// A text with a colon is the schedule itself. Any other text names a file with "t value" or
+/// "t:value" on each line, where # starts a comment. Throws DataError if the file cannot be read,
+/// and ConfigError as parse_hbar_shape does.
 std::string hbar_schedule_text(const std::string& argument);
 
 }  // namespace scorenet::launch

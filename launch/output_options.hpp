@@ -1,4 +1,4 @@
-// Options that name what a verb writes, and --force, alike in every verb.
+// The options that name a verb's outputs, and --force: the same in every verb.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -9,9 +9,9 @@
 
 namespace scorenet::launch {
 
-/// Held by rank zero until destroyed; null on the others. Collective. Throws CheckpointError
-/// (exit code 6) on every rank, with the same sentence, where another job holds the folder or it
-/// cannot be written.
+/// Rank zero holds the lock until it is destroyed; the other ranks get null. Collective. Throws
+/// CheckpointError (exit code 6) on every rank, with the same sentence, if another job holds the
+/// folder or if it cannot be written.
 std::unique_ptr<files::FolderLock> lock_run_folder(const std::filesystem::path& folder,
                                                    comm::Communicator& comm);
 

@@ -20,10 +20,10 @@ void add_plan_verb(CLI::App& app, Task& task);
 void add_timeline_verb(CLI::App& app, Task& task);
 void add_doctor_verb(CLI::App& app, Task& task);
 
-/// --threads wins over the config's run.threads, and both then say the same.
+/// --threads overrides the config's run.threads; both then have the same value.
 void take_threads(Task& task, config::Config& config);
 
-/// --threads N for every verb that has actions of its own; to be called once all verbs are there.
+/// Adds --threads N to every verb that has an action. Call it after all verbs are added.
 void add_threads_options(CLI::App& app, Task& task);
 
 /// What the task needs to know of the verb that was chosen: whether it works alone, heeds stop

@@ -1,5 +1,5 @@
-// Precision of the networks' arithmetic: weights stay float32, `precision = bf16` or `fp16` lowers
-// what the layers compute in.
+// Precision of the networks' arithmetic: weights stay float32; with `precision = bf16` or `fp16`
+// the layers compute in that type.
 #pragma once
 
 #include <torch/types.h>
@@ -8,11 +8,11 @@
 
 namespace scorenet::models {
 
-/// While alive, convolutions and matrix products on `device` run in `dtype` (LibTorch's autocast);
-/// float32 again when the scope ends, whatever it was left by. Group norm reads bfloat16 and
-/// accumulates in float32; losses stay float32 as networks return their input's dtype.
-/// dtype = float32 makes the scope do nothing. Open it around the forward pass only: the backward
-/// pass repeats each layer's dtype by itself.
+/// While this object exists, convolutions and matrix products on `device` run in `dtype`
+/// (LibTorch's autocast); afterwards, also after an exception, in float32 again. Group norm reads
+/// bfloat16 and accumulates in float32. Losses stay float32, since networks return their input's
+/// dtype. With dtype = float32 the scope does nothing. Open it around the forward pass only: the
+/// backward pass uses each layer's dtype by itself.
 class AutocastScope {
  public:
   explicit AutocastScope(torch::Dtype dtype, torch::DeviceType device = torch::kCPU);
@@ -26,13 +26,13 @@ class AutocastScope {
   torch::Dtype old_dtype_;
 };
 
-/// What matrix products on `device` compute in right now: the dtype of the innermost
-/// scope, or float32.
+/// The type in which matrix products on `device` compute now: that of the innermost scope, or
+/// float32.
 torch::Dtype active_compute_dtype(torch::DeviceType device = torch::kCPU);
 
-/// float32 for "fp32", bfloat16 for "bf16", float16 for "fp16"; float32 for "auto",
-/// which only training makes more of (train/train_precision.hpp). Throws ConfigError
-/// that lists them otherwise.
+/// The type that a name of precision_names() computes in: "fp32" in float32, "bf16" in bfloat16,
+/// "fp16" in float16. "auto" is float32 here; only training may choose bfloat16 for it
+/// (train/train_precision.hpp). Throws ConfigError that lists the names.
 torch::Dtype compute_dtype(const std::string& precision);
 
 /// "fp32", "bf16" or "fp16": the reverse. REQUIRES one of the three.

@@ -71,8 +71,8 @@ class ResidualBlockImpl : public torch::nn::Module {
   /// one; skip may be undefined.
   torch::Tensor forward_padded(const torch::Tensor& x, const torch::Tensor& skip,
                                const torch::Tensor& activated_time);
-  /// The same on channels-last tensors (kernels/channels_last.hpp).
-  /// shift: (B, out) float32, what the time and the first convolution's bias add in front of the
+  /// The same on channels-last tensors (kernels/channels_last.hpp). shift: (B, out)
+  /// float32, the sum of the time's part and the first convolution's bias, added before the
   /// second norm (shifts_of).
   torch::Tensor forward_channels_last(const torch::Tensor& x, const torch::Tensor& shift,
                                       const BatchSlots* dropout);

@@ -1,4 +1,4 @@
-// How big a network is and how much it computes: for the start-up block, --dry-run and benchmarks.
+// The operations of a network, for the start block, --dry-run and benchmarks.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,5 @@
-// How large a network is at least, before it is made: a config from a file may ask for one that
-// no memory holds.
+// A lower bound on the size of a network before it is made: a config from a file may ask for one
+// that does not fit into memory.
 #pragma once
 
 #include <c10/util/ArrayRef.h>

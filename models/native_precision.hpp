@@ -1,4 +1,4 @@
-// Which precisions a device computes in hardware, and what train.precision = auto makes of it.
+// The precisions that a device computes in hardware, and the choice of train.precision = auto.
 //
 // A processor without bfloat16 arithmetic still computes in bfloat16: LibTorch widens and rounds
 // around float32, many times slower than float32 alone.
@@ -10,7 +10,7 @@
 
 namespace scorenet::models {
 
-/// What a CPU multiplies natively. float32 every CPU does.
+/// The types that a CPU multiplies natively. Every CPU does so for float32.
 struct CpuArithmetic {
   bool bf16 = false;
   bool fp16 = false;

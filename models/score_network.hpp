@@ -1,5 +1,5 @@
-// The interface of a trainable network of noised data; what its output means is the
-// parametrisation's business, not the network's.
+// The interface of a trainable network of noised data. The parametrisation, not the network, gives
+// its output a meaning.
 #pragma once
 
 #include <torch/nn/module.h>

@@ -63,12 +63,11 @@ class UNetEncoder {
   /// do not fit.
   UNetEncoder(torch::nn::Module& owner, const UNetOptions& options, int64_t image_channels);
 
-  /// Chooses the fast path if the options, the CPU and the input allow: float32 weights
-  /// and x on a CPU that has the instructions, all channels multiples of 16 up to 64
-  /// (wider is slower), no dropout, and no derivative in x wanted (it may be a second one). Chooses
-  /// the GPU route for float32 weights and x where has_channels_last_norm says yes.
-  /// Throws ShapeError unless input.x is (B, image_channels, H, W); ConfigError for labels
-  /// given to an unconditional network.
+  /// Takes the fast path for float32 weights and x on a CPU with the instructions, if all channels
+  /// are multiples of 16 up to 64 (wider is slower), and without dropout or a derivative in x
+  /// (which may be a second derivative). Takes the GPU route for float32 weights and x if
+  /// has_gpu_route(x). Throws ShapeError unless input.x is (B, image_channels, H, W), ConfigError
+  /// for labels given to an unconditional network.
   BlockContext context(const NetworkInput& input);
 
   /// Returns the features at the coarsest level, (B, channels.back(), H', W'), or padded NHWC if

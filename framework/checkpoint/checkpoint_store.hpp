@@ -31,13 +31,13 @@ class CheckpointWriter {
   /// begins. Throws CheckpointError.
   CheckpointWriter(const std::filesystem::path& root, int64_t step,
                    files::FileLayer& layer = files::real_files());
-  /// Without commit nothing stays.
+  /// Without commit(), removes everything.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// One file each; names without folders, each once. Throw CheckpointError (full disk, ...) after
-  /// which the writer is only good for destruction.
+  /// One file each; names without folders, each once. Throw CheckpointError (full disk, ...); after
+  /// that the writer can only be destroyed.
   void write_tensors(const std::string& file, const TensorMap& tensors,
                      const Metadata& metadata = {});
   void write_text(const std::string& file, std::string_view text);
@@ -72,7 +72,7 @@ class CheckpointReader {
   const Manifest& manifest() const { return manifest_; }
   int64_t step() const { return manifest_.step; }
   const std::filesystem::path& folder() const { return folder_; }
-  /// One sentence for each newer checkpoint that was damaged and passed over.
+  /// One sentence for each newer checkpoint that was damaged and therefore skipped.
   const std::vector<std::string>& warnings() const { return warnings_; }
   bool has(const std::string& file) const { return manifest_.files.count(file) > 0; }
 

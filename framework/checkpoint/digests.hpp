@@ -1,5 +1,5 @@
-// A safetensors file that says what its bytes must be, and still opens everywhere: two more texts
-// in its metadata.
+// Digests of a safetensors file's own bytes: two more texts in its metadata. Other programs can
+// still open the file.
 //
 // "scorenet.tensor_digests": a JSON object, tensor name -> XXH3 (128 bit, hexadecimal) of the
 // tensor's bytes in the file. "scorenet.digest": XXH3 (128 bit) of all other metadata, and of each

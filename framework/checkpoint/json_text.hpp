@@ -1,5 +1,4 @@
-// JSON that anyone may have written: parsed with a limit on depth, and without names
-// that stand twice.
+// Parses JSON from any source, with a limit on its depth. A key that stands twice is an error.
 #pragma once
 
 #include <filesystem>

@@ -1,10 +1,10 @@
 // Large all-reduces on a thread of their own, with MPI's blocking call.
 //
 // Open MPI's non-blocking all-reduce advances only inside calls to MPI and takes about twice the
-// time of the blocking one on large buffers (4.1, 64 MiB, two ranks of one host). A thread gives
+// time of the blocking one on large buffers (4.1, 64 MiB, two ranks of one machine). A thread gives
 // the blocking one's speed, overlap with backward wherever a core is free, and a wait that can have
-// a deadline. Before each operation the thread waits, napping, until all ranks have started it, so
-// that it burns no core while a peer is still computing.
+// a deadline. Before each operation the thread sleeps in short intervals until all ranks have
+// started it, so it does not keep a core busy while another rank is still computing.
 #pragma once
 
 #include <mpi.h>
@@ -19,21 +19,22 @@
 
 namespace scorenet::comm {
 
-/// The meeting of all ranks before an all-reduce, so that none burns its core inside the call while
-/// a peer still computes.
+/// All ranks meet here before an all-reduce. So no rank keeps its core busy inside the call while
+/// another rank still computes.
 class Arrival {
  public:
   /// This rank has arrived. Throws CommError if MPI refuses.
   explicit Arrival(MPI_Comm comm);
-  /// Whether all have.
+  /// Whether all ranks have arrived.
   bool is_complete();
 
  private:
   MPI_Request request_ = MPI_REQUEST_NULL;
 };
 
-/// Between two looks for the other ranks. Those that arrive together meet within some microseconds;
-/// for others a nap of a quarter of the time waited loses little, and leaves the core to backward.
+/// The pause between two looks for the other ranks. Ranks that arrive together meet within some
+/// microseconds. For later ones a pause of a quarter of the time waited so far loses little, and
+/// leaves the core to the backward pass.
 void nap_for_late_ranks(double waited_s);
 
 class AllReduceThread {
@@ -47,7 +48,8 @@ class AllReduceThread {
 
   /// comm: used by this thread alone; must outlive it. MPI must allow several threads.
   explicit AllReduceThread(MPI_Comm comm);
-  /// Joins, or lets go of a thread that a lost peer holds inside MPI: the process is about to end.
+  /// Joins the thread. A thread that a lost rank keeps inside MPI is detached instead: the process
+  /// is about to end.
   ~AllReduceThread();
   AllReduceThread(const AllReduceThread&) = delete;
   AllReduceThread& operator=(const AllReduceThread&) = delete;

@@ -28,10 +28,10 @@ class ControlVector {
   /// The same fields on all ranks. Throws ConfigError for a name given twice or a count below 1.
   ControlVector(const std::vector<ControlField>& fields, int rank, int size);
 
-  /// Forget everything: all zeros. To be called before each step's values.
+  /// Sets everything to zero. Call it before each step's values.
   void clear();
-  /// Add to the index-th number of a sum. Non-finite values poison that sum alone, so raise
-  /// a flag instead.
+  /// Adds to the index-th number of a sum. A value that is not finite makes that sum useless, so
+  /// raise a flag instead.
   void add(const std::string& field, double value, int64_t index = 0);
   /// Raise this rank's flag.
   void raise(const std::string& field);
@@ -49,7 +49,8 @@ class ControlVector {
   /// In how many words a flag of all ranks lies.
   int64_t flag_words() const;
 
-  /// The packed values, to be all-reduced by sum; the functions below then speak of all ranks.
+  /// The packed values, to be all-reduced by sum. After that, the functions below tell
+  /// of all ranks.
   Buffer buffer();
   /// all_reduce of buffer() by sum, started and not yet waited for.
   Work exchange(Communicator& communicator);

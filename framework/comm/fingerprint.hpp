@@ -1,4 +1,5 @@
-// Do all ranks run the same thing? Compared once, before the first collective that moves data.
+// Checks that all ranks run the same program on the same config and data: once, before the first
+// collective that moves data.
 #pragma once
 
 #include <string>
@@ -10,7 +11,7 @@
 namespace scorenet::comm {
 
 /// What must be equal on all ranks, in a readable order: build id, config lines, model shape, data
-/// set. Large things go in as a digest. Keys are unique.
+/// set. Large values enter as a digest. Keys are unique.
 using Fingerprint = std::vector<std::pair<std::string, std::string>>;
 
 /// Throws ConfigError on every rank, with the same sentence, at the first key (in rank zero's
@@ -18,7 +19,7 @@ using Fingerprint = std::vector<std::pair<std::string, std::string>>;
 /// and how many ranks differ in it. Collective.
 void check_same_on_all_ranks(Communicator& communicator, const Fingerprint& mine);
 
-/// rank zero's text on all ranks. Collective.
+/// The text of rank `root`, on all ranks. Collective.
 std::string broadcast_text(Communicator& communicator, std::string text, int root,
                            std::string_view tag);
 

@@ -1,5 +1,5 @@
-// The last operations of this rank, kept in a ring buffer: written out when something fails, and
-// the source of the timeline (timeline.hpp).
+// The last operations of this rank, kept in a ring buffer. They are written to a file when
+// something fails, and they make the timeline (timeline.hpp).
 #pragma once
 
 #include <cstdint>

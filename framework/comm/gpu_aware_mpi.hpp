@@ -1,8 +1,8 @@
-// Device memory over an MPI library that takes it: off unless asked (comm.gpu_aware_mpi), since one
-// that does not take it crashes.
+// Device memory over an MPI library that accepts it. Off unless asked for (comm.gpu_aware_mpi),
+// since a library that does not accept it crashes.
 //
-// MPI knows nothing of streams: what computes into a buffer must have ended before the buffer
-// is handed over.
+// MPI knows nothing of streams: the device must have finished computing into a buffer before MPI
+// gets it.
 #pragma once
 
 #include <functional>
@@ -12,8 +12,8 @@
 
 namespace scorenet::comm {
 
-/// Throws ConfigError naming both ways out unless gradients on a GPU have a carrier: NCCL, MPI that
-/// was said to be GPU-aware, or no other rank.
+/// Throws ConfigError, naming both remedies, unless gradients on a GPU can travel: over NCCL, over
+/// an MPI that the config calls GPU-aware, or not at all because there is one rank.
 void check_device_memory_has_a_carrier(bool on_gpu, bool over_nccl, int ranks, bool gpu_aware_mpi);
 
 /// `communicator`, with `settle` called before every operation: it waits until the device has done

@@ -1,5 +1,4 @@
-// Element-wise reduction of two arrays in host memory, for the back ends whose library
-// cannot do it.
+// Element-wise reduction of two arrays in host memory, for back ends whose library cannot do it.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// How a rank that ends with an error learns whether all others do too: then each may leave by
-// itself, and nothing needs to be aborted.
+// A rank that ends with an error learns here whether all other ranks end too. If so, each rank
+// leaves by itself and the job need not be aborted.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,12 @@ class LastWords {
  public:
   virtual ~LastWords() = default;
 
-  /// The words of all ranks, by rank, once each has called this; empty if some rank has not within
-  /// `limit_s`: it may wait in a collective for ever. To be called once.
+  /// The numbers of all ranks, by rank, as soon as each rank has called this. Empty if some rank
+  /// has not done so within `limit_s`: it may wait in a collective for ever. Call it once.
   virtual std::vector<int64_t> exchange(int64_t mine, double limit_s) = 0;
 };
 
-/// Collective. environment: null for a process without MPI, which hears itself.
+/// Collective. environment: null for a process without MPI, which receives its own number.
 std::unique_ptr<LastWords> make_last_words(const MpiEnvironment* environment);
 
 }  // namespace scorenet::comm

@@ -1,8 +1,8 @@
 // Host memory between processes, over MPI's non-blocking collectives.
 //
-// Every wait polls and has a deadline (deadline.hpp), so that a lost or frozen peer is an
-// error with a name instead of a hang. Knows no <mpi.h> in its header: only this folder's
-// sources see MPI.
+// Every wait polls and has a deadline (deadline.hpp). So a lost or frozen rank gives an error that
+// names it, and the program does not hang. This header does not include <mpi.h>: only the sources
+// of this folder see MPI.
 #pragma once
 
 #include <atomic>
@@ -64,9 +64,9 @@ struct MpiOptions {
   std::shared_ptr<FlightRecorder> recorder{};
 };
 
-/// A communicator over all ranks of MPI_COMM_WORLD (a duplicate, so that nobody else's messages
-/// meet ours). Collective. float16 and bfloat16 sums are formed in float32 and rounded after every
-/// hop. Throws CommError if MPI refuses.
+/// A communicator over all ranks of MPI_COMM_WORLD (a duplicate, so that its messages cannot mix
+/// with those of other libraries). Collective. float16 and bfloat16 sums are formed in float32 and
+/// rounded after every hop. Throws CommError if MPI refuses.
 std::unique_ptr<Communicator> make_mpi_communicator(const MpiEnvironment& environment,
                                                     const MpiOptions& options = {});
 

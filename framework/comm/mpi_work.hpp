@@ -1,5 +1,5 @@
-// Operations of MpiCommunicator under way: what a wait polls, its deadline, and how a failure ends
-// the rest. Not for other folders: it includes <mpi.h>.
+// Operations of MpiCommunicator that are under way: what a wait polls, its deadline, and what a
+// failure does to the other operations. Only for this folder: it includes <mpi.h>.
 #pragma once
 
 #include <mpi.h>
@@ -24,7 +24,7 @@ struct MpiShared {
   std::shared_ptr<Vitals> vitals;
   std::shared_ptr<FlightRecorder> recorder;
   std::unique_ptr<AllReduceThread> thread;  // null where MPI takes one thread only
-  // After one failure the peers are out of step: nothing more is waited for.
+  // After one failure the ranks no longer run the same operations: nothing is waited for.
   std::atomic<bool> failed{false};
 
   [[noreturn]] void fail(const Operation& operation, const std::string& reason);
@@ -41,7 +41,7 @@ class MpiWork : public Work::State {
   virtual bool poll() = 0;
   /// What a wait does between two polls.
   virtual void rest(double elapsed_s);
-  /// For destructors: an operation nobody waited for is waited for; errors can only be printed.
+  /// For destructors: waits for an operation that nobody waited for. Errors can only be printed.
   void finish_quietly() noexcept;
 
   std::shared_ptr<MpiShared> shared_;
@@ -84,10 +84,10 @@ class ThreadedWork final : public MpiWork {
   std::shared_ptr<AllReduceThread::Task> task_;
 };
 
-/// MPI's blocking call in the waiting thread itself, once all ranks have come to it and the
-/// all-reduce thread is idle. What handing over costs (two switches, 6 us) is a tenth of a small
-/// all-reduce. Until the ranks have met the wait has its deadline; inside the call a frozen peer is
-/// the heartbeat's to name.
+/// MPI's blocking call in the waiting thread itself, after all ranks have arrived and while the
+/// all-reduce thread is idle. It saves two thread switches (6 us), a tenth of a small all-reduce.
+/// The wait for the other ranks has the usual deadline. Inside the call only the heartbeat can find
+/// a frozen rank.
 class BlockingWork final : public MpiWork {
  public:
   BlockingWork(std::shared_ptr<MpiShared> shared, Operation operation, MPI_Comm comm,

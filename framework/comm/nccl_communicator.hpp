@@ -22,9 +22,9 @@ struct NcclOptions {
 /// Whether this program was built with NCCL.
 bool nccl_is_built_in();
 
-/// The CUDA device of this rank: the only visible one, or else the rank's index on its host.
-/// Throws ConfigError naming the counts if a host has more ranks than visible devices, or if
-/// none is visible.
+/// The CUDA device of this rank: the only visible one, or else the rank's index on its machine.
+/// Throws ConfigError naming the counts if a machine has more ranks than visible devices, or if no
+/// device is visible.
 int select_nccl_device(int local_rank, int local_size, int visible_devices);
 
 /// A communicator over the ranks of `bootstrap` (MPI), which carries NCCL's unique id and must

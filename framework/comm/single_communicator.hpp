@@ -1,4 +1,4 @@
-// The group of one process: every operation is done at once. Needs no MPI launch.
+// The communicator of a single process: every operation is done at once. Needs no MPI launcher.
 #pragma once
 
 #include <memory>

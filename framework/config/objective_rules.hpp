@@ -1,5 +1,5 @@
-// Which keys of the training objective go together ([diffusion] loss, schedule, time_sampling,
-// train_steps, ..., [model] type).
+// Which settings of the training objective may be combined ([diffusion] loss, schedule,
+// time_sampling, train_steps, ..., [model] type).
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace scorenet::config {
 
-/// One sentence for each combination that contradicts itself; empty if there is none.
+/// One sentence for each contradiction between keys; empty if there is none.
 std::vector<std::string> objective_problems(const Config& config);
 
 }  // namespace scorenet::config

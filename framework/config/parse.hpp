@@ -1,4 +1,5 @@
-// Config files (TOML, toml++) and command-line overrides into a Config, and back.
+// Reads config files (TOML, by toml++) and command-line overrides into a Config, and writes a
+// Config as TOML.
 #pragma once
 
 #include <string>
@@ -8,11 +9,11 @@
 
 namespace scorenet::config {
 
-/// Reads a TOML file over the defaults. Throws ConfigError: file, line and what was expected; an
-/// unknown key is an error that names the nearest known one.
+/// The defaults, with the keys of a TOML file in their place. Throws ConfigError with file, line
+/// and what was expected. An unknown key is an error that names the nearest known key.
 Config parse_file(const std::string& path);
 
-/// The same from text; `origin` stands in errors for the file's name.
+/// The same from text. Errors name `origin` in place of the file.
 Config parse_text(const std::string& text, const std::string& origin);
 
 /// Applies "--section.key value" and "--section.key=value" in order. A list is written [1,2,3] or

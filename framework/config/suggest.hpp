@@ -1,4 +1,4 @@
-// "Did you mean ...?": the known name that a wrong one stands for, if one is near enough to say so.
+// "Did you mean ...?": the known name nearest to a wrong one, if it is near enough.
 #pragma once
 
 #include <string>
@@ -12,9 +12,9 @@ struct Synonym {
   const char* known;
 };
 
-/// The known key that `name` ("train.lr", "trian.steps", "lr") stands for: one whose last part is
-/// that of `name`, else a synonym of its last part, else one whose last part differs by a slip or
-/// two. "" where none is near.
+/// The known key that `name` ("train.lr", "trian.steps", "lr") probably means. Tried in this order:
+/// a key with the same last part, a synonym of the last part, a key whose last part differs by one
+/// or two letters. "" if there is none.
 std::string suggest_key(const std::string& name, const std::vector<std::string>& known);
 
 /// The same for names without parts: metrics, samplers, schedules, values of a key.

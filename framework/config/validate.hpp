@@ -8,7 +8,7 @@
 
 namespace scorenet::config {
 
-/// One sentence a problem; empty when all is well. world_size: ranks that will train.
+/// One sentence for each problem; empty if there is none. world_size: ranks that will train.
 std::vector<std::string> problems(const Config& config, int world_size);
 
 /// Throws ConfigError with all problems, one a line.

@@ -1,4 +1,4 @@
-// Checks on tensors, and the one way a per-example scalar meets a batch.
+// Checks on tensors, and the helper that broadcasts a number per example to a batch.
 #pragma once
 
 #include <torch/types.h>
@@ -16,8 +16,8 @@ std::string shape_string(c10::IntArrayRef shape);
 void check_same_shape(const torch::Tensor& a, const torch::Tensor& b, const std::string& what);
 
 /// per_example (B) viewed as (B, 1, ..., 1) with as many dimensions as `batch` (B, ...). A scalar
-/// () passes through. Code written with it is tied to no number of dimensions. Throws ShapeError
-/// if B differs.
+/// () is returned as it is. Code that uses this works for any number of dimensions. Throws
+/// ShapeError if B differs.
 torch::Tensor broadcast_to_batch(const torch::Tensor& per_example, const torch::Tensor& batch);
 
 /// Sum over all dimensions but the first: (B, ...) -> (B).

@@ -1,10 +1,10 @@
-// Work of a device that is recorded once and then launched as a whole: a training step of some
-// thousand small kernels costs the host one call, and the device has no gaps between them (CUDA
-// graphs).
+// Work of a device that is recorded once and then launched as a whole (CUDA graphs). A training
+// step has some thousand small kernels. Recorded, it costs the host one call, and the device has no
+// gaps between kernels.
 //
-// What is recorded are the launches, with the addresses and numbers they were given. So the work
-// reads whatever changes from tensors that stay where they are, and copies nothing from or to the
-// host.
+// A recording holds the launches with the addresses and numbers that they were given. So the work
+// must read everything that changes from tensors that stay in place, and must not copy from or to
+// the host.
 #pragma once
 
 #include <torch/types.h>
@@ -24,9 +24,9 @@ class DeviceGraph {
 /// Whether this build can record what that device does.
 bool records_graphs(torch::Device device);
 
-/// Calls `work` once; nothing of it is computed before launch(). It must have run before, so that
-/// libraries have chosen their kernels. Tensors made in it are the graph's; those that it writes
-/// to must outlive it. REQUIRES records_graphs(device).
+/// Calls `work` once and records it; nothing is computed before launch(). `work` must have run
+/// before, so that libraries have chosen their kernels. The graph owns the tensors that `work`
+/// makes; tensors that it writes to must outlive the graph. REQUIRES records_graphs(device).
 std::unique_ptr<DeviceGraph> record_graph(torch::Device device, const std::function<void()>& work);
 
 }  // namespace scorenet

@@ -1,6 +1,6 @@
-// The words of Philox 4x32-10 (random.hpp) where the tensors are. A training step of a network
-// with dropout takes hundreds of millions of them: drawn on the host they would cost a GPU more
-// than the step itself.
+// The random words of Philox 4x32-10 (random.hpp), drawn on the tensors' own device. A training
+// step of a network with dropout takes hundreds of millions of them; drawn on the host they would
+// take longer than the rest of the step.
 #pragma once
 
 #include <torch/types.h>
@@ -13,7 +13,7 @@ namespace scorenet {
 bool draws_words_on(torch::Device device);
 
 /// Word j of row i is what the (j+1)-th call of at::Philox4_32(key, slots[i]) returns.
-/// key: (1) int64, slots: (B) int64, on one device. (B, count) int64 in [0, 2^32), there.
+/// key: (1) int64, slots: (B) int64, on one device. Returns (B, count) int64 in [0, 2^32) there.
 /// REQUIRES draws_words_on(that device).
 torch::Tensor philox_words(const torch::Tensor& key, const torch::Tensor& slots, int64_t count);
 

@@ -1,7 +1,7 @@
 // The program's errors: one type per exit code, each carrying one sentence.
 //
 // what() says where, which value, what was expected, and what to do. main() prints it and returns
-// exit_code(). Plain C++: every layer may include this, also those that know no tensors.
+// exit_code(). Plain C++: every layer may include this, also the layers without LibTorch.
 #pragma once
 
 #include <stdexcept>

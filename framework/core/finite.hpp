@@ -8,7 +8,7 @@
 namespace scorenet {
 
 /// Throws NotFiniteError naming `where` and the first such value if `values` holds NaN or an
-/// infinity. Other than floating-point types hold none.
+/// infinity. Tensors of integers always pass.
 void check_finite(const torch::Tensor& values, const std::string& where);
 
 }  // namespace scorenet

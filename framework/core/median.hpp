@@ -1,4 +1,4 @@
-// The middle of some measurements. Plain C++.
+// The median of measurements. Plain C++.
 #pragma once
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 
 namespace scorenet {
 
-/// The upper one of two middles. REQUIRES a value.
+/// Of an even number of values: the larger of the two in the middle. REQUIRES a value.
 inline double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());

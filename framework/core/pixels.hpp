@@ -1,5 +1,5 @@
-// Discrete data and the range that models work in: the one place where the width of a level's
-// bin is written.
+// Discrete data and the range [-1, 1] that models work in. The width of a level's bin is defined
+// here and nowhere else.
 //
 // Of L levels, level k of 0..L-1 stands at x_k = 2 (k + 1/2) / L - 1, the middle of a bin of width
 // 2 / L; the bins fill [-1, 1] (VDM, Kingma et al. 2021, 2107.00630, where L = 256). Pixels of
@@ -25,8 +25,8 @@ torch::Tensor pixels_from_data(const torch::Tensor& x);
 /// The same of any number of levels: int64.
 torch::Tensor levels_from_data(const torch::Tensor& x, int64_t levels);
 
-/// Stored examples in the range that models work in: levels scaled to float32, real numbers
-/// (levels 0) as they stand.
+/// Stored examples in the range that models work in: levels become float32 in [-1, 1], real numbers
+/// (levels 0) stay as they are.
 torch::Tensor in_model_range(const torch::Tensor& stored, int64_t levels);
 
 }  // namespace scorenet

@@ -1,5 +1,5 @@
-// Randomness as a function: the same draw for a sample whatever rank, batch or order it
-// is computed in.
+// Randomness as a function: a sample gets the same draw on any rank, in any batch and in any
+// order.
 //
 // A draw is addressed by (seed, stream, step, slot). `slot` is the sample's global position: its
 // place in the global batch while training, its index in the data set while evaluating, its seed
@@ -15,8 +15,8 @@
 
 namespace scorenet {
 
-/// What a draw is for. Different streams of one (seed, step, slot) are independent. Values are part
-/// of the file format of reproducibility: append, never renumber.
+/// What a draw is for. Different streams of one (seed, step, slot) are independent. A run's results
+/// depend on these values: append new ones, never renumber.
 enum class RandomStream : uint64_t {
   training_noise = 1,
   training_time = 2,
@@ -35,7 +35,7 @@ enum class RandomStream : uint64_t {
   synthetic_data = 15,
 };
 
-/// The address of a set of draws, all but the slot.
+/// The address of a set of draws, without the slot.
 struct RandomKey {
   uint64_t seed = 0;
   RandomStream stream = RandomStream::training_noise;
@@ -61,18 +61,18 @@ torch::Tensor rademacher_for_slots(const RandomKey& key, const std::vector<int64
                                    c10::IntArrayRef example_shape, torch::Dtype dtype,
                                    torch::Device device = torch::kCPU);
 
-/// The same address where a device reads it for itself: a recorded step (device_graph.hpp) is
-/// launched again and again with other numbers in these tensors.
+/// The same address as tensors on the device, which reads it there: a recorded step
+/// (device_graph.hpp) is launched many times, each time with other numbers in these tensors.
 struct DeviceSlots {
   torch::Tensor key;    // (1) int64: key_word() of the RandomKey
   torch::Tensor slots;  // (B) int64
 };
 
-/// What a key is to the generator, as a number that fits an int64 tensor.
+/// The generator's key for `key`, as a number for an int64 tensor.
 int64_t key_word(const RandomKey& key);
 
-/// As their namesakes above, on the slots' device. REQUIRES a device that draws words
-/// (device_words.hpp).
+/// As the functions of the same names above, on the slots' device. REQUIRES
+/// draws_words_on(that device) (device_words.hpp).
 torch::Tensor normal_for_slots(const DeviceSlots& at, c10::IntArrayRef example_shape,
                                torch::Dtype dtype);
 torch::Tensor uniform_for_slots(const DeviceSlots& at, c10::IntArrayRef example_shape,

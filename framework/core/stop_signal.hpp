@@ -1,45 +1,44 @@
-// "Please stop": USR1, USR2, TERM, INT and HUP as a flag that whoever works long looks at between
+// A request to stop: USR1, USR2, TERM, INT and HUP set a flag. Long work looks at the flag between
 // two units of work.
 //
-// Slurm announces the time limit with a signal the script chooses, a person presses ^C, a terminal
-// is closed. Each rank has its own flag; what must be decided alike, the ranks reduce
-// (a training step) or tell each other (the heartbeat).
+// The signals come from Slurm before the time limit, from a person who presses ^C, or from a
+// terminal that is closed. Each rank has its own flag. Where all ranks must decide alike, they
+// reduce the flags (a training step) or send them to each other (the heartbeat).
 #pragma once
 
 #include "framework/core/error.hpp"
 
 namespace scorenet {
 
-/// Work given up because a stop was asked for. Exit code 75: the same command may be started again.
+/// Work that ended early because of a stop signal. Exit code 75: start the same command again.
 struct StopRequested : Error {
   explicit StopRequested(const std::string& sentence) : Error(ExitCode::requeue, sentence) {}
 };
 
-/// From here to the end of the process these signals set the flag, any number of them once;
-/// they are unblocked (see launch/early_start.cpp). Only a second INT or TERM acts as if
-/// uncaught and ends the process at once; what it was writing stays a temporary. HUP stays
-/// ignored where it is (nohup).
+/// From now on these signals set the flag; they are unblocked (see launch/early_start.cpp). A
+/// second INT or TERM ends the process at once; a file that was being written then stays a
+/// temporary file. HUP stays ignored where it is ignored already (nohup).
 void catch_stop_signals();
 
-/// For work that does not look at the flag: INT, TERM and HUP end the process again, at once if
-/// one came before.
+/// For work that does not look at the flag: INT, TERM and HUP end the process again. If one has
+/// come already, the process ends now.
 void let_signals_end_the_process();
 
-/// A write to a closed pipe or past the limit of a file's size fails, and is told as any failed
-/// write is, instead of ending the process by PIPE or XFSZ.
+/// A write to a closed pipe, or beyond the limit on a file's size, then fails with an error like
+/// any other write. Without this, the signals PIPE and XFSZ would end the process.
 void let_writes_fail();
 
 /// Whether a stop was asked for.
 bool stop_asked() noexcept;
 
-/// As a signal would: another rank was told.
+/// Sets the flag as a signal does, for a stop that another rank received.
 void ask_to_stop() noexcept;
 
-/// Throws StopRequested if a stop was asked for. For work that leaves nothing half done when
-/// it is unwound.
+/// Throws StopRequested if a stop was asked for. For work that an exception may interrupt anywhere
+/// without leaving something half done.
 void throw_if_stop_asked();
 
-/// Forgets what came. For tests.
+/// Clears the flag. For tests.
 void forget_stop() noexcept;
 
 }  // namespace scorenet

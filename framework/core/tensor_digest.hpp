@@ -8,10 +8,10 @@
 
 namespace scorenet {
 
-/// Of the values' bytes, whatever device and strides the tensor has; type and shape are not in it.
+/// The digest of the values' bytes, independent of device and strides. Type and shape do not count.
 std::string digest_of(const torch::Tensor& tensor);
 
-/// Of several tensors, in order. Of one, that tensor's own.
+/// The digest of several tensors, in order. For one tensor it is that tensor's own.
 std::string digest_of(const std::vector<torch::Tensor>& tensors);
 
 }  // namespace scorenet

@@ -1,5 +1,4 @@
-// The time now as text, for logs and locks. Header alone, so that layers below LibTorch
-// may include it.
+// The time now as text, for logs and locks. Plain C++, for the layers without LibTorch too.
 #pragma once
 
 #include <ctime>

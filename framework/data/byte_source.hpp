@@ -1,5 +1,5 @@
-// A source file, plain or gzip, read from its start. What its header declares is held
-// against most_bytes() first.
+// A source file, plain or gzip, read from its start. A reader compares what the file's
+// header declares with most_bytes() before it allocates memory.
 #pragma once
 
 #include <zlib.h>
@@ -17,8 +17,8 @@ class ByteSource {
   explicit ByteSource(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
-  /// Decoded bytes that the file can hold at most: its size, or by deflate's best ratio if
-  /// it is gzip.
+  /// The largest number of decoded bytes that the file can hold: its size, or for gzip its
+  /// size times the best ratio of deflate.
   int64_t most_bytes() const { return most_bytes_; }
   bool gzip() const { return gzip_; }
 

@@ -1,4 +1,4 @@
-// From the forms data sets are published in to this program's HDF5 file. One function a form.
+// Convert published data sets to this program's HDF5 file. One function for each published form.
 //
 // Every function writes splits of `images` and, where known, `labels`, records the source and the
 // rule of the split as attributes "source" and "split_rule" of the file, and makes the file appear
@@ -23,15 +23,15 @@ struct ConvertOptions {
   std::filesystem::path out;
   bool overwrite = false;
   Hdf5Storage storage;  // contiguous unless asked otherwise: the fastest to read
-  // Samples held out of the training data. Unsaid: a tenth, at most 5,000, where the source has
-  // no such split.
+  // Samples held out of the training data. Without a value: a tenth, at most 5,000, if the source
+  // has no such split.
   std::optional<int64_t> validation;
   int64_t test = 0;  // likewise for a test split; for folders and arrays only
   FolderLayout layout = FolderLayout::automatic;  // for folders only
 };
 
-/// What is said of an array's channels. unsaid: second, but refused where the last axis
-/// looks like them.
+/// Which axis of an array holds the channels. unsaid: the second axis; an array whose last axis
+/// looks like channels is refused.
 enum class ChannelAxis { unsaid, first, last };
 
 /// A folder with the four files of the MNIST family (train-images-idx3-ubyte, ...,
@@ -61,8 +61,8 @@ std::vector<std::string> convert_npy(const std::filesystem::path& images,
                                      const std::filesystem::path& labels, ChannelAxis channels,
                                      const ConvertOptions& options);
 
-/// Another file of ours: its splits stored as options.storage says, all attributes and all other
-/// objects as they are.
+/// A file of this program, stored anew: its splits as options.storage says, all attributes and all
+/// other objects unchanged.
 std::vector<std::string> rechunk(const std::filesystem::path& in, const ConvertOptions& options);
 
 /// Two-dimensional sets in float64 (N, 2), of the sizes given for each split, from `seed`. kinds:

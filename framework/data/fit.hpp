@@ -1,9 +1,9 @@
 // Does a data set fit what a model was made for? One check for the trainer, its dry run and every
 // evaluation, before any work.
 //
-// Compared are the examples' shape, discrete against continuous data, the labels, whether the
-// values can be read and are finite, and their range: a model of values in [-1, 1] answers for
-// 0..255 too, with numbers that mean nothing.
+// The check compares the examples' shape, the kind (discrete or continuous) and the labels. It
+// also checks that values can be read, are finite and lie in the model's range: a model of values
+// in [-1, 1] gives numbers for values in 0..255 too, but they mean nothing.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ struct DataTraits {
 };
 
 DataTraits traits_of(const DatasetSummary& summary);
-/// "discrete" (of 256 levels), "discrete 2", "continuous -1 1" and back. Text of another form says
-/// nothing: neither kind nor range.
+/// Kind and range as text, "discrete" (of 256 levels), "discrete 2" or "continuous -1 1", and back.
+/// Text of another form gives neither kind nor range.
 std::string to_text(const DataTraits& traits);
 DataTraits traits_from_text(const std::string& text);
 

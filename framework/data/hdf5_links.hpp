@@ -1,7 +1,7 @@
 // Where links lead that leave an HDF5 file: external links and the sources of virtual data sets.
 //
-// HDF5 tries several folders for a relative name and opens whatever it finds, a pipe too, which it
-// waits for. So each file is looked at before HDF5 may open it.
+// HDF5 tries several folders for a relative name and opens whatever it finds. It would wait for
+// ever on a pipe. So this code checks each file before HDF5 opens it.
 #pragma once
 
 #include <string>

@@ -1,11 +1,11 @@
 // Is every value of an array really stored, and in which files?
 //
-// HDF5 gives its fill value, mostly zero, for whatever was never written or is gone: chunks,
-// contiguous arrays without a place, files of raw data that are too short, sources of a virtual
-// data set. A conversion that broke off looks like black images. A file that is sparse on
-// purpose cannot be told from it, so both are refused, and the message says how to store the
-// fill values. What the library itself wrote as fill value (space that was allocated early) is
-// stored, and not found here.
+// HDF5 returns its fill value, usually zero, for values that were never written or are lost:
+// missing chunks, contiguous arrays without space, raw data files that are too short, missing
+// sources of a virtual data set. So an unfinished conversion looks like black images. A file that
+// is sparse on purpose looks the same, so both are refused, and the message says how to store the
+// fill values. Fill values that the library itself wrote (space allocated early) are stored
+// values: this check does not find them.
 #pragma once
 
 #include <string>

@@ -1,9 +1,9 @@
-// HDF5 trusts its own metadata: damaged ones can make it crash, or go round in a circle. Both end
-// the process in order.
+// HDF5 trusts its own metadata. Damaged metadata can make it crash or loop without end. This guard
+// then ends the process with a message.
 //
-// Nothing that was in the library's hands can be used after that, so there is no exception: one
-// sentence that names the file, and exit code 3 at once. Under MPI the launcher then ends the other
-// ranks, as after any lost rank.
+// The state of the library is unknown after that, so no exception is thrown. The process prints
+// one sentence that names the file and exits with code 3 at once. Under MPI the launcher then ends
+// the other ranks, as after any lost rank.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ class LibraryGuard {
   const char* before_;  // of a guard around this one, which then stays the one that counts
 };
 
-/// Processor time that no sound file of so many bytes takes, at 4 MB/s and with 5 s for what
-/// is not reading.
+/// Processor time in seconds that reading an undamaged file of `bytes` never takes: 4 MB/s, and
+/// 5 s for everything else.
 double most_seconds(int64_t bytes);
 
 }  // namespace scorenet::data

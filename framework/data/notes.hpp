@@ -1,4 +1,4 @@
-// What a conversion left out, turned or reduced: counted while it happens, told once at its end.
+// Counts what a conversion leaves out, turns or reduces, and reports the counts once at its end.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The one augmentation.
+// Data augmentation: mirroring.
 #pragma once
 
 #include <torch/types.h>

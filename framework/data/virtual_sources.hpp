@@ -1,4 +1,4 @@
-// The sources of a virtual data set: are they all there, long enough, and do they cover it?
+// Checks the sources of a virtual data set: all exist, are long enough and cover the array.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// HDF5 files that are results: what cannot be written there is no fault of the data.
+// HDF5 files that hold results: a failed write there is an error of the output, not of the data.
 #pragma once
 
 #include "framework/core/error.hpp"

@@ -1,20 +1,20 @@
-// A Gaussian mixture under the forward process: exact score, denoiser and density at
-// any noise level.
+// A Gaussian mixture under the forward process: exact score, denoiser and density at every noise
+// level.
 //
 // With x0 ~ sum_k w_k N(m_k, C_k), C_k = U_k diag(L_k) U_k^T, and x_t = alpha x0 + sigma eps:
 //
 //     x_t ~ sum_k w_k N(alpha m_k, U_k diag(v_k) U_k^T),   v_k = alpha^2 L_k + sigma^2
 //
-// With r_k = P(k given x_t) and y_k = U_k^T (x_t - alpha m_k), by Tweedie and by
+// With r_k = P(k given x_t) and y_k = U_k^T (x_t - alpha m_k), by Tweedie's formula and by
 // conditioning each Gaussian:
 //
 //     score   = -sum_k r_k U_k (y_k / v_k)
 //     eps_hat = -sigma score
 //     x0_hat  = sum_k r_k (m_k + U_k (alpha L_k y_k / v_k))
 //
-// Both estimates are sums of well-scaled terms: no digits are lost at either end. All of it is
-// float64 and can be differentiated by autograd any number of times. L_k = 0 (point masses) is
-// allowed where sigma > 0.
+// Both estimates are sums of terms of similar size, so neither loses digits when alpha or sigma is
+// small. All values are float64, and autograd can differentiate them any number of times. L_k = 0
+// (point masses) is allowed where sigma > 0.
 #pragma once
 
 #include <torch/types.h>
@@ -29,9 +29,9 @@ namespace scorenet::diffusion {
 
 class GaussianMixture {
  public:
-  /// weights (K), all >= 0, sum 1; means (K, D); covariances (K, D, D), symmetric, no
-  /// negative eigenvalue. Throws ShapeError for shapes that do not fit, DataError for values
-  /// that are no mixture.
+  /// weights (K), all >= 0, sum 1; means (K, D); covariances (K, D, D), symmetric, no negative
+  /// eigenvalue. Throws ShapeError for shapes that do not fit, DataError for values that do not
+  /// make a mixture.
   GaussianMixture(const torch::Tensor& weights, const torch::Tensor& means,
                   const torch::Tensor& covariances);
 

@@ -25,12 +25,13 @@ namespace scorenet::diffusion {
 /// above 1 sharpened.
 Denoiser classifier_free_guidance(Denoiser unconditional, Denoiser conditional, double weight);
 
-/// weak + weight (strong - weak): 1 is the strong model, above 1 pushes away from the
-/// weak one's errors.
+/// weak + weight (strong - weak): 1 is the strong model; above 1 the result moves away from the
+/// weak model's errors.
 Denoiser autoguidance(Denoiser strong, Denoiser weak, double weight);
 
-/// guided where log_snr_low <= log_snr <= log_snr_high, plain elsewhere; only what the batch needs
-/// is evaluated. Throws ConfigError unless log_snr_low < log_snr_high.
+/// `guided` where log_snr_low <= log_snr <= log_snr_high, `plain` elsewhere. A denoiser that no
+/// example of the batch needs is not evaluated. Throws ConfigError unless
+/// log_snr_low < log_snr_high.
 Denoiser guidance_interval(Denoiser guided, Denoiser plain, double log_snr_low,
                            double log_snr_high);
 
@@ -45,13 +46,13 @@ Denoiser classifier_guidance(Denoiser denoiser, ClassGradient gradient, double w
 using NoisyClassifier =
     std::function<torch::Tensor(const torch::Tensor& x_t, const NoiseLevel& level)>;
 
-/// The classifier that a raw network is: network(x_t / sqrt(alpha^2 + sigma^2), log_snr). What the
-/// network sees depends on log_snr alone, so one trained under any schedule serves every other
-/// within its range of log-SNR.
+/// A raw network as a classifier: network(x_t / sqrt(alpha^2 + sigma^2), log_snr). What the network
+/// sees depends on log_snr alone. So a network trained under one schedule works under every other
+/// schedule, within its range of log-SNR.
 NoisyClassifier scaled_classifier(Network network);
 
 /// The gradient of log softmax(logits)[labels] by autograd, also where the caller records no
-/// gradient. labels: (B) int64, one for each row of every batch that will be asked for.
+/// gradient. labels: (B) int64, one for each row of every batch that it is called with.
 ClassGradient class_gradient(NoisyClassifier classifier, torch::Tensor labels);
 
 }  // namespace scorenet::diffusion

@@ -1,20 +1,20 @@
-// vdm_learned: a monotone network for gamma(t) = -log_snr, its end points pinned, its inside
-// trained to lower the variance.
+// vdm_learned: a monotone network for gamma(t) = -log_snr. Its end points are fixed; its values in
+// between are trained to lower the variance of the loss.
 //
 //     raw(t)   = w t + 1/H sum_j c_j sigmoid(a_j (2 t - 1) + b_j)
 //     share(t) = (raw(t) - raw(0)) / (raw(1) - raw(0))
 //     gamma(t) = gamma_0 + (gamma_1 - gamma_0) share(t)
 // with w, a_j, c_j > 0, the softplus of the parameters (VDM, Kingma et al. 2021, 2107.00630, app.
-// H: the same two branches; without the division the end points drift). The mean of the diffusion
-// term does not depend on gamma between its ends, so share can only lower the variance of its
-// estimate (app. I): with L the one-draw loss, d E[L^2] = E[2 L dL]. ScheduleTap multiplies what
-// reaches share by 2 L on its way back, so that one backward pass of the mean loss brings every
-// parameter its own gradient:
+// H: the same two branches; without the division the end points would move). The mean of the
+// diffusion term does not depend on gamma between its ends. So share only changes the variance of
+// its estimate (app. I): with L the one-draw loss, d E[L^2] = E[2 L dL]. In the backward pass,
+// ScheduleTap multiplies the gradient that reaches share by 2 L. So one backward pass of the mean
+// loss gives every parameter the gradient that it needs:
 //     ScheduleTap tap(schedule, times);
 //     loss = tapped_loss_per_example(network, parametrisation, tap, x0, eps);
 //     loss.mean().backward();    network, ends: d E[L];    inside: d E[L^2] / dims
-// Pinned ends are numbers; learned ones follow the bound's own gradient, to which end_terms_nats
-// belongs (app. I.2).
+// Fixed ends are numbers. Learned ends follow the gradient of the whole bound, which includes
+// end_terms_nats (app. I.2).
 #pragma once
 
 #include <torch/nn/module.h>
@@ -41,18 +41,17 @@ class MonotoneGamma : public torch::nn::Module {
     torch::Tensor gamma;  // (B)
     torch::Tensor slope;  // (B), d gamma / dt > 0
   };
-  /// t: (B) float64 in [0, 1], on any device, as are the values. Pinned, gamma(0) and gamma(1) are
-  /// gamma_min and gamma_max whatever the parameters.
+  /// t: (B) float64 in [0, 1] on any device; the values are on the same device. With fixed ends,
+  /// gamma(0) = gamma_min and gamma(1) = gamma_max for all parameters.
   Value forward(const torch::Tensor& t);
 
-  /// How far from gamma_0 to gamma_1 the inside has come, and its slope: (B), no function
-  /// of the ends.
+  /// share(t) of the formula above and its slope: (B). Neither depends on the ends.
   struct Share {
     torch::Tensor share;
     torch::Tensor slope;
   };
   Share share(const torch::Tensor& t);
-  /// gamma and slope for it.
+  /// gamma and its slope for a share.
   Value between_ends(const Share& share);
 
   bool learns_ends() const { return ends_.defined(); }
@@ -69,8 +68,7 @@ class MonotoneGamma : public torch::nn::Module {
   torch::Tensor ends_;
 };
 
-/// alpha^2 = sigmoid(-gamma). All values are detached: gradients flow through a ScheduleTap
-/// and nowhere else.
+/// alpha^2 = sigmoid(-gamma). All values are detached: gradients flow through a ScheduleTap only.
 class LearnedSchedule : public Schedule {
  public:
   /// network: shared with the optimiser that trains it.
@@ -88,8 +86,7 @@ class LearnedSchedule : public Schedule {
   std::shared_ptr<MonotoneGamma> network_;
 };
 
-/// gamma and its slope at the drawn times, with the gradient of the inside rescaled on
-/// its way back.
+/// gamma and its slope at the drawn times. The gradient of share is scaled in the backward pass.
 class ScheduleTap {
  public:
   ScheduleTap(const LearnedSchedule& schedule, const TimeSample& times);
@@ -98,7 +95,7 @@ class ScheduleTap {
   NoiseLevel level() const;
   /// gamma' / (2 p(t)): the elbo weight on |eps - eps_hat|^2, (B).
   torch::Tensor eps_weight() const;
-  /// From here on the i-th gradient that reaches the inside counts factor[i] times. factor:
+  /// From now on the i-th gradient that reaches share is multiplied by factor[i]. factor:
   /// (B). Throws ShapeError.
   void scale_inside(const torch::Tensor& factor) const;
 

@@ -11,7 +11,7 @@
 
 namespace scorenet::diffusion {
 
-/// Plain state: two tensors to save with a checkpoint.
+/// The state: two tensors, which a checkpoint saves.
 struct LossHistory {
   torch::Tensor losses;  // (T, 10) float64, a ring for each step
   torch::Tensor counts;  // (T) int64, losses ever recorded

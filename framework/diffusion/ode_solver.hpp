@@ -1,9 +1,9 @@
 // Two solvers for y' = rhs(t, y) on a batch of independent problems.
 //
-// Dormand & Prince 1980 5(4) with a step size, an error norm and an end for each example: what
-// an example returns does not depend on its neighbours, on the batch size or on the number of
-// ranks. The classical fixed-step RK4 has a smooth error, which differences of solutions and
-// memory budgets prefer.
+// Dormand & Prince 1980, 5(4): every example has its own step size, error norm and end. So an
+// example's result does not depend on the other examples, the batch size or the number of ranks.
+// The classical RK4 with fixed steps has an error that is smooth in the data, which differences of
+// solutions need, and a memory use that is known in advance.
 #pragma once
 
 #include <torch/types.h>

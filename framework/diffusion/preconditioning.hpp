@@ -1,4 +1,4 @@
-// A raw network made a denoiser: its input is scaled to order one, its output is given a meaning.
+// Makes a denoiser of a raw network: scales its input to order one and converts its output.
 //
 // The network's input is c_in x_t:
 //
@@ -7,9 +7,9 @@
 //
 // F: Karras et al. 2022, 2206.00364, table 1. The others' c_in is 1 where the variance is
 // preserved; with alpha = 1 and sigma^2 = t it is McAllester's 1 / sqrt(1 + t) (2023,
-// 2301.11108). c_skip and c_out are the conversion of F in parametrisation.hpp. The network is
-// told the noise level as log_snr. EDM's c_noise = log(sigma / alpha) / 4 is -log_snr / 8: the
-// embedding sets that scale.
+// 2301.11108). c_skip and c_out are the conversion of F in parametrisation.hpp. The network gets
+// the noise level as log_snr. EDM's c_noise = log(sigma / alpha) / 4 equals -log_snr / 8; the
+// embedding chooses the scale.
 #pragma once
 
 #include "framework/diffusion/denoiser.hpp"
@@ -24,8 +24,8 @@ torch::Tensor input_scale(const Parametrisation& parametrisation, const NoiseLev
 torch::Tensor predict(const Network& network, const Parametrisation& parametrisation,
                       const torch::Tensor& x_t, const NoiseLevel& level);
 
-/// Both x0_hat and eps_hat, each by its well-conditioned route, and raw_variance where the network
-/// says it. `network` is called once a call.
+/// The denoiser of `network`: x0_hat and eps_hat, each by the route that divides by nothing small,
+/// and raw_variance if the network returns it. Each call calls `network` once.
 Denoiser make_denoiser(Network network, const Parametrisation& parametrisation);
 
 }  // namespace scorenet::diffusion

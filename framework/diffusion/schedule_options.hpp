@@ -1,4 +1,4 @@
-// What a schedule is made by. The config holds this struct itself, so it knows nothing of LibTorch.
+// The options of a schedule. The config holds this struct itself, so it knows nothing of LibTorch.
 #pragma once
 
 #include <string>

@@ -1,8 +1,7 @@
-// Every schedule the project has, one small class each. Users go through
-// make_schedule (schedule.hpp).
+// All schedules of the project, one small class each. Users call make_schedule (schedule.hpp).
 //
-// B(t) is the integral of beta. log-SNR is written so that no small number is the difference of
-// two large ones.
+// B(t) is the integral of beta. The formulas of log-SNR never subtract two large numbers to get a
+// small one.
 #pragma once
 
 #include "framework/diffusion/schedule.hpp"

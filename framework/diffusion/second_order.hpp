@@ -1,4 +1,4 @@
-// Second-order flow matching: the divergence of the network taught beside its value, for
+// Second-order flow matching: trains the divergence of the network beside its value, for
 // likelihoods by the ODE.
 //
 // Where the variance is preserved, v_hat = E[v given x_t] obeys (second-order Tweedie: tr

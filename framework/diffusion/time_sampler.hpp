@@ -1,8 +1,8 @@
 // Draws of the time t for training, with their densities.
 //
-// Two steps: positions u in [0, 1), then a map from u to t through the inverse distribution
-// function. Independent or stratified positions thus serve every density. Positions are functions
-// of (seed, step, slot, global batch): any number of ranks draws the same.
+// Two steps: positions u in [0, 1), then a map from u to t by the inverse distribution function. So
+// both kinds of positions, independent and stratified, work with every density. Positions are
+// functions of (seed, step, slot, global batch): any number of ranks draws the same.
 #pragma once
 
 #include <torch/types.h>

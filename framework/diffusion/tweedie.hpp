@@ -1,5 +1,5 @@
-// What a denoiser knows of x0 given x_t beyond its mean: covariance times a vector, without
-// forming the matrix.
+// The covariance of x0 given x_t, which a denoiser implies, times a vector. The matrix itself is
+// never formed.
 //
 // Second-order Tweedie: Cov(x0 given x_t) = (sigma^2 / alpha) J, J = d E[x0 given x_t] / d x_t
 // (Efron 2011; Luo 2022, 2208.11970, sec. "Tweedie's formula" for the first order). For the exact

@@ -12,7 +12,7 @@
 //     tweedie    N(x0; x0_hat(x_0), 1 / snr_0): D/2 log(2 pi / snr_0) + 1/2 |eps - eps_hat|^2
 //
 // discrete is for data of L levels (2107.00630, app. E, with L = 256), the others for continuous
-// data. The mean of flat knows neither x0 nor the model.
+// data. The mean of flat depends neither on x0 nor on the model.
 #pragma once
 
 #include <torch/types.h>
@@ -25,7 +25,7 @@
 
 namespace scorenet::diffusion {
 
-/// Upper bound on -log p(x0) in nats, apart: each (B) float64.
+/// The three terms of the upper bound on -log p(x0), in nats: each (B) float64.
 struct BoundTerms {
   torch::Tensor prior_nats;
   torch::Tensor diffusion_nats;
@@ -53,8 +53,8 @@ Decoder decoder_from_name(const std::string& name);
 torch::Tensor prior_nats(const Schedule& schedule, const torch::Tensor& x0);
 
 /// -log p(x0 given x_0) of the discrete decoder at x_0 = alpha_0 x0 + sigma_0 eps, (B) float64. x0,
-/// eps: (B, ...). Equal to the softmax over all levels: those that far away that float64
-/// cannot see them are skipped. log_snr_0: scalar tensor () float64, differentiable. Throws
+/// eps: (B, ...). Equal to the softmax over all levels: levels whose share is below float64's
+/// precision are skipped. log_snr_0: scalar tensor () float64, differentiable. Throws
 /// DataError if x0 is not on the levels, ShapeError.
 torch::Tensor discrete_reconstruction_nats(const torch::Tensor& x0, const torch::Tensor& eps,
                                            const torch::Tensor& log_snr_0,

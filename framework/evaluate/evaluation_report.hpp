@@ -1,9 +1,8 @@
-// What an evaluation found: tensors of -log p, and the forms in which people and
-// programs read them.
+// The results of an evaluation: tensors of -log p, and their forms for people and programs.
 //
 // A metric has one result, or one for each value of the noise knob h. Examples without a finite
-// value (a solve that failed, a path that left all bounds) stay in the tensors as NaN and are
-// counted in every form; means and errors are of the other examples.
+// value (a solve that failed, a path that diverged) stay in the tensors as NaN, and every form
+// gives their number. Means and errors are those of the other examples.
 #pragma once
 
 #include <torch/types.h>

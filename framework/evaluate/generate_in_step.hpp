@@ -1,5 +1,5 @@
-// Samples drawn by all ranks in step, for the one method whose published form couples the samples
-// of a batch.
+// Samples that all ranks draw in step, for the predictor-corrector method: its published form
+// couples the samples of a batch.
 #pragma once
 
 #include "framework/evaluate/generate.hpp"

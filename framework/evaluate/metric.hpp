@@ -16,7 +16,7 @@
 
 namespace scorenet::evaluate {
 
-/// What all batches have in common. `model` and `options` must outlive the metric.
+/// What is the same for all batches. `model` and `options` must outlive the metric.
 struct MetricRequest {
   const score::ScoreModel& model;
   int64_t levels;  // of discrete data; 0: continuous
@@ -25,7 +25,7 @@ struct MetricRequest {
   std::shared_ptr<SharedPaths> paths = std::make_shared<SharedPaths>();
 };
 
-/// One batch, already in the model's range, and where each example stands in the data set.
+/// One batch, already in the model's range, with each example's place in the data set.
 struct MetricBatch {
   const diffusion::Denoiser& denoiser;
   torch::Tensor x;  // float64 for an analytic model, else float32
@@ -46,8 +46,9 @@ struct Metric {
   /// Windows of time, and the names of the terms that are their shares of nll1. Reports list these
   /// apart from the other terms.
   diffusion::WkbWindows windows = {};
-  /// True if the network must compute in float32, whatever it was trained in: an adaptive solver
-  /// mistakes rounding for roughness, and a derivative along a path divides by a small step.
+  /// True if the network must compute in float32, also if it was trained in bfloat16 or float16. An
+  /// adaptive solver would take rounding for a rough function, and a derivative along a path
+  /// divides by a small step.
   bool float32 = false;
 
   int64_t results() const { return hbars.empty() ? 1 : static_cast<int64_t>(hbars.size()); }

@@ -1,10 +1,10 @@
-// A job of n rows, cut into fixed batches, shared by ranks and threads, with a result that no count
-// of either changes.
+// Computes n rows in fixed batches, shared among ranks and threads. The result is the same for any
+// number of either.
 //
-// Batch b is rows [b B, (b + 1) B) whoever computes it, always on one thread, so every kernel sees
-// the same shapes and rounds the same way; rank r takes batches r, r + R, ..., and its threads take
-// them one by one. Rows meet in one exact sum with zeros. No collective happens while rows are
-// being computed: adaptive solvers take as many steps as they like.
+// Batch b is rows [b B, (b + 1) B), always on one thread, so every kernel sees the same shapes and
+// rounds the same way. Rank r takes batches r, r + R, ..., and its threads take them one by one.
+// The rows are gathered by one sum with zeros, which is exact. No collective happens while rows are
+// being computed, since adaptive solvers take different numbers of steps.
 #pragma once
 
 #include <torch/types.h>

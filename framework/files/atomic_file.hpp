@@ -1,8 +1,8 @@
 // Files that exist entirely or not at all: written beside their target, synced, then
 // renamed over it.
 //
-// A process killed at any moment leaves the old file whole; at worst a name with
-// kTemporaryMark stays behind.
+// A process that is killed at any moment leaves the old file whole. At worst a file with
+// kTemporaryMark in its name remains.
 #pragma once
 
 #include <filesystem>
@@ -21,7 +21,7 @@ struct FileError : Error {
   explicit FileError(const std::string& sentence) : Error(ExitCode::checkpoint, sentence) {}
 };
 
-/// Part of every temporary name; whatever carries it and has no living writer may be deleted.
+/// Part of every temporary name. A file with it whose writer has ended may be deleted.
 inline constexpr std::string_view kTemporaryMark = ".tmp-";
 
 /// An unused sibling of `target`: ".NAME.tmp-HOST-PID-COUNT". Nothing is created.

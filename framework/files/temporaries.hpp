@@ -1,4 +1,4 @@
-// What killed writers leave behind, told apart from what a living one is writing.
+// Temporary files of writers that were killed, distinguished from those that are being written.
 #pragma once
 
 #include <chrono>
@@ -10,8 +10,8 @@ namespace scorenet::files {
 
 struct TemporaryRule {
   bool own_too = false;  // this process writes nothing there now
-  // Of a writer on another host nobody can say whether it lives: its file is given up when it has
-  // not changed for so long.
+  // Whether a writer on another machine still runs cannot be seen: its file counts as abandoned if
+  // it has not changed for this long.
   std::chrono::seconds foreign_age{600};
 };
 
@@ -20,7 +20,7 @@ struct TemporaryRule {
 /// deleted, is no error.
 void remove_dead_temporaries(const std::filesystem::path& folder, const TemporaryRule& rule = {});
 
-/// Those alone that killed writers of files with these names left there.
+/// The same, only for temporary files of these names.
 void remove_dead_temporaries_of(const std::set<std::string>& names,
                                 const std::filesystem::path& folder);
 

@@ -1,7 +1,7 @@
 // All weights of a network in one buffer, all gradients in another.
 //
-// Norm, clipping, optimiser, EMA, all-reduce and checkpoint then each are one pass over one span
-// of memory: on 182 tensors with 1.1 M weights the whole optimiser part of a step falls from 9.0
+// Norm, clipping, optimiser, EMA, all-reduce and checkpoint then each make one pass over one span
+// of memory. For 182 tensors with 1.1 M weights this cut the optimiser's part of a step from 9.0
 // to 1.2 ms.
 #pragma once
 

@@ -1,10 +1,10 @@
 // Dynamic scaling of the loss for gradients in float16 (Micikevicius et al. 2018,
 // 1710.03740, section 3.2).
 //
-// Gradients below 6e-8 vanish in float16 and those above 65504 are infinite. The loss is multiplied
-// by a power of two, which the update divides out again: exactly, so that whatever overflows
-// nowhere has the bits of an unscaled gradient. An overflow halves the scale and leaves the step
-// out; after kPatience steps without one it doubles.
+// Gradients below 6e-8 vanish in float16 and those above 65504 are infinite. So the loss is
+// multiplied by a power of two, and the update divides by it. That is exact: without an overflow
+// the gradient has the bits of an unscaled one. An overflow halves the scale and skips the step;
+// after kPatience steps without an overflow the scale doubles.
 #pragma once
 
 #include <torch/types.h>
@@ -22,9 +22,9 @@ class LossScale {
 
   double value() const { return state_.const_data_ptr<double>()[0]; }
   bool adapts() const { return adapts_; }
-  /// Whether a gradient that is not finite may be the scale's fault: it can still fall.
+  /// Whether a gradient that is not finite may come from the scale: the scale can still be lowered.
   bool can_fall() const { return adapts_ && value() > 1; }
-  /// After a step whose gradient overflowed or not, the same on all ranks. The factor by which the
+  /// Call it after each step, with the same value on all ranks. Returns the factor by which the
   /// scale has changed.
   double update(bool overflowed);
 

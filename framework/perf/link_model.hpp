@@ -1,5 +1,5 @@
-// What a collective costs, and how to find out: t = c_a a + c_b S / B, with a the latency of a
-// message and B the bandwidth of a rank's link.
+// A model of the time of a collective, and its measurement: t = c_a a + c_b S / B, with a the
+// latency of a message and B the bandwidth of a rank's link.
 //
 // Ring: 2 (n-1) a + 2 (n-1)/n S / B; binary tree: 2 ceil(log2 n) a + 2 S / B (Thakur,
 // Rabenseifner, Gropp 2005).
@@ -20,8 +20,9 @@ struct LinkModel {
 /// Seconds of an all-reduce of `bytes` over `ranks` ranks: ring or tree, whichever is faster.
 double all_reduce_seconds(const LinkModel& link, int ranks, int64_t bytes);
 
-/// Hosts of ranks_per_host ranks: reduce-scatter inside each, all-reduce of the parts between the
-/// hosts (every rank its own part), all-gather inside. With one rank a host it is `network` alone.
+/// Machines of ranks_per_host ranks: reduce-scatter inside each machine, all-reduce of the parts
+/// between the machines (every rank its own part), all-gather inside. With one rank a machine it is
+/// `network` alone.
 struct Cluster {
   LinkModel network;
   LinkModel local{};

@@ -1,5 +1,5 @@
-// What a rank did when, as a Chrome trace (chrome://tracing, Perfetto): one file a rank, merged
-// into one afterwards.
+// The times of a rank's work as a Chrome trace (chrome://tracing, Perfetto): one file a rank, which
+// are merged afterwards.
 #pragma once
 
 #include <string>
@@ -26,8 +26,8 @@ void write_timeline(const std::string& path, const comm::Place& place,
                     const std::vector<Span>& spans,
                     const std::vector<comm::FlightEntry>& operations);
 
-/// Puts files of write_timeline together. Throws DataError naming the file that cannot be read or
-/// was not written by write_timeline, and as that.
+/// Merges files of write_timeline. Throws DataError naming the file that cannot be read or was not
+/// written by write_timeline, and FileError as write_timeline does.
 void merge_timelines(const std::vector<std::string>& paths, const std::string& merged);
 
 }  // namespace scorenet::perf

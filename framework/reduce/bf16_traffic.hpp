@@ -1,10 +1,10 @@
 // Gradients that travel as bfloat16 and are added up in float32: half the bytes of an all-reduce,
-// two roundings whatever the number of ranks.
+// and two roundings for any number of ranks.
 //
-// Each rank receives its part of the bucket from everybody (all-to-all), adds the n parts in
-// float32 in rank order and sends the sum round (all-gather). With unit roundoff u = 2^-8 the error
-// of a sum is at most u (sum |g_r| + |sum g_r|) to first order; an all-reduce in bfloat16 would
-// round at every hop.
+// Each rank receives its part of the bucket from all ranks (all-to-all), adds the n parts in
+// float32 in rank order and sends the sum to all ranks (all-gather). With unit roundoff u = 2^-8
+// the error of a sum is at most u (sum |g_r| + |sum g_r|) to first order; an all-reduce in bfloat16
+// would round at every hop.
 #pragma once
 
 #include "framework/reduce/bucket_traffic.hpp"

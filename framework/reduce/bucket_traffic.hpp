@@ -1,5 +1,4 @@
-// How a bucket of gradients travels: the one interface behind which plain, sharded and
-// compressed sums stand.
+// How a bucket of gradients travels: the interface of plain, sharded and compressed sums.
 //
 // The reducer calls start() for each bucket once its gradients are complete on this rank, while
 // backward still runs; after backward advance() for each, then complete() for each. All three go
@@ -20,7 +19,7 @@
 
 namespace scorenet::reduce {
 
-/// What a way of travelling is told. Everything outlives it.
+/// What a BucketTraffic gets. All of it outlives the BucketTraffic.
 struct TrafficContext {
   torch::Tensor flat_gradient;
   const std::vector<torch::Tensor>& parameters;  // registration order
@@ -30,8 +29,7 @@ struct TrafficContext {
   const std::vector<std::string>& names;  // of the parameters
 };
 
-/// Something that a way of travelling keeps from step to step, for the checkpoint; shares
-/// memory with it.
+/// What a BucketTraffic keeps from step to step, for the checkpoint. Shares memory with it.
 struct TrafficState {
   enum class Kind {
     summed,  // (layout.total), each rank its own: their sum counts, and any shares of it will do
@@ -48,9 +46,10 @@ class BucketTraffic {
 
   virtual void start(int64_t bucket) = 0;
   virtual void advance(int64_t) {}
-  /// When it returns, the bucket's gradients are what this way of travelling makes of their sum.
+  /// When it returns, the bucket's gradients are their sum over the ranks, as this way of
+  /// travelling gives it.
   virtual void complete(int64_t bucket) = 0;
-  /// The same for what the device is given from here on; the host does not wait where it need not.
+  /// The same for work that the device is given from now on; the host does not wait unless it must.
   virtual void join(int64_t bucket) { complete(bucket); }
   /// Waits for what join() did not wait for. Throws CommError as complete() does.
   virtual void settle() {}

@@ -1,10 +1,10 @@
 // LibTorch's own gradient reducer (c10d::Reducer, the core of DistributedDataParallel)
 // over our Communicator.
 //
-// An oracle for tests and a rival for benchmarks, not the product: it averages instead of summing,
-// owns the gradients' memory, and promises no stable interface. Written against LibTorch 2.13; the
-// duties of DDP's Python wrapper (reversed bucket list, rebuild_buckets, prepare_for_*) are done
-// here. DDP: Li et al. 2020, arXiv:2006.15704.
+// For tests to compare with, and for benchmarks; training does not use it. It averages instead of
+// summing, owns the gradients' memory, and has no stable interface. Written against LibTorch 2.13;
+// the duties of DDP's Python wrapper (reversed bucket list, rebuild_buckets, prepare_for_*) are
+// done here. DDP: Li et al. 2020, arXiv:2006.15704.
 #pragma once
 
 #include <torch/types.h>

@@ -58,6 +58,8 @@ void CanonicalSum::add_shard() {
   }
   ++added_;
   torch::Tensor sum = flat_.clone();
+  // As a binary counter adds one: two sums of 2^k shards make one of 2^(k+1). So the order of the
+  // additions is that of the tree, and at most log2 of the shards are kept at a time.
   size_t level = 0;
   for (; levels_[level].defined(); ++level) {
     sum = std::exchange(levels_[level], torch::Tensor()).add_(sum);  // earlier shards on the left
@@ -77,6 +79,8 @@ void CanonicalSum::finish() {
     flat_.copy_(mine);
     return;
   }
+  // The upper part of the tree. An all-reduce would add the ranks' sums in an order of its own, so
+  // every rank gets all of them and adds them by the tree itself.
   for (int64_t first = 0; first < flat_.numel(); first += kPiece) {
     const int64_t size = std::min(kPiece, flat_.numel() - first);
     const torch::Tensor rows = torch::empty({n, size}, flat_.options());

@@ -1,9 +1,9 @@
 // Where each parameter lies in the flat buffers (parameters, gradients, moments, EMA): one layout
 // for all of them.
 //
-// Parameters lie in the reverse of their registration order, which is close to the order in which
-// backward finishes their gradients; so a bucket of the gradient reducer is one contiguous span,
-// and spans fill up from the front.
+// Parameters lie in the reverse of their registration order. That is close to the order in which
+// backward finishes their gradients. So a bucket of the gradient reducer is one contiguous span,
+// and buckets become complete one after the other, from the front.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +23,9 @@ struct FlatLayout {
 constexpr int64_t kFlatAlignment = 16;  // floats: one cache line
 
 /// Layout of parameters of `sizes` elements (registration order). Every parameter starts at a
-/// multiple of `alignment` elements; padding holds zeros and stays zero
-/// under any optimizer whose update of a zero gradient and a zero weight is zero. `total` is a
-/// multiple of the alignment. Throws ShapeError for a negative size or an alignment below 1.
+/// multiple of `alignment` elements. Padding holds zeros, and stays zero under any optimizer whose
+/// update of a zero gradient and a zero weight is zero. `total` is a multiple of the alignment.
+/// Throws ShapeError for a negative size or an alignment below 1.
 FlatLayout make_flat_layout(const std::vector<int64_t>& sizes, int64_t alignment = kFlatAlignment);
 
 /// The same with a given order of parameters: order[k] is the parameter that lies k-th (for

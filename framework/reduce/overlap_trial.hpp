@@ -1,9 +1,9 @@
 // Whether gradients travel while backward runs or after it: chosen, or measured in the first steps.
 //
-// Hiding traffic pays where something else moves it: a GPU's copy engines, a network card, an idle
-// core. Where every core computes, the thread that moves it takes its time from backward, and both
-// lose by switching (benchmarks/reducer.cpp). The sums are the same bits either way, so measuring
-// changes nothing but the time.
+// Overlap saves time if something else than a computing core moves the data: a GPU's copy engines,
+// a network card, an idle core. If every core computes, the thread that moves data takes time from
+// backward, and switching between the two costs more (benchmarks/reducer.cpp). The sums have the
+// same bits either way, so the measurement changes only the time.
 #pragma once
 
 #include <cstdint>

@@ -5,9 +5,9 @@
 // E_r, is added. With Q (k, rank) from the step before:
 //     P = orthonormalised(sum_r M_r Q),   Q = sum_r M_r^T P,
 //     sum_r M_r ~ P Q^T,                  E_r = M_r - P P^T M_r.
-// So the sums that were used and what is still left out add up to the true sums over all steps.
-// Vectors, and matrices that it would not make smaller, travel as they are. One rank holds E_r and
-// Q: the size of the gradients and little more.
+// So over all steps, the sums that were used and the part still left out add up to the true sums.
+// Vectors, and matrices that would not become smaller, travel uncompressed. A rank stores E_r and
+// Q: slightly more than the size of the gradients.
 #pragma once
 
 #include "framework/reduce/bucket_traffic.hpp"

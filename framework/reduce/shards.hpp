@@ -2,9 +2,9 @@
 //
 // The buffer is cut into segments (the reducer's buckets, or one for all), and rank r owns the r-th
 // of n equal parts of each. A rank's part is one contiguous tensor, its pieces in the order of the
-// segments. Gradients come to their owner by reduce-scatter, updated weights go to everybody by
-// all-gather: together the traffic of an all-reduce, while whatever an optimizer keeps a weight
-// falls by n.
+// segments. Gradients reach their owner by reduce-scatter, and updated weights reach all ranks by
+// all-gather. Together this is the traffic of an all-reduce, and the optimizer's state on a rank
+// shrinks by a factor of n.
 #pragma once
 
 #include <torch/types.h>

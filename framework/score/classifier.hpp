@@ -1,7 +1,7 @@
-// A trained classifier of noised data: to guide samples, and as a source of features.
+// A trained classifier of noised data: it guides samples and gives features.
 //
-// What it is shown is x_t / sqrt(alpha^2 + sigma^2) and log_snr, so a classifier serves every
-// schedule within the range of log-SNR that its own one covers.
+// Its input is x_t / sqrt(alpha^2 + sigma^2) and log_snr. So a classifier works under every
+// schedule, within the range of log-SNR of the schedule that it was trained under.
 #pragma once
 
 #include <torch/types.h>
@@ -19,8 +19,8 @@ void check_is_classifier(const ScoreModel& model);
 diffusion::ClassGradient class_gradient_for(const ScoreModel& classifier, int64_t label,
                                             int64_t batch);
 
-/// What it says of noised data: (x_t, level) -> logits (B, classes). REQUIRES a classifier that
-/// outlives the result.
+/// The classifier as a function of noised data: (x_t, level) -> logits (B, classes). REQUIRES a
+/// classifier that outlives the result.
 diffusion::NoisyClassifier noisy_classifier(const ScoreModel& classifier);
 
 /// The log-SNR at which guidance is asked for.
@@ -29,9 +29,9 @@ struct LogSnrInterval {
   double high;
 };
 
-/// Throws ConfigError unless `classifier` is one, knows `label`, takes examples of
-/// example_shape and was trained where `model` is to be guided: on its schedule's range of
-/// log-SNR within `interval`.
+/// Throws ConfigError unless `classifier` is a classifier, knows `label`, takes examples of
+/// example_shape, and was trained on the log-SNRs at which it guides `model`: those of the model's
+/// schedule within `interval`.
 void check_guides(const ScoreModel& classifier, const ScoreModel& model, int64_t label,
                   c10::IntArrayRef example_shape, const LogSnrInterval& interval);
 

@@ -1,7 +1,7 @@
 // Networks to and from the folders of Hugging Face diffusers (UNet2DModel.save_pretrained,
 // or a pipeline's).
 //
-// The U-Net's modules have diffusers' names, so weights pass one to one. Two things differ
+// The U-Net's modules have diffusers' names, so weights are copied one to one. Two things differ
 // and are translated:
 //   noise level   diffusers' networks are told a step i. An imported one keeps its steps
 //                 (model.timesteps), and a level between two steps is interpolated in log-SNR, so
@@ -18,20 +18,21 @@ namespace scorenet::score {
 
 /// A pipeline's folder (unet/, scheduler/), or a network's with scheduler/scheduler_config.json
 /// or scheduler_config.json in it or beside it in its pipeline. Weights of any variant and in
-/// any number of files (diffusers_weights.hpp). A folder without a scheduler is refused: nothing
-/// is guessed. Throws CheckpointError for a folder that lacks a file, ConfigError naming file,
-/// key and value of a network or a scheduler that this program does not have
-/// (diffusers_network.hpp, diffusers_scheduler.hpp), NotFiniteError for weights that are not
-/// finite. Nothing is written then.
+/// any number of files (diffusers_weights.hpp). A folder without a scheduler is refused, since its
+/// noise levels would be a guess. If it throws, nothing is written:
+///   - CheckpointError for a folder that lacks a file;
+///   - ConfigError naming file, key and value for a network or a scheduler that this program does
+///     not have (diffusers_network.hpp, diffusers_scheduler.hpp);
+///   - NotFiniteError for weights that are not finite.
 void snapshot_from_diffusers(const std::filesystem::path& folder,
                              const std::filesystem::path& snapshot);
 
 /// Writes config.json, diffusion_pytorch_model.safetensors, a README.md that says how the network
-/// is told the noise level, and scorenet.toml, from which the way back knows it too;
-/// scheduler/scheduler_config.json for a network with numbered steps, as it came or by the config.
-/// Throws CheckpointError for a snapshot that is no U-Net or has Fourier features, which
-/// UNet2DModel lacks, or whose prediction no scheduler has, NotFiniteError for weights that are not
-/// finite; nothing is written then.
+/// gets the noise level, and scorenet.toml, with which the folder can be converted back. A network
+/// with numbered steps also gets scheduler/scheduler_config.json: the one that it came with, or one
+/// made from the config. Throws CheckpointError for a snapshot that is not a U-Net, has Fourier
+/// features (UNet2DModel has none) or has a prediction that no scheduler has. Throws NotFiniteError
+/// for weights that are not finite. Nothing is written then.
 void snapshot_to_diffusers(const std::filesystem::path& snapshot,
                            const std::filesystem::path& folder);
 

@@ -1,11 +1,10 @@
-// The scheduler_config.json of a diffusers pipeline, both ways: what the numbers of a
-// network's steps mean.
+// Reads and writes the scheduler_config.json of a diffusers pipeline: it gives the noise levels of
+// a network's numbered steps.
 //
-// Of the many schedulers, those belong to a network of numbered steps whose noise levels are the
-// products of DDPM's betas and which is told the number of its step. They differ in how they
-// sample, which is this program's own affair here; the keys that choose a sampler's order, its
-// spacing by Karras and the like are passed over. What a file leaves out is read as
-// DDIMScheduler.from_config reads it.
+// Accepted are the schedulers whose noise levels are the products of DDPM's betas and whose network
+// gets the number of the step. They differ in how they sample. This program chooses its own
+// sampler, so keys such as a sampler's order or Karras's spacing are ignored. A key that the file
+// leaves out has the value that DDIMScheduler.from_config gives it.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -16,13 +15,13 @@
 
 namespace scorenet::score {
 
-/// Fills the steps, their law and DDIM's choices in config.model, prediction and the continuous
-/// schedule in config.diffusion, whose loss says whether the network speaks of its variance. Throws
-/// ConfigError naming file, key, what was found and what is expected for another kind of scheduler
-/// and for laws that this program does not have.
+/// Fills the steps, their law and DDIM's choices in config.model, and the prediction and the
+/// continuous schedule in config.diffusion. config.diffusion.loss says whether the network predicts
+/// a variance. Throws ConfigError naming file, key, what was found and what is expected, for
+/// another kind of scheduler and for a law that this program does not have.
 void read_scheduler(JsonKeys& keys, config::Config& config);
 
-/// How DDIMScheduler would visit the steps of `law` by these keys: timestep_spacing, steps_offset,
+/// How DDIMScheduler visits the steps of `law` with these keys: timestep_spacing, steps_offset,
 /// set_alpha_to_one, clip_sample, clip_sample_range. Throws ConfigError as read_scheduler.
 diffusion::TrainedSteps read_trained_steps(JsonKeys& keys, const diffusion::DiscreteSteps& law);
 

@@ -8,11 +8,11 @@
 
 namespace scorenet::score {
 
-/// All tensors, as float32, under the names that this program's U-Net has. The file without a
-/// variant is taken first, then the one variant there is. Throws CheckpointError where there are
-/// none, several variants, pickles alone (.bin), a shard that is missing or holds other tensors
-/// than the index says, a tensor that is not of floating point, and NotFiniteError for a weight
-/// that is no number.
+/// All tensors, as float32, under the names of this program's U-Net. The file without a variant is
+/// preferred, then the only variant. Throws CheckpointError if there is no file, or only pickles
+/// (.bin); if there are several variants; if a shard is missing or holds other tensors than the
+/// index says; or if a tensor is not of a floating-point type. Throws NotFiniteError for a weight
+/// that is not finite.
 checkpoint::TensorMap read_diffusers_weights(const std::filesystem::path& folder);
 
 }  // namespace scorenet::score

@@ -2,8 +2,8 @@
 // al. 2024, 2312.02696, section 3.2 and its algorithm 3).
 //
 // A power average at time t weighs the past by p(tau) = (gamma + 1) tau^gamma / t^(gamma + 1) on
-// [0, t]. Averages are linear in the weights, so a wanted profile q is met by the combination sum
-// x_i p_i that is nearest in L2:
+// [0, t]. Averages are linear in the weights. So an average with the profile q is approximated by
+// the combination sum x_i p_i that is nearest to q in L2:
 //     A x = b,   A_ij = <p_i, p_j>,   b_i = <p_i, q>,
 //     <p_a, p_b> = (gamma_a + 1)(gamma_b + 1) / (gamma_a + gamma_b + 1)
 //                  m^(gamma_a + gamma_b + 1) / (t_a^(gamma_a + 1) t_b^(gamma_b + 1)),
@@ -22,7 +22,7 @@ struct PowerAverage {
 };
 
 /// The factors x of the stored averages whose sum is nearest to `wanted`; they sum to 1 up to the
-/// fit's error. Throws ConfigError if nothing is stored or `wanted` lies behind all that is.
+/// fit's error. Throws ConfigError if nothing is stored, or if `wanted` is later than all that is.
 std::vector<double> reconstruction_factors(const std::vector<PowerAverage>& stored,
                                            const PowerAverage& wanted);
 

@@ -1,5 +1,5 @@
-// The keys of a foreign JSON file, each read with its type: what is found and what was expected is
-// said with the file and the key.
+// Reads the keys of a JSON file that another program wrote, each with its type. Errors name the
+// file, the key, what was found and what was expected.
 #pragma once
 
 #include <filesystem>
@@ -13,11 +13,11 @@ namespace scorenet::score {
 
 class JsonKeys {
  public:
-  /// Reads an object. Python's NaN and Infinity, which JSON has not, are read as null. Throws
-  /// CheckpointError for a file that cannot be read or is no JSON, ConfigError for JSON that
-  /// is no object.
+  /// Reads an object. Python's NaN and Infinity, which JSON does not have, are read as null. Throws
+  /// CheckpointError for a file that cannot be read or is not JSON, ConfigError for JSON that is
+  /// not an object.
   explicit JsonKeys(const std::filesystem::path& path);
-  /// The same of a text that stands in `path`, or came from there.
+  /// The same for a text that was read from `path`.
   JsonKeys(const std::string& text, const std::filesystem::path& path);
 
   // Each returns `otherwise` where the key is missing, and throws ConfigError for a value of
@@ -40,10 +40,10 @@ class JsonKeys {
   /// it would ask for, "".
   void require(const std::string& key, const nlohmann::ordered_json& expected,
                const std::string& why = "");
-  /// Passes over keys that change nothing here.
+  /// Accepts keys that have no effect in this program.
   void ignore(const std::vector<std::string>& keys);
-  /// Throws ConfigError naming a key that nobody asked for, if there is one; those that begin with
-  /// "_" are notes.
+  /// Throws ConfigError naming a key that was not read, if there is one. Keys that begin with
+  /// "_" are comments.
   void refuse_unknown(const std::string& whose) const;
 
   /// "PATH, key "K": found V, expected E." and, if given, what to do.

@@ -1,5 +1,5 @@
-// Evaluations of a network that a GPU repeats by itself: samplers and likelihoods ask for the same
-// shapes hundreds of times (core/device_graph.hpp).
+// Evaluations of a network, recorded on a GPU and launched again (core/device_graph.hpp): samplers
+// and likelihoods ask for the same shapes hundreds of times.
 #pragma once
 
 #include <torch/types.h>
@@ -15,7 +15,7 @@
 
 namespace scorenet::score {
 
-/// What a network is asked, all on its device.
+/// The input of an evaluation, all on the network's device.
 struct NetworkCall {
   torch::Tensor x;        // (B, ...), float32
   torch::Tensor log_snr;  // (B)
@@ -26,10 +26,10 @@ class RecordedNetwork {
  public:
   using Evaluate = std::function<torch::Tensor(const NetworkCall&)>;
 
-  /// evaluate(call): computed as it is for the first calls of a shape, recorded then.
-  /// compute_dtype: what evaluate computes in, a part of the shape. Weights may change between
-  /// calls, in their place. May be called from several threads, which take turns. REQUIRES
-  /// records_graphs() of the device, and no gradients.
+  /// The value of evaluate(call). The first calls of a shape compute it directly; then it is
+  /// recorded. compute_dtype: the type that evaluate computes in, which counts as part of the
+  /// shape. Weights may change between calls, but must stay at their addresses. Several threads may
+  /// call this; they take turns. REQUIRES records_graphs() of the device, and no gradients.
   torch::Tensor operator()(const Evaluate& evaluate, const NetworkCall& call,
                            torch::Dtype compute_dtype);
 

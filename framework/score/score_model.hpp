@@ -1,7 +1,7 @@
-// A model as evaluators and samplers see it: schedule, parametrisation and what stands
-// behind the denoiser.
+// A model as evaluators and samplers see it: a schedule, a parametrisation, and the network or
+// mixture from which the denoiser comes.
 //
-// The one place where a config's names meet the layers that know nothing of configs.
+// Here a config's names become objects of the layers that know nothing of configs.
 #pragma once
 
 #include <torch/types.h>
@@ -55,7 +55,7 @@ struct TrainedNetwork {
   std::shared_ptr<RecordedNetwork> recorded = {};
 };
 
-/// A mixture of Gaussians, whose score is known, and the errors that are put on top of it.
+/// A mixture of Gaussians, whose score is known, and errors that are added to that score.
 struct AnalyticMixture {
   std::shared_ptr<const diffusion::GaussianMixture> mixture;
   diffusion::ScoreErrors errors = {};
@@ -69,8 +69,8 @@ struct ScoreModel {
   transform::TransformChain transforms;  // from the file's values to x0; model_input.hpp
   std::shared_ptr<const diffusion::Schedule> schedule;
   std::variant<TrainedNetwork, AnalyticMixture> source;
-  /// What the network's layers compute in; weights are float32. At first the config's own
-  /// (models::compute_dtype), which whoever uses the model may change.
+  /// The type that the network's layers compute in; weights are float32. At first that of the
+  /// config (models::compute_dtype); the user of a model may change it.
   torch::Dtype compute_dtype = torch::kFloat32;
   torch::Device device = torch::kCPU;
 
@@ -99,8 +99,7 @@ optim::NamedTensors named_parameters(const ScoreModel& model);
 /// for a classifier.
 diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels = {});
 
-/// What a data set must be like for this model (data/fit.hpp); a mixture's dimensions are
-/// not in it.
+/// What this model expects of a data set (data/fit.hpp), but for a mixture's dimensions.
 data::ExpectedData expected_data(const ScoreModel& model);
 
 /// A network with fresh weights, or the mixture of model.file. example_shape: of the data; for a

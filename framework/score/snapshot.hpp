@@ -1,12 +1,13 @@
-// A network with its config in one safetensors file: all that evaluate and sample need, and open
-// to other programs.
+// A network with its config in one safetensors file. evaluate and sample need nothing else, and
+// other programs can read it.
 //
 // Tensors: the weights under their names (named_parameters), and the statistics of data.transforms
 // ("transform.1.mean", float64). Metadata: "scorenet.config" (the
 // resolved config, TOML), "scorenet.example_shape" ("1,28,28"), "scorenet.step", "scorenet.weights"
 // ("ema0.999", "raw"), "format" ("pt"), "scorenet.data" ("discrete", "continuous -1 1": kind and
 // range of the training data, where they are known), and the digests of checkpoint/digests.hpp,
-// which every reader compares. Snapshots of before 2026-11-26 have none and are read without.
+// which every reader compares. Snapshots from before 2026-11-26 have no digests; they are read
+// without that check.
 #pragma once
 
 #include <filesystem>
@@ -41,14 +42,13 @@ void save_snapshot(const std::filesystem::path& path, const config::Config& conf
 void write_snapshot(const std::filesystem::path& path, const checkpoint::TensorMap& tensors,
                     const checkpoint::Metadata& metadata);
 
-/// What a snapshot of this network says of itself beside its tensors.
+/// The metadata of a snapshot of this network.
 checkpoint::Metadata snapshot_metadata(const config::Config& config,
                                        const std::vector<int64_t>& example_shape,
                                        const SnapshotLabel& label);
 
-/// The step and weights, the config and the example's shape that such metadata speak of. Throw
-/// CheckpointError naming `path` and what is missing or cannot be: the config is held to the rules
-/// of every config.
+/// The step and weights, the config and the example's shape in such metadata. Throw CheckpointError
+/// naming `path` and what is missing or wrong. The config must obey the rules of every config.
 SnapshotLabel snapshot_label(const checkpoint::Metadata& metadata,
                              const std::filesystem::path& path);
 config::Config snapshot_config(const checkpoint::Metadata& metadata,

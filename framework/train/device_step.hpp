@@ -1,5 +1,5 @@
-// A step that the device does by itself: the host hands over its numbers, launches it and reads
-// the report while the next one runs.
+// A step that the device does by itself: the host gives it its numbers, launches it, and reads the
+// report while the next step runs.
 //
 //     host     draws times and labels, sends them with the pixels, launches, reads the report
 //              of the step before
@@ -10,7 +10,7 @@
 // Whether a step counts is a number on the device, made from the ranks' reduced flags: an update
 // that must not happen is multiplied by it. The two parts are recorded after a few steps
 // (core/device_graph.hpp) and launched as a whole, unless run.graph = false; bits are the same.
-// Recorded, gradients travel after backward; launched one by one, during it. The clock's `host` is
+// Recorded, gradients travel after backward; launched one by one, during it. The clock's `other` is
 // the host's work, its `communication` the wait for the device.
 #pragma once
 

@@ -1,9 +1,9 @@
-// Where each weight lies in the flat buffers and which gradients travel together: decided
-// once, before training.
+// Decides, once before training, where each weight lies in the flat buffers and which gradients
+// travel together.
 //
-// A rehearsal on one example tells in which order backward makes the gradients; rank zero's order
-// becomes everybody's layout, so that buckets fill one after the other whatever the order of
-// registration was. With comm.bucket_mb = 0 the caps are those that the step model
+// A rehearsal on one example shows the order in which backward makes the gradients. Rank zero's
+// order becomes the layout on all ranks. So buckets become complete one after the other, for any
+// order of registration. With comm.bucket_mb = 0 the caps are those that the step model
 // (perf/step_model.hpp) finds best for the measured link and backward pass.
 #pragma once
 
@@ -47,13 +47,13 @@ struct Rehearsal {
 /// Leaves the parameters without gradients. Computes on this rank alone.
 Rehearsal rehearse(const score::ScoreModel& model, c10::IntArrayRef example_shape, int64_t batch);
 
-/// The rehearsal as the step model wants it: parameters so registered that their reverse is
-/// the observed order.
+/// The rehearsal in the form of the step model: parameters in an order whose reverse is
+/// the observed one.
 perf::StepCosts step_costs(const Rehearsal& rehearsal, const std::vector<int64_t>& sizes,
                            double optimizer_s);
 
-/// The carrier's latency and bandwidth from all-reduces of several sizes in the
-/// device's memory. Collective.
+/// Latency and bandwidth of the gradients' link, from all-reduces of several sizes in the device's
+/// memory. Collective.
 perf::LinkModel measure_link(comm::Communicators& comms, torch::Device device);
 
 }  // namespace scorenet::train

@@ -1,5 +1,5 @@
-// The sum of all ranks' gradients, and who updates which weights by it. Three siblings, the same
-// to whoever calls:
+// The sum of all ranks' gradients, and which rank updates which weights. Three siblings with
+// the same interface:
 //
 //     AllReducedSum   all-reduce in buckets while backward runs       the usual one, which
 //                                                                     comm.compression may shrink
@@ -46,13 +46,13 @@ class GradientSum {
   /// Before and after the backward pass of a piece.
   virtual void begin(const Piece& piece) { reducer().begin(piece.ends_sum); }
   virtual void end(const Piece& /*piece*/) {}
-  /// After the last piece: the sum over all ranks is there, each rank's part of it if
-  /// sharded. Collective.
+  /// After the last piece: waits for the sum over all ranks (sharded: for this rank's part of it).
+  /// Collective.
   virtual void finish() { reducer().finish(); }
-  /// As finish(), for what the device is given from here on (reduce::GradientReducer).
+  /// As finish(), for work that the device is given from now on (reduce::GradientReducer).
   void finish_on_device() { reducer().finish_on_device(); }
-  /// Whether finish_on_device() serves: the whole gradient is on every rank, and nothing in between
-  /// asks the host.
+  /// Whether finish_on_device() may be used: every rank gets the whole gradient, and no step on the
+  /// way needs the host.
   virtual bool runs_on_device() const { return false; }
   /// The norm of the whole sum, from that of target()'s gradient. Collective if sharded.
   virtual double whole_norm(double own) const { return own; }
@@ -61,7 +61,7 @@ class GradientSum {
   virtual optim::AdamWTarget target() const = 0;
   /// target()'s weights, of which this rank keeps averages.
   virtual torch::Tensor weights() const = 0;
-  /// Before the optimiser's step: weights() are taken from the parameters as they are now.
+  /// Before the optimiser's step: copies the parameters' current values into weights().
   virtual void before_update() {}
   /// After it: all ranks have all weights. Collective if sharded.
   virtual void after_update() {}
@@ -73,15 +73,15 @@ class GradientSum {
   virtual torch::Tensor whole(const torch::Tensor& own, const std::string& /*tag*/) const {
     return own;
   }
-  /// Copies from `whole` what is this rank's into `own`. Where nothing is sharded the two are one,
-  /// and nothing is done.
+  /// Copies this rank's part of `whole` into `own`. If nothing is sharded the two are the same
+  /// tensor and nothing is done.
   virtual void keep(const torch::Tensor& /*own*/, const torch::Tensor& /*whole*/) const {}
 
   virtual reduce::GradientReducer& reducer() = 0;
 };
 
-/// The sibling that the config asks for; one rank has nothing to shard. All arguments but the
-/// config must outlive what is returned. Throws ConfigError as reduce::CanonicalSum does.
+/// The sibling that the config asks for; with one rank nothing is sharded. All arguments but the
+/// config must outlive the result. Throws ConfigError as reduce::CanonicalSum does.
 std::unique_ptr<GradientSum> make_gradient_sum(const config::Config& config,
                                                optim::FlatParameters& parameters,
                                                const GradientPlan& plan,

@@ -14,8 +14,8 @@ namespace scorenet::train {
 
 class HeldOut {
  public:
-  /// Opens eval.split, and looks at it as the first evaluation will: what does not fit is said
-  /// before the first step. All arguments must outlive this. Throws DataError, ShapeError.
+  /// Opens eval.split and checks it as the first evaluation will, so that an error is found before
+  /// the first step. All arguments must outlive this. Throws DataError, ShapeError, ConfigError.
   HeldOut(const config::Config& config, const RunFolder& folder, Learner& learner,
           comm::Communicator& comm);
 

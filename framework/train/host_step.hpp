@@ -1,4 +1,4 @@
-// A step that the host waits for and decides on.
+// A training step that the host waits for, and on which the host decides.
 #pragma once
 
 #include "framework/comm/control_vector.hpp"

@@ -1,4 +1,4 @@
-// A run folder's configs: what the run was started with, and what later starts changed.
+// The configs in a run folder: that of the first start, and those of later starts that changed it.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +10,11 @@
 
 namespace scorenet::train {
 
-/// Writes config.toml where there is none. A file of that name, which may be the user's own with
-/// comments, is never touched: a start whose resolved keys are not those of the newest config kept
-/// writes its own, config-STEP.toml (-2, -3, ... where that is taken), with the changed keys and
-/// both values in comments at its head. Rank zero's. Returns those keys, "KEY = NEW, was OLD".
-/// Throws files::FileError if it cannot be written.
+/// Writes config.toml if there is none. An existing config.toml is never changed: it may be the
+/// user's own, with comments. A start whose resolved keys differ from those of the newest config
+/// writes config-STEP.toml (or config-STEP-2.toml, -3, ... if that exists), with the changed keys
+/// and both values in comments at its head. For rank zero. Returns those keys: "KEY = NEW, was
+/// OLD". Throws files::FileError if it cannot be written.
 std::vector<std::string> keep_config(const RunFolder& folder, const config::Config& config,
                                      int64_t step);
 

@@ -1,5 +1,5 @@
-// What is trained and what trains it: the model, its weights in flat buffers, the objective, the
-// update and the step.
+// All that takes part in a training step: the model, its weights in flat buffers, the objective,
+// the update and the step.
 #pragma once
 
 #include <memory>
@@ -30,8 +30,8 @@ struct Learner {
   /// outlive this. Collective. Throws ConfigError for options that do not fit.
   Learner(score::ScoreModel model, int64_t levels, comm::Communicators& comms);
 
-  /// The model as the evaluate verb would see it: train.precision = auto is a matter of training,
-  /// and numbers are the same on every machine.
+  /// The model as the evaluate verb sees it. train.precision = auto only applies to training, so
+  /// that an evaluation gives the same numbers on every machine.
   score::ScoreModel evaluated_model() const;
 
   score::ScoreModel model;

@@ -1,5 +1,5 @@
-// What a run says while it trains: log.txt, stats.jsonl, metrics.csv, status lines and a progress
-// bar. Rank zero only.
+// The output of a run while it trains: log.txt, stats.jsonl, metrics.csv, status lines and a
+// progress bar. Rank zero only.
 #pragma once
 
 #include <array>
@@ -53,11 +53,11 @@ std::string duration_text(double seconds);
 
 class MetricsLog {
  public:
-  /// Opens the files for appending. After a restart from `resumed_step`, what a lost stretch had
-  /// logged beyond it is dropped from stats.jsonl and metrics.csv, so that a step stands there
-  /// once. bar: draw a progress bar on stderr. This and all below throw CheckpointError naming
-  /// the file that takes no more; a terminal or pipe that is gone is no error, as log.txt has
-  /// the same lines.
+  /// Opens the files for appending. After a restart from `resumed_step`, lines of later steps
+  /// are removed from stats.jsonl and metrics.csv, so that each step stands there once. bar:
+  /// draw a progress bar on stderr. This and all functions below throw CheckpointError naming
+  /// the file that cannot be written. A terminal or pipe that is gone is no error, as log.txt
+  /// has the same lines.
   MetricsLog(const RunFolder& folder, int64_t resumed_step, int64_t total_steps, bool bar);
 
   /// To the terminal and log.txt.

@@ -1,4 +1,4 @@
-// Where a run's files are: the layout of "A run folder" in launch/README.md, in one place.
+// The paths of a run's files: the layout of "A run folder" in launch/README.md.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +15,13 @@ class RunFolder {
   /// cannot be written.
   void create() const;
 
-  /// Deletes what killed writers left in the folder and its parts.
+  /// Deletes temporary files that killed writers left in the folder and its parts.
   void clear_temporaries() const;
 
   std::filesystem::path root() const { return root_; }
   std::filesystem::path config() const { return root_ / "config.toml"; }
-  /// Of a start at `step` whose keys are not those of config(). attempt: 1, 2, ...: of several
-  /// there, the first free.
+  /// The config of a start at `step` whose keys differ from those of config(). attempt: 1, 2, ...
+  /// numbers several of them.
   std::filesystem::path changed_config(int64_t step, int attempt) const;
   std::filesystem::path log() const { return root_ / "log.txt"; }
   std::filesystem::path stats() const { return root_ / "stats.jsonl"; }
@@ -34,7 +34,7 @@ class RunFolder {
   std::filesystem::path flight_record(int rank) const {
     return root_ / ("flight-rank" + std::to_string(rank) + ".jsonl");
   }
-  /// What a rank did when in the first steps of a start (run.timeline): a Chrome trace.
+  /// The times of a rank's work in the first steps of a start (run.timeline): a Chrome trace.
   std::filesystem::path timeline(int rank) const {
     return root_ / "timeline" / ("rank" + std::to_string(rank) + ".json");
   }

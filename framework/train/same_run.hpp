@@ -1,4 +1,5 @@
-// Do all ranks train the same thing? Asked before the first collective that moves data.
+// Checks that all ranks train the same model on the same data, before the first collective
+// that moves data.
 #pragma once
 
 #include <torch/types.h>

@@ -1,4 +1,4 @@
-// What --dry-run prints, and what stands at the head of a log.
+// The text that --dry-run prints and that begins a log.
 #pragma once
 
 #include <filesystem>
@@ -12,7 +12,7 @@
 
 namespace scorenet::train {
 
-/// A line a subject: data, network, ranks, precision, ... Rank zero's view.
+/// One line for each subject: data, network, ranks, precision, ... On rank zero.
 std::string start_block(const config::Config& config, const std::filesystem::path& outdir,
                         const data::ImageDataset& dataset, const data::DatasetSummary& summary,
                         const Learner& learner, const RunProgress& progress,

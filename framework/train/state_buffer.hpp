@@ -1,4 +1,4 @@
-// What a checkpoint holds besides the weights, whichever rank it lies on.
+// What a checkpoint holds besides the weights, on whichever rank it lies.
 #pragma once
 
 #include <torch/types.h>

@@ -1,4 +1,4 @@
-// What the ranks tell one another in a step, and the report that comes of it.
+// The numbers that ranks exchange in a step, and the report made from them.
 #pragma once
 
 #include <string>
@@ -11,8 +11,8 @@
 
 namespace scorenet::train {
 
-/// loss, not_finite, stop, quartile_loss, quartile_count, data_wait, comm_exposed, reorder; and
-/// example_loss, where wanted: every slot's, each filled by the rank that has it.
+/// loss, not_finite, stop, quartile_loss, quartile_count, data_wait, comm_exposed, reorder. If
+/// wanted, also example_loss: one for each slot, filled by the rank that has the slot.
 std::vector<comm::ControlField> step_control_fields(int64_t global_batch, bool example_losses);
 
 /// In which quarter of the schedule's log-SNR range each time lies, cleanest first: (B) int64 in
@@ -33,8 +33,8 @@ std::string trouble_of(const torch::Tensor& losses, const std::vector<int64_t>& 
                        const torch::Tensor& times);
 
 /// The report on a step whose control vector has been summed over the ranks. norm: of the whole
-/// gradient. own_trouble: this rank's trouble_of(). Collective where a loss was not finite: all
-/// ranks then hear that rank's samples.
+/// gradient. own_trouble: this rank's trouble_of(). Collective if a loss was not finite: all
+/// ranks then receive the text of the rank that had it.
 StepReport report_of(const comm::ControlVector& control, const config::TrainConfig& train,
                      int64_t step, double norm, const optim::LossScale& scale,
                      const std::string& own_trouble, comm::Communicator& comm);

@@ -1,8 +1,8 @@
-// What changes from step to step, on its way to a device that is not waited for.
+// The inputs of a step, sent to a device that the host does not wait for.
 //
-// A recorded step (core/device_graph.hpp) finds its numbers where it found them when it was
-// recorded. So each input has one tensor on the device, and two on the host: one is filled while
-// the device may still read the other.
+// A recorded step (core/device_graph.hpp) reads its numbers at the addresses that it was recorded
+// with. So each input has one tensor on the device, and two on the host: one is filled while the
+// device may still read the other.
 #pragma once
 
 #include <torch/types.h>
@@ -15,12 +15,12 @@ namespace scorenet::train {
 
 class StepInput {
  public:
-  /// In page-locked memory where `device` is a GPU, so that copies need no host.
+  /// In page-locked memory if `device` is a GPU, so that copies run without the host.
   StepInput(c10::IntArrayRef shape, torch::Dtype dtype, torch::Device device);
 
   /// The host's tensor to fill for the next step. What it held was sent two steps ago.
   torch::Tensor& next();
-  /// Starts the copy of what next() has given, behind the device's work so far.
+  /// Starts the copy of the tensor that next() returned, after the device's work so far.
   void send();
   /// Of `shape` on the device; stays at its address.
   const torch::Tensor& on_device() const { return device_; }
@@ -31,8 +31,8 @@ class StepInput {
   size_t turn_ = 0;
 };
 
-/// Numbers of one type in one input: one copy instead of one each. Parts are laid out once, in
-/// the order of add().
+/// Several numbers of one type in one input, so that one copy is enough. Parts are laid out once,
+/// in the order of add().
 class PackedInput {
  public:
   /// The part's index. count >= 0.

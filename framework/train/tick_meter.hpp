@@ -1,4 +1,4 @@
-// Sums over the steps since the last status line, and the clock that divides them.
+// Sums over the steps since the last status line, and the time that they took.
 #pragma once
 
 #include "framework/comm/deadline.hpp"
@@ -13,12 +13,12 @@ class TickMeter {
   explicit TickMeter(int64_t batch_size) : batch_size_(batch_size) {}
 
   void add(const StepReport& report);
-  /// Seconds that were no training: evaluation, checkpoints.
+  /// Seconds spent on something other than training: evaluation, checkpoints.
   void add_maintenance(double seconds) { maintenance_ += seconds; }
   /// Images a second since the last reset, without maintenance.
   double images_per_sec() const;
   double mean_loss() const;
-  /// The tick so far, all that this class can know of it; then everything starts from zero.
+  /// The fields of the tick that this class knows. Then everything starts from zero.
   Tick take();
 
  private:

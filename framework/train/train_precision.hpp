@@ -1,8 +1,8 @@
-// What training computes in: train.precision, and what auto makes of it on the ranks at hand.
+// The precision of training: train.precision, and what auto chooses for the given ranks.
 //
-// auto stays in the config, so a run or snapshot goes to another machine and is fast there too;
-// what it chose stands in the start block, in the checkpoints' state.json and in the snapshots'
-// metadata. Weights are float32 throughout.
+// auto stays in the config, so a run or snapshot is fast on another machine too. The choice is
+// recorded in the start block, in the checkpoints' state.json and in the snapshots' metadata.
+// Weights are always float32.
 #pragma once
 
 #include <torch/types.h>
@@ -14,8 +14,9 @@
 
 namespace scorenet::train {
 
-/// "fp32", "bf16" or "fp16": the config's own; for auto bf16 where every rank's device computes it
-/// natively and the network is no mlp, whose products are too small to gain, else fp32. Collective.
+/// "fp32", "bf16" or "fp16" as the config says. auto: bf16 if every rank's device computes it
+/// natively and the network is not an mlp, whose products are too small to gain; else fp32.
+/// Collective.
 std::string settled_precision(const config::Config& config, torch::Device device,
                               comm::Communicator& comm);
 

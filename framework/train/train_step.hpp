@@ -47,15 +47,15 @@ class TrainStep {
   TrainStep& operator=(const TrainStep&) = delete;
 
   /// Collective. `step` counts from 0. stop_wanted: this rank was asked to stop (by a signal).
-  /// Returns the report of this step, or where a device works behind the host that of the step
-  /// before; nothing where there is none yet. On all ranks alike.
+  /// Returns the report of this step. A device that the host does not wait for gives that of the
+  /// step before, and nothing in the first step. The same on all ranks.
   virtual std::optional<StepReport> run(const data::LoadedBatch& loaded, int64_t step,
                                         bool stop_wanted) = 0;
-  /// Waits for all steps; the report that run() has not returned. Before anything reads the
-  /// weights. Collective.
+  /// Waits for all steps and returns the report that run() has not returned. Call it before
+  /// anything reads the weights. Collective.
   virtual std::optional<StepReport> settle() { return std::nullopt; }
 
-  /// Where this rank's time goes.
+  /// This rank's time by phases.
   StepClock& clock() { return clock_; }
 
  protected:

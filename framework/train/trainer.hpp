@@ -1,5 +1,5 @@
-// The training run: the loop over steps, with saving and taking up. What is trained, what is told
-// and what is evaluated are parts of their own: Learner, TrainingReport, HeldOut.
+// The training run: the loop over steps, which saves and resumes. Its parts: Learner (what is
+// trained), TrainingReport (log and status lines), HeldOut (evaluations).
 #pragma once
 
 #include <filesystem>
@@ -22,13 +22,13 @@ namespace scorenet::train {
 
 class Trainer {
  public:
-  /// Opens the data, builds the network, compares all of it over the ranks, and takes up the newest
-  /// intact checkpoint of `outdir`, if there is one. `lock`: rank zero's on `outdir`, or null.
+  /// Opens the data, builds the network, compares both over the ranks, and loads the newest intact
+  /// checkpoint of `outdir`, if there is one. `lock`: rank zero's lock on `outdir`, or null.
   /// Collective. Throws ConfigError, DataError, CheckpointError, CommError.
   Trainer(const config::Config& config, const std::filesystem::path& outdir,
           comm::Communicators& comms, torch::Device device, files::FolderLock* lock = nullptr);
 
-  /// What --dry-run prints, and what stands at the head of a log. Rank zero's view.
+  /// The text that --dry-run prints and that begins a log. On rank zero.
   std::string start_block() const;
 
   /// Trains to the end (done) or until a stop signal on any rank (requeue, state saved).

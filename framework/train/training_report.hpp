@@ -1,5 +1,5 @@
-// What a run tells while it trains: the log's lines and ticks, the time line, who holds
-// the others up.
+// What a run reports while it trains: the log's lines and ticks, the timeline, and a rank that
+// delays the others.
 #pragma once
 
 #include <optional>
@@ -31,15 +31,15 @@ class TrainingReport {
   /// A line of the log; nothing on other ranks.
   void line(const std::string& text);
 
-  /// Runs a step, of which progress.step are done after it. What it returns is TrainStep::run's.
+  /// Runs a step, after which progress.step steps are done. Returns what TrainStep::run returns.
   std::optional<StepReport> measured_step(const data::LoadedBatch& batch, RunProgress& progress,
                                           bool stop);
-  /// Waits for all steps; TrainStep::settle's report.
+  /// Waits for all steps. Returns what TrainStep::settle returns.
   std::optional<StepReport> settled();
-  /// Work between steps that is no training: its time counts as maintenance.
+  /// Adds time spent between steps on something other than training.
   void add_maintenance(double seconds) { meter_.add_maintenance(seconds); }
-  /// A status line: everything since the last one. total_sec: wall clock of the whole
-  /// run. Collective.
+  /// Writes a status line about the steps since the last one. total_sec: wall clock of the
+  /// whole run. Collective.
   void tick(const RunProgress& progress, double total_sec);
 
  private:

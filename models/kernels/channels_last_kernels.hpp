@@ -1,5 +1,5 @@
-// The CUDA kernels of the GPU route, on plain pointers: what nvcc compiles sees no tensor, and what
-// holds tensors needs no nvcc.
+// The CUDA kernels of the GPU route, on plain pointers: nvcc compiles files without tensors, and
+// files with tensors do not need nvcc.
 //
 // An image is dense NHWC: channel c of pixel p of image b stands at (b pixels + p) channels + c.
 // Sums, statistics and parameters are float32. Every sum is a tree whose shape the sizes alone fix,

@@ -46,9 +46,8 @@ torch::Tensor upsample_block(const torch::Tensor& x, const torch::Tensor& weight
 torch::Tensor to_padded(const torch::Tensor& x);
 torch::Tensor inside(const torch::Tensor& padded);
 
-/// The padded tensor itself, border included, as (B, C, H + 2, W + 2), a view that an ATen
-/// convolution with padding 0 may read:
-/// the border of its gradient is cleared on the way back.
+/// The padded tensor itself, border included, as (B, C, H + 2, W + 2): a view for an ATen
+/// convolution with padding 0. The backward pass clears the border of its gradient.
 torch::Tensor with_border(const torch::Tensor& padded);
 
 }  // namespace scorenet::models::kernels

@@ -1,5 +1,5 @@
-// Element-wise loops of the CPU fast path, compiled for AVX-512 whatever the rest of the program
-// is compiled for.
+// Element-wise loops of the CPU fast path, compiled for AVX-512. The rest of the program need not
+// be compiled for it.
 //
 // Call only where fast_path_available() (fast_path.hpp) says yes. Plain pointers and no library
 // types, so that this object file exports nothing that other files might link by accident. An

@@ -83,15 +83,18 @@ AdaptiveIntegral integrate_on_panels(const ExampleIntegrand& f, double low, doub
   torch::Tensor scale;
   Panels open = equal_panels(low, high, batch, widest);
   for (int64_t depth = 0; open.rows.numel() > 0; ++depth) {
+    // All examples' open panels are evaluated in one call of f.
     const auto at = open.low.unsqueeze(1) + open.width.unsqueeze(1) * (0.5 + 0.5 * rule.nodes);
     const auto values = f(open.rows.repeat_interleave(nodes), at.flatten()).view({-1, nodes});
     const auto fine = 0.5 * open.width * torch::matmul(values, rule.weights);
     const auto gap = (fine - 0.5 * open.width * torch::matmul(values, rule.coarse_weights)).abs();
+    // int |f| by the first panels: only its size matters.
     if (depth == 0) scale = 1 + zeros.index_add(0, open.rows, fine.abs());
     // What is not finite stays so however often it is halved.
     auto differs = gap.gt(tolerance * scale.index_select(0, open.rows)) & torch::isfinite(gap);
     if (depth == kDeepest) differs = torch::zeros_like(differs);
     differs = differs & crowded(open.rows, differs, batch).logical_not();
+    // Settled panels are added up and remembered with their gaps; the others are halved.
     const auto settled = differs.logical_not();
     const Panels done = open.select(settled);
     const auto done_gap = gap.masked_select(settled);

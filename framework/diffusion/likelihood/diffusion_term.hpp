@@ -1,9 +1,9 @@
-// The diffusion term 1/2 int E|eps - eps_hat|^2 d log_snr of one example, drawn or integrated; also
-// with T steps.
+// The diffusion term 1/2 int E|eps - eps_hat|^2 d log_snr of each example, estimated by draws or
+// integrated; also its form with T steps.
 //
-// It is the common part of the bound, of McAllester's formula (2301.11108) and of the
-// I-MMSE form (2302.03792): they differ in their end terms alone. All integrals run
-// over [log_snr(t_max), log_snr(t_min)].
+// It is the common part of the bound, of McAllester's formula (2301.11108) and of the I-MMSE form
+// (2302.03792), which differ only in their end terms. All integrals run over [log_snr(t_max),
+// log_snr(t_min)].
 #pragma once
 
 #include <torch/types.h>
@@ -17,7 +17,7 @@
 
 namespace scorenet::diffusion {
 
-/// A term of each example in nats and the denoiser evaluations that it cost: both (B) float64, CPU.
+/// A term of each example in nats, and the denoiser evaluations spent on it: both (B) float64, CPU.
 struct IntegratedTerm {
   torch::Tensor nats;
   torch::Tensor nfe;
@@ -33,14 +33,13 @@ struct DrawOptions {
 torch::Tensor eps_error(const Denoiser& denoiser, const torch::Tensor& x0, const torch::Tensor& eps,
                         const NoiseLevel& level);
 
-/// KL of the reverse step from t down to s with the posterior's variance, 1/2
-/// expm1(log_snr_s - log_snr_t) |eps - eps_hat|^2, or with the network's own where it learned one:
-/// (B) float64, CPU.
+/// KL of the reverse step from t down to s: (B) float64, CPU. With the posterior's variance it is
+/// 1/2 expm1(log_snr_s - log_snr_t) |eps - eps_hat|^2. A network that learned a variance uses that.
 torch::Tensor step_nats(const Denoiser& denoiser, const Schedule& schedule, const ReverseStep& step,
                         const torch::Tensor& x0, const torch::Tensor& eps);
 
-/// The evaluation noise of draw `index` for x0 (B, ...), on x0's device. Index 0 is
-/// the reconstruction's.
+/// The evaluation noise of draw `index` for x0 (B, ...), on x0's device. Draw 0 is that of the
+/// reconstruction term.
 torch::Tensor evaluation_noise(uint64_t seed, int64_t index, const std::vector<int64_t>& slots,
                                const torch::Tensor& x0);
 
@@ -50,16 +49,16 @@ IntegratedTerm drawn_diffusion_term(const Denoiser& denoiser, const Schedule& sc
                                     const torch::Tensor& x0, const std::vector<int64_t>& slots,
                                     const DrawOptions& options);
 
-/// The same for T steps: the sum of step_nats over the grid of time_grid (loss.hpp), estimated from
+/// The same for T steps: the sum of step_nats over step_times (loss.hpp), estimated from
 /// K steps an example.
 IntegratedTerm drawn_stepwise_term(const Denoiser& denoiser, const Schedule& schedule,
                                    int64_t steps, const torch::Tensor& x0,
                                    const std::vector<int64_t>& slots, const DrawOptions& options);
 
-/// Rules for functions of the noise beside this denoiser and x0 (B, ...), each with a second one to
-/// compare it with: for D <= 2 lattices, each of half the spacing of the one before; the cubatures
-/// alone for D > 2. Throws ConfigError where D > 2 and the denoiser is found not to be affine by a
-/// first look at five levels.
+/// Rules for expectations over the noise with this denoiser and x0 (B, ...). Each rule has a second
+/// one to compare it with. For D <= 2 they are lattices, each with half the spacing of the one
+/// before; for D > 2 the cubatures alone. Throws ConfigError if D > 2 and a first check at five
+/// levels finds that the denoiser is not affine.
 std::vector<NoiseRule> noise_rules_for(const Denoiser& denoiser, const Schedule& schedule,
                                        const torch::Tensor& x0);
 
@@ -68,22 +67,21 @@ std::vector<NoiseRule> noise_rules_for(const Denoiser& denoiser, const Schedule&
 using NoisedTerm = std::function<torch::Tensor(const torch::Tensor& x0, const torch::Tensor& eps,
                                                const NoiseLevel& level)>;
 
-/// E term(x0, eps, level) over the noise, example i at time t[i] (t (B) float64), by the first of
-/// the rules that agrees with its second one to 1e-7 (1e-5 for float32 data). For D > 2 the
-/// denoiser must be affine over the noise about every x0 at its t. Throws ConfigError where it is
-/// not, or where the last rule's error may be more than exact_error allows. An example without a
-/// finite value keeps that.
+/// E term(x0, eps, level) over the noise, example i at time t[i] (t (B) float64). Takes the first
+/// rule that agrees with its second one to 1e-7 (1e-5 for float32 data). For D > 2 the denoiser
+/// must be affine over the noise about every x0 at its t. Throws ConfigError if it is not, or if
+/// the last rule's error may be more than exact_error allows. A value that is not finite stays so.
 IntegratedTerm expected_over_noise(const NoisedTerm& term, const Denoiser& denoiser,
                                    const Schedule& schedule, const torch::Tensor& t,
                                    const torch::Tensor& x0, const std::vector<NoiseRule>& rules);
 
-/// E|eps - eps_hat|^2 (as `nats`) in that way.
+/// E|eps - eps_hat|^2 (as `nats`), computed in the same way.
 IntegratedTerm expected_eps_error(const Denoiser& denoiser, const Schedule& schedule,
                                   const torch::Tensor& t, const torch::Tensor& x0,
                                   const std::vector<NoiseRule>& rules);
 
 /// Without Monte Carlo: adaptive panels in log-SNR, noise by noise_rules_for. Throws ConfigError as
-/// those do and where the panels' two rules differ by more than exact_error allows.
+/// noise_rules_for does, and if the panels' two rules differ by more than exact_error allows.
 IntegratedTerm exact_diffusion_term(const Denoiser& denoiser, const Schedule& schedule,
                                     const torch::Tensor& x0);
 IntegratedTerm exact_stepwise_term(const Denoiser& denoiser, const Schedule& schedule,

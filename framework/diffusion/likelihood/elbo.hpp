@@ -1,9 +1,8 @@
-// The evaluators `elbo` and `elbo-T`: the variational bound on -log p(x0), its three terms
-// apart (VDM, 2107.00630).
+// The evaluators `elbo` and `elbo-T`: the variational bound on -log p(x0) (VDM, 2107.00630).
 //
-// Terms "prior", "diffusion", "reconstruction" as in variational_bound.hpp, kind always `bound`:
-// the `exact` versions give the bound's own expectation without Monte Carlo, not -log p. Per
-// example the drawn versions are unbiased.
+// Terms "prior", "diffusion" and "reconstruction" as in variational_bound.hpp. The kind is always
+// `bound`: the `exact` versions give the bound's expectation without Monte Carlo, not -log p. The
+// drawn versions are unbiased for each example.
 #pragma once
 
 #include <torch/types.h>
@@ -16,8 +15,8 @@
 
 namespace scorenet::diffusion {
 
-/// x0: (B, ...) in the dtype the denoiser wants; slots: the examples' indices in the data set,
-/// which name their noise.
+/// x0: (B, ...) in the dtype that the denoiser expects. slots: the examples' indices in the data
+/// set; an example's noise is a function of its index.
 LikelihoodResult elbo(const Denoiser& denoiser, const Schedule& schedule, Decoder decoder,
                       const torch::Tensor& x0, const std::vector<int64_t>& slots,
                       const DrawOptions& options);

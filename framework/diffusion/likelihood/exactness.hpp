@@ -1,10 +1,10 @@
-// What may be called exact, and the sentence of its refusal.
+// Which results may be called exact, and the error for those that may not.
 //
-// A result says *exact*, or is computed with --exact, only after two rules were compared in every
-// variable that it integrates or approximates, at the data's own places: the noise
-// (quadrature.hpp), log-SNR (adaptive_integral.hpp), the affinity that a rule relies on, and here
-// the steps of a solver. Where two rules differ by more than is allowed the evaluator throws:
-// ConfigError, which names the variable, the place, the example and the difference.
+// A result is called exact, or computed with --exact, only if two rules agree in every variable
+// that it integrates or approximates, for the given data: the noise (quadrature.hpp), log-SNR
+// (adaptive_integral.hpp), the assumption that a denoiser is affine, and here the steps of a
+// solver. If two rules differ by more than is allowed, the evaluator throws ConfigError, which
+// names the variable, the place, the example and the difference.
 #pragma once
 
 #include <torch/types.h>
@@ -38,12 +38,12 @@ struct SolverPrecision {
   SolverPrecision second() const;
 };
 
-/// The relative error that a solve at this precision may have: exact_error, but for steps and
-/// tolerances that were chosen coarser, up to 1e-4.
+/// The relative error that a solve at this precision may have: exact_error, or up to 1e-4 if the
+/// user chose coarser steps or tolerances.
 double allowed_error(const SolverPrecision& precision, torch::ScalarType type);
 
-/// Whether an evaluator's (B) values at a precision and at its second one differ by no more
-/// than that; examples whose first value is not finite have failed and are not compared. type:
+/// Whether an evaluator's values (B) at a precision and at its second one differ by at most
+/// allowed_error. An example whose first value is not finite has failed and is not compared. type:
 /// of the data.
 bool agree(const torch::Tensor& values, const torch::Tensor& second,
            const SolverPrecision& precision, torch::ScalarType type);
@@ -53,8 +53,9 @@ void require_agreement(const std::string& quantity, const torch::Tensor& values,
                        const torch::Tensor& second, const SolverPrecision& precision,
                        const torch::Tensor& x);
 
-/// Throws ConfigError unless the log-SNRs (b) found at a schedule's times are those wanted. One
-/// that is learned may rise too steeply for float64, and two rules then agree on what both miss.
+/// Throws ConfigError unless the log-SNRs (b) found at a schedule's times are those wanted. A
+/// learned schedule may rise too steeply for float64; both rules would then miss the same
+/// part and agree.
 void require_levels(const torch::Tensor& wanted, const torch::Tensor& found);
 
 }  // namespace scorenet::diffusion

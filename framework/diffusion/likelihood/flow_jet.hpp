@@ -1,4 +1,4 @@
-// Derivatives of eps_hat in x up to the third order by automatic differentiation, for
+// Derivatives of eps_hat in x up to the third order by automatic differentiation, for examples of
 // few dimensions.
 #pragma once
 
@@ -10,9 +10,9 @@
 
 namespace scorenet::diffusion {
 
-/// While one lives, attention is computed from products and a softmax: LibTorch's fused kernels
-/// have no second derivative. LibTorch's switches are process-wide: the first scope turns them, the
-/// last one alive puts them back. Thread-safe.
+/// While such an object exists, attention is computed from products and a softmax: LibTorch's fused
+/// kernels have no second derivative. LibTorch's switches belong to the process: the first object
+/// changes them, the last one restores them. Thread-safe.
 class PlainAttention {
  public:
   PlainAttention();

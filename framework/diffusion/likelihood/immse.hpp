@@ -3,9 +3,9 @@
 //     -log p(x) ~ D/2 log(2 pi e) - 1/2 int_{snr_1}^{snr_0} [D / (1 + snr) - mse_x(x, snr)] d snr
 //               = D/2 log(2 pi e) - D/2 log((1 + snr_0) / (1 + snr_1))
 //                 + 1/2 int E|eps - eps_hat|^2 dL.
-// The reference is a standard Gaussian, whose mmse is D / (1 + snr). What lies outside [snr_1,
-// snr_0] is left out: for x0 ~ N(mu, s^2 I) the error is known in closed form (the tests have it).
-// Neither a bound nor exact: kind `estimate`.
+// The reference is a standard Gaussian, whose mmse is D / (1 + snr). The integral outside [snr_1,
+// snr_0] is left out; for x0 ~ N(mu, s^2 I) that error is known in closed form (see the tests). The
+// value is neither a bound nor exact: kind `estimate`.
 #pragma once
 
 #include <torch/types.h>

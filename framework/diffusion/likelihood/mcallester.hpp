@@ -2,10 +2,10 @@
 // with a finite range:
 //     -log p(x) = KL(q(z_1 | x) || q(z_1)) + 1/2 int E|eps - eps_hat|^2 dL + E[-log p(x | z_0)],
 // L = log_snr from t_max (z_1) to t_min (z_0). With the exact denoiser and the true end terms this
-// is an equality for every x. All conditionals are the diffusion's own, nothing is variational. A
-// model that does not know its end terms takes the bound's: KL to the prior, and a decoder. The
-// numbers are then those of `elbo`, but read as an estimate of the data law's -log p; for one x it
-// may lie on either side.
+// is an equality for every x. All conditionals are the diffusion's own; nothing is variational. A
+// model that does not know its end terms uses those of the bound: the KL to the prior, and a
+// decoder. The numbers are then those of `elbo`, but they are read as an estimate of -log p of the
+// data's law. For a single x the estimate may lie on either side.
 #pragma once
 
 #include <torch/types.h>

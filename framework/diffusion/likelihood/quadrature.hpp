@@ -1,14 +1,16 @@
-// Rules for the expectation over the noise in exact evaluation: lattices and a pair of cubatures,
-// each with a second rule.
+// Rules for the expectation over the noise in exact evaluation. Each has a second rule to compare
+// with.
 //
-// D <= 2: the trapezoidal rule on the normal density. It converges geometrically, as
-// Gauss-Hermite does for polynomials only: a mixture's denoiser has poles at a distance
-// pi / (slope of its responsibilities), and at equal counts the lattice is finer where the weight
-// is. Every other point makes a rule of twice the spacing for free; since the error squares when
-// the spacing halves, their difference bounds the finer rule's error from far above. D > 2: the 2
-// D points +-sqrt(D) e_i, exact for polynomials of degree 3 (Stroud's U2-type spherical rule), so
-// for |eps - eps_hat|^2 of an affine denoiser; and the same points on other axes, which agree
-// where that holds.
+// D <= 2: a lattice, the trapezoidal rule on the normal density. It converges geometrically also
+// for a mixture's denoiser, which has poles at a distance of pi / (slope of its responsibilities).
+// Gauss-Hermite does so for polynomials only, and with as many points it is coarser where the
+// weight is large. Every other point of the lattice makes a second rule without further
+// evaluations. The error is squared when the spacing is halved, so the difference of the two rules
+// is far above the finer rule's error.
+//
+// D > 2: the 2 D points +-sqrt(D) e_i, exact for polynomials of degree 3
+// (Stroud's U2-type spherical rule) and so for |eps - eps_hat|^2 of an affine denoiser. The second
+// rule is the same points on other axes; the two agree if the denoiser is affine.
 #pragma once
 
 #include <torch/types.h>
@@ -34,8 +36,8 @@ NoiseRule noise_lattice(int64_t dims, double spacing);
 NoiseRule paired_cubature(int64_t dims);
 
 /// Chords through the noise, (n, D) each: ends a and b, middle (a + b) / 2. Half of the ends are
-/// normal draws, half reach twice as far, so that a bend outside the rules' points which matters
-/// for an expectation is seen. The same at every call.
+/// normal draws; the others lie twice as far out, to find a curvature beyond the rules' points. The
+/// same at every call.
 struct NoiseChords {
   torch::Tensor a, b, middle;
 };

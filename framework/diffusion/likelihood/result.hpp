@@ -9,9 +9,9 @@
 
 namespace scorenet::diffusion {
 
-/// How the number relates to the model's own -log p, from the weakest to the strongest: a bound
-/// says on which side the value lies and not how far, an estimate aims at the value itself, exact
-/// is the value.
+/// How the number relates to the model's own -log p, from the weakest to the strongest. A bound
+/// says on which side the value lies, but not how far away. An estimate approximates the value.
+/// Exact is the value.
 enum class ResultKind {
   bound,     // an upper bound in expectation
   estimate,  // neither a bound nor free of model error

@@ -1,4 +1,4 @@
-// Units of likelihoods; the width of a pixel's bin enters from core/pixels.hpp alone.
+// Units of likelihoods. The width of a pixel's bin is that of core/pixels.hpp.
 //
 // Data of L levels lives on x_k = 2 (k + 1/2) / L - 1, the middles of bins of width 2 / L that fill
 // [-1, 1]; 8-bit data has L = 256. A density p(y) of dequantised data bounds a probability: -log

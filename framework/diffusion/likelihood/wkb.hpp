@@ -14,10 +14,10 @@
 // Terms of all three evaluators: "nll0", "nll1"; nats = nll0. An example whose solve fails is NaN,
 // never left out.
 //
-// h may depend on time: with h(t) = h shape(t), b is multiplied by shape(t), and nll1 is the
-// slope in h. The shapes that are 1 in one window of time and 0 elsewhere say when noise
-// helps: they share nll1 among the windows, "window_1" at the clean end to "window_N", of
-// equal length in log-SNR.
+// h may depend on time: with h(t) = h shape(t), b is multiplied by shape(t), and nll1 is the slope
+// in h. A shape that is 1 in one window of time and 0 elsewhere shows whether noise helps there.
+// The windows have equal length in log-SNR, from "window_1" at the clean end to "window_N"; their
+// values add up to nll1.
 #pragma once
 
 #include <torch/types.h>
@@ -58,9 +58,9 @@ LikelihoodResult wkb_exact(const Denoiser& denoiser, const Schedule& schedule,
 
 /// The published system (theorem 4.2), with which wkb_exact must agree: a forward pass with
 ///     dx' = (dx.grad) F + b,   c' = dx.grad div F + div b,   nll1 = -(c + dx.grad log N) at t_max,
-/// where grad l0 and lap l0 are central differences, of `spacing`, of inner solves for l0 from the
-/// path to t_max. O(steps^2 D): for checking, not for use; kind `estimate`, since nobody checks its
-/// own steps and spacing. Throws ConfigError if steps < 1 or spacing <= 0.
+/// where grad l0 and lap l0 are central differences, with the given spacing, of inner solves for l0
+/// from the path to t_max. O(steps^2 D): a check, not for use. Kind `estimate`, since its steps and
+/// spacing are not compared with finer ones. Throws ConfigError if steps < 1 or spacing <= 0.
 LikelihoodResult wkb_published(const Denoiser& denoiser, const Schedule& schedule,
                                const torch::Tensor& x, int64_t steps, double spacing,
                                const HbarShape& hbar_shape = {});

@@ -84,11 +84,14 @@ class ProbedPath {
   };
 
   Estimate estimate() const {
+    // There: x and the tangent xi from t_min to t_max. Back: x and xi along the same points, and
+    // with them the adjoints p and p', whose values are known at t_max alone.
     const auto [x, xi] = forward();
     const double variance = schedule_.prior_variance();
     const auto zero = torch::zeros({x.size(0), 1}, x.options());
     // The Hessian of the prior is -I / P.
     const auto lap_end = -0.5 * xi.square().sum(1) / variance;
+    // (x, xi, p, p', int div F, nll1): p = grad log N(x; 0, P I) = -x / P at t_max.
     auto y =
         torch::cat({x, xi - kick(options_.steps), -x / variance, -x / variance, zero, zero}, 1);
     for (int64_t k = options_.steps; k > 0; --k) {
@@ -98,6 +101,7 @@ class ProbedPath {
       };
       y = runge_kutta4_step(rhs, log_snr_at(k), -step_, y);
       const int64_t dims = x.size(1);
+      // The noise that the tangent was given at this point is drawn again and taken out.
       y = torch::cat(
           {y.slice(1, 0, dims), y.slice(1, dims, 2 * dims) - kick(k - 1), y.slice(1, 2 * dims)}, 1);
     }
@@ -147,6 +151,7 @@ class ProbedPath {
     const BatchRhs rhs = [&](double log_snr, const torch::Tensor& state) {
       const auto x = state.slice(1, 0, dims), xi = state.slice(1, dims);
       const FlowLevel at = flow_level(schedule_, torch::full({x.size(0)}, log_snr, x.options()));
+      // J xi by a difference along xi: one more evaluation, and no derivative.
       const auto [d, ratio] = displacement(xi, at);
       const auto eps = eps_at(x, at.level);
       const auto eps_xi = (eps_at(x + d, at.level) - eps) / ratio;

@@ -17,8 +17,8 @@
 
 namespace scorenet::diffusion {
 
-/// The denoiser as the methods call it: float64 in and out, one level for the whole
-/// batch, evaluations counted.
+/// The denoiser as the methods call it: float64 in and out, one level for the whole batch. Counts
+/// its evaluations.
 class CountedDenoiser {
  public:
   explicit CountedDenoiser(const Denoiser& denoiser, bool keep_states = false)
@@ -28,7 +28,7 @@ class CountedDenoiser {
   /// An evaluation at a level for each example, counted by the caller.
   Denoised at(const torch::Tensor& x, const NoiseLevel& level) const;
   int64_t evaluations() const { return evaluations_; }
-  /// The states it was asked about, in order, if they are kept.
+  /// The states that it was called with, in order, if they are kept.
   const std::vector<torch::Tensor>& states() const { return states_; }
 
  private:
@@ -38,7 +38,7 @@ class CountedDenoiser {
   std::vector<torch::Tensor> states_;
 };
 
-/// All that a method is given. Lives for one call of sample().
+/// The arguments of a method. Lives for one call of sample().
 struct SamplerRun {
   CountedDenoiser& denoiser;
   const Schedule& schedule;

@@ -1,4 +1,4 @@
-// The times a fixed-step sampler stops at, with all that the schedule says about each.
+// The times at which a sampler with fixed steps stops, and the schedule's values there.
 //
 //     uniform   t_i = t_max + (i / N) (t_min - t_max)
 //     log-snr   log_snr_i = log_snr(t_max) + (i / N) (log_snr(t_min) - log_snr(t_max))
