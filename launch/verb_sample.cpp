@@ -321,10 +321,9 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
           "uniform (in t), log-snr or edm; trained-steps: with ddim, the numbered steps of "
           "a network that has some, as diffusers' DDIMScheduler visits them")
       ->capture_default_str();
-  verb->add_option(
-          "--final", a.final,
-          "state: x at t_min; denoised: the network's x0 there [images: denoised, else and "
-          "with trained-steps state]")
+  verb->add_option("--final", a.final,
+                   "state: x at t_min; denoised: the network's x0 there [denoised for grids; state "
+                   "for points and with trained-steps]")
       ->check(CLI::IsMember(diffusion::final_names()));
   verb->add_option("--eta", s.eta, "ddim: 0 deterministic to 1 ancestral")->capture_default_str();
   verb->add_option("--hbar", s.hbar,

@@ -1,7 +1,5 @@
 #include "models/blocks.hpp"
 
-#include <torch/nn/functional/padding.h>
-
 #include "framework/core/error.hpp"
 #include "models/attention.hpp"
 #include "models/kernels/channels_last.hpp"
@@ -47,8 +45,8 @@ torch::nn::GroupNorm make_group_norm(const NormOptions& options, int64_t channel
       torch::nn::GroupNormOptions(options.groups, channels).eps(options.eps));
 }
 
-torch::nn::Conv2d conv3x3(int64_t in, int64_t out) {
-  return torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, 3).padding(1));
+Convolution conv3(int64_t in, int64_t out, const Boundaries& boundaries) {
+  return Convolution(ConvolutionOptions{.in = in, .out = out, .boundaries = boundaries});
 }
 
 torch::Tensor labels_or_none(const NetworkInput& input, int64_t num_classes) {
@@ -77,14 +75,18 @@ torch::Tensor slot_dropout(const torch::Tensor& x, double probability, int64_t l
 ResidualBlockImpl::ResidualBlockImpl(const ResidualBlockOptions& o)
     : options_(o),
       norm1_(register_module("norm1", make_group_norm(o.norm, o.in_channels, "a block's input"))),
-      conv1_(register_module("conv1", conv3x3(o.in_channels, o.out_channels))),
+      conv1_(register_module("conv1", conv3(o.in_channels, o.out_channels, o.boundaries))),
       time_emb_proj_(
           register_module("time_emb_proj", torch::nn::Linear(o.time_channels, o.out_channels))),
       norm2_(register_module("norm2", make_group_norm(o.norm, o.out_channels, "a block"))),
-      conv2_(register_module("conv2", conv3x3(o.out_channels, o.out_channels))) {
+      conv2_(register_module("conv2", conv3(o.out_channels, o.out_channels, o.boundaries))) {
   if (o.in_channels != o.out_channels) {
-    conv_shortcut_ = register_module("conv_shortcut", torch::nn::Conv2d(torch::nn::Conv2dOptions(
-                                                          o.in_channels, o.out_channels, 1)));
+    conv_shortcut_ = register_module("conv_shortcut",
+                                     Convolution(ConvolutionOptions{.in = o.in_channels,
+                                                                    .out = o.out_channels,
+                                                                    .size = 1,
+                                                                    .padding = 0,
+                                                                    .boundaries = o.boundaries}));
   }
 }
 
@@ -92,7 +94,7 @@ torch::Tensor ResidualBlockImpl::forward(const torch::Tensor& x,
                                          const torch::Tensor& activated_time,
                                          const BatchSlots* dropout) {
   torch::Tensor h = conv1_(torch::silu(norm1_(x)));
-  h = h + time_emb_proj_(activated_time).unsqueeze(2).unsqueeze(3);
+  h = h + as_shift(time_emb_proj_(activated_time), h.dim());
   h = torch::silu(norm2_(h));
   h = conv2_(slot_dropout(h, options_.dropout, options_.dropout_layer, dropout));
   return (conv_shortcut_ ? conv_shortcut_(x) : x) + h;
@@ -151,15 +153,17 @@ torch::Tensor AttentionBlockImpl::forward_padded(const torch::Tensor& x) {
   return x + torch::constant_pad_nd(mixed, {0, 0, 1, 1, 1, 1});
 }
 
-DownsampleImpl::DownsampleImpl(int64_t channels, int64_t padding)
+DownsampleImpl::DownsampleImpl(int64_t channels, int64_t padding, const Boundaries& boundaries)
     : padding_(padding),
-      conv_(register_module(
-          "conv",
-          torch::nn::Conv2d(
-              torch::nn::Conv2dOptions(channels, channels, 3).stride(2).padding(padding)))) {}
+      boundaries_(boundaries),
+      conv_(register_module("conv", Convolution(ConvolutionOptions{.in = channels,
+                                                                   .out = channels,
+                                                                   .stride = 2,
+                                                                   .padding = padding,
+                                                                   .boundaries = boundaries}))) {}
 
 torch::Tensor DownsampleImpl::forward(const torch::Tensor& x) {
-  return conv_(padding_ == 0 ? torch::constant_pad_nd(x, {0, 1, 0, 1}) : x);
+  return conv_(padding_ == 0 ? extended(x, boundaries_, 0, 1) : x);
 }
 
 torch::Tensor DownsampleImpl::forward_padded(const torch::Tensor& x) {
@@ -170,12 +174,10 @@ torch::Tensor DownsampleImpl::forward_padded(const torch::Tensor& x) {
   return kernels::to_padded(torch::conv2d(in, conv_->weight, conv_->bias, 2));
 }
 
-UpsampleImpl::UpsampleImpl(int64_t channels)
-    : conv_(register_module("conv", conv3x3(channels, channels))) {}
+UpsampleImpl::UpsampleImpl(int64_t channels, const Boundaries& boundaries)
+    : conv_(register_module("conv", conv3(channels, channels, boundaries))) {}
 
-torch::Tensor UpsampleImpl::forward(const torch::Tensor& x) {
-  return conv_(at::upsample_nearest2d(x, c10::IntArrayRef{x.size(2) * 2, x.size(3) * 2}));
-}
+torch::Tensor UpsampleImpl::forward(const torch::Tensor& x) { return conv_(doubled(x)); }
 
 torch::Tensor UpsampleImpl::forward_padded(const torch::Tensor& x) {
   return kernels::upsample_block(x, conv_->weight, conv_->bias);

@@ -8,7 +8,6 @@
 
 #include <torch/nn/module.h>
 #include <torch/nn/modules/container/modulelist.h>
-#include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 
@@ -16,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "models/grid.hpp"
 #include "models/score_network.hpp"
 
 namespace scorenet::models {
@@ -40,12 +40,12 @@ constexpr int64_t kMostDropoutLayers = 512;
 torch::Tensor slot_dropout(const torch::Tensor& x, double probability, int64_t layer,
                            const BatchSlots* slots);
 
-/// 3x3, padding 1: keeps H and W.
-torch::nn::Conv2d conv3x3(int64_t in_channels, int64_t out_channels);
+/// Three places along each axis, padding 1: keeps the sizes.
+Convolution conv3(int64_t in_channels, int64_t out_channels, const Boundaries& boundaries);
 
-/// The GPU route's conv3x3 (kernels/channels_last.hpp): x in any layout, computed in autocast's
-/// dtype.
-torch::Tensor conv3x3_channels_last(const torch::Tensor& x, const torch::nn::Conv2dImpl& conv);
+/// The GPU route's 3x3 convolution (kernels/channels_last.hpp): x in any layout, computed in
+/// autocast's dtype.
+torch::Tensor conv3x3_channels_last(const torch::Tensor& x, const ConvolutionImpl& conv);
 
 /// input.labels, or where they are undefined num_classes ("no label") for the whole batch: (B)
 /// int64. Throws ConfigError if labels are given to a network without classes.
@@ -58,13 +58,14 @@ struct ResidualBlockOptions {
   NormOptions norm;
   double dropout = 0.0;
   int64_t dropout_layer = 0;
+  Boundaries boundaries = Boundaries(2);
 };
 
 class ResidualBlockImpl : public torch::nn::Module {
  public:
   explicit ResidualBlockImpl(const ResidualBlockOptions& options);
-  /// x: (B, in, H, W). activated_time: (B, time_channels), SiLU already applied, once
-  /// for all blocks.
+  /// x: (B, in, ...), one axis a boundary. activated_time: (B, time_channels), SiLU already
+  /// applied, once for all blocks.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& activated_time,
                         const BatchSlots* dropout);
   /// The same without dropout on padded NHWC tensors (kernels/fast_path.hpp), of x and skip read as
@@ -87,11 +88,11 @@ class ResidualBlockImpl : public torch::nn::Module {
 
   ResidualBlockOptions options_;
   torch::nn::GroupNorm norm1_;
-  torch::nn::Conv2d conv1_;
+  Convolution conv1_;
   torch::nn::Linear time_emb_proj_;
   torch::nn::GroupNorm norm2_;
-  torch::nn::Conv2d conv2_;
-  torch::nn::Conv2d conv_shortcut_{nullptr};  // 1x1, only where the channels change
+  Convolution conv2_;
+  Convolution conv_shortcut_{nullptr};  // 1x1, only where the channels change
 };
 TORCH_MODULE(ResidualBlock);
 
@@ -104,7 +105,7 @@ class AttentionBlockImpl : public torch::nn::Module {
   /// head_dim 0: one head of all channels. Throws ConfigError if head_dim does not
   /// divide the channels.
   AttentionBlockImpl(int64_t channels, int64_t head_dim, const NormOptions& norm);
-  /// (B, channels, H, W) -> the same.
+  /// (B, channels, ...) -> the same.
   torch::Tensor forward(const torch::Tensor& x);
   /// The same on a padded NHWC tensor.
   torch::Tensor forward_padded(const torch::Tensor& x);
@@ -130,10 +131,9 @@ TORCH_MODULE(AttentionBlock);
 
 class DownsampleImpl : public torch::nn::Module {
  public:
-  /// padding 1: both sides; padding 0: one row below and one column to the right
-  /// (the original DDPM's).
-  DownsampleImpl(int64_t channels, int64_t padding);
-  /// (B, C, H, W) with even H, W -> (B, C, H / 2, W / 2).
+  /// padding 1: both ends of each axis; padding 0: one place behind it (the original DDPM's).
+  DownsampleImpl(int64_t channels, int64_t padding, const Boundaries& boundaries);
+  /// (B, C, ...) with even axes -> half as long.
   torch::Tensor forward(const torch::Tensor& x);
   /// The same on a padded NHWC tensor.
   torch::Tensor forward_padded(const torch::Tensor& x);
@@ -142,14 +142,15 @@ class DownsampleImpl : public torch::nn::Module {
 
  private:
   int64_t padding_;
-  torch::nn::Conv2d conv_;
+  Boundaries boundaries_;
+  Convolution conv_;
 };
 TORCH_MODULE(Downsample);
 
 class UpsampleImpl : public torch::nn::Module {
  public:
-  explicit UpsampleImpl(int64_t channels);
-  /// (B, C, H, W) -> (B, C, 2 H, 2 W).
+  UpsampleImpl(int64_t channels, const Boundaries& boundaries);
+  /// (B, C, ...) -> each axis twice as long.
   torch::Tensor forward(const torch::Tensor& x);
   /// The same on a padded NHWC tensor.
   torch::Tensor forward_padded(const torch::Tensor& x);
@@ -157,7 +158,7 @@ class UpsampleImpl : public torch::nn::Module {
   torch::Tensor forward_channels_last(const torch::Tensor& x);
 
  private:
-  torch::nn::Conv2d conv_;
+  Convolution conv_;
 };
 TORCH_MODULE(Upsample);
 

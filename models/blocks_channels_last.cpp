@@ -13,7 +13,7 @@ namespace scorenet::models {
 namespace {
 
 // Without the bias.
-torch::Tensor convolve(const torch::Tensor& x, const torch::nn::Conv2dImpl& conv, int64_t stride,
+torch::Tensor convolve(const torch::Tensor& x, const ConvolutionImpl& conv, int64_t stride,
                        int64_t padding) {
   const torch::Tensor kernel = conv.weight.to(x.scalar_type(), /*non_blocking=*/false,
                                               /*copy=*/false, torch::MemoryFormat::ChannelsLast);
@@ -27,7 +27,7 @@ kernels::NormSettings settings(const torch::nn::GroupNorm& norm, bool silu) {
 
 }  // namespace
 
-torch::Tensor conv3x3_channels_last(const torch::Tensor& x, const torch::nn::Conv2dImpl& conv) {
+torch::Tensor conv3x3_channels_last(const torch::Tensor& x, const ConvolutionImpl& conv) {
   const torch::Tensor in = x.to(active_compute_dtype(x.device().type()), /*non_blocking=*/false,
                                 /*copy=*/false, torch::MemoryFormat::ChannelsLast);
   return kernels::add_bias_and_residual(convolve(in, conv, 1, 1), conv.bias, {});
@@ -82,7 +82,7 @@ torch::Tensor AttentionBlockImpl::forward_channels_last(const torch::Tensor& x) 
 }
 
 torch::Tensor DownsampleImpl::forward_channels_last(const torch::Tensor& x) {
-  const torch::Tensor in = padding_ == 0 ? torch::constant_pad_nd(x, {0, 1, 0, 1}) : x;
+  const torch::Tensor in = padding_ == 0 ? extended(x, boundaries_, 0, 1) : x;
   return kernels::add_bias_and_residual(convolve(in, *conv_, 2, padding_), conv_->bias, {});
 }
 
@@ -91,7 +91,7 @@ torch::Tensor UpsampleImpl::forward_channels_last(const torch::Tensor& x) {
   {
     // Autocast would take the pixels to float32 and back.
     const c10::impl::ExcludeDispatchKeyGuard as_it_is(c10::autocast_dispatch_keyset);
-    large = at::upsample_nearest2d(x, c10::IntArrayRef{x.size(2) * 2, x.size(3) * 2});
+    large = doubled(x);
   }
   return conv3x3_channels_last(large, *conv_);
 }

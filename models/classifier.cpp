@@ -1,5 +1,7 @@
 #include "models/classifier.hpp"
 
+#include <numeric>
+
 #include "framework/core/check.hpp"
 #include "models/initialise.hpp"
 
@@ -20,8 +22,10 @@ void check_classes(const ClassifierOptions& options) {
 
 }  // namespace
 
-ImageClassifierImpl::ImageClassifierImpl(const ClassifierOptions& options, int64_t image_channels)
-    : encoder_(*this, unlabelled(options.encoder), image_channels) {
+ImageClassifierImpl::ImageClassifierImpl(const ClassifierOptions& options, int64_t image_channels,
+                                         int64_t axes)
+    : encoder_(*this, unlabelled(options.encoder), image_channels,
+               boundaries_of(options.encoder.padding, axes)) {
   const int64_t width = options.encoder.channels.back();
   norm_out_ =
       register_module("norm_out", make_group_norm(encoder_.norm(), width, "the classifier's end"));
@@ -34,7 +38,9 @@ torch::Tensor ImageClassifierImpl::features(const NetworkInput& input) {
   context.padded = false;  // guidance differentiates in x, and training is short
   std::vector<torch::Tensor> skips;
   const torch::Tensor coarsest = encoder_.forward(input.x, context, skips);
-  return torch::silu(norm_out_(coarsest)).mean(c10::IntArrayRef{2, 3});
+  std::vector<int64_t> axes(encoder_.boundaries().size());
+  std::iota(axes.begin(), axes.end(), 2);
+  return torch::silu(norm_out_(coarsest)).mean(axes);
 }
 
 torch::Tensor ImageClassifierImpl::forward(const NetworkInput& input) {
@@ -55,8 +61,9 @@ torch::Tensor PointClassifierImpl::forward(const NetworkInput& input) {
 std::shared_ptr<Classifier> make_classifier(const ClassifierOptions& options,
                                             c10::IntArrayRef example_shape) {
   check_classes(options);
-  if (example_shape.size() == 3) {
-    auto classifier = std::make_shared<ImageClassifierImpl>(options, example_shape[0]);
+  const auto axes = static_cast<int64_t>(example_shape.size()) - 1;
+  if (axes >= 1 && axes <= 3) {
+    auto classifier = std::make_shared<ImageClassifierImpl>(options, example_shape[0], axes);
     initialise_weights(*classifier, options.seed, WeightLaw::xavier_uniform,
                        {"conv2.weight", "to_out.0.weight", "head.weight"});
     return classifier;
@@ -67,7 +74,7 @@ std::shared_ptr<Classifier> make_classifier(const ClassifierOptions& options,
     return classifier;
   }
   throw ShapeError("classifier: examples of shape " + shape_string(example_shape) +
-                   ", expected (C, H, W) or (D).");
+                   ", expected (D), (C, L), (C, H, W) or (C, D, H, W).");
 }
 
 }  // namespace scorenet::models

@@ -32,8 +32,8 @@ class Classifier : public ScoreNetwork {
 class ImageClassifierImpl : public Classifier {
  public:
   /// Throws ConfigError naming the key and value that do not fit.
-  ImageClassifierImpl(const ClassifierOptions& options, int64_t image_channels);
-  /// x: (B, image_channels, H, W), log_snr: (B). Returns logits (B, num_classes), x's dtype.
+  ImageClassifierImpl(const ClassifierOptions& options, int64_t image_channels, int64_t axes);
+  /// x: (B, image_channels, ...), log_snr: (B). Returns logits (B, num_classes), x's dtype.
   torch::Tensor forward(const NetworkInput& input) override;
   torch::Tensor features(const NetworkInput& input) override;
 

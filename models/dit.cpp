@@ -1,8 +1,12 @@
 #include "models/dit.hpp"
 
-#include "framework/core/check.hpp"
+#include <algorithm>
+#include <cmath>
+
+#include "framework/core/error.hpp"
 #include "models/attention.hpp"
 #include "models/blocks.hpp"
+#include "models/recompute.hpp"
 
 namespace scorenet::models {
 namespace {
@@ -42,17 +46,44 @@ torch::Tensor modulated_norm(const torch::Tensor& x, const torch::Tensor& shift,
   return normed * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1);
 }
 
+// (n, share): sines, then cosines, of the places of one axis.
+torch::Tensor positions(int64_t n, int64_t share, bool ring, torch::Device device) {
+  const auto options = torch::dtype(torch::kFloat64).device(device);
+  const torch::Tensor place = torch::arange(n, options);
+  if (!ring)
+    return sinusoidal_embedding(place, {.dim = share, .cosines_first = false}, torch::kFloat64);
+  const int64_t distinct = std::max<int64_t>(1, n / 2);
+  const torch::Tensor harmonic = torch::arange(share / 2, options).remainder(distinct) + 1;
+  const torch::Tensor angle = (2 * M_PI / static_cast<double>(n)) * torch::outer(place, harmonic);
+  return torch::cat({angle.sin(), angle.cos()}, 1);
+}
+
+int64_t power(int64_t base, size_t exponent) {
+  int64_t product = 1;
+  for (size_t i = 0; i < exponent; ++i) product *= base;
+  return product;
+}
+
 }  // namespace
 
-torch::Tensor grid_positions(int64_t height, int64_t width, int64_t dim, torch::Device device) {
-  const SinusoidOptions half{.dim = dim / 2, .cosines_first = false};
-  const auto along = [&](int64_t n) {
-    const auto options = torch::dtype(torch::kFloat64).device(device);
-    return sinusoidal_embedding(torch::arange(n, options), half, torch::kFloat64);
-  };
-  const torch::Tensor rows = along(height).unsqueeze(1).expand({height, width, dim / 2});
-  const torch::Tensor columns = along(width).unsqueeze(0).expand({height, width, dim / 2});
-  return torch::cat({rows, columns}, 2).view({height * width, dim});
+torch::Tensor grid_positions(c10::IntArrayRef grid, const Boundaries& boundaries, int64_t dim,
+                             torch::Device device) {
+  const auto axes = static_cast<int64_t>(grid.size());
+  const int64_t share = dim / axes / 2 * 2;
+  std::vector<int64_t> shape = grid.vec();
+  shape.push_back(share);
+  std::vector<torch::Tensor> parts;
+  for (int64_t axis = 0; axis < axes; ++axis) {
+    std::vector<int64_t> along(grid.size() + 1, 1);
+    along[static_cast<size_t>(axis)] = grid[axis];
+    along.back() = share;
+    const bool ring = boundaries[static_cast<size_t>(axis)] == Boundary::periodic;
+    parts.push_back(positions(grid[axis], share, ring, device).view(along).expand(shape));
+  }
+  shape.back() = dim - share * axes;
+  if (shape.back() > 0)
+    parts.push_back(torch::zeros(shape, torch::dtype(torch::kFloat64).device(device)));
+  return torch::cat(parts, axes).view({-1, dim});
 }
 
 DiTBlockImpl::DiTBlockImpl(const DiTOptions& o, int64_t dropout_layer)
@@ -82,15 +113,21 @@ torch::Tensor DiTBlockImpl::forward(const torch::Tensor& x, const torch::Tensor&
   return h + m[5].unsqueeze(1) * fc2_(inner);
 }
 
-DiTImpl::DiTImpl(const DiTOptions& options, int64_t image_channels)
+DiTImpl::DiTImpl(const DiTOptions& options, int64_t image_channels, int64_t axes)
     : options_(options),
       image_channels_(image_channels),
-      channels_out_(options.learned_variance ? 2 * image_channels : image_channels) {
+      channels_out_(options.learned_variance ? 2 * image_channels : image_channels),
+      boundaries_(boundaries_of(options.padding, axes)) {
   check_options(options_);
   const int64_t width = options_.width, patch = options_.patch_size;
   patch_embedding_ = register_module(
       "patch_embedding",
-      torch::nn::Conv2d(torch::nn::Conv2dOptions(image_channels, width, patch).stride(patch)));
+      Convolution(ConvolutionOptions{.in = image_channels,
+                                     .out = width,
+                                     .size = patch,
+                                     .stride = patch,
+                                     .padding = 0,
+                                     .boundaries = Boundaries(boundaries_.size())}));
   time_embedding_ = register_module("time_embedding", TimeEmbedding(kTimeFeatures, width));
   if (options_.num_classes > 0) {
     class_embedding_ =
@@ -102,7 +139,8 @@ DiTImpl::DiTImpl(const DiTOptions& options, int64_t image_channels)
     list->push_back(blocks_.back());
   }
   final_modulation_ = register_module("final_modulation", torch::nn::Linear(width, 2 * width));
-  final_ = register_module("final", torch::nn::Linear(width, patch * patch * channels_out_));
+  const int64_t values = power(patch, boundaries_.size()) * channels_out_;
+  final_ = register_module("final", torch::nn::Linear(width, values));
 }
 
 torch::Tensor DiTImpl::embed_level(const NetworkInput& input) {
@@ -113,28 +151,44 @@ torch::Tensor DiTImpl::embed_level(const NetworkInput& input) {
   return torch::silu(class_embedding_ ? time + class_embedding_(labels) : time);
 }
 
+torch::Tensor DiTImpl::run_block(DiTBlock& block, const torch::Tensor& h,
+                                 const torch::Tensor& activated, const BatchSlots* dropout) {
+  if (!options_.recompute) return block(h, activated, dropout);
+  // The batch's slots are copied: they need not live until the backward pass.
+  const auto slots = dropout ? std::make_shared<const BatchSlots>(*dropout) : nullptr;
+  const Segment segment = [block, slots](const auto& in) mutable {
+    return block(in[0], in[1], slots.get());
+  };
+  return recomputed(segment, {h, activated}, block->parameters());
+}
+
+torch::Tensor DiTImpl::from_patches(const torch::Tensor& h, c10::IntArrayRef grid) const {
+  // (B, grid, patch, C) -> (B, C, grid 0, patch 0, grid 1, patch 1, ...)
+  const auto axes = static_cast<int64_t>(grid.size());
+  std::vector<int64_t> split{h.size(0)}, order{0, 2 * axes + 1}, joined{h.size(0), channels_out_};
+  split.insert(split.end(), grid.begin(), grid.end());
+  split.insert(split.end(), grid.size(), options_.patch_size);
+  split.push_back(channels_out_);
+  for (int64_t axis = 0; axis < axes; ++axis) {
+    order.insert(order.end(), {1 + axis, 1 + axes + axis});
+    joined.push_back(grid[axis] * options_.patch_size);
+  }
+  return h.view(split).permute(order).reshape(joined);
+}
+
 torch::Tensor DiTImpl::forward(const NetworkInput& input) {
   const torch::Tensor& x = input.x;
-  if (x.dim() != 4 || x.size(1) != image_channels_) {
-    throw ShapeError("dit: input of shape " + shape_string(x.sizes()) + ", expected (B, " +
-                     std::to_string(image_channels_) + ", H, W).");
-  }
-  const int64_t batch = x.size(0), height = x.size(2), width = x.size(3), p = options_.patch_size;
-  const int64_t rows = (height + p - 1) / p, columns = (width + p - 1) / p;
-  const torch::Tensor padded =
-      torch::constant_pad_nd(x, {0, columns * p - width, 0, rows * p - height});
+  check_input("dit", x, image_channels_, boundaries_.size());
   const torch::Tensor activated = embed_level(input);
+  const torch::Tensor patches = patch_embedding_(padded_to_multiple(x, options_.patch_size));
+  const std::vector<int64_t> grid = patches.sizes().slice(2).vec();
 
-  torch::Tensor h = patch_embedding_(padded).flatten(2).transpose(1, 2);  // (B, tokens, width)
-  h = h + grid_positions(rows, columns, options_.width, h.device()).to(h.scalar_type());
-  for (auto& block : blocks_) h = block(h, activated, input.dropout);
+  torch::Tensor h = patches.flatten(2).transpose(1, 2);  // (B, tokens, width)
+  h = h + grid_positions(grid, boundaries_, options_.width, h.device()).to(h.scalar_type());
+  for (auto& block : blocks_) h = run_block(block, h, activated, input.dropout);
   const auto m = final_modulation_(activated).chunk(2, 1);
   h = final_(modulated_norm(h, m[0], m[1]));
-
-  // (B, rows, columns, p, p, C) -> (B, C, rows p, columns p)
-  h = h.view({batch, rows, columns, p, p, channels_out_}).permute({0, 5, 1, 3, 2, 4});
-  h = h.reshape({batch, channels_out_, rows * p, columns * p});
-  return h.narrow(2, 0, height).narrow(3, 0, width).to(x.scalar_type());
+  return cropped(from_patches(h, grid), x.sizes().slice(2)).to(x.scalar_type());
 }
 
 }  // namespace scorenet::models

@@ -1,28 +1,29 @@
 // The diffusion transformer with adaLN-Zero (Peebles & Xie 2023, 2212.09748, section 3.2) for
-// images of any size.
+// series, images and volumes of any size.
 //
 // Patches become tokens; every block is attention and a two-layer perceptron, each behind a layer
 // norm whose shift and scale, and whose gate on the way out, are linear in the noise-level
 // (and class) embedding. All gates start at zero, so that every block starts as the identity.
-// Positions are fixed two-dimensional sinusoids, computed for the grid at hand.
+// Positions are fixed sinusoids of each axis, computed for the grid at hand.
 #pragma once
 
-#include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/embedding.h>
 #include <torch/nn/modules/linear.h>
 
 #include <vector>
 
 #include "models/embedding.hpp"
+#include "models/grid.hpp"
 #include "models/options.hpp"
 #include "models/score_network.hpp"
 
 namespace scorenet::models {
 
-/// (height * width, dim), row-major over the grid: the first half of the channels are sines and
-/// cosines of the row, the second half of the column, frequencies 10000^(-i / (dim / 4)). REQUIRES
-/// dim to be a multiple of 4.
-torch::Tensor grid_positions(int64_t height, int64_t width, int64_t dim,
+/// (places of the grid, dim), row-major over the grid. Each axis has its share of the channels,
+/// dim / axes rounded down to an even number: sines, then cosines, of the place times the
+/// frequencies 10000^(-i / (share / 2)), or on a periodic axis of N places of the harmonics
+/// 2 pi m / N, m = 1, 2, ... up to N / 2 and again from 1. Channels left over are zero.
+torch::Tensor grid_positions(c10::IntArrayRef grid, const Boundaries& boundaries, int64_t dim,
                              torch::Device device = torch::kCPU);
 
 class DiTBlockImpl : public torch::nn::Module {
@@ -47,18 +48,24 @@ TORCH_MODULE(DiTBlock);
 
 class DiTImpl : public ScoreNetwork {
  public:
-  /// Throws ConfigError naming the key and value that do not fit.
-  DiTImpl(const DiTOptions& options, int64_t image_channels);
-  /// x: (B, image_channels, H, W) with any H, W >= 1. Throws ShapeError for another shape.
+  /// For examples of `image_channels` channels and `axes` axes, 1 to 3. Throws ConfigError naming
+  /// the key and value that do not fit.
+  DiTImpl(const DiTOptions& options, int64_t image_channels, int64_t axes = 2);
+  /// x: (B, image_channels, ...) of any sizes. Throws ShapeError for another shape.
   torch::Tensor forward(const NetworkInput& input) override;
 
  private:
   torch::Tensor embed_level(const NetworkInput& input);
+  torch::Tensor run_block(DiTBlock& block, const torch::Tensor& h, const torch::Tensor& activated,
+                          const BatchSlots* dropout);
+  // (B, tokens, values of a patch) -> (B, C, ...), padded.
+  torch::Tensor from_patches(const torch::Tensor& h, c10::IntArrayRef grid) const;
 
   DiTOptions options_;
   int64_t image_channels_;
   int64_t channels_out_;
-  torch::nn::Conv2d patch_embedding_{nullptr};
+  Boundaries boundaries_;
+  Convolution patch_embedding_{nullptr};
   TimeEmbedding time_embedding_{nullptr};
   torch::nn::Embedding class_embedding_{nullptr};
   std::vector<DiTBlock> blocks_;

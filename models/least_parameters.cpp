@@ -1,12 +1,19 @@
 #include "models/least_parameters.hpp"
 
+#include <cmath>
+
 namespace scorenet::models {
 namespace {
 
 // In floating point, as the numbers come from a file.
 double number(int64_t n) { return static_cast<double>(n); }
 
-double unet(const UNetOptions& o, bool has_way_up) {
+// 3^axes or patch^axes: the places of a kernel.
+double area(int64_t size, size_t axes) {
+  return std::pow(number(size), number(static_cast<int64_t>(axes)));
+}
+
+double unet(const UNetOptions& o, size_t axes, bool has_way_up) {
   if (o.channels.empty()) return 0;
   const double first = number(o.channels.front());
   double sum = 16 * first * first;  // the time embedding's second layer
@@ -14,7 +21,7 @@ double unet(const UNetOptions& o, bool has_way_up) {
   const double blocks = number(o.layers_per_block) * (has_way_up ? 2 : 1);
   // A block's second convolution and its projection of time.
   for (const int64_t c : o.channels)
-    sum += blocks * (9 * number(c) * number(c) + 4 * first * number(c));
+    sum += blocks * (area(3, axes) * number(c) * number(c) + 4 * first * number(c));
   return sum;
 }
 
@@ -28,11 +35,11 @@ double mlp(const MLPOptions& o, int64_t dims) {
   return sum;
 }
 
-double dit(const DiTOptions& o, int64_t image_channels) {
-  const double width = number(o.width), patch = number(o.patch_size);
+double dit(const DiTOptions& o, int64_t image_channels, size_t axes) {
+  const double width = number(o.width);
   // A block's modulation, attention and perceptron; the first and the last layer.
   double sum = number(o.depth) * width * width * (6 + 4 + 2 * number(o.mlp_ratio));
-  sum += 2 * patch * patch * number(image_channels) * width;
+  sum += 2 * area(o.patch_size, axes) * number(image_channels) * width;
   if (o.num_classes > 0) sum += width * number(o.num_classes);
   return sum;
 }
@@ -41,14 +48,15 @@ double dit(const DiTOptions& o, int64_t image_channels) {
 
 double least_parameters(const ModelOptions& options, c10::IntArrayRef example_shape) {
   const int64_t first = example_shape.empty() ? 0 : example_shape[0];
-  if (options.type == "unet") return unet(options.unet, true);
-  if (options.type == "dit") return dit(options.dit, first);
+  const size_t axes = example_shape.empty() ? 0 : example_shape.size() - 1;
+  if (options.type == "unet") return unet(options.unet, axes, true);
+  if (options.type == "dit") return dit(options.dit, first, axes);
   if (options.type == "mlp") return mlp(options.mlp, first);
   if (options.type != "classifier") return 0;
   UNetOptions encoder = options.unet;
   MLPOptions points = options.mlp;
   encoder.num_classes = points.num_classes = 0;
-  return example_shape.size() == 1 ? mlp(points, first) : unet(encoder, false);
+  return example_shape.size() == 1 ? mlp(points, first) : unet(encoder, axes, false);
 }
 
 }  // namespace scorenet::models

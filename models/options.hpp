@@ -10,7 +10,7 @@ namespace scorenet::models {
 
 /// The keys of the config table [model] for type = unet.
 struct UNetOptions {
-  /// A level each. Every level but the last halves H and W.
+  /// A level each. Every level but the last halves every axis.
   std::vector<int64_t> channels = {32, 64, 64};
   int64_t layers_per_block = 1;  // residual blocks a level on the way down; one more on the way up
   std::vector<bool> attention = {};  // a flag a level; empty: none. The middle always has it
@@ -18,14 +18,17 @@ struct UNetOptions {
   int64_t attention_head_dim = 8;  // 0: one head of all channels
   int64_t norm_groups = 16;        // must divide every level's channels
   double norm_eps = 1e-5;
-  double dropout = 0.0;                        // in [0, 1)
-  int64_t num_classes = 0;                     // 0: unconditional
-  int64_t downsample_padding = 1;              // 1, or 0 as the original DDPM
-  bool cosines_first = true;                   // of the time embedding, see embedding.hpp
-  double freq_shift = 0.0;                     // of the time embedding
-  std::vector<double> log_snr_of_step = {};    // for weights trained on discrete steps
-  std::vector<int64_t> fourier_features = {};  // VDM: {7, 8}
-  bool learned_variance = false;               // a second tensor of x's shape behind the first
+  double dropout = 0.0;                          // in [0, 1)
+  int64_t num_classes = 0;                       // 0: unconditional
+  int64_t downsample_padding = 1;                // 1, or 0 as the original DDPM
+  bool cosines_first = true;                     // of the time embedding, see embedding.hpp
+  double freq_shift = 0.0;                       // of the time embedding
+  std::vector<double> log_snr_of_step = {};      // for weights trained on discrete steps
+  std::vector<int64_t> fourier_features = {};    // VDM: {7, 8}
+  bool learned_variance = false;                 // a second tensor of x's shape behind the first
+  std::vector<std::string> padding = {"zeros"};  // or periodic: of all axes, or one name an axis
+  bool recompute =
+      false;  // compute activations again in the backward pass, keep few (recompute.hpp)
   /// auto: the CPU fast path (kernels/fast_path.hpp) or the GPU route (kernels/channels_last.hpp)
   /// where it applies; aten: never. Same results to rounding.
   std::string kernels = "auto";
@@ -48,18 +51,22 @@ struct MLPOptions {
 
 /// The keys of the config table [model] for type = dit.
 struct DiTOptions {
-  int64_t patch_size = 2;  // pixels of a patch's side; H and W are padded to a multiple and cropped
+  int64_t patch_size = 2;  // places of a patch along each axis; axes are padded to a multiple of it
   int64_t width = 192;     // channels of a token; a multiple of 4 and of heads
   int64_t depth = 6;       // blocks
   int64_t heads = 3;
-  int64_t mlp_ratio = 4;          // hidden width of a block's perceptron / width
-  double dropout = 0.0;           // in the perceptron, in [0, 1)
-  int64_t num_classes = 0;        // 0: unconditional
-  bool learned_variance = false;  // a second tensor of x's shape behind the first
+  int64_t mlp_ratio = 4;                         // hidden width of a block's perceptron / width
+  double dropout = 0.0;                          // in the perceptron, in [0, 1)
+  int64_t num_classes = 0;                       // 0: unconditional
+  bool learned_variance = false;                 // a second tensor of x's shape behind the first
+  std::vector<std::string> padding = {"zeros"};  // or periodic: of all axes, or one name an axis
+  bool recompute =
+      false;  // compute activations again in the backward pass, keep few (recompute.hpp)
 };
 
 /// The names that users choose by, read from the tables that give them a meaning.
 std::vector<std::string> model_names();           // make_model.cpp: networks of model.type
+std::vector<std::string> boundary_names();        // grid.cpp: model.padding
 std::vector<std::string> time_embedding_names();  // mlp.cpp
 std::vector<std::string> kernel_choices();        // unet_encoder.cpp
 std::vector<std::string> precision_names();       // autocast.cpp

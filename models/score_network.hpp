@@ -23,7 +23,7 @@ struct BatchSlots {
 };
 
 struct NetworkInput {
-  torch::Tensor x;        // (B, C, H, W) or (B, D), the network's dtype
+  torch::Tensor x;        // (B, C, ...) with one to three axes, or (B, D); the network's dtype
   torch::Tensor log_snr;  // (B), float64 or float32
   // (B) int64 in [0, num_classes]; num_classes means "no label"; undefined: unconditional
   torch::Tensor labels;

@@ -5,14 +5,15 @@
 
 namespace scorenet::models {
 
-UNetImpl::UNetImpl(const UNetOptions& options, int64_t image_channels)
-    : encoder_(*this, options, image_channels) {
+UNetImpl::UNetImpl(const UNetOptions& options, int64_t image_channels, int64_t axes)
+    : encoder_(*this, options, image_channels, boundaries_of(options.padding, axes)) {
   build_up(options);
   const int64_t first = options.channels.front();
   conv_norm_out_ =
       register_module("conv_norm_out", make_group_norm(encoder_.norm(), first, "the output layer"));
   conv_out_ = register_module(
-      "conv_out", conv3x3(first, options.learned_variance ? 2 * image_channels : image_channels));
+      "conv_out", conv3(first, options.learned_variance ? 2 * image_channels : image_channels,
+                        encoder_.boundaries()));
   encoder_.know_blocks(*this);
 }
 
@@ -31,7 +32,7 @@ void UNetImpl::build_up(const UNetOptions& options) {
         stage->add_attention(out, options.attention_head_dim, encoder_.norm());
       }
     }
-    if (level > 0) stage->add_upsample(out);
+    if (level > 0) stage->add_upsample(out, encoder_.boundaries());
     blocks->push_back(stage);
     up_blocks_.push_back(stage);
     below = out;
@@ -61,8 +62,7 @@ torch::Tensor UNetImpl::forward(const NetworkInput& input) {
   h = context.padded          ? output_layer_padded(h)
       : context.channels_last ? output_layer_channels_last(h)
                               : conv_out_(torch::silu(conv_norm_out_(h)));
-  const torch::Tensor cropped = h.narrow(2, 0, input.x.size(2)).narrow(3, 0, input.x.size(3));
-  return cropped.to(input.x.scalar_type());
+  return cropped(h, input.x.sizes().slice(2)).to(input.x.scalar_type());
 }
 
 }  // namespace scorenet::models

@@ -1,4 +1,5 @@
-// The U-Net of DDPM (Ho et al. 2020, 2006.11239, appendix B) for images of any size.
+// The U-Net of DDPM (Ho et al. 2020, 2006.11239, appendix B) for images of any size, and for series
+// and volumes.
 //
 // Modules, their names, order and constants are those of diffusers' UNet2DModel, so a state dict of
 // the one is a state dict of the other (conv_in, time_embedding, down_blocks.i.resnets.j,
@@ -16,12 +17,12 @@ namespace scorenet::models {
 
 class UNetImpl : public ScoreNetwork {
  public:
-  /// For images of `image_channels` channels. Throws ConfigError naming the key and value that
-  /// do not fit.
-  UNetImpl(const UNetOptions& options, int64_t image_channels);
+  /// For examples of `image_channels` channels and `axes` axes, 1 to 3. Throws ConfigError naming
+  /// the key and value that do not fit.
+  UNetImpl(const UNetOptions& options, int64_t image_channels, int64_t axes = 2);
 
-  /// x: (B, image_channels, H, W) with any H, W >= 1. Throws ShapeError for another number of
-  /// dimensions or channels, ConfigError for labels given to an unconditional network.
+  /// x: (B, image_channels, ...) of any sizes. Throws ShapeError for another number of dimensions
+  /// or channels, ConfigError for labels given to an unconditional network.
   torch::Tensor forward(const NetworkInput& input) override;
 
  private:
@@ -32,7 +33,7 @@ class UNetImpl : public ScoreNetwork {
   UNetEncoder encoder_;
   std::vector<Stage> up_blocks_;
   torch::nn::GroupNorm conv_norm_out_{nullptr};
-  torch::nn::Conv2d conv_out_{nullptr};
+  Convolution conv_out_{nullptr};
 };
 TORCH_MODULE(UNet);
 

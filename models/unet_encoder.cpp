@@ -6,6 +6,7 @@
 #include "models/autocast.hpp"
 #include "models/kernels/channels_last.hpp"
 #include "models/kernels/fast_path.hpp"
+#include "models/recompute.hpp"
 
 namespace scorenet::models {
 namespace {
@@ -45,8 +46,6 @@ void check_options(const UNetOptions& o) {
 // block the channels better.
 constexpr int64_t kWidestFastChannels = 64;
 
-int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
 }  // namespace
 
 std::vector<std::string> kernel_choices() { return {"auto", "aten"}; }
@@ -64,18 +63,44 @@ void StageImpl::add_attention(int64_t channels, int64_t head_dim, const NormOpti
   named_children()["attentions"]->as<torch::nn::ModuleList>()->push_back(attentions_.back());
 }
 
-void StageImpl::add_downsample(int64_t channels, int64_t padding) {
-  downsample_ = Downsample(channels, padding);
+void StageImpl::add_downsample(int64_t channels, int64_t padding, const Boundaries& boundaries) {
+  downsample_ = Downsample(channels, padding, boundaries);
   register_module("downsamplers", torch::nn::ModuleList())->push_back(downsample_);
 }
 
-void StageImpl::add_upsample(int64_t channels) {
-  upsample_ = Upsample(channels);
+void StageImpl::add_upsample(int64_t channels, const Boundaries& boundaries) {
+  upsample_ = Upsample(channels, boundaries);
   register_module("upsamplers", torch::nn::ModuleList())->push_back(upsample_);
+}
+
+torch::Tensor StageImpl::layer_recomputed(size_t i, const torch::Tensor& x,
+                                          const torch::Tensor& skip, const BlockContext& context) {
+  const size_t block = static_cast<size_t>(residuals_[i]->number());
+  std::vector<torch::Tensor> inputs{
+      x, context.channels_last ? context.shifts[block] : context.activated_time};
+  if (skip.defined()) inputs.push_back(skip);
+  std::vector<torch::Tensor> parameters = residuals_[i]->parameters();
+  if (i < attentions_.size())
+    for (const auto& p : attentions_[i]->parameters()) parameters.push_back(p);
+
+  // The batch's slots are copied: they need not live until the backward pass.
+  const auto slots =
+      context.dropout ? std::make_shared<const BatchSlots>(*context.dropout) : nullptr;
+  const Segment segment = [this, i, block, slots, padded = context.padded,
+                           channels_last = context.channels_last](const auto& in) {
+    BlockContext inner{in[1], slots.get(), padded, channels_last};
+    if (channels_last) {
+      inner.shifts.resize(block + 1);
+      inner.shifts[block] = in[1];
+    }
+    return layer(i, in[0], in.size() > 2 ? in[2] : torch::Tensor(), inner);
+  };
+  return recomputed(segment, inputs, parameters);
 }
 
 torch::Tensor StageImpl::layer(size_t i, const torch::Tensor& x, const torch::Tensor& skip,
                                const BlockContext& context) {
+  if (context.recompute) return layer_recomputed(i, x, skip, context);
   const bool has_attention = i < attentions_.size();
   if (context.padded) {
     const torch::Tensor h = residuals_[i]->forward_padded(x, skip, context.activated_time);
@@ -124,13 +149,13 @@ torch::Tensor StageImpl::up(torch::Tensor x, const BlockContext& context,
 }
 
 UNetEncoder::UNetEncoder(torch::nn::Module& owner, const UNetOptions& options,
-                         int64_t image_channels)
-    : options_(options), image_channels_(image_channels) {
+                         int64_t image_channels, const Boundaries& boundaries)
+    : options_(options), image_channels_(image_channels), boundaries_(boundaries) {
   check_options(options_);
   const int64_t first = options_.channels.front();
   const int64_t in =
       image_channels * (1 + 2 * static_cast<int64_t>(options_.fourier_features.size()));
-  conv_in_ = owner.register_module("conv_in", conv3x3(in, first));
+  conv_in_ = owner.register_module("conv_in", conv3(in, first, boundaries_));
   time_embedding_ = owner.register_module("time_embedding", TimeEmbedding(first, 4 * first));
   if (options_.num_classes > 0) {
     class_embedding_ = owner.register_module(
@@ -146,7 +171,9 @@ bool UNetEncoder::has_attention(size_t level) const {
 }
 
 ResidualBlockOptions UNetEncoder::residual(int64_t in, int64_t out) {
-  return {in, out, 4 * options_.channels.front(), norm(), options_.dropout, dropout_layers_++};
+  return {
+      in,         out, 4 * options_.channels.front(), norm(), options_.dropout, dropout_layers_++,
+      boundaries_};
 }
 
 void UNetEncoder::build_down(torch::nn::Module& owner) {
@@ -162,7 +189,7 @@ void UNetEncoder::build_down(torch::nn::Module& owner) {
       }
     }
     if (level + 1 < options_.channels.size()) {
-      stage->add_downsample(out, options_.downsample_padding);
+      stage->add_downsample(out, options_.downsample_padding, boundaries_);
     }
     blocks->push_back(stage);
     down_blocks_.push_back(stage);
@@ -181,10 +208,7 @@ void UNetEncoder::build_middle(torch::nn::Module& owner) {
 }
 
 BlockContext UNetEncoder::context(const NetworkInput& input) {
-  if (input.x.dim() != 4 || input.x.size(1) != image_channels_) {
-    throw ShapeError("unet: input of shape " + shape_string(input.x.sizes()) + ", expected (B, " +
-                     std::to_string(image_channels_) + ", H, W).");
-  }
+  check_input("unet", input.x, image_channels_, boundaries_.size());
   const torch::Tensor u = time_coordinate_of(input.log_snr);
   const SinusoidOptions sinusoid{options_.channels.front(), options_.cosines_first,
                                  options_.freq_shift};
@@ -194,6 +218,7 @@ BlockContext UNetEncoder::context(const NetworkInput& input) {
   if (class_embedding_) time = time + class_embedding_(labels);
   BlockContext context{torch::silu(time), input.dropout, takes_fast_path(input),
                        takes_gpu_route(input)};
+  context.recompute = options_.recompute;
   if (context.channels_last) context.shifts = shifts_of(blocks_, context.activated_time);
   return context;
 }
@@ -214,7 +239,8 @@ torch::Tensor UNetEncoder::time_coordinate_of(const torch::Tensor& log_snr) {
 }
 
 bool UNetEncoder::takes_gpu_route(const NetworkInput& input) const {
-  return options_.kernels == "auto" && input.x.scalar_type() == torch::kFloat32 &&
+  return options_.kernels == "auto" && is_plain_image(boundaries_) &&
+         input.x.scalar_type() == torch::kFloat32 &&
          conv_in_->weight.scalar_type() == torch::kFloat32 && kernels::has_gpu_route(input.x);
 }
 
@@ -222,23 +248,18 @@ bool UNetEncoder::takes_fast_path(const NetworkInput& input) const {
   const bool drops = options_.dropout > 0 && input.dropout != nullptr;
   const bool fits = std::all_of(options_.channels.begin(), options_.channels.end(),
                                 [](int64_t c) { return c % 16 == 0 && c <= kWidestFastChannels; });
-  return options_.kernels == "auto" && fits && !drops && !input.x.requires_grad() &&
-         input.x.is_cpu() && input.x.scalar_type() == torch::kFloat32 &&
+  return options_.kernels == "auto" && is_plain_image(boundaries_) && fits && !drops &&
+         !input.x.requires_grad() && input.x.is_cpu() && input.x.scalar_type() == torch::kFloat32 &&
          conv_in_->weight.scalar_type() == torch::kFloat32 &&
          kernels::fast_path_available(active_compute_dtype());
-}
-
-torch::Tensor UNetEncoder::pad(const torch::Tensor& x) const {
-  const int64_t multiple = int64_t{1} << (options_.channels.size() - 1);
-  const int64_t below = round_up(x.size(2), multiple) - x.size(2);
-  const int64_t right = round_up(x.size(3), multiple) - x.size(3);
-  return below > 0 || right > 0 ? torch::constant_pad_nd(x, {0, right, 0, below}) : x;
 }
 
 torch::Tensor UNetEncoder::forward(const torch::Tensor& x, const BlockContext& context,
                                    std::vector<torch::Tensor>& skips) {
   const bool fourier = !options_.fourier_features.empty();
-  const torch::Tensor in = pad(fourier ? append_fourier_features(x, options_.fourier_features) : x);
+  const torch::Tensor in =
+      padded_to_multiple(fourier ? append_fourier_features(x, options_.fourier_features) : x,
+                         int64_t{1} << (options_.channels.size() - 1));
   torch::Tensor h = context.channels_last ? conv3x3_channels_last(in, *conv_in_) : conv_in_(in);
   if (context.padded) h = kernels::to_padded(h);
   skips.push_back(h);

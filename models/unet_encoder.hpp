@@ -21,6 +21,7 @@ struct BlockContext {
   bool padded = false;                     // features are padded NHWC tensors: the CPU fast path
   bool channels_last = false;              // features are channels-last: the GPU route
   std::vector<torch::Tensor> shifts = {};  // there: shifts_of, by ResidualBlock::number()
+  bool recompute = false;                  // recompute.hpp: keep no activations within a layer
 };
 
 /// One level on the way down or up, or the middle: residual blocks, attention behind each or none,
@@ -30,8 +31,8 @@ class StageImpl : public torch::nn::Module {
   StageImpl();
   void add_residual(const ResidualBlockOptions& options);
   void add_attention(int64_t channels, int64_t head_dim, const NormOptions& norm);
-  void add_downsample(int64_t channels, int64_t padding);
-  void add_upsample(int64_t channels);
+  void add_downsample(int64_t channels, int64_t padding, const Boundaries& boundaries);
+  void add_upsample(int64_t channels, const Boundaries& boundaries);
 
   /// Appends every block's output, and the downsampled one, to skips.
   torch::Tensor down(torch::Tensor x, const BlockContext& context,
@@ -46,6 +47,8 @@ class StageImpl : public torch::nn::Module {
   // it, if any.
   torch::Tensor layer(size_t i, const torch::Tensor& x, const torch::Tensor& skip,
                       const BlockContext& context);
+  torch::Tensor layer_recomputed(size_t i, const torch::Tensor& x, const torch::Tensor& skip,
+                                 const BlockContext& context);
 
   std::vector<ResidualBlock> residuals_;
   std::vector<AttentionBlock> attentions_;
@@ -59,21 +62,22 @@ TORCH_MODULE(Stage);
 /// owner's level, as in diffusers' UNet2DModel.
 class UNetEncoder {
  public:
-  /// For images of `image_channels` channels. Throws ConfigError naming the key and value that
-  /// do not fit.
-  UNetEncoder(torch::nn::Module& owner, const UNetOptions& options, int64_t image_channels);
+  /// For examples of `image_channels` channels and one axis a boundary. Throws ConfigError naming
+  /// the key and value that do not fit.
+  UNetEncoder(torch::nn::Module& owner, const UNetOptions& options, int64_t image_channels,
+              const Boundaries& boundaries);
 
   /// Takes the fast path for float32 weights and x on a CPU with the instructions, if all channels
   /// are multiples of 16 up to 64 (wider is slower), and without dropout or a derivative in x
   /// (which may be a second derivative). Takes the GPU route for float32 weights and x if
-  /// has_gpu_route(x). Throws ShapeError unless input.x is (B, image_channels, H, W), ConfigError
-  /// for labels given to an unconditional network.
+  /// has_gpu_route(x). Both are for images bounded by zeros. Throws ShapeError unless input.x is
+  /// (B, image_channels, ...), ConfigError for labels given to an unconditional network.
   BlockContext context(const NetworkInput& input);
 
-  /// Returns the features at the coarsest level, (B, channels.back(), H', W'), or padded NHWC if
-  /// context.padded, in autocast's dtype if context.channels_last, with H and W padded by zeros
-  /// below and to the right until every level halves them. skips gains the outputs that the way up
-  /// reads, coarsest last.
+  /// Returns the features at the coarsest level, (B, channels.back(), ...), or padded NHWC if
+  /// context.padded, in autocast's dtype if context.channels_last, each axis padded by zeros behind
+  /// it until every level halves it. skips gains the outputs that the way up reads, coarsest
+  /// last.
   torch::Tensor forward(const torch::Tensor& x, const BlockContext& context,
                         std::vector<torch::Tensor>& skips);
 
@@ -84,6 +88,7 @@ class UNetEncoder {
   ResidualBlockOptions residual(int64_t in, int64_t out);
   NormOptions norm() const { return {options_.norm_groups, options_.norm_eps}; }
   bool has_attention(size_t level) const;
+  const Boundaries& boundaries() const { return boundaries_; }
 
  private:
   bool takes_fast_path(const NetworkInput& input) const;
@@ -91,12 +96,12 @@ class UNetEncoder {
   torch::Tensor time_coordinate_of(const torch::Tensor& log_snr);
   void build_down(torch::nn::Module& owner);
   void build_middle(torch::nn::Module& owner);
-  torch::Tensor pad(const torch::Tensor& x) const;
 
   UNetOptions options_;
   int64_t image_channels_;
+  Boundaries boundaries_;
   int64_t dropout_layers_ = 0;
-  torch::nn::Conv2d conv_in_{nullptr};
+  Convolution conv_in_{nullptr};
   TimeEmbedding time_embedding_{nullptr};
   torch::nn::Embedding class_embedding_{nullptr};
   std::vector<Stage> down_blocks_;

@@ -40,6 +40,8 @@ struct ModelConfig {
   // Of every network. The members of these names in the options below are filled from here.
   double dropout = 0.0;
   int64_t num_classes = 0;
+  std::vector<std::string> padding = {"zeros"};
+  bool recompute = false;
 
   models::UNetOptions unet{.attention = {false, false, true}};
   bool attention_given = false;  // not a key: whether model.attention was given

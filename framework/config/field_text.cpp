@@ -127,7 +127,7 @@ std::string expectation(const Field& field) {
   if (!field.choices.empty()) {
     std::string text = "one of";
     for (size_t i = 0; i < field.choices.size(); ++i) text += (i ? ", " : " ") + field.choices[i];
-    return text;
+    return text + (field.bare_one ? ", or a list of them" : "");
   }
   return (field.bare_one ? "a string or " : "") + std::visit(TypeName{}, field.value) +
          (field.or_number ? " or a number" : "") + bounds_text(field.min, field.max);

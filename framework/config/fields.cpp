@@ -98,6 +98,13 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back({"model.dropout", &c.dropout, "probability of dropping an activation", 0, 0.95});
   out.push_back(
       {"model.num_classes", &c.num_classes, "classes of the labels; 0: unconditional", 0, 1 << 20});
+  Field padding{"model.padding", &c.padding,
+                "unet, dit: how axes end, zeros or periodic; one for all, or one an axis"};
+  padding.bare_one = true;
+  padding.choices = models::boundary_names();
+  out.push_back(padding);
+  out.push_back({"model.recompute", &c.recompute,
+                 "unet, dit: compute activations again in the backward pass and keep few of them"});
   out.push_back(one_of("model.kernels", &c.unet.kernels,
                        "unet on CPUs: auto takes the fused blocks where they apply, aten never",
                        models::kernel_choices()));

@@ -21,7 +21,9 @@ struct InBounds {
 
   bool operator()(const bool*) const { return true; }
   bool operator()(const std::vector<bool>*) const { return true; }
-  bool operator()(const std::vector<std::string>*) const { return true; }
+  bool operator()(const std::vector<std::string>* v) const {
+    return std::all_of(v->begin(), v->end(), [this](const auto& one) { return (*this)(&one); });
+  }
   bool operator()(const std::optional<int64_t>* v) const {
     return !*v || inside(static_cast<double>(**v));
   }
@@ -78,7 +80,15 @@ void check_field(const Field& field, std::vector<std::string>& out) {
   }
 }
 
+void check_axes(const ModelConfig& model, std::vector<std::string>& out) {
+  if (model.padding.empty())
+    out.push_back("model.padding = []: expected one name for all axes, or one an axis.");
+  if (model.type == "mlp" && model.padding != ModelConfig().padding)
+    out.push_back("model.padding with model.type = mlp: points have no axes. Leave it out.");
+}
+
 void check_model(const ModelConfig& model, std::vector<std::string>& out) {
+  check_axes(model, out);
   if (model.unet.channels.size() > kMostLevels) {
     out.push_back("model.channels has " + std::to_string(model.unet.channels.size()) +
                   " levels: expected at most " + std::to_string(kMostLevels) + ".");

@@ -116,7 +116,7 @@ Generated generate(const score::ScoreModel& model, c10::IntArrayRef example_shap
 }
 
 std::string default_final(c10::IntArrayRef example_shape) {
-  return example_shape.size() == 3 ? "denoised" : "state";
+  return example_shape.size() > 1 ? "denoised" : "state";  // grids; points
 }
 
 torch::Tensor as_stored(const torch::Tensor& x, int64_t levels) {

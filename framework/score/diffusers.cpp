@@ -133,11 +133,16 @@ std::string usage(const config::Config& config) {
 
 void check_convertible(const LoadedSnapshot& snapshot, const fs::path& path) {
   const config::ModelConfig& model = snapshot.model.config.model;
-  if (model.type == "unet" && !model.fourier_features) return;
-  throw CheckpointError(path.string() + ": model.type = " + model.type +
-                        (model.fourier_features ? " with Fourier features" : "") +
-                        " has no counterpart in diffusers, only a plain unet has. Convert another "
-                        "snapshot.");
+  std::string what;
+  if (model.fourier_features) what = " with Fourier features";
+  if (model.padding != config::ModelConfig().padding) what = " with periodic axes";
+  if (snapshot.example_shape.size() != 3)
+    what = " of examples of shape " + shape_string(snapshot.example_shape);
+  if (model.type == "unet" && what.empty()) return;
+  throw CheckpointError(
+      path.string() + ": model.type = " + model.type + what +
+      " has no counterpart in diffusers, only a plain unet of images has. Convert another "
+      "snapshot.");
 }
 
 // All of them: what a UNet2DModel has no place for, such as a learned schedule, from_pretrained

@@ -23,6 +23,8 @@ models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) 
   models::ModelOptions o{c.type, c.unet, c.mlp, c.dit, seed};
   o.unet.dropout = o.mlp.dropout = o.dit.dropout = c.dropout;
   o.unet.num_classes = o.mlp.num_classes = o.dit.num_classes = c.num_classes;
+  o.unet.padding = o.dit.padding = c.padding;
+  o.unet.recompute = o.dit.recompute = c.recompute;
   if (c.numbered.steps > 0) o.unet.log_snr_of_step = diffusion::log_snr_of_steps(c.numbered);
   if (c.fourier_features) o.unet.fourier_features = {7, 8};  // VDM's, single grey levels
   return o;

@@ -11,7 +11,7 @@ training is given besides; names of verbs, options and files reach the program a
 and srun are stand-ins that start the script and one rank of the program at once. Commands of cmake
 and ctest build the project, so of these only the names are looked up: options, targets, tests.
 Names in `backticks` are looked up too: scripts, options, keys, files, tests and their cases; and so
-are links. No page has a line over 160 columns.
+are links. No page has a line over 160 columns but the rows of tables.
 """
 
 import os
@@ -391,7 +391,8 @@ def wrong_form(page):
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", line):
             if not target.startswith("http") and not ((ROOT / page).parent / target).exists():
                 yield f"line {number}: {target} is not there"
-        if len(line) > 160:
+        # A row of a table is one line: broken, it would be two rows. README's still fit.
+        if len(line) > 160 and not (line.startswith("|") and str(page) != "README.md"):
             yield f"line {number}: {len(line)} columns; at most 160"
 
 

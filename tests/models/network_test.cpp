@@ -64,9 +64,13 @@ NetworkInput batch(int64_t first, int64_t count, c10::IntArrayRef shape) {
 
 class AnyNetwork : public testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(All, AnyNetwork,
-                         testing::Values(Case{"unet", {2, 4, 6}}, Case{"dit", {2, 5, 4}},
+                         testing::Values(Case{"unet", {2, 4, 6}}, Case{"unet", {2, 5}},
+                                         Case{"unet", {1, 2, 3, 4}}, Case{"dit", {2, 5, 4}},
+                                         Case{"dit", {2, 7}}, Case{"dit", {1, 2, 3, 4}},
                                          Case{"mlp", {3}}),
-                         [](const auto& item) { return item.param.type; });
+                         [](const auto& item) {
+                           return item.param.type + std::to_string(item.param.shape.size() - 1);
+                         });
 
 TEST_P(AnyNetwork, ReturnsItsInputsShapeAndDtype) {
   const auto net = make_model(options_of(GetParam().type), GetParam().shape);
@@ -152,7 +156,7 @@ TEST_P(AnyNetwork, NamesTheShapeThatDoesNotFit) {
   } catch (const ShapeError& e) {
     EXPECT_THAT(e.what(), HasSubstr("(2, 7, 3, 3)"));
   }
-  EXPECT_THROW(make_model(options_of(GetParam().type), {2, 2}), ShapeError);
+  EXPECT_THROW(make_model(options_of(GetParam().type), {2, 2, 2, 2, 2}), ShapeError);
   auto labelled = batch(0, 2, GetParam().shape);
   labelled.x = labelled.x.to(torch::kFloat32);
   labelled.labels = torch::zeros({2}, torch::kInt64);
@@ -212,13 +216,33 @@ TEST(Flops, AreThoseOfTheLayersCountedByHand) {
 }
 
 TEST(DiT, PositionsTellRowsFromColumns) {
-  const auto p = grid_positions(3, 4, 8);
+  const auto p = grid_positions({3, 4}, Boundaries(2), 8);
   ASSERT_EQ(p.sizes(), (std::vector<int64_t>{12, 8}));
   // Token 6 is row 1, column 2: sin 1, sin 0.01, cos 1, cos 0.01, then the same of 2.
   EXPECT_NEAR(p[6][0].item<double>(), std::sin(1.0), 1e-12);
   EXPECT_NEAR(p[6][2].item<double>(), std::cos(1.0), 1e-12);
   EXPECT_NEAR(p[6][4].item<double>(), std::sin(2.0), 1e-12);
   EXPECT_NEAR(p[6][7].item<double>(), std::cos(0.02), 1e-12);
+}
+
+TEST(DiT, PositionsOfARingAreItsHarmonics) {
+  // Five places of a line and six of a ring share 10 channels: four each, two stay zero.
+  const auto p = grid_positions({5, 6}, {Boundary::zeros, Boundary::periodic}, 10);
+  ASSERT_EQ(p.sizes(), (std::vector<int64_t>{30, 10}));
+  const auto token = p[2 * 6 + 4];  // place 2 of the line, place 4 of the ring
+  const double turn = 2 * M_PI * 4 / 6;
+  const std::vector<double> expected{std::sin(2.0),
+                                     std::sin(0.02),
+                                     std::cos(2.0),
+                                     std::cos(0.02),
+                                     std::sin(turn),
+                                     std::sin(2 * turn),
+                                     std::cos(turn),
+                                     std::cos(2 * turn),
+                                     0,
+                                     0};
+  for (size_t i = 0; i < expected.size(); ++i)
+    EXPECT_NEAR(token[static_cast<int64_t>(i)].item<double>(), expected[i], 1e-12) << i;
 }
 
 TEST(DiT, PutsEveryPatchBackWhereItWas) {
@@ -312,7 +336,7 @@ TEST(Classifier, AnOptionThatDoesNotFitIsNamed) {
   };
   EXPECT_THAT(message({1, 8, 8}), HasSubstr("model.num_classes = 1"));
   options.num_classes = 10;
-  EXPECT_THAT(message({8, 8}), HasSubstr("(8, 8)"));
+  EXPECT_THAT(message({8, 8, 8, 8, 8}), HasSubstr("(8, 8, 8, 8, 8)"));
   options.mlp.hidden = {};
   EXPECT_THAT(message({8}), HasSubstr("model.hidden"));
 }

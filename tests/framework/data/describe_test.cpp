@@ -5,10 +5,8 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 
 #include "framework/data/channel_statistics.hpp"
-#include "framework/data/convert.hpp"
 #include "framework/data/image_dataset.hpp"
 #include "framework/data/propose_map.hpp"
 #include "framework/data/sample_picture.hpp"
@@ -39,21 +37,6 @@ class DescribeTest : public testing::Test {
 
   test::TemporaryFolder folder_;
 };
-
-TEST_F(DescribeTest, InfoTellsShapesStorageLabelsAndFingerprint) {
-  ConvertOptions chunked;
-  chunked.out = folder_.file("out.h5");
-  chunked.storage = {4, 1};
-  synthesize("gaussians25", {{"train", 50}}, 1, chunked);
-  const std::string text = describe_file(chunked.out);
-  for (const std::string part : {"train", "(50, 2) float64 (continuous)",
-                                 "chunks of (4, 2), gzip 1", "25 classes", ": 2 2 2", "seed 1"}) {
-    EXPECT_THAT(text, HasSubstr(part));
-  }
-  EXPECT_THAT(text, HasSubstr(ImageDataset(chunked.out, "train").fingerprint()));
-  std::ofstream(folder_.file("text.h5")) << "hello";
-  EXPECT_ERROR(describe_file(folder_.file("text.h5")), DataError, "text.h5");
-}
 
 TEST_F(DescribeTest, EveryTwinIsRecognisedAndItsSamplesHaveTheRightShape) {
   struct Case {
