@@ -12,10 +12,12 @@ namespace scorenet::models {
 /// A part of a network: a function of its inputs and of parameters that it knows.
 using Segment = std::function<torch::Tensor(const std::vector<torch::Tensor>& inputs)>;
 
-/// segment(inputs). Of what lies between, nothing is kept: the backward pass computes the segment
-/// again, in the same precision, and so with the same bits. `parameters`: all that the segment
-/// reads beside its inputs and that may need a gradient. Derivatives of all orders. The segment
-/// must give the same result each time, and what it refers to must outlive the backward pass.
+/// segment(inputs), with the same bits. Of what lies between, nothing is kept: the backward pass
+/// computes the segment again, in the same precision. Gradients are the same to rounding: those
+/// that an input gets within the segment are added up before those from outside. There are
+/// derivatives of all orders. `parameters`: all that the segment reads beside its inputs and that
+/// may need a gradient. The segment must give the same result each time, and what it refers to must
+/// outlive the backward pass.
 torch::Tensor recomputed(const Segment& segment, const std::vector<torch::Tensor>& inputs,
                          const std::vector<torch::Tensor>& parameters);
 

@@ -36,7 +36,7 @@ function(_scorenet_common target)
 endfunction()
 
 # NO_TORCH: the layer knows nothing of tensors, and is not given their headers. INTERNAL: not installed (Package.cmake).
-# ALONE: sources that share a name of their own with another file, so that SCORENET_UNITY cannot compile the two as one.
+# ALONE: sources that SCORENET_UNITY must not compile with others: two share a name of their own, or tests put another in its place.
 function(scorenet_library name)
   cmake_parse_arguments(ARG "NO_TORCH;INTERNAL" "" "SOURCES;LINKS;ALONE" ${ARGN})
   add_library(scorenet_${name} STATIC ${ARG_SOURCES})

@@ -1,9 +1,11 @@
-// Recomputed activations: the same bits, derivatives of all orders, and fewer bytes kept.
+// Recomputed activations: the same output and gradients, derivatives of all orders, fewer bytes.
 #include "models/recompute.hpp"
 
 #include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
 
 #include "models/autocast.hpp"
 #include "models/make_model.hpp"
@@ -44,6 +46,11 @@ NetworkInput input_of(const Case& c, const BatchSlots* dropout) {
 // The output, and the gradient of every parameter.
 std::vector<torch::Tensor> run(const Case& c, bool recompute) {
   const auto network = network_of(c, recompute);
+  {
+    // The initial weights are zero in places, which would hide gradients.
+    const torch::NoGradGuard no_grad;
+    for (auto& p : network->parameters()) p += 0.1 * torch::ones_like(p).cumsum(0).sin();
+  }
   torch::Tensor y;
   {
     // Neither lives until the backward pass, as in a step.
@@ -66,13 +73,18 @@ INSTANTIATE_TEST_SUITE_P(All, Recompute,
                                          Case{"dit", {1, 8, 8}, torch::kFloat32, 0.2},
                                          Case{"dit", {1, 8, 8}, torch::kBFloat16}));
 
-TEST_P(Recompute, GivesTheSameBits) {
+TEST_P(Recompute, GivesTheSameOutputAndGradientsToRounding) {
   const auto kept = run(GetParam(), false), again = run(GetParam(), true);
   ASSERT_EQ(kept.size(), again.size());
+  EXPECT_TRUE(torch::equal(kept[0], again[0]));
+  double scale = 0;  // the largest gradient's: some are zero but for rounding
+  for (size_t i = 1; i < kept.size(); ++i)
+    if (kept[i].defined()) scale = std::max(scale, kept[i].abs().max().item<double>());
   for (size_t i = 0; i < kept.size(); ++i) {
     EXPECT_EQ(kept[i].defined(), again[i].defined()) << i;
-    const bool both = kept[i].defined() && again[i].defined();
-    EXPECT_TRUE(!both || torch::equal(kept[i], again[i])) << i;
+    if (!kept[i].defined() || !again[i].defined()) continue;
+    const double error = (kept[i] - again[i]).abs().max().item<double>();
+    EXPECT_LE(error, (GetParam().compute == torch::kFloat32 ? 1e-5 : 1e-2) * scale) << i;
   }
 }
 

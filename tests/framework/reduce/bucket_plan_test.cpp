@@ -85,7 +85,7 @@ TEST(BucketPlan, CoversTheBufferOnceAndRespectsItsCapsForRandomSizes) {
 }
 
 TEST(BucketPlan, NoParametersNoBucketsAndBadCapsAreNamed) {
-  EXPECT_TRUE(plan_buckets({}, 4, {}).empty());
+  EXPECT_TRUE(plan_buckets({}, 4, {1, 1, 1}).empty());
   try {
     plan_buckets(make_flat_layout({4}), 4, {0, 1, 1});
     FAIL();
