@@ -53,8 +53,10 @@ llvm_tool() { # NAME VERSION
 build_scorenet() {
   # shellcheck source=/dev/null
   source "$root/.deps/env.sh"
+  local unity=()
+  [ -e "$root/build/CMakeCache.txt" ] || unity=(-DSCORENET_UNITY=ON) # keep a developer's choice
   cmake -S "$root" -B "$root/build" -G Ninja -DLIBTORCH_DIR="$SCORENET_LIBTORCH" \
-    -DSCORENET_CUDA="$SCORENET_CUDA" -DSCORENET_UNITY=ON >"$root/.deps/cmake.log" 2>&1 ||
+    -DSCORENET_CUDA="$SCORENET_CUDA" "${unity[@]}" >"$root/.deps/cmake.log" 2>&1 ||
     { tail -20 "$root/.deps/cmake.log" >&2
       die 1 "cmake failed; the whole log is .deps/cmake.log"; }
   cmake --build "$root/build" --target "${1:-all}"

@@ -85,13 +85,8 @@ perf::StepCosts measure_costs(const score::ScoreModel& model, c10::IntArrayRef s
   return costs;
 }
 
-double step_seconds(const perf::StepCosts& costs) {
-  const reduce::BucketCaps any{1, 1, 1};  // one rank sends nothing
-  return perf::predict_step(costs, {{0, 1}}, 1, any).alone_s;
-}
-
 void scale_to(perf::StepCosts& costs, double seconds) {
-  const double factor = seconds / step_seconds(costs);
+  const double factor = seconds / perf::alone_seconds(costs);
   costs.forward_s *= factor;
   costs.optimizer_s *= factor;
   for (perf::ParameterCost& p : costs.parameters) p.backward_s *= factor;
@@ -136,7 +131,7 @@ nlohmann::ordered_json report(const perf::StepCosts& costs, const perf::Cluster&
                                 {"weights", weights},
                                 {"batch_a_rank", batch},
                                 {"step",
-                                 {{"seconds", step_seconds(costs)},
+                                 {{"seconds", perf::alone_seconds(costs)},
                                   {"forward_s", costs.forward_s},
                                   {"backward_s", backward_s},
                                   {"optimizer_s", costs.optimizer_s},

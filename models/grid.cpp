@@ -37,6 +37,12 @@ torch::Tensor convolve(const torch::Tensor& x, const torch::Tensor& weight,
   }
 }
 
+// counts: in LibTorch's order, two an axis. Copies only where there are any.
+torch::Tensor with_zeros(const torch::Tensor& x, c10::IntArrayRef counts) {
+  const bool any = std::any_of(counts.begin(), counts.end(), [](int64_t n) { return n > 0; });
+  return any ? torch::constant_pad_nd(x, counts) : x;
+}
+
 torch::Tensor wrapped(const torch::Tensor& x, int64_t dim, int64_t before, int64_t after) {
   if (before == 0 && after == 0) return x;
   return torch::cat({x.narrow(dim, x.size(dim) - before, before), x, x.narrow(dim, 0, after)}, dim);
@@ -85,19 +91,14 @@ torch::Tensor extended(const torch::Tensor& x, const Boundaries& boundaries, int
     if (ring) out = wrapped(out, static_cast<int64_t>(axis) + 2, before, after);
     zeros.insert(zeros.end(), {ring ? 0 : before, ring ? 0 : after});
   }
-  const bool any = std::any_of(zeros.begin(), zeros.end(), [](int64_t n) { return n > 0; });
-  return any ? torch::constant_pad_nd(out, zeros) : out;
+  return with_zeros(out, zeros);
 }
 
 torch::Tensor padded_to_multiple(const torch::Tensor& x, int64_t multiple) {
   std::vector<int64_t> zeros;
-  bool any = false;
-  for (int64_t dim = x.dim(); dim-- > 2;) {
-    const int64_t more = (multiple - x.size(dim) % multiple) % multiple;
-    zeros.insert(zeros.end(), {0, more});
-    any = any || more > 0;
-  }
-  return any ? torch::constant_pad_nd(x, zeros) : x;
+  for (int64_t dim = x.dim(); dim-- > 2;)
+    zeros.insert(zeros.end(), {0, (multiple - x.size(dim) % multiple) % multiple});
+  return with_zeros(x, zeros);
 }
 
 torch::Tensor cropped(const torch::Tensor& x, c10::IntArrayRef sizes) {

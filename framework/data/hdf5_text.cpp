@@ -20,6 +20,14 @@ std::vector<std::string> fixed_strings(const std::string& bytes, size_t size, si
   return values;
 }
 
+// The attribute of an object that is there; nothing where it has none of that name.
+std::optional<Hdf5Handle> open_attribute(hid_t file, const std::string& object,
+                                         const std::string& key) {
+  if (H5Aexists_by_name(file, object.c_str(), key.c_str(), H5P_DEFAULT) <= 0) return std::nullopt;
+  return own(H5Aopen_by_name(file, object.c_str(), key.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+             H5Aclose);
+}
+
 // Whether the values that a space and a type declare can be in a file that has room for `most`
 // bytes of them.
 bool fits_in(hid_t type, hid_t space, int64_t most) {
@@ -123,18 +131,15 @@ void Hdf5File::set_attribute(const std::string& object, const std::string& key,
 std::optional<std::string> Hdf5File::attribute(const std::string& object,
                                                const std::string& key) const {
   const Hdf5Reading reading(path_, 0);
-  if (!has(object) ||
-      H5Aexists_by_name(file_.id(), object.c_str(), key.c_str(), H5P_DEFAULT) <= 0) {
-    return std::nullopt;
-  }
-  const auto attribute = own(
-      H5Aopen_by_name(file_.id(), object.c_str(), key.c_str(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  const auto type = own(H5Aget_type(attribute.id()), H5Tclose);
+  if (!has(object)) return std::nullopt;
+  const auto attribute = open_attribute(file_.id(), object, key);
+  if (!attribute) return std::nullopt;
+  const auto type = own(H5Aget_type(attribute->id()), H5Tclose);
   if (H5Tget_class(type.id()) != H5T_STRING) return std::nullopt;
-  const auto space = own(H5Aget_space(attribute.id()), H5Sclose);
+  const auto space = own(H5Aget_space(attribute->id()), H5Sclose);
   const int64_t most = files::regular_file_size(path_);
   const auto values = strings_from(type.id(), space.id(), most, [&](hid_t memory, void* out) {
-    return H5Aread(attribute.id(), memory, out);
+    return H5Aread(attribute->id(), memory, out);
   });
   if (!values) fail(path_, "attribute \"" + key + "\" cannot be read", kDamaged);
   return joined_lines(*values);
@@ -143,18 +148,15 @@ std::optional<std::string> Hdf5File::attribute(const std::string& object,
 std::optional<double> Hdf5File::number_attribute(const std::string& object,
                                                  const std::string& key) const {
   const Hdf5Reading reading(path_, 0);
-  if (!has(object) ||
-      H5Aexists_by_name(file_.id(), object.c_str(), key.c_str(), H5P_DEFAULT) <= 0) {
-    return std::nullopt;
-  }
-  const auto attribute = own(
-      H5Aopen_by_name(file_.id(), object.c_str(), key.c_str(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  const auto type = own(H5Aget_type(attribute.id()), H5Tclose);
-  const auto space = own(H5Aget_space(attribute.id()), H5Sclose);
+  if (!has(object)) return std::nullopt;
+  const auto attribute = open_attribute(file_.id(), object, key);
+  if (!attribute) return std::nullopt;
+  const auto type = own(H5Aget_type(attribute->id()), H5Tclose);
+  const auto space = own(H5Aget_space(attribute->id()), H5Sclose);
   const H5T_class_t kind = H5Tget_class(type.id());
   double value = 0;
   if ((kind != H5T_INTEGER && kind != H5T_FLOAT) || H5Sget_simple_extent_npoints(space.id()) != 1 ||
-      H5Aread(attribute.id(), H5T_NATIVE_DOUBLE, &value) < 0)
+      H5Aread(attribute->id(), H5T_NATIVE_DOUBLE, &value) < 0)
     return std::nullopt;
   return value;
 }

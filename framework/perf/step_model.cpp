@@ -26,13 +26,17 @@ double total_backward(const StepCosts& costs) {
 
 }  // namespace
 
+double alone_seconds(const StepCosts& costs) {
+  return costs.forward_s + total_backward(costs) + costs.optimizer_s;
+}
+
 StepPrediction predict_step(const StepCosts& costs, const Cluster& cluster, int ranks,
                             const reduce::BucketCaps& caps) {
   const double backward_s = total_backward(costs);
   const bool sharded = costs.sharded && ranks > 1;
   const double traffic = sharded ? 0.5 : 1.0;  // of an all-reduce, while backward runs
   StepPrediction prediction;
-  prediction.alone_s = costs.forward_s + backward_s + costs.optimizer_s;
+  prediction.alone_s = alone_seconds(costs);
   double ready_s = 0;
   double link_free_s = 0;
   double after_s = 0;

@@ -40,6 +40,9 @@ struct StepPrediction {
   double efficiency = 1;  // alone_s / step_s
 };
 
+/// Of one rank alone.
+double alone_seconds(const StepCosts& costs);
+
 /// float32 gradients. Throws ConfigError as plan_buckets does.
 StepPrediction predict_step(const StepCosts& costs, const Cluster& cluster, int ranks,
                             const reduce::BucketCaps& caps);
