@@ -17,7 +17,7 @@ torch::Device device_for_rank(const comm::Communicator& comm) {
   if (comm.local_size() > devices) {
     throw CommError(
         std::to_string(comm.local_size()) + " ranks on a host with " + std::to_string(devices) +
-        " CUDA devices: start one rank a device (--ntasks-per-node, or mpirun --map-by).");
+        " CUDA devices: start one rank per device (--ntasks-per-node, or mpirun --map-by).");
   }
   return torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(comm.local_rank()));
 }

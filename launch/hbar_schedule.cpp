@@ -47,8 +47,8 @@ void add_hbar_schedule_option(CLI::App* verb, std::string& text) {
   verb->add_option_function<std::string>(
       "--hbar-schedule",
       [&text](const std::string& argument) { text = hbar_schedule_text(argument); },
-      "h(t) = h times this: linear between t:value pairs such as 0:0,0.5:1 (two values at one t: a "
-      "jump), or a file with a pair a line");
+      "factor of h over time: linear between t:value pairs such as 0:0,0.5:1 (two values at one "
+      "t: a jump), or a file with one pair per line");
 }
 
 }  // namespace scorenet::launch

@@ -21,9 +21,10 @@ void add_model_options(CLI::App* verb, ModelArguments& arguments) {
                                    "snapshot (.safetensors) of a trained network");
   auto* config = verb->add_option("--config", arguments.config,
                                   "config of an analytic model (model.type = gaussian_mixture)");
-  verb->add_option("--precision", arguments.precision,
-                   "the network computes in: fp32, bf16, fp16; auto: fp32, the same numbers on "
-                   "every machine [its config's train.precision]")
+  verb->add_option(
+          "--precision", arguments.precision,
+          "precision of the network's arithmetic: fp32, bf16, fp16; auto: fp32, the same numbers "
+          "on every machine [its config's train.precision]")
       ->check(CLI::IsMember(models::precision_names()));
   network->excludes(config);
   config->excludes(network);
@@ -38,7 +39,7 @@ void set_precision(score::ScoreModel& model, const std::string& asked) {
   const std::string cost = models::cost_of_precision(precision, model.device);
   if (cost.empty() || launched_as_other_rank()) return;
   std::cerr << "note: " << model.name << " computes in " << precision << ": " << cost
-            << ". Give --precision fp32 for that." << std::endl;
+            << ". Give --precision fp32 to avoid this." << std::endl;
 }
 
 // An analytic model was not trained: its statistics are those of the data that its config names.
@@ -46,9 +47,10 @@ void measure_statistics(score::ScoreModel& model, const std::string& config_path
   if (model.transforms.unmeasured().empty()) return;
   const config::DataConfig& data = model.config.data;
   if (data.map.path.empty()) {
-    throw ConfigError(config_path +
-                      ": data.transforms standardises, and data.path names no data whose mean and "
-                      "deviation to take. Set it, or use affine(a, b).");
+    throw ConfigError(
+        config_path +
+        ": data.transforms standardises, but data.path names no data to measure the mean and the "
+        "deviation of. Set data.path, or use affine(a, b).");
   }
   data::ImageDataset dataset(data.map, data.split, score::dataset_options(data));
   const auto alone = comm::make_single_communicator();
@@ -69,9 +71,10 @@ LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
   if (!arguments.network.empty()) {
     score::LoadedSnapshot snapshot = score::load_snapshot(arguments.network, device);
     if (snapshot.model.is_classifier()) {
-      throw ConfigError("--network " + arguments.network +
-                        ": a classifier, which has no score to evaluate or sample. Give it to "
-                        "sample with --classifier.");
+      throw ConfigError(
+          "--network " + arguments.network +
+          ": is a classifier, which has no score to evaluate or sample. Give it to sample with "
+          "--classifier.");
     }
     set_precision(snapshot.model, arguments.precision);
     return {std::move(snapshot.model), std::move(snapshot.example_shape)};

@@ -16,7 +16,8 @@ CLI::Option* add_output_option(CLI::App* verb, const std::string& name, std::str
 }
 
 void add_force_flag(CLI::App* verb, bool& force) {
-  verb->add_flag("--force", force, "replace a file that exists; otherwise that is refused");
+  verb->add_flag("--force", force,
+                 "replace a file that exists; without it, an existing file is an error");
 }
 
 }  // namespace scorenet::launch

@@ -80,9 +80,10 @@ int after_last_output(int code, const Task& task) {
   std::cout.flush();
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.good()) return code;
   if (code != 0 || task.keeps_its_lines) return code;
-  std::cerr << "standard output: not all of it could be written (a closed pipe, a full disk or a "
-               "limit on the file's size). Give it a reader or another file."
-            << std::endl;
+  std::cerr
+      << "standard output: not all of it could be written (a closed pipe, a full disk or a limit "
+         "on the file's size). Keep its reader open, or write to another disk."
+      << std::endl;
   return static_cast<int>(ExitCode::checkpoint);
 }
 

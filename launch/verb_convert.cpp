@@ -52,15 +52,17 @@ void set_action(CLI::App* verb, const std::shared_ptr<ConvertArguments>& a, Conv
 }  // namespace
 
 void add_convert_verb(CLI::App& app, Task& task) {
-  CLI::App* verb = app.add_subcommand("convert", "U-Nets to and from the folders of diffusers");
+  CLI::App* verb =
+      app.add_subcommand("convert", "convert U-Nets from and to the folders of diffusers");
   verb->require_subcommand(1);
   const auto from = std::make_shared<ConvertArguments>(), to = std::make_shared<ConvertArguments>();
   CLI::App* import = verb->add_subcommand(
-      "from-diffusers", "a folder that UNet2DModel.save_pretrained or a pipeline's wrote");
+      "from-diffusers", "read a folder written by UNet2DModel.save_pretrained, or by a pipeline's");
   import->add_option("folder", from->from, "DIR")->required();
   add_output_option(import, "--out", from->to, "SNAPSHOT.safetensors to write")->required();
   set_action(import, from, score::snapshot_from_diffusers, snapshot_of, task);
-  CLI::App* export_ = verb->add_subcommand("to-diffusers", "a folder that from_pretrained reads");
+  CLI::App* export_ =
+      verb->add_subcommand("to-diffusers", "write a folder that from_pretrained reads");
   export_->add_option("snapshot", to->from, "SNAPSHOT.safetensors")->required();
   add_output_option(export_, "--outdir", to->to, "DIR to write")->required();
   set_action(export_, to, score::snapshot_to_diffusers, folder_of, task);

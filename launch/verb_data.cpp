@@ -72,7 +72,7 @@ void add_output_options(CLI::App* verb, const Arguments& arguments) {
       ->required();
   verb->add_flag("--force", options.overwrite, "overwrite --out if it exists");
   verb->add_option("--chunk", options.storage.chunk_rows,
-                   "samples a chunk; 0: contiguous, the fastest to read")
+                   "samples per chunk; 0: contiguous, the fastest to read")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
   verb->add_option("--gzip", options.storage.gzip_level,
@@ -85,7 +85,7 @@ void convert(DataArguments& arguments) {
   const auto& options = arguments.options;
   if (options.test > 0 && (!arguments.idx.empty() || !arguments.cifar10.empty())) {
     throw ConfigError("--test " + std::to_string(options.test) +
-                      ": this set has a test file of its own. Leave --test out.");
+                      ": the source has its own test file. Leave --test out.");
   }
   check_output(options, {{"--idx", arguments.idx},
                          {"--cifar10", arguments.cifar10},
@@ -121,10 +121,10 @@ void add_convert(CLI::App* data_verb, Task& task) {
   source->add_option("--idx", arguments->idx,
                      "folder with the four IDX files of the MNIST family, plain or .gz");
   source->add_option("--cifar10", arguments->cifar10, "folder with CIFAR-10's binary version");
-  auto* folder =
-      source->add_option("--folder", arguments->folder,
-                         "PNG, JPEG or WebP: FOLDER/CLASS/..., FOLDER/train|val|test/CLASS/..., or "
-                         "FOLDER/*.png without classes; what is left out or changed is told");
+  auto* folder = source->add_option(
+      "--folder", arguments->folder,
+      "PNG, JPEG or WebP: FOLDER/CLASS/..., FOLDER/train|val|test/CLASS/..., or FOLDER/*.png "
+      "without classes; what is left out or changed is reported");
   auto* npy =
       source->add_option("--npy", arguments->npy,
                          "NumPy array: uint8 images, or float32/float64 of any shape (N, ...)");
@@ -139,7 +139,7 @@ void add_convert(CLI::App* data_verb, Task& task) {
           [arguments, layouts](const std::string& name) {
             arguments->options.layout = layouts.at(name);
           },
-          "what the folders in --folder are: auto (told by content) | classes | splits")
+          "what the folders in --folder are: auto (by their content) | classes | splits")
       ->check(CLI::IsMember({"auto", "classes", "splits"}))
       ->needs(folder);
   verb->add_option_function<int64_t>(
@@ -147,7 +147,8 @@ void add_convert(CLI::App* data_verb, Task& task) {
           "samples held out of the training data; 0: none [a tenth, at most 5000, where the "
           "source has no such split]")
       ->check(CLI::NonNegativeNumber);
-  verb->add_option("--test", arguments->options.test, "likewise, for --folder and --npy")
+  verb->add_option("--test", arguments->options.test,
+                   "samples held out for testing, for --folder and --npy; 0: none")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   add_output_options(verb, arguments);
@@ -169,7 +170,7 @@ config::Config config_of(const InfoArguments& a) {
   config::apply_overrides(config, a.said_of_map);
   if (!a.files.empty()) config.data.map.path = a.files;
   if (config.data.map.path.empty())
-    throw ConfigError("data info: no file named. Give it, or --config with a data.path.");
+    throw ConfigError("data info: no file is given. Give FILE, or --config with a data.path.");
   return config;
 }
 
@@ -199,12 +200,13 @@ void say_info(const InfoArguments& a) {
 void add_info(CLI::App* data_verb, Task& task) {
   auto* verb = data_verb->add_subcommand(
       "info",
-      "what files hold, and what the keys of [data] make of them; of another program's file: its "
-      "arrays, and keys to begin with");
+      "describe data files and the samples that the keys of [data] make of them; for a file of "
+      "another program: its arrays, and keys to start from");
   const auto arguments = std::make_shared<InfoArguments>();
   verb->add_option("file", arguments->files, "HDF5, netCDF-4 or .npy files, or a pattern");
-  verb->add_option("--config", arguments->config, "experiment (TOML) whose [data] is meant");
-  verb->add_option("--split", arguments->split, "this split alone [all that are named]");
+  verb->add_option("--config", arguments->config,
+                   "config (TOML) whose [data] section describes the files");
+  verb->add_option("--split", arguments->split, "only this split [all that are named]");
   add_map_options(verb, arguments->said_of_map, {"data.levels", "data.missing"});
   add_output_option(verb, "--png", arguments->picture,
                     "write a picture of some samples there: images, curves, or slices of volumes");
@@ -233,7 +235,7 @@ void synthesize(const DataArguments& arguments) {
   if (std::find(twins.begin(), twins.end(), arguments.twin.kind) != twins.end()) {
     if (!arguments.sizes.empty())
       throw ConfigError("data synthesize --kind " + arguments.twin.kind +
-                        ": a site's file has no groups of splits. Give --samples N instead of " +
+                        ": this layout has no groups of splits. Give --samples N instead of " +
                         "--" + arguments.sizes.begin()->first + ".");
     const auto notes = data::write_twin(arguments.twin, options);
     say_written(options.out, notes);
@@ -249,11 +251,14 @@ void synthesize(const DataArguments& arguments) {
 
 void add_synthesize(CLI::App* data_verb, Task& task) {
   auto* verb = data_verb->add_subcommand(
-      "synthesize", "two-dimensional sets with a known law, and small twins of sites' files");
+      "synthesize",
+      "make two-dimensional data of a known distribution, or small files in the layout of "
+      "published data");
   const auto arguments = std::make_shared<DataArguments>();
-  verb->add_option("--kind", arguments->twin.kind,
-                   "swiss-roll | gaussians25 | gaussian; twins, in the layout of: calo "
-                   "(CaloChallenge) | well (The Well) | weather | cmd (CAMELS, .npy) | nhwc")
+  verb->add_option(
+          "--kind", arguments->twin.kind,
+          "swiss-roll | gaussians25 | gaussian; or the layout of calo (CaloChallenge) | well (The "
+          "Well) | weather | cmd (CAMELS, .npy) | nhwc")
       ->required();
   for (const std::string split : {"train", "validation", "test"}) {
     verb->add_option_function<int64_t>(
@@ -261,14 +266,15 @@ void add_synthesize(CLI::App* data_verb, Task& task) {
             "samples of this split")
         ->check(CLI::PositiveNumber);
   }
-  verb->add_option("--samples", arguments->twin.samples, "twins: samples, or trajectories of well")
+  verb->add_option("--samples", arguments->twin.samples,
+                   "layouts: number of samples, or of trajectories of well")
       ->check(CLI::PositiveNumber);
-  verb->add_option("--shape", arguments->twin.shape,
-                   "twins: of a sample: layers,angles,radii of calo; steps,x,y of well; "
-                   "channels,lat,lon of weather; height,width of cmd and nhwc [the sites' own, or "
-                   "small]")
+  verb->add_option(
+          "--shape", arguments->twin.shape,
+          "layouts: shape of a sample: layers,angles,radii of calo; steps,x,y of well; "
+          "channels,lat,lon of weather; height,width of cmd and nhwc [the published one, or small]")
       ->delimiter(',');
-  verb->add_option("--seed", arguments->twin.seed, "the set is a function of it")
+  verb->add_option("--seed", arguments->twin.seed, "seed of all random numbers")
       ->capture_default_str();
   add_output_options(verb, arguments);
   set_action(verb, task, [arguments] { synthesize(*arguments); });

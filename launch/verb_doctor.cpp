@@ -90,8 +90,8 @@ void time_all_reduce(comm::Communicator& comm) {
 }  // namespace
 
 void add_doctor_verb(CLI::App& app, Task& task) {
-  CLI::App* verb =
-      app.add_subcommand("doctor", "what was built and found; whether the ranks can talk");
+  CLI::App* verb = app.add_subcommand(
+      "doctor", "report what was built and found, and test communication between the ranks");
   verb->callback([&task] {
     task.action = [](comm::Communicators& comms) {
       if (comms.host->rank() == 0) {

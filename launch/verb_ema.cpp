@@ -37,15 +37,17 @@ ExitCode reconstruct(const EmaArguments& a, comm::Communicators& comms) {
 
 void add_ema_verb(CLI::App& app, Task& task) {
   const auto a = std::make_shared<EmaArguments>();
-  CLI::App* verb = app.add_subcommand("ema", "averages of the weights after training");
+  CLI::App* verb = app.add_subcommand("ema", "make averages of the weights after training");
   verb->require_subcommand(1);
   CLI::App* sub = verb->add_subcommand(
-      "reconstruct", "the power average of any width, from snapshots of a few (EDM2)");
-  sub->add_option("snapshots", a->snapshots, "of one run, ...-emastd*.safetensors")->required();
+      "reconstruct",
+      "make the power average of any width from saved averages of a few widths (EDM2)");
+  sub->add_option("snapshots", a->snapshots, "snapshots of one run, ...-emastd*.safetensors")
+      ->required();
   sub->add_option("--sigma-rel", a->sigma_rel, "relative width of the wanted average")
       ->check(CLI::Range(0.001, 0.279))
       ->capture_default_str();
-  sub->add_option("--step", a->step, "training step it is of; -1: the last snapshot's")
+  sub->add_option("--step", a->step, "training step of the wanted average; -1: the last snapshot's")
       ->capture_default_str();
   add_output_option(sub, "--out", a->out, "SNAPSHOT.safetensors to write")->required();
   add_force_flag(sub, a->force);

@@ -112,9 +112,8 @@ void add_feature_option(CLI::App* verb, std::string& features) {
 void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
   verb->add_flag(
       "--exact", o.exact,
-      "without Monte Carlo, for low-dimensional models: quadrature, exact traces, tight "
-      "tolerances, each checked by a second rule; refused where there is no such form or "
-      "the two differ");
+      "no Monte Carlo, for low-dimensional models: quadrature, exact traces and tight tolerances, "
+      "each checked by a second rule; an error where the rules differ or no such form exists");
   verb->add_option("--time-samples", o.time_samples,
                    "elbo, mcallester, immse: times drawn for each example")
       ->check(CLI::PositiveNumber)
@@ -128,12 +127,13 @@ void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
       ->capture_default_str();
   verb->add_flag(
       "--best-hbar", o.best_hbar,
-      "hbar-*: choose the best h by paired comparison over the examples, against h = 0 "
-      "or else the first; with the range of h that is as good within two standard errors");
+      "hbar-*: choose the best h by paired comparison over the examples with h = 0, or else the "
+      "first h; report also the range of h that is as good within two standard errors");
   add_hbar_schedule_option(verb, o.hbar_schedule);
-  verb->add_option("--wkb-profile", o.wkb_profile,
-                   "wkb: share nll1 among this many windows of time, equal in log-SNR: when noise "
-                   "helps. Without --exact each costs as much as wkb itself")
+  verb->add_option(
+          "--wkb-profile", o.wkb_profile,
+          "wkb: divide nll1 among this many windows of time, equal in log-SNR, to see when noise "
+          "helps. Without --exact each window costs as much as wkb itself")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   verb->add_option("--wkb-spacing", o.wkb_spacing,
@@ -143,10 +143,10 @@ void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
   verb->add_option("--paths", o.paths, "hbar-*: paths for each example and h")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  verb->add_option("--steps", o.steps,
-                   "solver steps, uniform in log-SNR: ode, wkb (even), hbar-*; 0: adaptive for ode "
-                   "and with --exact, else 100 (wkb-published: 40). With --exact they are checked "
-                   "against half as many")
+  verb->add_option(
+          "--steps", o.steps,
+          "ode, wkb (even), hbar-*: solver steps, uniform in log-SNR; 0: adaptive for ode and "
+          "with --exact, else 100 (wkb-published: 40). With --exact, half as many steps check them")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   verb->add_option("--probes", o.probes,
@@ -156,12 +156,12 @@ void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
   verb->add_flag("--exact-trace", o.exact_trace,
                  "ode, hbar-*: the trace by a backward pass for each dimension, without probes");
   verb->add_option("--rtol", o.rtol,
-                   "adaptive solvers: relative tolerance of each example [1e-5; --exact 1e-9]")
+                   "adaptive solvers: relative tolerance of each example [1e-5; with --exact 1e-9]")
       ->check(CLI::PositiveNumber);
   verb->add_option("--atol", o.atol, "adaptive solvers: absolute tolerance [as --rtol]")
       ->check(CLI::PositiveNumber);
   verb->add_option("--dequantise", o.dequantise,
-                   "8-bit data made continuous for ode, wkb, hbar-*, immse: uniform, "
+                   "ode, wkb, hbar-*, immse: how discrete data become continuous: uniform, "
                    "truncated-normal or variational (not immse); auto: uniform")
       ->check(CLI::IsMember(evaluate::dequantise_choices()))
       ->capture_default_str();
@@ -175,37 +175,38 @@ void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
 
 void add_evaluate_verb(CLI::App& app, Task& task) {
   const auto a = std::make_shared<EvaluateArguments>();
-  CLI::App* verb =
-      app.add_subcommand("evaluate", "likelihoods of data under a snapshot or an analytic model");
+  CLI::App* verb = app.add_subcommand(
+      "evaluate", "compute likelihoods of data under a snapshot or an analytic model");
   add_model_options(verb, a->model);
-  verb->add_option("--data", a->data,
-                   "data files, or a pattern, of the layout that the model was trained on [those "
-                   "of its config]");
-  verb->add_option("--split", a->split,
-                   "train, validation or test; all: every sample, where the files have no groups "
-                   "of such names")
+  verb->add_option(
+      "--data", a->data,
+      "data files, or a pattern, in the layout that the model was trained on [those of "
+      "its config]");
+  verb->add_option(
+          "--split", a->split,
+          "train, validation or test; all: every sample, for files without groups of these names")
       ->capture_default_str();
   add_map_options(verb, a->said_of_map);
   verb->add_option("--metrics", a->options.metrics,
-                   "separated by commas: " + evaluate::metric_names())
+                   "what to compute, separated by commas: " + evaluate::metric_names())
       ->delimiter(',')
       ->capture_default_str();
   verb->add_option("--n", a->options.n, "examples, from the start of the split; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  verb->add_option("--seed", a->options.seed, "of times and noise")->capture_default_str();
+  verb->add_option("--seed", a->options.seed, "seed of times and noise")->capture_default_str();
   verb->add_option("--batch", a->options.batch, "examples computed at once")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   add_metric_options(verb, a->options);
   add_sampler_options(verb, a->options.sampler);
   add_feature_option(verb, a->options.features);
-  add_output_option(verb, "--json", a->json, "write the report there");
+  add_output_option(verb, "--json", a->json, "write the report to this file");
   add_output_option(
       verb, "--per-example", a->per_example,
-      "HDF5 file of float64 arrays in the order of the data: one of (n) a metric, wkb_nll0, "
-      "wkb_nll1 and wkb_profile (n, windows) for wkb, (hbars, n) for hbar-* with the values of h "
-      "in hbar-*_hbars; NaN where an example failed");
+      "write an HDF5 file of float64 arrays in the order of the data: (n) for each metric, also "
+      "wkb_nll0, wkb_nll1 and wkb_profile (n, windows) for wkb; (hbars, n) for hbar-*, with the "
+      "values of h in hbar-*_hbars; NaN where an example failed");
   add_force_flag(verb, a->force);
   verb->callback([a, &task] {
     task.action = [a](comm::Communicators& comms) { return evaluate(*a, comms); };

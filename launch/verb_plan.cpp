@@ -161,9 +161,9 @@ void print(const nlohmann::ordered_json& out, const std::vector<perf::ScalingRow
   const auto& link = out["link"];
   std::printf(
       "%lld weights, %lld images a rank; one rank's step %.2f ms (%s): forward %.2f, backward "
-      "%.2f, optimizer %.2f\nlink: %.2f us, %.3f GB/s a rank (%s), %d ranks a host; ring or tree, "
-      "whichever is faster; %s; jitter %.2f ms\nleft out: contention of traffic with compute, so "
-      "real efficiencies are lower; state without activations\n%s",
+      "%.2f, optimizer %.2f\nlink: %.2f us, %.3f GB/s per rank (%s), %d ranks per host; ring or "
+      "tree, whichever is faster; %s; jitter %.2f ms\nleft out: contention of traffic with "
+      "compute, so real efficiencies are lower; state without activations\n%s",
       out["weights"].get<long long>(), out["batch_a_rank"].get<long long>(),
       1e3 * step["seconds"].get<double>(), step["measured"].get<bool>() ? "measured" : "given",
       1e3 * step["forward_s"].get<double>(), 1e3 * step["backward_s"].get<double>(),
@@ -213,32 +213,36 @@ void add_plan_verb(CLI::App& app, Task& task) {
   const auto a = std::make_shared<PlanArguments>();
   a->ranks = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
   CLI::App* verb = app.add_subcommand(
-      "plan", "measure link and step, predict efficiency, buckets and memory on more ranks");
+      "plan", "measure the link and a step; predict efficiency, buckets and memory on more ranks");
   verb->add_option("config", a->config_path, "experiment (TOML)")->required();
   verb->add_option("--ranks", a->ranks, "rank counts, for example 8,64,1024")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 20));
-  verb->add_option("--batch", a->batch, "images a rank and step")->check(CLI::PositiveNumber);
-  verb->add_option("--shape", a->shape, "of an example, without a data file: 3,32,32")
+  verb->add_option("--batch", a->batch, "images per rank and step")->check(CLI::PositiveNumber);
+  verb->add_option("--shape", a->shape, "shape of an example, without a data file: 3,32,32")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
-  verb->add_option("--bandwidth", a->bandwidth_gbs, "of a rank's link, GB/s, instead of measuring")
+  verb->add_option("--bandwidth", a->bandwidth_gbs,
+                   "bandwidth of a rank's link, GB/s, instead of measuring it")
       ->check(CLI::PositiveNumber);
-  verb->add_option("--latency", a->latency_us, "of a message, us, with --bandwidth (6)")
+  verb->add_option("--latency", a->latency_us, "latency of a message, us, with --bandwidth (6)")
       ->check(CLI::NonNegativeNumber);
-  verb->add_option("--ranks-per-host", a->ranks_per_host, "ranks that share a faster link (1)")
+  verb->add_option("--ranks-per-host", a->ranks_per_host,
+                   "ranks on a host, which share a faster link (1)")
       ->check(CLI::PositiveNumber);
   verb->add_option("--local-bandwidth", a->local_bandwidth_gbs,
-                   "of that link, GB/s (default: as between hosts)")
+                   "bandwidth of the link within a host, GB/s (default: as between hosts)")
       ->check(CLI::PositiveNumber);
-  verb->add_option("--local-latency", a->local_latency_us, "of that link, us (2)")
+  verb->add_option("--local-latency", a->local_latency_us,
+                   "latency of the link within a host, us (2)")
       ->check(CLI::NonNegativeNumber);
-  verb->add_option("--step-time", a->step_time_ms,
-                   "of one rank, ms: scales the measured profile, for another device")
+  verb->add_option(
+          "--step-time", a->step_time_ms,
+          "time of a step on one rank, ms: scales the measured profile, for another device")
       ->check(CLI::PositiveNumber);
   verb->add_option("--jitter", a->jitter_ms, "standard deviation of a rank's step, ms (0)")
       ->check(CLI::NonNegativeNumber);
-  add_output_option(verb, "--json", a->json, "write everything to this file too");
+  add_output_option(verb, "--json", a->json, "write the report to this file too");
   add_force_flag(verb, a->force);
   verb->allow_extras();
   verb->footer("any key of the config can be given as --section.key VALUE.");

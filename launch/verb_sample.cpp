@@ -108,19 +108,20 @@ std::vector<int64_t> seeds_to_draw(const SampleArguments& a, comm::Communicator&
 void check_form(const SampleArguments& a) {
   if (a.like.empty() != a.out.empty()) {
     throw ConfigError(a.like.empty()
-                          ? "--out " + a.out + ": needs --like FILE, whose layout it has."
+                          ? "--out " + a.out + ": needs --like FILE, whose layout it takes."
                           : "--like " + a.like + ": needs --out OUT.h5.");
   }
   if (a.like.empty() == a.outdir.empty()) {
-    throw ConfigError(
-        a.like.empty() ? "no output: give --outdir DIR, or --like FILE with --out OUT.h5."
-                       : "--outdir " + a.outdir + " with --like: two forms of output. Choose one.");
+    throw ConfigError(a.like.empty()
+                          ? "no output: give --outdir DIR, or --like FILE with --out OUT.h5."
+                          : "--outdir " + a.outdir +
+                                " with --like: these are two forms of output. Choose one.");
   }
   const bool of_folder = a.save_h5 || a.sampler.keep_path || !a.grid.empty();
   if (!a.like.empty() && (of_folder || a.corrector_norms == "batch")) {
     throw ConfigError(
-        "--like: goes with none of --grid, --save-h5, --trajectory and --corrector-norms batch. "
-        "Leave them out, or take --outdir.");
+        "--like: cannot be used with --grid, --save-h5, --trajectory or --corrector-norms batch. "
+        "Leave them out, or use --outdir.");
   }
 }
 
@@ -192,7 +193,8 @@ void check_guidance(const SampleArguments& a) {
   const bool guided = a.guidance.classifier || a.guidance.weight != 1.0;
   if (a.guidance_interval.empty() || guided) return;
   throw ConfigError(
-      "--guidance-interval: nothing is guided. Give --guidance W other than 1, or --classifier.");
+      "--guidance-interval: there is no guidance. Give --guidance W other than 1, or "
+      "--classifier.");
 }
 
 // Of this machine, or what its container is lent of it (cgroup v2).
@@ -252,7 +254,7 @@ void check_pictures(const SampleArguments& a, const LoadedModel& loaded) {
   } else if (!a.grid_channels.empty() || !a.grid.empty()) {
     throw ConfigError(std::string(a.grid.empty() ? "--grid-channels" : "--grid") +
                       ": samples of shape " + shape_string(loaded.example_shape) +
-                      " are no pictures. Leave it out; they are written to samples.h5.");
+                      " are not pictures. Leave it out; samples.h5 holds the samples.");
   }
 }
 
@@ -310,7 +312,7 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
 void add_sampler_options(CLI::App* verb, SampleArguments& a) {
   auto& s = a.sampler;
   s.name = "heun";
-  verb->add_option("--sampler", s.name, "method")
+  verb->add_option("--sampler", s.name, "sampling method")
       ->check(known_name(diffusion::sampler_names()))
       ->capture_default_str();
   verb->add_option("--steps", s.steps, "steps from t_max to t_min")
@@ -318,12 +320,13 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
       ->capture_default_str();
   verb->add_option(
           "--spacing", s.spacing,
-          "uniform (in t), log-snr or edm; trained-steps: with ddim, the numbered steps of "
-          "a network that has some, as diffusers' DDIMScheduler visits them")
+          "where the steps lie: uniform (in t), log-snr or edm; trained-steps: with ddim, the "
+          "network's numbered steps, as diffusers' DDIMScheduler takes them")
       ->capture_default_str();
-  verb->add_option("--final", a.final,
-                   "state: x at t_min; denoised: the network's x0 there [denoised for grids; state "
-                   "for points and with trained-steps]")
+  verb->add_option(
+          "--final", a.final,
+          "result: state: x at t_min; denoised: the network's x0 there [denoised for grids; state "
+          "for points and with trained-steps]")
       ->check(CLI::IsMember(diffusion::final_names()));
   verb->add_option("--eta", s.eta, "ddim: 0 deterministic to 1 ancestral")->capture_default_str();
   verb->add_option("--hbar", s.hbar,
@@ -338,9 +341,10 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
                    "pc: Langevin steps after each predictor")
       ->capture_default_str();
   verb->add_option("--corrector-snr", s.corrector_snr, "pc: step size r")->capture_default_str();
-  verb->add_option("--corrector-norms", a.corrector_norms,
-                   "pc: norms of each example, or their mean over the batch of all seeds on all "
-                   "ranks, as score_sde; a sample then depends on the other seeds too")
+  verb->add_option(
+          "--corrector-norms", a.corrector_norms,
+          "pc: example: norms of each example; batch: their mean over all seeds and ranks, as "
+          "score_sde; a sample then depends on the other seeds too")
       ->check(CLI::IsMember({"example", "batch"}))
       ->capture_default_str();
   verb->add_option("--rtol", s.rtol, "ode: relative tolerance")->capture_default_str();
@@ -351,9 +355,10 @@ void add_sampler_options(CLI::App* verb, SampleArguments& a) {
 
 void add_sample_verb(CLI::App& app, Task& task) {
   const auto a = std::make_shared<SampleArguments>();
-  CLI::App* verb = app.add_subcommand("sample", "draw samples, one a seed");
+  CLI::App* verb = app.add_subcommand("sample", "draw samples, one per seed");
   add_model_options(verb, a->model);
-  verb->add_option("--seeds", a->seeds, "such as 0-63,100; a sample depends on its seed alone")
+  verb->add_option("--seeds", a->seeds,
+                   "seeds, such as 0-63,100; a sample depends only on its seed")
       ->capture_default_str();
   add_sampler_options(verb, *a);
   verb->add_option("--class", a->label, "label to sample");
@@ -361,43 +366,48 @@ void add_sample_verb(CLI::App& app, Task& task) {
                    "weight: 0 unconditional, 1 conditional, above 1 guided")
       ->capture_default_str();
   verb->add_option("--weak-network", a->weak_network,
-                   "autoguidance: a worse snapshot to move away from");
-  verb->add_option("--classifier", a->classifier,
-                   "classifier guidance towards --class: snapshot of a model.type = classifier, "
-                   "instead of classifier-free");
+                   "autoguidance: a worse snapshot, to guide away from");
+  verb->add_option(
+      "--classifier", a->classifier,
+      "classifier guidance towards --class, instead of classifier-free: snapshot of a model.type "
+      "= classifier");
   verb->add_option("--guidance-interval", a->guidance_interval,
-                   "log-SNR range that is guided: LOW HIGH")
+                   "guide only within this log-SNR range: LOW HIGH")
       ->expected(2);
   verb->add_option("--batch", a->batch, "samples computed at once")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  verb->add_option("--grid", a->grid,
-                   "one picture COLUMNSxROWS instead of one a seed; without --save-h5 only the "
-                   "seeds that it shows are drawn");
-  verb->add_option("--grid-channels", a->grid_channels,
-                   "one channel or three, a,b,c, that pictures show, counted from 0 [1 or 3 "
-                   "channels: these; of any other number each has a tile]")
+  verb->add_option(
+      "--grid", a->grid,
+      "one picture COLUMNSxROWS instead of one per seed; without --save-h5 only the seeds that it "
+      "shows are drawn");
+  verb->add_option(
+          "--grid-channels", a->grid_channels,
+          "one channel or three, a,b,c, to show in pictures, counted from 0 [of 1 or 3 channels "
+          "all; else each channel has a tile]")
       ->delimiter(',');
   add_output_option(
       verb, "--outdir", a->outdir,
-      "folder for what is made, by one job at a time; older grid.png, seed-*.png and samples.h5 "
+      "folder for the results of one job at a time; older grid.png, seed-*.png and samples.h5 "
       "there are replaced");
   verb->add_option(
       "--like", a->like,
-      "write one file instead, of the data set names, axis order, type, attributes and "
-      "compression of this one, that the model was trained on; with --out");
-  add_output_option(verb, "--out", a->out,
-                    "--like: HDF5 file to write, in the order of the seeds; a draw that was killed "
-                    "goes on from OUT.parts beside it");
+      "write one file that has the data set names, axis order, type, attributes and compression "
+      "of this file, which the model was trained on; needs --out");
+  add_output_option(
+      verb, "--out", a->out,
+      "--like: HDF5 file to write, in the order of the seeds; a killed draw continues from "
+      "OUT.parts beside it");
   verb->add_flag("--force", a->force,
-                 "--out that exists is replaced; the files of --outdir always");
+                 "replace --out if it exists; the files of --outdir are always replaced");
   verb->add_flag(
       "--save-h5", a->save_h5,
       "write samples.h5: samples (N, ...) float64 in seed order, in [-1, 1] for discrete "
       "data, else in the data's units");
-  verb->add_flag("--trajectory", a->sampler.keep_path,
-                 "methods of one evaluation a step: also the states, path (N, steps + 1, ...), and "
-                 "their times, path_t, from t_max, in samples.h5");
+  verb->add_flag(
+      "--trajectory", a->sampler.keep_path,
+      "samplers with one network evaluation per step: store also all states, path (N, steps + 1, "
+      "...), and their times, path_t, from t_max, in samples.h5");
   verb->callback(
       [a, &task] { task.action = [a](comm::Communicators& comms) { return sample(*a, comms); }; });
 }

@@ -20,7 +20,7 @@ void add_timeline_verb(CLI::App& app, Task& task) {
     bool force = false;
   };
   const auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = app.add_subcommand("timeline", "put the ranks' timelines together");
+  CLI::App* verb = app.add_subcommand("timeline", "merge the ranks' timelines into one");
   verb->add_option("files", arguments->files, "RUN/timeline/rank*.json")->required();
   add_output_option(verb, "--out", arguments->out, "the merged Chrome trace")->required();
   add_force_flag(verb, arguments->force);

@@ -108,9 +108,10 @@ void add_train_verb(CLI::App& app, Task& task) {
   const auto arguments = std::make_shared<TrainArguments>();
   CLI::App* verb = app.add_subcommand("train", "train a network; the same command again resumes");
   verb->add_option("config", arguments->config_path, "experiment (TOML)")->required();
-  add_output_option(verb, "--outdir", arguments->outdir, "run folder; made if missing")->required();
+  add_output_option(verb, "--outdir", arguments->outdir, "run folder; created if missing")
+      ->required();
   verb->add_flag("-n,--dry-run", arguments->dry_run,
-                 "check everything, print the resolved config and sizes, train nothing");
+                 "check everything and print the resolved config and sizes, without training");
   verb->allow_extras();
   verb->footer(config::help_text);
   verb->callback([verb, arguments, &task] {

@@ -19,7 +19,7 @@ void add_threads_option(CLI::App& verb, Task& task) {
   for (CLI::App* part : parts) add_threads_option(*part, task);
   if (!parts.empty()) return;
   verb.add_option("--threads", task.threads,
-                  "CPU threads a rank [OMP_NUM_THREADS, else the cores it may use]")
+                  "CPU threads per rank [OMP_NUM_THREADS, else the cores it may use]")
       ->check(CLI::Range(1, 4096));
 }
 

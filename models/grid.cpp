@@ -62,7 +62,7 @@ Boundaries boundaries_of(const std::vector<std::string>& padding, int64_t axes) 
   if (padding.size() != count) {
     throw ConfigError("model.padding: " + std::to_string(padding.size()) +
                       " entries for examples with " + std::to_string(axes) +
-                      " axes behind the channel: give one for all of them or one for each.");
+                      " axes after the channel axis. Give one name for all axes, or one per axis.");
   }
   Boundaries boundaries;
   for (const std::string& name : padding) boundaries.push_back(boundary_of(name));

@@ -27,7 +27,7 @@ void check_options(const UNetOptions& o) {
   }
   if (!o.attention.empty() && o.attention.size() != o.channels.size()) {
     fail("attention with " + std::to_string(o.attention.size()) + " flags; model.channels",
-         shape_string(o.channels), "there must be one flag a level, or none at all");
+         shape_string(o.channels), "give one flag per level, or none");
   }
   if (!(o.dropout >= 0.0 && o.dropout < 1.0)) {
     fail("dropout", std::to_string(o.dropout), "must be in [0, 1)");

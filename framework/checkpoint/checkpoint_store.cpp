@@ -110,7 +110,7 @@ template <typename Write>
 void CheckpointWriter::write_file(const std::string& file, FileRecord record, const Write& write) {
   if (manifest_.files.count(file) || file == kManifestName || fs::path(file).filename() != file) {
     throw CheckpointError(target_.string() + ": \"" + file +
-                          "\" cannot be the name of another file of it.");
+                          "\" is not a new, plain file name in this checkpoint.");
   }
   as_checkpoint_error([&] {
     files::OutputFile out(temporary_ / file, layer_);
@@ -199,8 +199,9 @@ CheckpointReader open_checkpoint(const fs::path& folder) {
   auto manifest = verify_folder(folder);
   const auto name = folder.filename().string();
   if (is_step_name(name) && std::stoll(name) != manifest.step) {
-    throw CheckpointError(folder.string() + ": its manifest says step " +
-                          std::to_string(manifest.step) + ". The folder was renamed or mixed up.");
+    throw CheckpointError(
+        folder.string() + ": its manifest says step " + std::to_string(manifest.step) +
+        ". The folder was renamed, or holds another step's files. Restore its name.");
   }
   return {folder, std::move(manifest), {}};
 }

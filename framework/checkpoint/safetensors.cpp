@@ -78,7 +78,8 @@ std::string header_text(const std::filesystem::path& path, const TensorMap& tens
   size_t begin = 0;
   for (const auto& name : order) {
     const auto& tensor = tensors.at(name);
-    if (name == kMetadataKey) fail_tensor(path, name, "this name is the format's own. Rename it.");
+    if (name == kMetadataKey)
+      fail_tensor(path, name, "the format reserves this name. Rename the tensor.");
     header[name] = {{"dtype", name_of(tensor.scalar_type(), path, name)},
                     {"shape", tensor.sizes().vec()},
                     {"data_offsets", {begin, begin + tensor.nbytes()}}};

@@ -135,9 +135,9 @@ class MpiHeartbeat final : public Heartbeat {
     std::array<char, 512> text{};
     std::snprintf(
         text.data(), text.size(),
-        "rank %d on %s is frozen or unreachable: no heartbeat for %.1f s (limit %g s). It "
-        "was last in phase %s, step %lld, after %lld operations. Look at that host; the "
-        "same command resumes from the last checkpoint.",
+        "rank %d on %s is frozen or unreachable: no heartbeat for %.1f s (limit %g s). It was "
+        "last in phase %s, step %lld, after %lld operations. Check that host; the same command "
+        "resumes from the last checkpoint.",
         peer.rank, hosts_[size_t(peer.rank)].c_str(), silent_s, options_.limit_s,
         name(Phase(peer.beat.phase)), static_cast<long long>(peer.beat.step),
         static_cast<long long>(peer.beat.operations));

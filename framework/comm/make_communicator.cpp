@@ -42,12 +42,12 @@ void check_processes_of_launcher() {
     const int processes = number_in(variable);
     if (processes == 1) return;  // the innermost launcher: a choice
     if (processes <= 1) continue;
-    throw CommError(std::string("the launcher started ") + std::to_string(processes) +
-                    " processes (" + variable +
-                    "), but this one sees itself as the only rank: each would work alone, in the "
-                    "same folder. The launcher belongs to another MPI library than the program "
-                    "(scorenet doctor names its own): start with that library's mpirun, or with "
-                    "srun --mpi=pmix.");
+    throw CommError(
+        std::string("the launcher started ") + std::to_string(processes) + " processes (" +
+        variable +
+        "), but this one sees itself as the only rank: each would work alone, in the same folder. "
+        "The launcher and the program use different MPI libraries (scorenet doctor names the "
+        "program's). Start with the mpirun of the program's library, or with srun --mpi=pmix.");
   }
 }
 

@@ -211,10 +211,11 @@ void check_devices_and_versions(Communicator& bootstrap, int version) {
     }
     for (size_t b = 0; b < a; ++b) {
       if (all[a] == all[b]) {
-        throw ConfigError("ranks " + std::to_string(b) + " and " + std::to_string(a) +
-                          " use the same CUDA device (" + all[a].data() +
-                          "); NCCL takes one rank a device. Start fewer ranks on that host or let "
-                          "the launcher give each its own (srun --gpus-per-task=1).");
+        throw ConfigError(
+            "ranks " + std::to_string(b) + " and " + std::to_string(a) +
+            " use the same CUDA device (" + all[a].data() +
+            "); NCCL needs one rank per device. Start fewer ranks on that host, or let the "
+            "launcher give each rank its own device (srun --gpus-per-task=1).");
       }
     }
   }

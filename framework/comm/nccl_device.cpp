@@ -16,7 +16,7 @@ int select_nccl_device(int local_rank, int local_size, int visible_devices) {
   if (local_size > visible_devices) {
     throw ConfigError("comm.backend = nccl: " + std::to_string(local_size) +
                       " ranks on a host with " + std::to_string(visible_devices) +
-                      " visible CUDA devices; NCCL takes one rank a device. Start at most " +
+                      " visible CUDA devices; NCCL needs one rank per device. Start at most " +
                       std::to_string(visible_devices) + " ranks on each host.");
   }
   return local_rank;

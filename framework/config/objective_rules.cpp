@@ -23,30 +23,34 @@ using Problems = std::vector<std::string>;
 void check_learned_schedule(const DiffusionConfig& d, Problems& out) {
   if (d.schedule.name != "vdm_learned") {
     if (d.schedule.learn_ends) {
-      out.push_back("diffusion.learn_ends = true with diffusion.schedule = " + d.schedule.name +
-                    ": only vdm_learned has ends to learn. Use that schedule, or leave it out.");
+      out.push_back(
+          "diffusion.learn_ends = true with diffusion.schedule = " + d.schedule.name +
+          ": only vdm_learned can learn its ends. Use that schedule, or set learn_ends = false.");
     }
     return;
   }
   if (!is_one_of(d.loss, {"elbo", "likelihood"})) {
-    out.push_back("diffusion.loss = " + d.loss +
-                  " with diffusion.schedule = vdm_learned: the schedule is trained on the variance "
-                  "of the bound, whose mean does not depend on it. Use loss = elbo or likelihood, "
-                  "or schedule = vdm_linear.");
+    out.push_back(
+        "diffusion.loss = " + d.loss +
+        " with diffusion.schedule = vdm_learned: this schedule learns from the variance of the "
+        "bound, so the loss must be the bound. Use loss = elbo or likelihood, or schedule = "
+        "vdm_linear.");
   }
   if (d.schedule.learn_ends && d.loss != "elbo") {
     out.push_back("diffusion.learn_ends = true with diffusion.loss = " + d.loss +
-                  ": without the bound's end terms the ends would collapse. Use loss = elbo.");
+                  ": only the bound's end terms keep the ends apart. Use loss = elbo.");
   }
   if (!is_one_of(d.time_sampling, {"stratified", "uniform"})) {
-    out.push_back("diffusion.time_sampling = " + d.time_sampling +
-                  " with diffusion.schedule = vdm_learned: the schedule itself learns where times "
-                  "are drawn. Use stratified or uniform.");
+    out.push_back(
+        "diffusion.time_sampling = " + d.time_sampling +
+        " with diffusion.schedule = vdm_learned: this schedule learns itself where times are "
+        "drawn. Use stratified or uniform.");
   }
   if (d.train_steps > 0) {
-    out.push_back("diffusion.train_steps = " + std::to_string(d.train_steps) +
-                  " with diffusion.schedule = vdm_learned: the T-step bound depends on the "
-                  "schedule's inside. Use train_steps = 0 (continuous time).");
+    out.push_back(
+        "diffusion.train_steps = " + std::to_string(d.train_steps) +
+        " with diffusion.schedule = vdm_learned: the T-step bound depends on the whole schedule, "
+        "not on its ends alone. Use train_steps = 0 (continuous time).");
   }
 }
 
@@ -55,12 +59,13 @@ void check_steps(const DiffusionConfig& d, Problems& out) {
       !is_one_of(d.time_sampling, {"stratified", "uniform", "loss_second_moment"})) {
     out.push_back("diffusion.time_sampling = " + d.time_sampling +
                   " with diffusion.train_steps = " + std::to_string(d.train_steps) +
-                  ": a density of continuous time. Use stratified, uniform or loss_second_moment.");
+                  ": this rule draws continuous times, not steps. Use stratified, uniform or "
+                  "loss_second_moment.");
   }
   if (d.loss == "hybrid" && d.train_steps == 0) {
     out.push_back(
-        "diffusion.loss = hybrid with diffusion.train_steps = 0: the reverse variance is that of a "
-        "step. Set train_steps, for example 1000.");
+        "diffusion.loss = hybrid with diffusion.train_steps = 0: the loss learns the reverse "
+        "variance of a step. Set train_steps, for example 1000.");
   }
 }
 
@@ -69,7 +74,7 @@ void check_divergence(const DiffusionConfig& d, Problems& out) {
   const std::string key = "diffusion.divergence_weight = " + number(d.divergence_weight);
   if (d.prediction != "v") {
     out.push_back(key + " with diffusion.prediction = " + d.prediction +
-                  ": second-order flow matching is of the v-prediction. Use prediction = v.");
+                  ": second-order flow matching needs the v-prediction. Use prediction = v.");
   }
   if (!is_one_of(d.schedule.name,
                  {"vp_linear", "vp_cosine", "vdm_linear", "vp_constant", "vp_ramp", "vp_tan"})) {
@@ -78,9 +83,11 @@ void check_divergence(const DiffusionConfig& d, Problems& out) {
                   "vp_linear vp_cosine vdm_linear vp_constant vp_ramp vp_tan.");
   }
   if (is_one_of(d.loss, {"uncertainty", "hybrid"}) || d.train_steps > 0) {
-    out.push_back(key + " with diffusion.loss = " + d.loss +
-                  " and diffusion.train_steps = " + std::to_string(d.train_steps) +
-                  ": it goes with the plain losses of continuous time. Leave one of them out.");
+    out.push_back(
+        key + " with diffusion.loss = " + d.loss +
+        " and diffusion.train_steps = " + std::to_string(d.train_steps) +
+        ": it needs continuous time and a loss other than uncertainty and hybrid. Change the loss "
+        "or train_steps, or set divergence_weight = 0.");
   }
 }
 
@@ -108,7 +115,7 @@ void check_classifier(const Config& c, Problems& out) {
 void check_missing(const Config& c, Problems& out) {
   if (c.data.missing.empty()) return;
   const std::string key = "data.missing = \"" + c.data.missing + "\" with ";
-  const std::string why = ": takes every value as observed. ";
+  const std::string why = ": it needs every value, and some are missing. ";
   if (is_one_of(c.diffusion.loss, {"uncertainty", "hybrid"})) {
     out.push_back(key + "diffusion.loss = " + c.diffusion.loss + why +
                   "Use loss = elbo, likelihood, simple, edm or min_snr.");

@@ -256,9 +256,10 @@ void check_depth(const std::string& text, const std::string& origin) {
     brackets += c == '[' || c == '{' ? 1 : c == ']' || c == '}' ? -1 : 0;
     brackets = std::max<int64_t>(brackets, 0);
     if (parts > kDeepest || brackets > kDeepest) {
-      throw ConfigError(origin + ", line " + std::to_string(line) + ": nested more than " +
-                        std::to_string(kDeepest) +
-                        " deep. A config has sections, keys and lists of numbers.");
+      throw ConfigError(
+          origin + ", line " + std::to_string(line) + ": nested more than " +
+          std::to_string(kDeepest) +
+          " deep. A config has only sections, keys and lists. Remove the inner ones.");
     }
     if (c == '\n') ++line;
     before = c;

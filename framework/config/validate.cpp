@@ -73,7 +73,7 @@ void check_field(const Field& field, std::vector<std::string>& out) {
   const std::string set = " Set it in the config file or with --" + field.name + ".";
   if (const std::string why = std::visit(Plain{}, field.value); !why.empty()) {
     out.push_back(field.name + " = " + value_string(field) + ": " + why +
-                  ", which no saved config can hold. Rename what it names.");
+                  ", which a saved config cannot hold. Rename the file or split.");
   } else if (!std::visit(InBounds{field}, field.value)) {
     out.push_back(field.name + " = " + value_string(field) + ": must be " + expectation(field) +
                   "." + did_you_mean(std::visit(Suggest{field}, field.value)) + set);
@@ -82,7 +82,7 @@ void check_field(const Field& field, std::vector<std::string>& out) {
 
 void check_axes(const ModelConfig& model, std::vector<std::string>& out) {
   if (model.padding.empty())
-    out.push_back("model.padding = []: expected one name for all axes, or one an axis.");
+    out.push_back("model.padding = []: expected one name for all axes, or one per axis.");
   if (model.type == "mlp" && model.padding != ModelConfig().padding)
     out.push_back("model.padding with model.type = mlp: points have no axes. Leave it out.");
 }
@@ -103,7 +103,7 @@ void check_model(const ModelConfig& model, std::vector<std::string>& out) {
   if (model.type == "unet" && model.unet.attention.size() != model.unet.channels.size()) {
     out.push_back("model.attention has " + std::to_string(model.unet.attention.size()) +
                   " flags, model.channels " + std::to_string(model.unet.channels.size()) +
-                  " levels: give one flag a level.");
+                  " levels. Give one flag per level.");
   }
   if (model.type == "mlp" && model.mlp.hidden.empty())
     out.push_back("model.hidden = []: expected at least one width.");
@@ -123,7 +123,8 @@ bool is_number(const std::string& text) {
 void check_values(const DataConfig& data, std::vector<std::string>& out) {
   if (data.levels == 1) {
     out.push_back(
-        "data.levels = 1: one level holds nothing. Give 2, 256 or 65536; 0 for continuous data.");
+        "data.levels = 1: one level holds no information. Give 2, 256 or 65536, or 0 for "
+        "continuous data.");
   }
   if (!data.missing.empty() && !is_number(data.missing)) {
     out.push_back("data.missing = \"" + data.missing +
@@ -131,14 +132,15 @@ void check_values(const DataConfig& data, std::vector<std::string>& out) {
   }
   for (auto& sentence : transform::problems_of(data.transforms)) out.push_back(std::move(sentence));
   if (data.levels > 0 && !data.transforms.empty()) {
-    out.push_back("data.transforms with data.levels = " + std::to_string(data.levels) +
-                  ": levels stand in [-1, 1] as they are. Set data.levels = 0 to take the data as "
-                  "real numbers, or leave the transforms out.");
+    out.push_back(
+        "data.transforms with data.levels = " + std::to_string(data.levels) +
+        ": discrete data are scaled to [-1, 1] and take no transforms. Set data.levels = 0 to use "
+        "the data as real numbers, or leave the transforms out.");
   }
   if (data.levels > 0 && !data.missing.empty()) {
     out.push_back("data.missing = \"" + data.missing +
                   "\" with data.levels = " + std::to_string(data.levels) +
-                  ": only continuous data may lack values. Set data.levels = 0.");
+                  ": only continuous data may have missing values. Set data.levels = 0.");
   }
 }
 
@@ -168,12 +170,12 @@ void check_batch(const TrainConfig& train, int world_size, std::vector<std::stri
   const std::string ranks = std::to_string(world_size) + " ranks";
   if (train.batch_size < world_size) {
     out.push_back(batch + ": smaller than the " + ranks +
-                  ". Use a batch of at least one image a rank.");
+                  ". Use a batch of at least one image per rank.");
     return;
   }
   if (train.uneven || train.batch_size % world_size == 0) return;
   const int64_t below = train.batch_size / world_size * world_size;
-  out.push_back(batch + ": not divisible by " + ranks + "; nearest valid totals are " +
+  out.push_back(batch + ": not divisible by " + ranks + "; the nearest valid totals are " +
                 std::to_string(below) + " and " + std::to_string(below + world_size) +
                 ". Or set train.uneven = true: shares then differ by one image and are weighted by "
                 "true counts.");
@@ -184,8 +186,8 @@ void check_gradient_sum(const Config& config, std::vector<std::string>& out) {
   const bool compressed = config.comm.compression != "none";
   if (config.comm.canonical && config.train.shard_optimizer) {
     out.push_back(
-        "comm.canonical = true with train.shard_optimizer = true: the parts of sharded sums follow "
-        "the rank count. Set one of them to false.");
+        "comm.canonical = true with train.shard_optimizer = true: sharded sums depend on the rank "
+        "count. Set one of them to false.");
   }
   if (compressed && (config.comm.canonical || config.train.shard_optimizer)) {
     out.push_back("comm.compression = " + config.comm.compression + " with " +
@@ -216,8 +218,8 @@ void check_canonical(const Config& config, int world_size, std::vector<std::stri
   }
   if (config.run.threads == 0) {
     out.push_back(
-        "comm.canonical = true with run.threads = 0: the thread count, and with it the order of "
-        "sums, would follow the rank count. Set run.threads, for example to 1.");
+        "comm.canonical = true with run.threads = 0: the thread count, and so the order of sums, "
+        "would depend on the rank count. Set run.threads, for example to 1.");
   }
 }
 

@@ -7,7 +7,8 @@ namespace scorenet {
 bool records_graphs(torch::Device) { return false; }
 
 std::unique_ptr<DeviceGraph> record_graph(torch::Device device, const std::function<void()>&) {
-  throw Error(ExitCode::usage, "graphs of " + device.str() + ": this build cannot record them.");
+  throw Error(ExitCode::usage, "CUDA graphs on " + device.str() +
+                                   ": this build cannot record them. Set run.graph = false.");
 }
 
 }  // namespace scorenet

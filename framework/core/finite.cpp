@@ -13,7 +13,7 @@ void check_finite(const torch::Tensor& values, const std::string& where) {
   throw NotFiniteError(where + ": " + std::to_string(count) + " of " +
                        std::to_string(values.numel()) + " values are not finite, the first is " +
                        std::to_string(first) +
-                       ". Take one from before the training diverged, or an undamaged copy.");
+                       ". Use a snapshot from before the training diverged, or an undamaged file.");
 }
 
 }  // namespace scorenet

@@ -63,8 +63,8 @@ void ask_to_stop() noexcept { asked = 1; }
 void throw_if_stop_asked() {
   if (asked == 0) return;
   throw StopRequested(
-      "stopped by a signal before the work was done; nothing of it was written. The same command "
-      "does it again.");
+      "stopped by a signal before the work was done; nothing was written. Run the same command "
+      "again.");
 }
 
 void forget_stop() noexcept {

@@ -1,11 +1,11 @@
-// One array of a data set, over all its files, as samples by number: what a sample is made of, or
-// what belongs to it (a condition).
+// One array of a data set, over all its files, read by sample number. The array holds the samples
+// themselves, or something that belongs to each of them (a condition).
 //
 //   const SplitSource source = source_of(config.data.map, "train");
 //   ArrayView energies(source, "incident_energies", roles_beside_samples(config.data.map), 32);
 //   energies.read({7, 3})   // (2, ...) the rows of samples 7 and 3 of the split
 //
-// Samples are numbered file after file; of them those count that the split's ranges name. Files are
+// Samples are numbered file after file. The split's ranges choose among these numbers. Files are
 // opened when they are read, and few are open at once.
 #pragma once
 
@@ -21,39 +21,39 @@
 
 namespace scorenet::data {
 
-/// " and 1 more file", " and 7 more files": behind the first one's name.
+/// " and 1 more file", " and 7 more files": to follow the first one's name.
 std::string and_more_files(size_t count);
 
 class ArrayView {
  public:
-  /// Looks at every file once. array: its name, {split} for the split's; or a .npy file of its
-  /// own, which then stands in place of the source's files. blocks: of chunked files, kept in
-  /// memory.
-  /// Throws DataError: a file or array is missing or damaged, files whose samples differ in
-  /// shape or type, roles or ranges that do not fit.
+  /// Inspects every file once. array: its name, where {split} stands for the split's name; or the
+  /// name of a .npy file, which then replaces the source's files. blocks: how many blocks of
+  /// chunked files to keep in memory.
+  /// Throws DataError if a file or array is missing or damaged, if samples of two files differ in
+  /// shape or type, or if the roles or ranges do not fit.
   ArrayView(const SplitSource& source, const std::string& array, const AxisRoles& roles,
             int64_t blocks);
 
-  /// Samples of the split.
+  /// Number of samples of the split.
   int64_t size() const { return size_; }
-  /// Of one sample.
+  /// Shape of one sample.
   const std::vector<int64_t>& sample_shape() const { return sample_shape_; }
   torch::Dtype dtype() const { return dtype_; }
-  /// Of the first file.
+  /// How the array is stored in the first file.
   const Hdf5ArrayInfo& storage() const { return storage_; }
   const std::vector<std::string>& files() const { return files_; }
-  /// Samples that cost together, for ShuffleOptions::block_rows.
+  /// Samples that are read together at one cost, for ShuffleOptions::block_rows.
   int64_t block_rows() const { return block_rows_; }
   /// "FILE.h5, dataset "/train/images"", of several files "FILE.h5 and 3 more files, ...".
   std::string where() const;
 
-  /// (B, sample...), in the order asked for. REQUIRES 0 <= index < size(). One thread at a time.
-  /// Throws DataError.
+  /// (B, sample...), in the order of `indices`. REQUIRES 0 <= index < size(). Not thread-safe.
+  /// Throws DataError if a file cannot be read or has changed.
   torch::Tensor read(const std::vector<int64_t>& indices);
 
   /// Which of files() holds this sample.
   size_t file_of(int64_t index) const;
-  /// Its number among the samples of all files, of which a split's ranges name some.
+  /// Its number among the samples of all files, before the split's ranges choose some.
   int64_t place_of(int64_t index) const;
   int64_t samples_of_files() const { return begins_.back(); }
   int64_t samples_of_file(size_t file) const { return begins_[file + 1] - begins_[file]; }

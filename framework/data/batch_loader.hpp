@@ -26,21 +26,21 @@ namespace scorenet::data {
 using ReadSamples = std::function<Batch(const std::vector<int64_t>& indices)>;
 
 struct LoaderOptions {
-  int64_t global_batch = 1;  // samples a step, over all ranks
+  int64_t global_batch = 1;  // samples per step, over all ranks
   int rank = 0;
   int world_size = 1;
   int64_t depth = 1;  // batches read ahead, >= 1
   /// Mirror each slot with probability 1/2: a function of (seed, step, slot).
   bool horizontal_flip = false;
   uint64_t seed = 0;  // of the flips
-  /// What becomes of a batch last, on the loader's thread; empty: nothing.
+  /// Called last on each batch, on the loader's thread; may be empty.
   std::function<void(Batch& batch)> finish = {};
 };
 
 struct LoadedBatch {
   int64_t step = 0;
   Range slots;              // this rank's part of the global batch, within [0, global_batch)
-  Batch batch;              // one example a slot; (0, ...) where the rank's part is empty
+  Batch batch;              // one example per slot; (0, ...) where the rank's part is empty
   double wait_seconds = 0;  // how long next() waited for it
 };
 

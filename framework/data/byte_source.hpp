@@ -25,8 +25,8 @@ class ByteSource {
   /// Fills `out` with the next bytes. Returns how many there were: fewer than `count` only at the
   /// end. Throws DataError if the file is damaged.
   size_t read(void* out, size_t count);
-  /// The next `count` bytes, fewer at the end. REQUIRES count <= most_bytes(). Throws DataError,
-  /// also where they do not fit into memory.
+  /// The next `count` bytes, fewer at the end. REQUIRES count <= most_bytes(). Throws DataError if
+  /// the file is damaged or the bytes do not fit into memory.
   std::string read_string(size_t count);
   bool at_end();
   void rewind();

@@ -1,4 +1,4 @@
-// Regions of a gzip'd array, their chunks inflated on several threads.
+// Reads regions of a gzip-compressed array and inflates their chunks on several threads.
 //
 // H5Dread inflates one chunk after the other under the library's lock. Here the lock is held while
 // a chunk's stored bytes are read (H5Dread_chunk), and zlib works outside it.
@@ -14,14 +14,14 @@ namespace scorenet::data {
 
 class ChunkInflater {
  public:
-  /// Whether an array is stored so that this reads it: chunks, gzip and at most a shuffle before
-  /// it, and bytes that are the tensor's.
+  /// Whether this class can read an array: it is chunked, its filters are gzip or shuffle and gzip,
+  /// and its bytes need no conversion.
   static bool can_read(const Hdf5ArrayInfo& info);
 
-  /// `array` must outlive this. threads: at work in read(), at least one.
+  /// `array` must outlive this. threads: how many inflate in read(), at least 1.
   ChunkInflater(const Hdf5Array& array, int threads);
 
-  /// The regions, each as Hdf5Array::read_region gives it. Throws DataError.
+  /// The regions, each as Hdf5Array::read_region returns it. Throws DataError on damage.
   std::vector<torch::Tensor> read(const std::vector<std::vector<Places>>& regions) const;
 
  private:

@@ -3,8 +3,8 @@
 // Every function writes splits of `images` and, where known, `labels`, records the source and the
 // rule of the split as attributes "source" and "split_rule" of the file, and makes the file appear
 // whole. They throw DataError if the source is missing or damaged or the target exists, and
-// ConfigError for options that do not fit. They return what a user should be told, a line each:
-// what was held out, left out, turned or reduced.
+// ConfigError for options that do not fit. They return lines for the user: what was held out, left
+// out, rotated or reduced.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,7 @@ struct ConvertOptions {
   // Samples held out of the training data. Without a value: a tenth, at most 5,000, if the source
   // has no such split.
   std::optional<int64_t> validation;
-  int64_t test = 0;  // likewise for a test split; for folders and arrays only
+  int64_t test = 0;  // samples held out for a test split; for folders and arrays only
   FolderLayout layout = FolderLayout::automatic;  // for folders only
 };
 
@@ -35,9 +35,9 @@ struct ConvertOptions {
 enum class ChannelAxis { unsaid, first, last };
 
 /// A folder with the four files of the MNIST family (train-images-idx3-ubyte, ...,
-/// t10k-labels-idx1-ubyte; a dot before idx will do), plain or with .gz: train, validation
-/// (its last samples) and test. Their MD5 is compared with that of Fashion-MNIST: what is found is
-/// told, nothing is refused for it.
+/// t10k-labels-idx1-ubyte; a dot before idx is accepted), plain or with .gz: train, validation
+/// (its last samples) and test. Their MD5 is compared with that of Fashion-MNIST. The result is
+/// reported, and no file is refused for it.
 std::vector<std::string> convert_idx(const std::filesystem::path& folder,
                                      const ConvertOptions& options);
 
@@ -49,23 +49,24 @@ std::vector<std::string> convert_cifar10(const std::filesystem::path& folder,
 
 /// PNG, JPEG and WebP pictures of one size, in the structures of find_pictures. Classes are
 /// numbered in the order of their sorted names, kept in the data set /classes. Files are shuffled
-/// with a fixed seed; without folders for it, the last `test` and the `validation` before them are
-/// split off. All become colour unless every one is grey.
+/// with a fixed seed. Where there are no folders of splits, the last `test` files and the
+/// `validation` files before them are split off. All become colour unless every one is grey.
 std::vector<std::string> convert_folder(const std::filesystem::path& folder,
                                         const ConvertOptions& options);
 
 /// NumPy arrays. images: uint8 (N, C, H, W), (N, H, W), or with the channels last (N, H, W, C); or
-/// float32 or float64 (N, ...). labels: integers (N), or an empty path. In order: train,
-/// validation, test; if validation is unsaid it is drawn from the samples before test.
+/// float32 or float64 (N, ...). labels: integers (N), or an empty path. The rows are train,
+/// validation and test in this order; without options.validation, it is drawn from those before
+/// test.
 std::vector<std::string> convert_npy(const std::filesystem::path& images,
                                      const std::filesystem::path& labels, ChannelAxis channels,
                                      const ConvertOptions& options);
 
-/// A file of this program, stored anew: its splits as options.storage says, all attributes and all
-/// other objects unchanged.
+/// Copies a file of this program: its splits are stored as options.storage says, all attributes and
+/// other objects stay unchanged.
 std::vector<std::string> rechunk(const std::filesystem::path& in, const ConvertOptions& options);
 
-/// Two-dimensional sets in float64 (N, 2), of the sizes given for each split, from `seed`. kinds:
+/// Two-dimensional data in float64 (N, 2); sizes: samples of each split. kinds:
 ///   swiss-roll    t = 1.5 pi (1 + 2 U), ((t cos t, t sin t) + 0.5 N(0, I)) / 6.865
 ///   gaussians25   5 x 5 grid of spacing 2 centred at 0, plus 0.05 N(0, I), divided by 2.828;
 ///                 labels: the component

@@ -112,9 +112,9 @@ std::string source_of(const std::array<IdxFile, 4>& files, Notes& notes) {
   for (size_t i = 0; i < kFiles.size(); ++i) {
     if (files[i].md5 == kFiles[i].fashion_mnist_md5) continue;
     notes.tell(files[i].path.filename().string() +
-               " is not Fashion-MNIST's, of which other files here are: its MD5 is " +
-               files[i].md5 + ", published is " + kFiles[i].fashion_mnist_md5 +
-               "; fetch it again unless it is yours");
+               " differs from Fashion-MNIST's, though other files here are the same: its MD5 is " +
+               files[i].md5 + ", expected " + kFiles[i].fashion_mnist_md5 +
+               "; fetch it again, unless you changed it");
   }
   return "IDX files, " + std::to_string(matches) + " of 4 with the MD5 of Fashion-MNIST";
 }

@@ -12,11 +12,11 @@
 
 namespace scorenet::data {
 
-/// Samples to hold out for validation where nobody said how many: a tenth of `total`, at least one
-/// and at most 5,000; none of a single sample.
+/// How many samples to hold out for validation by default: a tenth of `total`, at least one and at
+/// most 5,000; none of a single sample.
 int64_t usual_validation(int64_t total);
 
-/// Tells that `count` of `total` samples were held out without being asked for.
+/// Notes that `count` of `total` samples were held out by default; which: "the last".
 void tell_hold_out(Notes& notes, int64_t count, int64_t total, const std::string& which);
 
 /// The decoded bytes of a plain or gzip file. Throws DataError if it is missing, or ends early.
@@ -32,8 +32,8 @@ struct SplitSizes {
 /// Sizes of the parts of `total` samples. Throws ConfigError if nothing is left to train on.
 SplitSizes split_sizes(int64_t total, int64_t validation, int64_t test);
 
-/// Train and validation of a published training set of `total` samples; tells a hold-out that
-/// nobody asked for.
+/// Train and validation of a published training set of `total` samples; notes a hold-out by
+/// default.
 SplitSizes train_sizes(int64_t total, const ConvertOptions& options, Notes& notes);
 
 /// "train: samples 0 to 54999 of SOURCE; validation: ...": the attribute split_rule.

@@ -89,7 +89,7 @@ void check_splits(const DataMap& map, std::vector<std::string>& out) {
     if (entries.empty())
       out.push_back(key + "is empty. Give a range such as \"0:1000\", or a file.");
     else if (ranges > 0 && ranges < static_cast<std::ptrdiff_t>(entries.size()))
-      out.push_back(key + "holds ranges and files. Give one or the other.");
+      out.push_back(key + "holds both ranges and files. Give only one kind.");
   }
 }
 
@@ -147,8 +147,7 @@ bool is_npy(const std::string& path) { return path.ends_with(".npy"); }
 SplitSource source_of(const DataMap& map, const std::string& split) {
   if (map.path.empty()) {
     throw DataError(
-        "data.path is empty: no such file. Name the data with data.path = \"FILE.h5\" "
-        "or --data.path.");
+        "data.path is empty. Name the data with data.path = \"FILE.h5\" or --data.path.");
   }
   const auto entry = map.splits.find(split);
   if (entry == map.splits.end()) {
@@ -159,7 +158,7 @@ SplitSource source_of(const DataMap& map, const std::string& split) {
     std::string known;
     for (const auto& [name, entries] : map.splits) known += (known.empty() ? "" : ", ") + name;
     throw ConfigError("split " + split + " of " + path_text(map) +
-                      ": nothing says which samples it has; data.splits names " +
+                      ": no key or group says which samples it has; data.splits names " +
                       (known.empty() ? "none" : known) +
                       ". Name one of these, give data.splits = { " + split +
                       " = \"0:1000\" } or a file, or take split \"" + kAllSamples + "\".");

@@ -1,8 +1,8 @@
-// From files as they lie to samples: which files, which arrays of them, and which axes are what.
+// Describes how files become samples: which files, which of their arrays, and what each axis means.
 //
-// A plain value: it is read from a config, saved with the run and carried by its snapshots. Its
-// defaults are this program's own layout, /SPLIT/images (N, C, ...). What a key means stands in
-// README.md beside this file.
+// A plain value: it is read from a config, saved with the run and stored in its snapshots. Its
+// defaults are this program's own layout, /SPLIT/images (N, C, ...). README.md beside this file
+// explains each key.
 #pragma once
 
 #include <cstdint>
@@ -18,16 +18,16 @@ namespace scorenet::data {
 /// The samples of each split: ranges of sample numbers, or files (or patterns of files).
 using SplitTable = std::map<std::string, std::vector<std::string>>;
 
-/// The split that is every sample, where neither the files nor the table say which are whose.
+/// The split of all samples, for data in which neither the files nor the table name splits.
 inline constexpr const char* kAllSamples = "all";
 
 struct DataMap {
-  std::vector<std::string> path;  // files, or patterns of files; {split} may stand in them
+  std::vector<std::string> path;  // files or patterns; {split} stands for the split's name
   std::vector<std::string> arrays = {"{split}/images"};  // several are stacked as channels
   std::vector<int64_t> sample_axes = {0};                // of the stored array, slowest first
-  std::optional<int64_t> channel_axis = 1;  // of the stored array; none: an axis of 1 is added
-  std::vector<std::string> window;          // places of each stored axis; empty: all
-  std::vector<int64_t> reshape;             // of a sample, channel first; empty: as it comes
+  std::optional<int64_t> channel_axis = 1;  // of the stored array; none: add an axis of size 1
+  std::vector<std::string> window;          // part of each stored axis to take; empty: all
+  std::vector<int64_t> reshape;             // shape of a sample, channels first; empty: as stored
   SplitTable splits;
   std::string labels_array = "{split}/labels";
 
@@ -37,7 +37,7 @@ struct DataMap {
 /// Whether this is the program's own layout, wherever its files are.
 bool is_own_layout(const DataMap& map);
 
-/// One sentence for each value that can be right for no file.
+/// One sentence for each value that is wrong for any file.
 std::vector<std::string> problems(const DataMap& map);
 
 /// `text` with the split's name in place of every {split}.
@@ -58,8 +58,8 @@ struct SplitSource {
   std::vector<std::string> ranges = {};  // of the sample numbers; empty: all
 };
 
-/// Expands the patterns. Throws DataError where one matches nothing or a file is named twice, and
-/// ConfigError where nothing says which samples the split has.
+/// Expands the patterns. Throws DataError if one matches nothing or a file is named twice, and
+/// ConfigError if nothing says which samples the split has.
 SplitSource source_of(const DataMap& map, const std::string& split);
 
 /// Every file that the map names, for all splits; a pattern that matches nothing is left out.

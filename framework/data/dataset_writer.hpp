@@ -31,15 +31,15 @@ class DatasetWriter {
   DatasetWriter(const DatasetWriter&) = delete;
   DatasetWriter& operator=(const DatasetWriter&) = delete;
 
-  /// Recorded on the file itself: where the data came from, how it was split.
+  /// Sets an attribute of the file: where the data came from, how it was split.
   void set_attribute(const std::string& key, const std::string& value);
   /// The names of the labels 0, 1, ...: the data set /classes.
   void set_class_names(const std::vector<std::string>& names);
-  /// Takes over from another file what its splits' arrays do not hold: attributes, and objects of
-  /// other names. What cannot be taken over is noted. Call after the last split.
+  /// Copies from another file everything except the splits' arrays: attributes, and objects of
+  /// other names. What cannot be copied is noted. Call it after the last split.
   void copy_the_rest(const Hdf5File& from, Notes& notes);
-  /// Begins a split; the one before it must be complete. Throws DataError if the disk has no
-  /// room for it.
+  /// Begins a split. Throws DataError if the split before it is incomplete, or if the disk has no
+  /// room.
   void begin_split(const SplitHeader& header);
   /// The next rows of the split: images (n, ...) and, where it has labels, labels (n) of
   /// an integer type.
@@ -47,8 +47,8 @@ class DatasetWriter {
   /// begin_split and append in one, for a split that is in memory. labels may be undefined.
   void write_split(const std::string& name, const torch::Tensor& images,
                    const torch::Tensor& labels);
-  /// Throws DataError if the last split is short of rows or the disk is full; then nothing appears
-  /// at the target.
+  /// Throws DataError if rows of the last split are missing or the disk is full; then nothing
+  /// appears at the target.
   void commit();
 
  private:

@@ -174,7 +174,7 @@ void propose_transforms(ProposedMap& proposed) {
   const double spread = (of(found.greatest()) / of(found.mean())).max().item<double>();
   if (least >= 0 && spread > kSpread && greatest > kUsualValues) {
     proposed.notes.push_back(
-        "the greatest values are far above the mean: consider log(a), with a above 0, before it");
+        "the largest values are far above the mean: consider log(a), with a > 0, before it");
   }
 }
 
@@ -196,7 +196,7 @@ std::string describe_foreign(const std::string& path) {
   } catch (const DataError& error) {
     values = "which cannot be read as it is: " + std::string(error.what()) + '\n';
   }
-  out << "\ntaken for " << proposed->what << "; a [data] block to begin with:\n\n"
+  out << "\nthis looks like " << proposed->what << "; start from this [data] block:\n\n"
       << to_toml(*proposed) << '\n'
       << values;
   return out.str();

@@ -85,14 +85,14 @@ std::string tree_text(const std::vector<TreeEntry>& tree) {
     const std::string name = printable(entry.name);
     out << "  " << name << std::string(width - name.size() + 2, ' ');
     if (entry.info.type_name.empty()) {
-      out << "leads nowhere\n";
+      out << "broken link\n";
       continue;
     }
     out << shape_string(entry.info.shape) << ' ' << entry.info.type_name << ", "
         << storage_text(entry.info);
     if (!entry.units.empty()) out << "; in " << printable(entry.units);
     if (entry.fill_value) out << "; missing values are " << number_text(*entry.fill_value);
-    out << (entry.is_axis ? "; an axis of others\n" : "\n");
+    out << (entry.is_axis ? "; coordinates of an axis\n" : "\n");
   }
   if (tree.size() >= kMostEntries) out << "  ... and more\n";
   return out.str();

@@ -16,9 +16,9 @@
 
 namespace scorenet::data {
 
-/// What is known of the data that a model was trained on; a snapshot carries it.
+/// What is known about the data that a model was trained on; stored in its snapshots.
 struct DataTraits {
-  std::optional<DataKind> kind;     // none: older snapshots, and networks of other programs
+  std::optional<DataKind> kind;     // none: an older snapshot, or another program's network
   std::optional<ValueRange> range;  // of continuous data, in the file's units
   int64_t levels = kPixelLevels;    // of discrete data
 };
@@ -31,19 +31,19 @@ DataTraits traits_from_text(const std::string& text);
 
 /// What a model expects.
 struct ExpectedData {
-  std::string name;  // whose expectation, for messages: a snapshot's path, "the training split"
+  std::string name;  // who expects it, for messages: a snapshot's path, "the training split"
   std::vector<int64_t> example_shape;  // empty: not compared here
   DataTraits traits;
-  int64_t num_classes = 0;  // > 0: every label must be there and below it
+  int64_t num_classes = 0;  // > 0: every sample needs a label below it
 };
 
-/// Looks at shape, kind and labels, and reads the first n samples (0: all). Throws DataError naming
-/// the data set, what differs and what was expected: the first label too large, the first sample
-/// that is not finite, or a range of values more than ten times that of the training data away for
-/// most of them.
+/// Checks shape, kind and labels, and reads the first n samples (0: all). Throws DataError naming
+/// the data set, what differs and what was expected: the first label that is too large, the first
+/// sample that is not finite, or the range of values if most of them lie more than ten training
+/// ranges away.
 void check_fit(const ExpectedData& expected, ImageDataset& dataset, int64_t n);
 
-/// data.flip mirrors along the width. Throws ConfigError where an example has none: points, series.
+/// data.flip mirrors along the width. Throws ConfigError if examples have none (points, series).
 void check_has_width(const ImageDataset& dataset);
 
 }  // namespace scorenet::data

@@ -3,8 +3,8 @@
 //
 // Epoch e is a permutation of 0..N-1 that depends on (seed, e) alone; the sequence is epoch 0,
 // epoch 1, ... end to end. A global cursor counts samples consumed: step k of global batch B takes
-// positions [k B, (k + 1) B), across epoch borders, so that each sample comes exactly once an epoch
-// whatever B is. Resuming needs the cursor and no more.
+// positions [k B, (k + 1) B), across epoch borders, so each sample comes exactly once per epoch for
+// any B. Resuming needs only the cursor.
 //
 // Chunked files: reading one sample costs a whole chunk, so a full permutation would read every
 // chunk many times. There, chunks are permuted, then samples are shuffled inside windows of
@@ -20,7 +20,7 @@ struct ShuffleOptions {
   uint64_t seed = 0;
   bool shuffle = true;        // false: 0, 1, ..., N - 1 in each epoch
   int64_t block_rows = 1;     // samples stored together; 1: full permutation
-  int64_t window_blocks = 1;  // blocks mixed with each other; more: better mixed, more memory
+  int64_t window_blocks = 1;  // blocks shuffled together; more: better mixed, more memory
 };
 
 /// The N indices of one epoch, each once. O(N) integers. Throws ConfigError unless size >= 0 and

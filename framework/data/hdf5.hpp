@@ -1,10 +1,10 @@
-// HDF5 through owning handles and checked calls: whatever goes wrong is a DataError that names
-// path, array and shapes.
+// HDF5 through owning handles and checked calls: every failure is a DataError that names the path,
+// the array and the shapes.
 //
 // The library may be built without thread safety, so every call here runs under one process-wide
 // lock; HDF5's own error printing is off. Files are opened read-only and without file locks: a
 // training file is never changed, and many network file systems refuse locks. (H5Pset_file_locking,
-// HDF5 >= 1.10.7. An HDF5_USE_FILE_LOCKING in the environment wins over it; with an older library
+// HDF5 >= 1.10.7. An HDF5_USE_FILE_LOCKING in the environment overrides it; with an older library
 // that variable is the only way.)
 #pragma once
 
@@ -53,9 +53,9 @@ struct Hdf5ArrayInfo {
   bool compressed = false;
   std::vector<std::string> filters = {};  // "gzip 4", "shuffle", "filter 32015 (zstd)", in order
   std::string missing_filter = {};        // the first of them that this HDF5 library lacks
-  int64_t offset = -1;  // where a contiguous array begins in `file`; -1: no such place
+  int64_t offset = -1;  // where a contiguous array begins in `file`; -1: it is not contiguous
   int64_t bytes = 0;    // of all values
-  std::string file;     // holds the array: not the one opened, behind an external link
+  std::string file;     // the file that holds the array: behind an external link, another one
 };
 
 /// An array inside an open file. Keeps the file alive.
@@ -66,18 +66,18 @@ class Hdf5Array {
 
   const Hdf5ArrayInfo& info() const { return info_; }
   int64_t rows() const { return info_.shape.empty() ? 1 : info_.shape[0]; }
-  /// All files that hold values of an array that was opened to be read.
+  /// All files that hold values of the array, if it was opened for reading.
   const std::vector<StoredFile>& files() const { return files_; }
 
   /// Rows [first, first + count), converted to `dtype` by HDF5: (count, ...). Throws DataError if
   /// they cannot be read (damaged file, missing filter), a file has become shorter, or the element
   /// types do not convert.
   torch::Tensor read_rows(int64_t first, int64_t count, torch::Dtype dtype) const;
-  /// The places of each axis, of a shape of one axis at least; otherwise as read_rows. REQUIRES
-  /// places that lie in the array.
+  /// The values at these places of each axis; otherwise as read_rows. REQUIRES at least one axis,
+  /// and places that lie in the array.
   torch::Tensor read_region(const std::vector<Places>& region, torch::Dtype dtype) const;
-  /// A chunk as it is stored, filters and all; it is one of `bytes` without them. left_out: a bit
-  /// for each filter that was not applied. For any number of threads. Throws DataError.
+  /// The stored bytes of a chunk, still filtered; bytes: its size after decoding. left_out: a bit
+  /// for each filter that was not applied. Thread-safe. Throws DataError.
   std::vector<char> read_chunk(const std::vector<int64_t>& corner, size_t bytes,
                                uint32_t& left_out) const;
   /// The whole array, any shape, scalars included.
@@ -85,7 +85,7 @@ class Hdf5Array {
   /// `rows` (count, ...) at row `first`. The array must come from create_array.
   void write_rows(int64_t first, const torch::Tensor& rows);
 
-  /// "FILE.h5, dataset "/train/images"": how a message begins. Names the file that holds it, too.
+  /// "FILE.h5, dataset "/train/images"", to begin a message. Names the file that holds it, too.
   std::string where() const;
 
  private:
@@ -113,15 +113,15 @@ class Hdf5File {
 
   const std::string& path() const { return path_; }
   bool has(const std::string& name) const;
-  /// Why `name` is not there although a link of that name, or of a group on the way, is: "/train is
-  /// an external link to "/x" in t.h5 (no such file)". Empty if there is no such link.
+  /// Why `name` is missing although it, or a group above it, is a link: "/train is an external link
+  /// to "/x" in t.h5 (no such file)". Empty if there is no such link.
   std::string broken_link(const std::string& name) const;
   /// Names inside a group ("/" or "/train"), sorted.
   std::vector<std::string> children(const std::string& group) const;
   bool is_group(const std::string& name) const;
 
-  /// To be read. Throws DataError if there is no such array, or not every value of it is stored
-  /// (hdf5_storage.hpp). nesting: how many virtual data sets lead here.
+  /// Opens an array for reading. Throws DataError if it is missing or not every value of it is
+  /// stored (hdf5_storage.hpp). nesting: how many virtual data sets lead here.
   Hdf5Array array(const std::string& name, int nesting = 0) const;
   /// What the file says about an array, whether or not its values can be read. Nothing if there is
   /// no such array.
@@ -134,8 +134,8 @@ class Hdf5File {
                    const Hdf5Storage& storage = {});
 
   void set_attribute(const std::string& object, const std::string& key, const std::string& value);
-  /// A string attribute of fixed or variable length, if there is one; of several strings,
-  /// a line each.
+  /// A string attribute of fixed or variable length, if there is one; several strings are joined by
+  /// line breaks.
   std::optional<std::string> attribute(const std::string& object, const std::string& key) const;
 
   /// A numeric attribute of one value, if there is one: netCDF's _FillValue.
@@ -143,11 +143,11 @@ class Hdf5File {
 
   /// A one-dimensional array of UTF-8 strings: unlike an attribute it may be longer than 64 KiB.
   void write_strings(const std::string& name, const std::vector<std::string>& values);
-  /// Those of an array of strings of fixed or variable length. Throws DataError if it is none.
+  /// Reads an array of strings of fixed or variable length. Throws DataError for another type.
   std::vector<std::string> read_strings(const std::string& name) const;
 
-  /// Copies to `to` every attribute and every object, as it is stored, that `to` does not have yet.
-  /// Notes what cannot be copied, such as references to places in this file.
+  /// Copies every attribute and every object that `to` does not have yet, as it is stored.
+  /// Notes what cannot be copied, such as references into this file.
   void copy_missing(Hdf5File& to, Notes& notes) const;
 
   /// Writes everything out and closes. Throws DataError (a full disk shows only here). Call before

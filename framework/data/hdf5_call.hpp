@@ -30,22 +30,22 @@ class Hdf5Section {
 [[noreturn]] void fail(const std::string& where, const std::string& what,
                        const std::string& advice);
 
-/// Owns `id`. Fails as above if it is none.
+/// Owns `id`. Fails as above if `id` is negative.
 Hdf5Handle checked(hid_t id, Hdf5Handle::Close close, const std::string& where,
                    const std::string& what, const std::string& advice);
 
-/// For handles HDF5 only refuses when memory is short.
+/// Owns `id`, for calls that fail only when memory is short.
 Hdf5Handle own(hid_t id, Hdf5Handle::Close close);
 
-/// Name of the file that holds an open object: another than the one opened, behind an
-/// external link.
+/// Name of the file that holds an open object. Behind an external link it is not the file that was
+/// opened.
 std::string file_of_object(hid_t object);
 
 /// "uint8", "float64", "string": as messages print a stored type.
 std::string type_name_of(hid_t type);
 
-/// A section in which this file is read, `bytes` of it or of its values at most: the library is
-/// not trusted with it.
+/// A section in which this file is read, at most `bytes` of it or of its values. Guards against a
+/// library that crashes or hangs on damage.
 class Hdf5Reading {
  public:
   Hdf5Reading(const std::string& path, int64_t bytes) : guard_(path, most_seconds(bytes)) {}

@@ -1,4 +1,4 @@
-// Where links lead that leave an HDF5 file: external links and the sources of virtual data sets.
+// Resolves links to other files: external links and the sources of virtual data sets.
 //
 // HDF5 tries several folders for a relative name and opens whatever it finds. It would wait for
 // ever on a pipe. So this code checks each file before HDF5 opens it.
@@ -16,9 +16,9 @@ struct LinkedFile {
   std::string trouble;
 };
 
-/// The file that HDF5 opens for `name`, which stands in the file `parent`. prefix_variable:
-/// HDF5_EXT_PREFIX (external links) or HDF5_VDS_PREFIX (virtual data sets): folders of the
-/// user's, tried first.
+/// The file that HDF5 opens for `name`, a link in the file `parent`. prefix_variable:
+/// HDF5_EXT_PREFIX (external links) or HDF5_VDS_PREFIX (virtual data sets), which names the folders
+/// to try first.
 LinkedFile find_linked_file(const std::string& name, const std::string& parent,
                             const char* prefix_variable);
 
@@ -26,8 +26,8 @@ LinkedFile find_linked_file(const std::string& name, const std::string& parent,
 /// anything but a regular file.
 Hdf5Handle careful_access(hid_t property_class);
 
-/// "", if `name` is no link of the open object `location`; else what it is: "an external link to
-/// "/x" in t.h5 (no such file)".
+/// "" if `name` is not a link of the open object `location`; else its description: "an external
+/// link to "/x" in t.h5 (no such file)".
 std::string describe_link(hid_t location, const std::string& name);
 
 }  // namespace scorenet::data

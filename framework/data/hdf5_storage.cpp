@@ -12,10 +12,10 @@ namespace scorenet::data {
 namespace {
 
 [[noreturn]] void fail_unwritten(const std::string& where, int64_t row) {
-  throw DataError(where + ": sample " + std::to_string(row) +
-                  " was never written, HDF5 would read its fill value. Make the file again if its "
-                  "writer broke off; if the fill value is meant, store it: h5repack -l CONTI IN "
-                  "OUT.");
+  throw DataError(
+      where + ": sample " + std::to_string(row) +
+      " was never written, and HDF5 would read its fill value. Make the file again if its writer "
+      "was interrupted; if the fill value is intended, store it: h5repack -l CONTI IN OUT.");
 }
 
 void check_contiguous(const Hdf5ArrayInfo& info, const std::string& where, int64_t file_size) {
@@ -50,8 +50,8 @@ void check_room(hid_t array, hid_t properties, const Hdf5ArrayInfo& info, const 
       std::min<hsize_t>(H5Dget_storage_size(array), static_cast<hsize_t>(file_size)));
   if (static_cast<double>(info.bytes) <= stored * most_from_a_byte(properties)) return;
   throw DataError(where + ": shape " + shape_string(info.shape) + " needs " +
-                  std::to_string(info.bytes) + " bytes, more than those that are stored can be. " +
-                  kDamaged);
+                  std::to_string(info.bytes) +
+                  " bytes, more than the stored ones can inflate to. " + kDamaged);
 }
 
 // HDF5 does not look at these itself.

@@ -16,8 +16,8 @@
 
 namespace scorenet::data {
 
-/// All files that hold values of `array`, the array's own first. Takes the time of looking at each
-/// chunk's entry, not at its values. nesting: how many virtual data sets lead here. Throws
+/// All files that hold values of `array`, the array's own first. Reads the index of the chunks, not
+/// their values. nesting: how many virtual data sets lead here. Throws
 /// DataError naming the source or the first sample without data.
 std::vector<StoredFile> check_stored(hid_t array, const Hdf5ArrayInfo& info,
                                      const std::string& where, int nesting);

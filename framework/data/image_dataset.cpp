@@ -131,12 +131,12 @@ void ImageDataset::find_shape(const DataMap& map) {
       throw DataError(next.where() + ": " + std::to_string(next.size()) + " samples of shape " +
                       shape_string(next.sample_shape()) + ", but " + first.where() + " has " +
                       std::to_string(size()) + " of " + shape_string(first.sample_shape()) +
-                      ". Arrays that are stacked differ in their channels alone.");
+                      ". Stacked arrays may differ only in their channels.");
     }
     if (next.dtype() != dtype_ && (next.dtype() == torch::kUInt8 || dtype_ == torch::kUInt8)) {
       throw DataError(next.where() + ": type " + next.storage().type_name + ", but " +
                       first.where() + " has " + first.storage().type_name +
-                      ". Arrays that are stacked hold all bytes, or all real numbers.");
+                      ". Stacked arrays must be all bytes, or all real numbers.");
     }
     if (next.dtype() != dtype_) dtype_ = torch::kFloat64;
     example_shape_[0] += channels;
@@ -152,8 +152,8 @@ void ImageDataset::find_shape(const DataMap& map) {
     if (size == -1 && known > 0) size = all / known;
   if (known > 0 && dims() == all) return;
   throw DataError(first.where() + ": samples of shape " + found + " have " + std::to_string(all) +
-                  " values, which data.reshape = " + shape_string(map.reshape) +
-                  " does not hold. Give a shape of as many.");
+                  " values, but data.reshape = " + shape_string(map.reshape) +
+                  " holds another number. Give a shape with as many values.");
 }
 
 // Bytes are images, and three axes of them leave open which one is missing.

@@ -1,9 +1,9 @@
 // One split of a data set: samples and, where present, their labels, checked when opened.
 //
-// Which files and arrays these are, a DataMap says (data_map.hpp). Left alone, it means this
+// A DataMap says which files and arrays these are (data_map.hpp). By default they are in this
 // program's own layout:
 //   /SPLIT/images   (N, C, H, W) uint8, or (N, ...) float32 or float64 of any shape: continuous
-//                   data, used as it stands
+//                   data, used as stored
 //   /SPLIT/labels   (N) of any integer type, optional
 //
 // uint8 examples are delivered as stored; transform.hpp maps them to [-1, 1].
@@ -33,7 +33,7 @@ struct Batch {
   torch::Tensor examples;        // (B, ...) uint8, float32 or float64
   torch::Tensor labels;          // (B) int64; undefined where the split has none
   std::vector<int64_t> indices;  // B: which samples these are
-  torch::Tensor observed = {};   // as examples, bool: which values are there; undefined: all
+  torch::Tensor observed = {};   // bool, shape of examples: false: missing; undefined: none is
 };
 
 struct DatasetOptions {
@@ -41,14 +41,14 @@ struct DatasetOptions {
   int64_t cached_blocks =
       32;               // chunked files: blocks kept in memory; twice a shuffle window is plenty
   int64_t levels = -1;  // of discrete data; 0: continuous; -1: as the type says
-  std::optional<double> missing = {};  // marks values that are not there: NaN or a number
+  std::optional<double> missing = {};  // marks missing values: NaN or a number
 };
 
 struct ValueRange {
   double least = 0, greatest = 0;
 };
 
-/// What tells one data set from another.
+/// Identifies a data set.
 struct DatasetSummary {
   struct File {
     std::string name;         // without its folder
@@ -60,7 +60,7 @@ struct DatasetSummary {
   std::optional<ValueRange> range;  // of continuous data, in the file's units
   std::string description;          // "60000 examples of shape (1, 28, 28), uint8, labels"
   int64_t levels = 0;               // of discrete data
-  double mean = 0, deviation = 0;   // of continuous data: of all the values that were looked at
+  double mean = 0, deviation = 0;   // of continuous data: of all values that were read
   std::vector<File> files = {};     // of a data set of several
 };
 
@@ -78,7 +78,7 @@ class ImageDataset {
   ImageDataset(ImageDataset&&) noexcept;
   ~ImageDataset();
 
-  /// The file; of several, the first and how many more.
+  /// The file, or the first of several and how many more.
   const std::string& path() const { return path_; }
   const std::vector<std::string>& files() const;
   const std::string& split() const { return split_; }
@@ -124,7 +124,7 @@ class ImageDataset {
   /// that there a change of a few samples may be missed. Equal for copies wherever they lie.
   /// Throws as read.
   DatasetSummary summary();
-  /// That of summary().
+  /// summary().fingerprint.
   std::string fingerprint();
 
  private:
@@ -143,8 +143,8 @@ class ImageDataset {
   torch::Tensor labels_;
 };
 
-/// The splits of a file: the groups that hold `images`, sorted. Throws DataError naming a link
-/// among them that leads nowhere.
+/// The splits of a file: the groups that hold `images`, sorted. Throws DataError naming a broken
+/// link among them.
 std::vector<std::string> splits_of(const Hdf5File& file);
 
 }  // namespace scorenet::data

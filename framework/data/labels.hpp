@@ -1,4 +1,4 @@
-// The labels of a data set, all of them: whole numbers, one a sample.
+// Reads all labels of a data set: whole numbers, one per sample.
 #pragma once
 
 #include <torch/types.h>
@@ -8,9 +8,9 @@
 
 namespace scorenet::data {
 
-/// (N) int64 of the samples of `samples`, all >= 0; undefined where the files have none and the map
-/// names none of its own. Throws DataError: not one a sample, no whole numbers, or numbers that
-/// number no class.
+/// (N) int64, all >= 0, for the samples of `samples`; undefined if the files have no labels and the
+/// map names no other array. Throws DataError if there is not one per sample, or if the type or the
+/// numbers cannot be classes.
 torch::Tensor read_labels(const DataMap& map, const SplitSource& source, const ArrayView& samples);
 
 }  // namespace scorenet::data

@@ -50,7 +50,7 @@ void on_crash(int signal, siginfo_t* cause, void*) {
 void on_clock(int) {
   if (guarded == nullptr) return;  // came just after the call
   end_process(
-      ": the HDF5 library did not come to an end with it. The file is damaged: compare it with the "
+      ": the HDF5 library did not finish reading it. The file is damaged: compare it with the "
       "original, or make it again.\n");
 }
 

@@ -11,9 +11,9 @@
 
 namespace scorenet::data {
 
-/// Guards the calls that read this file while it lives. SIGSEGV, SIGFPE, SIGILL or SIGABRT of this
-/// thread, or more than `seconds` of its own processor time, then end the process as above. The
-/// signals of other threads go where they went before. `path` must outlive this.
+/// Guards the calls that read this file, for its own lifetime. SIGSEGV, SIGFPE, SIGILL or SIGABRT
+/// of this thread, or more than `seconds` of its own processor time, end the process as above.
+/// Signals of other threads are handled as before. `path` must outlive this.
 class LibraryGuard {
  public:
   LibraryGuard(const std::string& path, double seconds);

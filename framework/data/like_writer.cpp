@@ -89,17 +89,17 @@ std::vector<int64_t> stored_order(const SampleLayout& layout) {
 
 void check_samples_stand_in_a_row(const DataMap& map) {
   if (map.sample_axes.size() == 1) return;
-  throw ConfigError("sample --like: data.sample_axes names " +
-                    std::to_string(map.sample_axes.size()) +
-                    " axes that number the samples, and samples drawn one by one have no such "
-                    "grid. Leave --like out; samples.h5 has them in a row.");
+  throw ConfigError(
+      "sample --like: data.sample_axes names " + std::to_string(map.sample_axes.size()) +
+      " axes that number the samples, but drawn samples have no such grid. Leave --like out; "
+      "samples.h5 holds them along one axis.");
 }
 
 void check_is_whole(const SampleLayout& layout) {
   for (const size_t axis : layout.own_axes()) {
     if (layout.window()[axis].count == layout.shape()[axis]) continue;
-    throw ConfigError("sample --like: data.window takes a part of axis " + std::to_string(axis) +
-                      ", and nothing says what the rest would hold. Leave --like out.");
+    throw ConfigError("sample --like: data.window takes only a part of axis " +
+                      std::to_string(axis) + ", and the rest of it is unknown. Leave --like out.");
   }
 }
 
@@ -119,9 +119,9 @@ LikeWriter::LikeWriter(const std::string& like, const DataMap& map, const std::s
                        const std::string& path, int64_t samples)
     : path_(path), samples_(samples) {
   if (is_npy(like)) {
-    throw ConfigError("sample --like " + like +
-                      ": a .npy file; only HDF5 files are written like others. Leave --like out "
-                      "and take samples.h5.");
+    throw ConfigError(
+        "sample --like " + like +
+        ": is a .npy file, expected an HDF5 file. Leave --like out and use samples.h5.");
   }
   Hdf5File::open(like);  // says what is wrong with it
   Hdf5Section section;

@@ -1,8 +1,8 @@
-// Samples in the layout of the file that a model was trained on: the same data sets by name, axis
-// order, type, storage, filters and attributes, as many samples as were drawn.
+// Writes samples in the layout of the file that a model was trained on: data sets of the same name,
+// axis order, type, storage, filters and attributes, for as many samples as were drawn.
 //
-// The inverse of what a data set reads under a map (sample_layout.hpp): channels go back to their
-// arrays, axes to their places. Other data sets of the file are not of the samples, and left out.
+// It is the inverse of reading under a map (sample_layout.hpp): channels go back to their arrays,
+// axes to their places. Other data sets of the file do not describe samples and are left out.
 #pragma once
 
 #include <torch/types.h>
@@ -19,16 +19,16 @@ namespace scorenet::data {
 
 class LikeWriter {
  public:
-  /// Creates `path`. like: an HDF5 file with the map's arrays, {split} standing for `split`. Throws
-  /// DataError naming what is missing there, and ConfigError for a map that has no inverse: several
-  /// axes of samples, or a window of a sample's own axes.
+  /// Creates `path`. like: an HDF5 file with the map's arrays, where {split} stands for `split`.
+  /// Throws DataError naming what is missing there, and ConfigError for a map without an inverse:
+  /// several axes of samples, or a window of a sample's own axes.
   LikeWriter(const std::string& like, const DataMap& map, const std::string& split,
              const std::string& path, int64_t samples);
 
-  /// Of one sample, as the model has it.
+  /// Shape of one sample, as the model has it.
   const std::vector<int64_t>& example_shape() const { return example_shape_; }
-  /// x: (B, example_shape...) in the file's units: samples `first` and on. Whole-number types get
-  /// the nearest number. Throws DataError.
+  /// x: (B, example_shape...) in the file's units: samples `first` to `first` + B - 1. Values are
+  /// rounded for whole-number types. Throws DataError if the file cannot be written.
   void write(int64_t first, const torch::Tensor& x);
   /// Writes everything out. Throws DataError (a full disk shows only here).
   void close();

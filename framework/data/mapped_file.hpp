@@ -1,4 +1,4 @@
-// A file in the memory of this process, to be read.
+// A file mapped into memory for reading.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@ namespace scorenet::data {
 
 class MappedFile {
  public:
-  /// Throws DataError. No file descriptor stays open.
+  /// Throws DataError if the file cannot be mapped. No file descriptor stays open.
   explicit MappedFile(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

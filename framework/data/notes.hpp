@@ -9,11 +9,12 @@ namespace scorenet::data {
 
 class Notes {
  public:
-  /// One more case of `what`, for example "hidden, left out" of ".git". An empty name counts alone.
+  /// Counts one more case of `what`, for example "hidden, left out" with the name ".git". An empty
+  /// name is only counted.
   void add(const std::string& what, const std::string& name);
-  /// A line of its own, told once.
+  /// Adds a line, reported once.
   void tell(const std::string& line);
-  /// One line for each `what` and each told line, in the order of their first case:
+  /// One line for each `what` and each tell(), in the order of their first case:
   /// "WHAT: COUNT (NAME, NAME, ...)" with at most eight names.
   std::vector<std::string> lines() const;
 

@@ -1,4 +1,4 @@
-// NumPy's .npy files, plain or gzip, read some rows at a time.
+// Reads NumPy's .npy files, plain or gzip, some rows at a time.
 //
 // "\x93NUMPY", two version bytes, the header's length, a Python dictionary as text, then the
 // values. (Format: numpy.lib.format, versions 1.0 to 3.0.)
@@ -16,9 +16,9 @@ namespace scorenet::data {
 
 class NpyFile {
  public:
-  /// Throws DataError: no .npy file, a type that is not read, Fortran order, an axis of length 0,
-  /// or a shape that its bytes cannot hold.
-  /// every_type: those that no other form of ours has, too: float16, uint16, uint32.
+  /// Throws DataError for another kind of file, an unknown type, Fortran order, an axis of length
+  /// 0, or a shape that its bytes cannot hold.
+  /// every_type: accept also float16, uint16 and uint32.
   explicit NpyFile(const std::filesystem::path& path, bool every_type = false);
 
   const std::filesystem::path& path() const { return source_.path(); }
@@ -27,7 +27,7 @@ class NpyFile {
   const char* type_name() const;
   /// Where the values begin; -1 in a gzip file, which cannot be mapped.
   int64_t offset() const;
-  /// "NAME.npy: float32 of shape (3, 2)": how a message begins.
+  /// "NAME.npy: float32 of shape (3, 2)", to begin a message.
   std::string where() const;
 
   /// The next rows of the first axis: (count, ...). Throws DataError if the file ends early or goes

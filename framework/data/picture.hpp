@@ -1,8 +1,8 @@
 // Pictures from files: PNG (libpng), JPEG (libjpeg-turbo) and WebP (libwebp), told
 // apart by content.
 //
-// A file that its decoder finds anything wrong with is refused: checksums, early ends, warnings of
-// libjpeg about its data. What the 8-bit colour or grey result lacks of the file is told by flags.
+// A file is refused if its decoder finds any fault: a wrong checksum, an early end, a warning of
+// libjpeg about the data. Flags say what the colour or grey result has lost of the file.
 #pragma once
 
 #include <torch/types.h>
@@ -28,11 +28,11 @@ struct Picture {
   bool cmyk = false;             // turned to RGB without a colour profile
 };
 
-/// Endings (lower case, with the dot) of files that are taken for pictures.
+/// Whether the name ends as pictures' names do, in any case: ".png", ".jpg", ...
 bool has_picture_ending(const std::filesystem::path& path);
 
-/// Throws DataError: not a regular file, no PNG, JPEG or WebP, damaged, or more pixels than its
-/// bytes can hold.
+/// Throws DataError unless this is a regular, undamaged PNG, JPEG or WebP file whose bytes can hold
+/// its pixels.
 PictureHeader read_picture_header(const std::filesystem::path& path);
 
 /// The whole picture. Throws as read_picture_header; any damage to the pixels as well.

@@ -23,13 +23,13 @@ struct RawPicture {
 
 enum class Part { header, all };
 
-/// A file's bytes to a picture. Throw std::runtime_error with the library's reason.
+/// Decode a file's bytes. Throw std::runtime_error with the library's reason.
 RawPicture decode_png(std::string_view bytes, Part part);
 RawPicture decode_jpeg(std::string_view bytes, Part part);
 RawPicture decode_webp(std::string_view bytes, Part part);
 
-/// Refuses sizes that `bytes` bytes cannot hold, at `most_pixels_a_byte`, and those above
-/// 2^28. Throws std::runtime_error.
+/// Throws std::runtime_error for more than 2^28 pixels, or for more than `bytes` bytes can hold, at
+/// most `most_pixels_a_byte` each.
 void check_pixel_count(int64_t height, int64_t width, size_t bytes, int64_t most_pixels_a_byte);
 
 /// The orientation in an EXIF block (TIFF header first); 1 where there is none.

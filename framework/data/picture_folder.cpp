@@ -278,9 +278,10 @@ std::vector<std::pair<std::string, const Tree*>> named_splits(const Tree& top) {
 PictureFolder read_splits(const Tree& top, Collector& collect, const Walk& walk, Notes& notes) {
   for (const auto& folder : top.folders) {
     if (split_named(folder.name())) continue;
-    throw DataError(folder.path.string() +
-                    ": no name of a split. Expected train, val (validation, valid, dev) or test: "
-                    "rename the folder or move it away.");
+    throw DataError(
+        folder.path.string() +
+        ": is not the name of a split. Expected train, val (validation, valid, dev) or test: "
+        "rename the folder or move it away.");
   }
   for (const auto& picture : top.pictures) {
     notes.add("pictures outside the split folders left out", walk.relative(picture));

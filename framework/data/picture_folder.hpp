@@ -1,9 +1,9 @@
-// Which pictures a folder holds, and what its folders stand for: classes or splits.
+// Finds the pictures of a folder, and whether its folders are classes or splits.
 //
 //   FOLDER/CLASS/...               classes; deeper folders belong to the class they lie in
 //   FOLDER/SPLIT/CLASS/...         splits, known by their names and by holding folders of pictures
 //   FOLDER/*.png                   no folders with pictures: no classes
-//   FOLDER/SPLIT/*.png             splits without classes, if one is named val, or where told so
+//   FOLDER/SPLIT/*.png             splits without classes, if one is named val or layout says so
 #pragma once
 
 #include <cstdint>

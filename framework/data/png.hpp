@@ -11,17 +11,17 @@
 
 namespace scorenet::data {
 
-/// images: (N, C, H, W) uint8, any C, N >= 1, laid out row by row, `columns` to a row, `padding`
-/// black pixels between neighbours. channels: those that are shown, as picture_tiles; an image with
-/// several tiles has them side by side. metadata: keywords (1 to 79 Latin letters) and texts,
+/// images: (N, C, H, W) uint8, any C, N >= 1, laid out row by row, `columns` per row, `padding`
+/// black pixels between neighbours. channels: which are shown, as in picture_tiles; the tiles of an
+/// image stand side by side. metadata: keywords (1 to 79 Latin letters) and texts,
 /// stored as the file's tEXt chunks. The file appears whole or not at all. Throws ShapeError for
 /// other images and DataError if it cannot be written.
 void write_png_grid(const std::filesystem::path& path, const torch::Tensor& images, int64_t columns,
                     int64_t padding = 2, const std::map<std::string, std::string>& metadata = {},
                     const std::vector<int64_t>& channels = {});
 
-/// Images as PNG can show them: (N * per_image, 1 or 3, H, W), an image's tiles one
-/// after the other.
+/// Images as PNG can show them: (N * per_image, 1 or 3, H, W), each image's tiles one after the
+/// other.
 struct PictureTiles {
   torch::Tensor images;
   int64_t per_image = 1;

@@ -54,7 +54,7 @@ void split_by_number(ProposedMap& proposed, const std::vector<int64_t>& shape) {
   const int64_t held_out = all / 20;
   if (held_out == 0) {
     proposed.map.splits = {{"train", {range_text(0, all)}}};
-    proposed.notes.push_back("too few samples to hold some out: set eval.every = 0");
+    proposed.notes.push_back("too few samples to hold some out for evaluation: set eval.every = 0");
     return;
   }
   const int64_t train = all - 2 * held_out;
@@ -108,7 +108,7 @@ ProposedMap from_array(const TreeEntry& entry, bool netcdf) {
   ProposedMap proposed;
   const auto& shape = entry.info.shape;
   if (!entry.name.empty()) proposed.map.arrays = {without_slash(entry.name)};
-  proposed.what = entry.name.empty() ? "an array of NumPy" : "the largest array";
+  proposed.what = entry.name.empty() ? "a NumPy array" : "the largest array";
   if (netcdf) proposed.what = "a netCDF variable, its first axis the samples";
   if (channels_last(shape)) {
     proposed.map.channel_axis = -1;

@@ -1,4 +1,4 @@
-// Samples of any kind as a picture: images as they are, series as curves, volumes as slices.
+// Draws samples of any kind: images as they are, series as curves, volumes as slices.
 #pragma once
 
 #include <torch/types.h>
@@ -8,7 +8,7 @@
 namespace scorenet::data {
 
 /// samples: (N, C, H, W), (N, C, L), (N, L) or (N, C, D, H, W), of any type. Real numbers are
-/// scaled from the least to the greatest of each channel; what is no number is black. Throws
+/// scaled from the least to the greatest of each channel; NaN is black. Throws
 /// ShapeError for other shapes and DataError if the file cannot be written.
 void write_sample_picture(const std::filesystem::path& path, const torch::Tensor& samples);
 

@@ -1,4 +1,4 @@
-// Samples of one array in one file, as fast as its storage allows.
+// Reads samples of one array in one file, as fast as its storage allows.
 //
 // Contiguous arrays and .npy: the file is mapped, and a sample is copied from where it lies, at the
 // speed of memory in any order (5.1 GB/s against 0.24 for one H5Dread an image, CIFAR-sized, warm).
@@ -35,7 +35,7 @@ class SampleReader {
 
   virtual ~SampleReader() = default;
   const SampleLayout& layout() const { return layout_; }
-  /// How the array is stored. Of a .npy file: shape, type, place and size.
+  /// How the array is stored. For a .npy file only shape, type, offset and size are set.
   const Hdf5ArrayInfo& storage() const { return storage_; }
   torch::Dtype dtype() const { return dtype_; }
   /// All files that hold values.
@@ -44,7 +44,7 @@ class SampleReader {
   /// Fills places of batch (B, sample...), contiguous, of dtype(). REQUIRES 0 <= sample < samples.
   /// Throws DataError.
   virtual void read(const std::vector<Wanted>& wanted, torch::Tensor& batch) = 0;
-  /// Samples, numbered one after the other, that cost together; 1 where any order costs the same.
+  /// Consecutive samples that are read together at one cost; 1 if any order costs the same.
   virtual int64_t block_rows() const = 0;
 
  protected:
@@ -61,17 +61,17 @@ class SampleReader {
   std::vector<StoredFile> files_;
 };
 
-/// The type that values of a stored type are delivered in; none if no type here holds them exactly.
+/// The type in which a stored type is delivered; none if no type here holds it exactly.
 std::optional<torch::Dtype> delivered_type(const std::string& stored);
 
 /// What the files of a data set share.
 struct Reading {
   BlockCache& cache;  // must outlive the readers
-  int threads = 1;    // that inflate chunks
+  int threads = 1;    // how many inflate chunks
 };
 
-/// Opens `array` of `path`, or the array of a .npy file, which has no name; it is file number
-/// `file` of its data set. Throws DataError naming the file and the array.
+/// Opens `array` of `path` (unused for a .npy file, whose array has no name). file: its number in
+/// the data set. Throws DataError naming the file and the array.
 std::unique_ptr<SampleReader> open_samples(const std::string& path, const std::string& array,
                                            const AxisRoles& roles, const Reading& reading,
                                            int64_t file);

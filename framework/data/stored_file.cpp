@@ -38,7 +38,7 @@ StoredFile look_at_file(const std::string& path) {
   const std::string reason = files::unreadable_because(path);
   struct stat status{};
   if (!reason.empty() || ::stat(path.c_str(), &status) != 0) {
-    throw DataError(path + ": " + (reason.empty() ? "cannot be looked at" : reason) +
+    throw DataError(path + ": " + (reason.empty() ? "cannot be inspected" : reason) +
                     ", expected a regular file. Check the path.");
   }
   return {path, static_cast<int64_t>(status.st_size), status.st_dev, status.st_ino};

@@ -1,7 +1,7 @@
 // A file that stays open while a run reads from it, and may shrink meanwhile.
 //
-// A read past the end of a file gives zeros in HDF5 and the signal SIGBUS in mapped memory. Both
-// are made an error here.
+// A read past the end of a file gives zeros in HDF5 and the signal SIGBUS in mapped memory. Here
+// both become a DataError.
 #pragma once
 
 #include <sys/types.h>
@@ -22,20 +22,20 @@ struct StoredFile {
   ino_t inode = 0;
 };
 
-/// Throws DataError unless `path` is a regular file that may be read. Never waits.
+/// Throws DataError unless `path` is a readable regular file. Never blocks.
 StoredFile look_at_file(const std::string& path);
 
 /// Throws DataError if another file stands in its place now, or the same one with another size.
 void check_same_file(const StoredFile& file);
 
-/// Throws DataError naming the first file that is shorter now. A file of the same name that took
-/// its place is no concern:
-/// the old one is whole as long as it is open.
+/// Throws DataError naming the first file that has become shorter. A new file of the same name does
+/// not matter: the old one stays whole while it is open.
+///
 void check_not_shrunk(const std::vector<StoredFile>& files);
 
-/// copy_strided from a mapped file of this path. Throws DataError naming it where the file has
-/// become too short. For any number of threads; the first call takes SIGBUS over, and gives other
-/// causes of it their usual end.
+/// copy_strided from the mapped file `path`. Throws DataError naming it if the file has become too
+/// short. Thread-safe. The first call installs a handler of SIGBUS, which passes on other causes of
+/// the signal.
 void copy_from_mapped(void* out, const void* mapped, const StridedCopy& copy,
                       const std::string& path);
 

@@ -1,5 +1,5 @@
-// Small twins of what sites have: their very layout, made from a seed, and physically shaped, so
-// that a config can be tried before the data are there.
+// Small synthetic files in the exact layout of published data sets, with plausible physics, to try
+// a config before the data are at hand.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +12,15 @@ namespace scorenet::data {
 
 struct TwinOptions {
   std::string kind;
-  int64_t samples = 0;              // of "well": trajectories
-  std::vector<int64_t> shape = {};  // of a sample, as below; empty: as given there
+  int64_t samples = 0;              // for "well": trajectories
+  std::vector<int64_t> shape = {};  // of a sample, as below; empty: the sizes given there
   uint64_t seed = 0;
 };
 
 /// The names of the twins.
 std::vector<std::string> twin_names();
 
-/// Writes a twin; sample i is a function of (seed, i). Returns what else was written, a line each.
+/// Writes a twin; sample i is a function of (seed, i). Returns lines for the user.
 ///   calo     CaloChallenge: `showers` (N, L A R) float32 MeV, radius fastest, then angle, then
 ///            layer, gzip; `incident_energies` (N, 1). shape: L, A, R = 45, 16, 9. A gamma profile
 ///            in depth that grows with log E, exponential in radius (Longo and Sestili 1975).
@@ -34,7 +34,8 @@ std::vector<std::string> twin_names();
 ///   cmd      CAMELS: OUT.npy (N, H, W) float32, log-normal maps, and OUT_parameters.npy (N, 6).
 ///            shape: H, W = 64, 64.
 ///   nhwc     `images` (N, H, W, 3) uint8, `labels` (N). shape: H, W = 32, 32.
-/// Throws ConfigError for a kind, a number or a shape that cannot be, and DataError.
+/// Throws ConfigError for an impossible kind, number or shape, and DataError if the file cannot be
+/// written.
 std::vector<std::string> write_twin(const TwinOptions& twin, const ConvertOptions& options);
 
 /// The variance of every mode (H, W) of a periodic Gaussian field of mean square one whose power

@@ -204,8 +204,10 @@ class Sources {
 std::vector<StoredFile> check_sources(hid_t properties, const Hdf5ArrayInfo& info,
                                       const std::string& where, int nesting) {
   if (nesting >= kDeepest) {
-    throw DataError(where + ": a virtual dataset whose sources are virtual more than " +
-                    std::to_string(kDeepest) + " times over. Make one file of them.");
+    throw DataError(where +
+                    ": a virtual dataset with sources that are virtual in turn, more than " +
+                    std::to_string(kDeepest) +
+                    " levels deep. Make one file of them: h5repack -l CONTI IN OUT.");
   }
   Uncovered uncovered(info);
   Sources sources(info, where, nesting);
@@ -216,8 +218,8 @@ std::vector<StoredFile> check_sources(hid_t properties, const Hdf5ArrayInfo& inf
     if (is_endless(m.target.id()) && (m.file + m.array).find('%') != std::string::npos) {
       throw DataError(
           where + ": names its sources by a pattern, " + m.file + " \"" + m.array +
-          "\", so that one that is gone cannot be told. Make one file of them: h5repack "
-          "-l CONTI IN OUT.");
+          "\", so a missing source would not be noticed. Make one file of them: h5repack -l CONTI "
+          "IN OUT.");
     }
     check_long_enough(m, sources.find(m), where);
     uncovered.remove(m);

@@ -10,8 +10,8 @@
 namespace scorenet::data {
 
 /// The files of all sources. properties: the virtual array's creation properties. Throws
-/// DataError naming the source that is gone, short or itself not wholly written, or the first
-/// sample that no source covers.
+/// DataError naming the source that is missing, short or incomplete, or the first sample that no
+/// source covers.
 std::vector<StoredFile> check_sources(hid_t properties, const Hdf5ArrayInfo& info,
                                       const std::string& where, int nesting);
 

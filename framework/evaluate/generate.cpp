@@ -130,9 +130,9 @@ NotFinite samples_not_finite(const torch::Tensor& x, const std::vector<int64_t>&
   const auto first = static_cast<size_t>(bad.nonzero()[0][0].item<int64_t>());
   return {count == x.size(0),
           "sampling: " + std::to_string(count) + " of " + std::to_string(x.size(0)) +
-              " samples are not finite, the first of seed " + std::to_string(seeds.at(first)) +
-              ". Take more --steps, another --sampler or a smaller --guidance or --hbar; a network "
-              "whose training diverged gives no others."};
+              " samples are not finite, first seed " + std::to_string(seeds.at(first)) +
+              ". Use more --steps, another --sampler, or a smaller --guidance or --hbar; or an "
+              "earlier snapshot, if training diverged."};
 }
 
 }  // namespace scorenet::evaluate

@@ -69,8 +69,9 @@ torch::Tensor rows_of_batch(const Metric& metric, const ResultRows& layout,
     std::vector<int64_t> slots;
     for (const int64_t row : group) slots.push_back(batch.indices[static_cast<size_t>(row)]);
     if (places.numel() == 0) {
-      throw DataError("sample " + std::to_string(slots[0]) +
-                      ": has no value that is there, and so no likelihood. Leave it out.");
+      throw DataError(
+          "sample " + std::to_string(slots[0]) +
+          ": all its values are missing, so it has no likelihood. Leave it out of the data.");
     }
     const auto device = values.x.device();
     const auto x =

@@ -237,9 +237,10 @@ class Watch {
     const auto seen = look(lock_);
     if (!seen) return;
     if (seen->foreign) {
-      throw FileError(lock_.string() +
-                      ": is no lock of this program, which needs that name for its own. Rename it, "
-                      "or choose another folder.");
+      throw FileError(
+          lock_.string() +
+          ": is not a lock file of this program, which needs this name. Rename the file, or "
+          "choose another folder.");
     }
     // Another token is another owner: the watch starts anew.
     if (!first_ || value(first_->card, "token") != value(seen->card, "token")) {
@@ -348,8 +349,8 @@ void FolderLock::require_held() const {
   const auto seen = look(file());
   if (!seen || value(seen->card, "token") == token_) return;
   throw FileError(folder_.string() + ": taken over by another job (" + owner(seen->card) +
-                  ") while this process stood still. Let that one go on; nothing more is written "
-                  "here.");
+                  ") while this process was frozen. This process writes nothing more; the other "
+                  "job continues.");
 }
 
 void FolderLock::stay_alive() {

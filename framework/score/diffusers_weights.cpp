@@ -65,10 +65,11 @@ bool is_index(const std::string& name) {
   });
   const std::string place = fs::absolute(folder).lexically_normal().string();
   if (pickle != names.end()) {
-    throw CheckpointError((folder / *pickle).string() +
-                          ": is a pickle, a program that would be run, and is not read. Convert it "
-                          "once: python3 -c \"from diffusers import UNet2DModel as U; d = '" +
-                          place + "'; U.from_pretrained(d).save_pretrained(d)\"");
+    throw CheckpointError(
+        (folder / *pickle).string() +
+        ": is a pickle, which can run any code, so it is not read. Convert it once: python3 -c "
+        "\"from diffusers import UNet2DModel as U; d = '" +
+        place + "'; U.from_pretrained(d).save_pretrained(d)\"");
   }
   throw CheckpointError((folder / kStem).string() +
                         "safetensors: no such file, nor a variant or an index of it. Give a folder "
@@ -89,7 +90,7 @@ std::string choose(const fs::path& folder) {
   if (found.empty()) refuse_missing(folder, names);
   if (found.size() == 1) return found[0];
   throw CheckpointError(folder.string() + ": holds several variants of the weights, " + found[0] +
-                        " and " + found[1] + ". Keep the one that is wanted in the folder.");
+                        " and " + found[1] + ". Keep only the one you want in the folder.");
 }
 
 // Git keeps large files elsewhere and leaves a text of three lines in their place.
@@ -99,8 +100,7 @@ void refuse_pointer(const fs::path& path) {
   file.read(start.data(), static_cast<std::streamsize>(start.size()));
   if (start != "version https://git-lfs.") return;
   throw CheckpointError(path.string() +
-                        ": is what Git LFS leaves in the place of the weights. Fetch them with git "
-                        "lfs pull.");
+                        ": is a Git LFS pointer, not the weights. Fetch them with git lfs pull.");
 }
 
 checkpoint::TensorMap read_file(const fs::path& path) {
@@ -135,7 +135,7 @@ checkpoint::TensorMap read_shards(const fs::path& index) {
       const auto listed = map.find(name);
       if (listed == map.end() || listed->second != shard)
         throw CheckpointError((index.parent_path() / shard).string() + ", tensor '" + name +
-                              "': is not said to be there by " + index.filename().string() +
+                              "': is not listed for this file in " + index.filename().string() +
                               ". Fetch the folder again.");
       all[name] = tensor;
     }
@@ -143,8 +143,8 @@ checkpoint::TensorMap read_shards(const fs::path& index) {
   for (const auto& [name, shard] : map)
     if (!all.contains(name))
       throw CheckpointError((index.parent_path() / shard).string() + ", tensor '" + name +
-                            "': is missing, though " + index.filename().string() +
-                            " says that it is there. Fetch the folder again.");
+                            "': is missing, although " + index.filename().string() +
+                            " lists it for this file. Fetch the folder again.");
   return all;
 }
 

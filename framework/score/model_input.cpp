@@ -23,10 +23,11 @@ data::DatasetOptions dataset_options(const config::DataConfig& config) {
 
 void check_transforms(const ScoreModel& model, const data::ImageDataset& dataset) {
   if (model.transforms.is_plain() || dataset.levels() == 0) return;
-  throw ConfigError(std::string(model.transforms.empty() ? "data.missing" : "data.transforms") +
-                    ": " + dataset.where() + " holds data of " + std::to_string(dataset.levels()) +
-                    " levels, which stand in [-1, 1] as they are. Set data.levels = 0 to take them "
-                    "as real numbers, or leave it out.");
+  throw ConfigError(
+      std::string(model.transforms.empty() ? "data.missing" : "data.transforms") + ": " +
+      dataset.where() + " holds data of " + std::to_string(dataset.levels()) +
+      " levels, which are scaled to [-1, 1]. Set data.levels = 0 to use them as real numbers, or "
+      "leave the key out.");
 }
 
 void measure_transforms(ScoreModel& model, data::ImageDataset& dataset, comm::Communicator& comm) {

@@ -22,8 +22,8 @@ diffusion::TrainedSteps trained_steps_of(const ScoreModel& model) {
   const config::ModelConfig& c = model.config.model;
   if (model.is_analytic() || c.type != "unet" || c.numbered.steps == 0) {
     throw ConfigError(
-        "--spacing trained-steps: the network has no numbered steps (model.timesteps = 0), it is "
-        "told the log-SNR. Use uniform, log-snr or edm.");
+        "--spacing trained-steps: the network has no numbered steps (model.timesteps = 0), its "
+        "input is the log-SNR. Use uniform, log-snr or edm.");
   }
   if (model.schedule->prior_variance() != 1.0) {
     throw ConfigError("--spacing trained-steps with diffusion.schedule = " +

@@ -76,9 +76,10 @@ diffusion::Denoiser stoppable(diffusion::Denoiser denoiser) {
 
 diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels) {
   if (model.is_classifier()) {
-    throw ConfigError(model.name +
-                      ": model.type = classifier knows classes, not how to remove noise. Give it "
-                      "to sample with --classifier, beside a --network.");
+    throw ConfigError(
+        model.name +
+        ": model.type = classifier is not a denoiser. Give it to sample with --classifier, beside "
+        "a --network.");
   }
   if (model.is_analytic())
     return stoppable(

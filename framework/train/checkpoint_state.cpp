@@ -179,7 +179,7 @@ void check_data_unchanged(const checkpoint::CheckpointReader& reader, const conf
   if (then.fingerprint.empty() || then.fingerprint == now.fingerprint) return;
   const std::string &was = then.description, &hash = then.fingerprint;
   const std::string change =
-      "the data set is another than at step " + std::to_string(progress.step) + ": " +
+      "the data set has changed since step " + std::to_string(progress.step) + ": " +
       (was == now.description ? "other values, labels or storage of " + was
                               : was + " then, " + now.description + " now") +
       first_other_file(then, now) + " (fingerprint " + hash + " then, " + now.fingerprint + " now)";

@@ -61,7 +61,7 @@ void choose_caps(const score::ScoreModel& model, c10::IntArrayRef example_shape,
   comms.host->broadcast({&plan.caps, 3, comm::DataType::int64}, 0, "bucket caps").wait();
   char text[160];
   std::snprintf(text, sizeof text,
-                "chosen for %.1f us latency, %.3f GB/s a rank and a backward pass of %.1f ms",
+                "chosen for %.1f us latency, %.3f GB/s per rank and a backward pass of %.1f ms",
                 1e6 * link.latency_s, 1e-9 * link.bandwidth_bytes_per_s,
                 1e3 * rehearsal.backward_s);
   plan.reason = text;

@@ -31,10 +31,10 @@ std::optional<checkpoint::Safetensors> kept(const score::ScoreModel& model,
   const bool resumes = has_checkpoint(folder);
   if (!std::filesystem::exists(folder.transforms())) {
     if (!resumes) return std::nullopt;
-    throw CheckpointError(folder.transforms().string() +
-                          ": no such file, but the run has checkpoints, whose network was trained "
-                          "on values that these statistics made. Put it back, or choose another "
-                          "--outdir.");
+    throw CheckpointError(
+        folder.transforms().string() +
+        ": no such file, but the run has checkpoints of a network trained with these statistics. "
+        "Put the file back, or choose another --outdir.");
   }
   checkpoint::Safetensors file = checkpoint::read_safetensors(folder.transforms());
   const auto says = [&file](const char* key) {

@@ -191,9 +191,10 @@ void MetricsLog::check_written() const {
       {&log_, &paths_[0]}, {&stats_, &paths_[1]}, {&metrics_, &paths_[2]}};
   for (const auto& [stream, path] : files) {
     if (stream->good()) continue;
-    throw CheckpointError(path->string() +
-                          ": cannot be written to its end (a full disk, or a limit on the size of "
-                          "files). Make room; the same command goes on from the last checkpoint.");
+    throw CheckpointError(
+        path->string() +
+        ": cannot be written to its end (a full disk, or a limit on the size of files). Free some "
+        "space; the same command continues from the last checkpoint.");
   }
 }
 

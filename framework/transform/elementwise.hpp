@@ -1,4 +1,4 @@
-// The formulas, a number in and a number out, and how they run over a batch.
+// The formulas, from one number to one number, and the loop that applies them to a batch.
 //
 //     formula         y                        domain                 log |dy/dx|
 //     log(a)          log(x + a)               x > -a                 -log(x + a)
@@ -7,7 +7,8 @@
 //     arcsinh(a)      asinh(x / a)             all                    -log sqrt(x^2 + a^2)
 //     affine(a, b)    (x - a) / b              all, for b not 0       -log |b|
 //
-// standardise is affine(mean, std), divide(NAME) is affine(0, c): each value's own.
+// standardise is affine(mean, std) and divide(NAME) is affine(0, c). Their numbers depend on the
+// value's place or on the example.
 #pragma once
 
 #include <cmath>
@@ -51,7 +52,7 @@ struct Affine {
   bool inside(double x) const { return std::isfinite(x) && b != 0; }
 };
 
-/// Where a value stands: in which example, and where in it, the last axis fastest.
+/// The place of a value: its example, and its index there, the last axis fastest.
 struct Place {
   int64_t example = 0, value = 0;
 };

@@ -79,7 +79,7 @@ Statistics statistics_of(const Pass& pass, const Moments& moments) {
     text << pass.split.where << ": " << pass.chain.name(pass.stage)
          << " divides by the deviation, but " << part_name(pass, i);
     if (moments.count.const_data_ptr<double>()[i] == 0)
-      text << " has no value that is there";
+      text << " has only missing values";
     else
       text << " is constant at " << moments.mean.const_data_ptr<double>()[i];
     text << ". Leave it out of the data, or use standardise(all) or affine(a, b).";

@@ -1,9 +1,9 @@
-// Mean and deviation of a training split, the same whatever the number of ranks.
+// Mean and deviation of a training split, with the same bits for any number of ranks.
 //
 // The split is cut into at most 256 blocks of consecutive rows, by its size alone. A block's count,
 // mean and sum of squared deviations are added up in float64 in the order of its rows; blocks are
-// merged in their order (Chan, Golub, LeVeque 1979). Ranks take blocks in turn, so in each round
-// they read at once, and each hears the others' results block by block.
+// merged in their order (Chan, Golub, LeVeque 1979). Ranks take blocks in turn: in each round they
+// read in parallel, then broadcast their results block by block.
 #pragma once
 
 #include <torch/types.h>
@@ -15,15 +15,15 @@
 
 namespace scorenet::transform {
 
-/// Of K parts of an example, each (K) float64.
+/// Moments of each of K parts of an example, (K) float64.
 struct Moments {
-  torch::Tensor count, mean, squares;  // squares: of the deviations from the mean, summed
+  torch::Tensor count, mean, squares;  // squares: sum of the squared deviations from the mean
 };
 
 /// x: (B, ...) float64 on the CPU, contiguous; observed: as in NetworkValues; parts: K, a divisor
 /// of an example's dimensions.
 Moments moments_of(const torch::Tensor& x, const torch::Tensor& observed, int64_t parts);
-/// `next` stands behind `before`.
+/// The moments of both blocks; `next` follows `before`.
 Moments merged(const Moments& before, const Moments& next);
 
 struct Split {
@@ -35,12 +35,13 @@ struct Split {
 
 struct Ranks {
   int rank = 0, size = 1;
-  /// Rank `root`'s numbers to all. May be empty for one rank.
+  /// Sends rank `root`'s numbers to all ranks. May be empty for one rank.
   std::function<void(torch::Tensor& values, int root)> broadcast;
 };
 
-/// Measures what the chain's stages lack, one pass over the split for each. Collective over
-/// `ranks`. Throws DataError naming a part that is constant or never observed, and as forward.
+/// Measures the statistics that the chain still needs, in one pass over the split for each stage.
+/// Collective over `ranks`. Throws DataError naming a part that is constant or never observed, and
+/// as TransformChain::forward.
 void measure_statistics(TransformChain& chain, const Split& split, const Ranks& ranks);
 
 }  // namespace scorenet::transform

@@ -87,7 +87,7 @@ class Divide final : public Elementwise<Divide> {
       return Affine{0, c[place.example * length + place.value / of_each]};
     };
   }
-  std::string domain() const override { return "finite values, divided by no 0"; }
+  std::string domain() const override { return "finite values and divisors other than 0"; }
   std::string condition() const override { return name_; }
 
  private:

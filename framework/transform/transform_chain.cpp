@@ -105,7 +105,7 @@ NetworkValues TransformChain::through(size_t stages, const torch::Tensor& stored
            << ", place " << place_string(at % dims, out.x.sizes().slice(1)) << ", holds "
            << first.const_data_ptr<double>()[at];
       if (i > 0)
-        text << ", " << out.x.const_data_ptr<double>()[at] << " after the transforms before";
+        text << ", " << out.x.const_data_ptr<double>()[at] << " after the earlier transforms";
       text << "; " << name(i) << " expects " << stages_[i]->domain()
            << ". Repair the value, change the transform, or mark it as data.missing.";
       throw DataError(text.str());

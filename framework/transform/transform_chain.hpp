@@ -1,7 +1,7 @@
 // data.transforms: the transforms in order, from the values of a file to those of the network.
 //
-// -log p(x) = -log p(y) - log_det, log_det = sum of log |dy/dx| over the values of an example that
-// are there. Missing ones are 0 for the network, and dimensions of neither side.
+// -log p(x) = -log p(y) - log_det, where log_det is the sum of log |dy/dx| over the observed values
+// of an example. Missing values are 0 for the network and are no dimensions of x or y.
 #pragma once
 
 #include <torch/types.h>
@@ -17,7 +17,7 @@
 
 namespace scorenet::transform {
 
-/// How the names of state() begin.
+/// Prefix of the names in state().
 inline constexpr const char* kStatePrefix = "transform.";
 /// "transform.1.mean".
 std::string state_name(size_t stage, const char* what);
@@ -28,16 +28,16 @@ struct Source {
   const std::vector<int64_t>& indices;
 };
 
-/// As the network sees some examples.
+/// Some examples as the network sees them.
 struct NetworkValues {
   torch::Tensor x;         // (B, ...) float64; 0 where nothing is observed
-  torch::Tensor observed;  // (B, ...) bool; undefined: everything is
+  torch::Tensor observed;  // (B, ...) bool; undefined: all are observed
   torch::Tensor log_det;   // (B) float64
 };
 
 class TransformChain {
  public:
-  TransformChain() = default;  // values as they stand, all of them there
+  TransformChain() = default;  // no transforms, no missing values
   /// entries: data.transforms; missing: data.missing. Throws ConfigError naming the entry.
   explicit TransformChain(const std::vector<std::string>& entries, const std::string& missing = "");
 
@@ -45,7 +45,7 @@ class TransformChain {
   bool has_missing() const { return missing_.has_value(); }
   /// Neither transforms nor missing values.
   bool is_plain() const { return empty() && !has_missing(); }
-  /// The first condition that is asked for; "": none.
+  /// Name of the first condition that a transform needs; "": none.
   std::string condition() const;
 
   /// stored: (B, ...) of any real type. Throws DataError naming the first value outside a
@@ -54,12 +54,12 @@ class TransformChain {
                         const Conditions& conditions = {}) const;
   /// (B, ...) float64 on the CPU, in the file's units. y: of any floating type and device.
   torch::Tensor inverse(const torch::Tensor& y, const Conditions& conditions = {}) const;
-  /// Which values are there: bool, or undefined where no mark is known.
+  /// Which values are not missing: bool, or undefined if no mark of missing values is set.
   torch::Tensor observed(const torch::Tensor& stored) const;
 
   /// Stages that need statistics and have none yet, in order.
   std::vector<size_t> unmeasured() const;
-  /// The values that stage `stage` takes: what the stages before it give.
+  /// The input of stage `stage`: the output of the stages before it.
   NetworkValues before(size_t stage, const torch::Tensor& stored, const Source& source,
                        const Conditions& conditions = {}) const;
   int64_t statistics_of(size_t stage, c10::IntArrayRef example_shape) const;
@@ -68,10 +68,10 @@ class TransformChain {
   std::string name(size_t stage) const;
   const std::vector<std::string>& entries() const { return entries_; }
 
-  /// All statistics by name, "transform.1.mean" and "transform.1.std": what files keep.
+  /// All statistics by name, "transform.1.mean" and "transform.1.std", for files.
   std::vector<std::pair<std::string, torch::Tensor>> state() const;
   /// Takes the statistics from such a state. `where` begins messages. Throws CheckpointError naming
-  /// what is missing, or cannot be.
+  /// what is missing or impossible.
   void restore(const std::map<std::string, torch::Tensor>& state, c10::IntArrayRef example_shape,
                const std::string& where);
 

@@ -129,7 +129,8 @@ TEST_F(DataFaults, OtherDataOnResumeAreRefusedUnlessTheUserSaysSo) {
   }
   const Outcome meant = train(inverted, "--train.steps 6 --data.changed true", "run");
   EXPECT_EQ(meant.exit_code, 0) << meant.err;
-  EXPECT_THAT(text_of(folder_ / "run/log.txt"), HasSubstr("data.changed = true: the data set is"));
+  EXPECT_THAT(text_of(folder_ / "run/log.txt"),
+              HasSubstr("data.changed = true: the data set has changed"));
   EXPECT_EQ(train(inverted, "--train.steps 7", "run").exit_code, 0);  // these are the run's now
 }
 

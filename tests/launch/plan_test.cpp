@@ -108,7 +108,7 @@ TEST_F(Plan, StatusLinesSayWhereTheTimeGoes) {
   EXPECT_LE(4 * sum, tick["sec_per_tick"].get<double>() * 1.01);
   EXPECT_TRUE(tick.contains("straggler"));
   EXPECT_THAT(text_of(folder_ / "run/log.txt"), HasSubstr("buckets of at most"));
-  EXPECT_THAT(text_of(folder_ / "run/log.txt"), HasSubstr("GB/s a rank and a backward pass of"));
+  EXPECT_THAT(text_of(folder_ / "run/log.txt"), HasSubstr("GB/s per rank and a backward pass of"));
 }
 
 }  // namespace

@@ -126,7 +126,7 @@ TEST_F(Sample, AClassIsOneThatTheNetworkKnows) {
   expect_refused("--seeds 0 --class 0", {"--class 0", "0 classes"});
   expect_refused("--seeds 0 --guidance 2", {"--guidance", "--class"});
   expect_refused("--seeds 0 --guidance-interval -1 1",
-                 {"--guidance-interval", "nothing is guided"});
+                 {"--guidance-interval", "there is no guidance"});
   auto data = data::Hdf5File::create(file("labelled.h5"));
   data.write_array("/train/images", torch::zeros({16, 1, 8, 8}, torch::kUInt8));
   data.write_array("/train/labels", torch::arange(16, torch::kInt64).remainder(4));

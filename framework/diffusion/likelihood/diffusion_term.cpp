@@ -86,7 +86,7 @@ void check_bend(const torch::Tensor& bend, const torch::Tensor& allowed, const N
   std::ostringstream what;
   what << "the cubature in " << dims_per_example(x)
        << " dimensions needs an affine denoiser (one Gaussian), but over the noise at log_snr "
-       << level.log_snr[row].item<double>() << " this one bends";
+       << level.log_snr[row].item<double>() << " this one deviates";
   refuse_exact(what.str(), bend[row].item<double>(), allowed[row].item<double>(), x, row,
                "more than two dimensions have no other rule");
 }

@@ -100,10 +100,11 @@ void require_levels(const torch::Tensor& wanted, const torch::Tensor& found) {
   if (gap.numel() == 0 || gap.max().item<double>() <= kAllowed) return;
   const auto worst = gap.argmax().item<int64_t>();
   std::ostringstream sentence;
-  sentence << "the schedule has no time of log_snr " << wanted[worst].item<double>()
-           << ", the nearest has " << found[worst].item<double>()
-           << ": it rises too steeply there for float64, and nothing can be integrated over it. "
-              "Take an earlier snapshot, or train with another schedule.";
+  sentence
+      << "the schedule has no time of log_snr " << wanted[worst].item<double>()
+      << ", the nearest has " << found[worst].item<double>()
+      << ": it rises too steeply there for float64 to integrate over it. Use an earlier snapshot, "
+         "or train with another schedule.";
   throw ConfigError(sentence.str());
 }
 

@@ -108,7 +108,7 @@ class MomentFlow {
     std::ostringstream what;
     what << "hbar-elbo at hbar > 0 needs an affine denoiser (one Gaussian) wherever its paths go, "
             "but over their spread at log_snr "
-         << level.log_snr[worst].item<double>() << " this one bends";
+         << level.log_snr[worst].item<double>() << " this one deviates";
     refuse_exact(what.str(), bend[worst].item<double>(), allowed[worst].item<double>(), x_,
                  rows[worst].item<int64_t>(), "moments do not describe such paths");
   }

@@ -123,7 +123,7 @@ TEST(Config, AMapThatCanBeRightForNoFileIsOneSentence) {
       {"reshape = [-1, -1]", "data.reshape = [-1, -1]"},
       {"reshape = [0, 2]", "data.reshape = [0, 2]"},
       {"splits = { train = [] }", "data.splits, train"},
-      {"splits = { train = [\"0:9\", \"a.h5\"] }", "holds ranges and files"},
+      {"splits = { train = [\"0:9\", \"a.h5\"] }", "holds both ranges and files"},
   };
   for (const auto& [key, says] : cases) {
     Config c = parse_text("[data]\n" + key, "a.toml");

@@ -151,7 +151,7 @@ TEST_F(DescribeTest, NetCdfsMarksAndAxesAreUnderstood) {
     H5Awrite(mark.id(), H5T_NATIVE_FLOAT, &value);
   }
   EXPECT_THAT(describe_file(path),
-              AllOf(HasSubstr("/time"), HasSubstr("an axis of others"), HasSubstr("in K"),
+              AllOf(HasSubstr("/time"), HasSubstr("coordinates of an axis"), HasSubstr("in K"),
                     HasSubstr("netCDF variable"), HasSubstr("channel_axis = \"none\""),
                     HasSubstr("missing = 1e+20"), HasSubstr("50 % missing"),
                     HasSubstr("transforms = [\"standardise(channel)\"]")));

@@ -414,7 +414,8 @@ TEST(LibraryGuardDeathTest, ACrashAndAnEndlessLoopEndTheProcessInOrder) {
     for (std::atomic<bool> turning = true; turning;) {
     }
   };
-  EXPECT_EXIT(turn(), testing::ExitedWithCode(3), "x.h5: the HDF5 library did not come to an end");
+  EXPECT_EXIT(turn(), testing::ExitedWithCode(3),
+              "x.h5: the HDF5 library did not finish reading it");
 }
 
 TEST(LibraryGuardDeathTest, WhatIsNotTheLibrarysGoesItsUsualWay) {

@@ -151,12 +151,12 @@ TEST_F(FolderLockTest, WhatSomebodyElseCalledLockIsRefusedAndStays) {
   std::ofstream(folder_ / "lock") << "the combination of the bicycle's\n";
   set_age(3600);
   const LockTimes short_times{.stale_s = 0.1};
-  EXPECT_THAT(refusal(short_times),
-              AllOf(HasSubstr("lock: is no lock of this program"), HasSubstr("Rename it")));
+  EXPECT_THAT(refusal(short_times), AllOf(HasSubstr("lock: is not a lock file of this program"),
+                                          HasSubstr("Rename the file")));
   EXPECT_EQ(lock_text(), "the combination of the bicycle's\n");
   fs::remove(folder_ / "lock");
   fs::create_directories(folder_ / "lock" / "inside");
-  EXPECT_THAT(refusal(short_times), HasSubstr("is no lock of this program"));
+  EXPECT_THAT(refusal(short_times), HasSubstr("is not a lock file of this program"));
   EXPECT_TRUE(fs::is_directory(folder_ / "lock" / "inside"));
 }
 

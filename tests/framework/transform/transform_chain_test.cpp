@@ -117,7 +117,7 @@ TEST(Transform, ADivisionIsByTheExamplesOwnNumbers) {
   EXPECT_EQ(forward(chain, x, two).x[1][2].item<double>(), 7 / 7.0);
   EXPECT_ERROR(forward(chain, x), ShapeError, "divide(energy)", "condition energy");
   const Conditions zero{{"energy", doubles({2, 0}).view({2, 1})}};
-  EXPECT_ERROR(forward(chain, x, zero), DataError, "sample 41", "divided by no 0");
+  EXPECT_ERROR(forward(chain, x, zero), DataError, "sample 41", "divisors other than 0");
 }
 
 TEST(Transform, AValueOutsideTheDomainIsNamedWithSampleAndPlace) {
@@ -127,7 +127,7 @@ TEST(Transform, AValueOutsideTheDomainIsNamedWithSampleAndPlace) {
                "place (0, 1, 2)", "holds -0.5", "data.transforms[0] = \"log(0.5)\"",
                "values > -0.5");
   EXPECT_ERROR(forward(TransformChain({"affine(1.8, 2)", "log(0)"}), x + 2), DataError, "sample 41",
-               "holds 1.5, -0.15 after the transforms before", "data.transforms[1]");
+               "holds 1.5, -0.15 after the earlier transforms", "data.transforms[1]");
 }
 
 TEST(Transform, AFarValueMayBeOutsideOfALaterTransformAlone) {
