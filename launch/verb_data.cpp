@@ -114,8 +114,8 @@ void add_channel_flags(CLI::App* verb, CLI::Option* npy, const Arguments& argume
 }
 
 void add_convert(CLI::App* data_verb, Task& task) {
-  auto* verb =
-      data_verb->add_subcommand("convert", "published data sets, image folders or arrays to HDF5");
+  auto* verb = data_verb->add_subcommand(
+      "convert", "convert published data sets, image folders or arrays to HDF5");
   const auto arguments = std::make_shared<DataArguments>();
   auto* source = verb->add_option_group("source", "exactly one of these");
   source->add_option("--idx", arguments->idx,
@@ -139,8 +139,8 @@ void add_convert(CLI::App* data_verb, Task& task) {
           [arguments, layouts](const std::string& name) {
             arguments->options.layout = layouts.at(name);
           },
-          "what the folders in --folder are: auto (by their content) | classes | splits")
-      ->check(CLI::IsMember({"auto", "classes", "splits"}))
+          "what the folders in --folder are; auto: their content decides")
+      ->check(CLI::IsMember(layouts))
       ->needs(folder);
   verb->add_option_function<int64_t>(
           "--validation", [arguments](int64_t n) { arguments->options.validation = n; },
@@ -218,7 +218,7 @@ void add_info(CLI::App* data_verb, Task& task) {
 }
 
 void add_rechunk(CLI::App* data_verb, Task& task) {
-  auto* verb = data_verb->add_subcommand("rechunk", "the same data, stored differently");
+  auto* verb = data_verb->add_subcommand("rechunk", "store the same data differently");
   const auto arguments = std::make_shared<DataArguments>();
   verb->add_option("file", arguments->in, "HDF5 file to read")->required();
   add_output_options(verb, arguments);

@@ -37,16 +37,6 @@ bool DeviceStep::fits(const score::ScoreModel& model, const Objective& objective
          model.config.train.batch_size >= ranks;
 }
 
-DeviceStep::DeviceStep(const score::ScoreModel& model, Objective& objective, Update& update,
-                       comm::Communicators& comms)
-    : TrainStep(model.config),
-      model_(model),
-      objective_(objective),
-      update_(update),
-      comms_(comms),
-      control_(step_control_fields(model.config.train.batch_size, false), comms.host->rank(),
-               comms.host->size()) {}
-
 DeviceStep::~DeviceStep() = default;
 
 // At the first step: only then the examples' type is known.

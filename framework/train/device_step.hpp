@@ -22,7 +22,6 @@
 #include <string>
 #include <vector>
 
-#include "framework/comm/control_vector.hpp"
 #include "framework/core/device_graph.hpp"
 #include "framework/train/step_inputs.hpp"
 #include "framework/train/train_step.hpp"
@@ -35,9 +34,7 @@ class DeviceStep final : public TrainStep {
   static bool fits(const score::ScoreModel& model, const Objective& objective, const Update& update,
                    const comm::Communicators& comms);
 
-  /// REQUIRES fits(). All arguments must outlive this.
-  DeviceStep(const score::ScoreModel& model, Objective& objective, Update& update,
-             comm::Communicators& comms);
+  using TrainStep::TrainStep;  // REQUIRES fits()
   ~DeviceStep() override;
 
   /// The report is that of the step before.
@@ -73,11 +70,6 @@ class DeviceStep final : public TrainStep {
   StepReport read_report(const UnderWay& of);
   torch::Tensor control_results() const;
 
-  const score::ScoreModel& model_;
-  Objective& objective_;
-  Update& update_;
-  comm::Communicators& comms_;
-  comm::ControlVector control_;
   int64_t local_ = 0;  // examples of this rank
 
   // Inputs.

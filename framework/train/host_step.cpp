@@ -15,16 +15,6 @@ struct HostStep::Draw {
   std::vector<int64_t> indices;
 };
 
-HostStep::HostStep(const score::ScoreModel& model, Objective& objective, Update& update,
-                   comm::Communicator& comm)
-    : TrainStep(model.config),
-      model_(model),
-      objective_(objective),
-      update_(update),
-      comm_(comm),
-      control_(step_control_fields(model.config.train.batch_size, objective.has_history()),
-               comm.rank(), comm.size()) {}
-
 HostStep::Draw HostStep::draw(const data::LoadedBatch& loaded, int64_t step) const {
   const config::Config& config = model_.config;
   Draw d;
@@ -113,12 +103,12 @@ std::optional<StepReport> HostStep::run(const data::LoadedBatch& loaded, int64_t
   control_.add("comm_exposed", update_.traffic().exposed_seconds);
   if (stop_wanted) control_.raise("stop");
   if (update_.wants_new_order()) control_.raise("reorder");
-  control_.exchange(comm_).wait();
+  control_.exchange(*comms_.host).wait();
   clock_.enter(StepPhase::other);
   if (control_.any("reorder")) update_.observe_order_again();
 
   const StepReport report = report_of(control_, model_.config.train, step, norm,
-                                      update_.loss_scale(), local_trouble_, comm_);
+                                      update_.loss_scale(), local_trouble_, *comms_.host);
   if (!report.skipped) {
     const int64_t batch = model_.config.train.batch_size;
     update_.step(report.learning_rate, norm, {step, step * batch, batch});

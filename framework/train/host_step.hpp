@@ -1,16 +1,13 @@
 // A training step that the host waits for, and on which the host decides.
 #pragma once
 
-#include "framework/comm/control_vector.hpp"
 #include "framework/train/train_step.hpp"
 
 namespace scorenet::train {
 
 class HostStep final : public TrainStep {
  public:
-  /// All arguments must outlive this.
-  HostStep(const score::ScoreModel& model, Objective& objective, Update& update,
-           comm::Communicator& comm);
+  using TrainStep::TrainStep;
 
   /// The report is always this step's.
   std::optional<StepReport> run(const data::LoadedBatch& loaded, int64_t step,
@@ -23,11 +20,6 @@ class HostStep final : public TrainStep {
   void record(const Draw& draw, const torch::Tensor& loss, int64_t first);
   void observe_losses(int64_t step);
 
-  const score::ScoreModel& model_;
-  Objective& objective_;
-  Update& update_;
-  comm::Communicator& comm_;
-  comm::ControlVector control_;
   std::string local_trouble_;
 };
 

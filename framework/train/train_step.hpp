@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 
+#include "framework/comm/control_vector.hpp"
 #include "framework/comm/make_communicator.hpp"
 #include "framework/data/batch_loader.hpp"
 #include "framework/score/score_model.hpp"
@@ -41,7 +42,9 @@ struct StepReport {
 
 class TrainStep {
  public:
-  explicit TrainStep(const config::Config& config) : clock_(config.run.timeline) {}
+  /// All arguments must outlive this.
+  TrainStep(const score::ScoreModel& model, Objective& objective, Update& update,
+            comm::Communicators& comms);
   virtual ~TrainStep() = default;
   TrainStep(const TrainStep&) = delete;
   TrainStep& operator=(const TrainStep&) = delete;
@@ -59,6 +62,11 @@ class TrainStep {
   StepClock& clock() { return clock_; }
 
  protected:
+  const score::ScoreModel& model_;
+  Objective& objective_;
+  Update& update_;
+  comm::Communicators& comms_;
+  comm::ControlVector control_;
   StepClock clock_;
 };
 

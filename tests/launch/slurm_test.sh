@@ -16,13 +16,11 @@ slurm_install || { echo "skipped: no Slurm, and it cannot be installed"; exit 77
 unshare --mount --uts true 2>/dev/null || { echo "skipped: namespaces are not allowed here"; exit \
   77; }
 
-folder=$(mktemp -d "${TMPDIR:-/tmp}/scorenet_slurm_XXXXXX")
+own_folder slurm
 chmod 755 "$folder" # munged wants a socket that all may reach
 trap 'slurm_stop "$folder/slurm"; rm -rf "$folder"' EXIT
 trap 'exit 1' INT TERM
 slurm_start "$folder/slurm" || { echo "FAILED: two Slurm nodes did not become idle"; exit 1; }
-tiny_run "$folder" || { echo "FAILED: $SCORENET data synthesize"; exit 1; }
-cd "$folder" || exit 1
 for name in killed stopped cancelled; do sed 's/^steps = .*/steps = 1000000/' tiny.toml \
   >$name.toml; done
 

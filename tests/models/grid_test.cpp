@@ -9,26 +9,14 @@
 #include "models/dit.hpp"
 #include "models/make_model.hpp"
 #include "models/unet.hpp"
+#include "tests/support/noise.hpp"
 
 namespace scorenet::models {
 namespace {
 
+using test::noise;
+using test::perturb;
 using testing::HasSubstr;
-
-torch::Tensor noise(uint64_t step, c10::IntArrayRef shape) {
-  return normal_for_slots({6, RandomStream::synthetic_data, step}, slot_range(0, shape[0]),
-                          shape.slice(1), torch::kFloat64);
-}
-
-void perturb(torch::nn::Module& module) {
-  const torch::NoGradGuard no_grad;
-  uint64_t step = 100;
-  for (auto& p : module.parameters()) {
-    std::vector<int64_t> shape{1};
-    shape.insert(shape.end(), p.sizes().begin(), p.sizes().end());
-    p += 0.3 * noise(step++, shape)[0];
-  }
-}
 
 // Place by place: y[o, l] = b[o] + sum over i, t of w[o, i, t] x[i, (l + t - 1) mod n].
 torch::Tensor ring_by_hand(const torch::Tensor& x, const ConvolutionImpl& conv) {
@@ -49,7 +37,7 @@ TEST(Convolution, OfARingIsTheSumTakenModuloItsLength) {
   perturb(*conv);
   for (const int64_t n : {1, 2, 5}) {
     const torch::NoGradGuard no_grad;
-    const torch::Tensor x = noise(1, {2, 2, n});
+    const torch::Tensor x = noise(1, 2, {2, n});
     EXPECT_TRUE(torch::allclose(conv(x), ring_by_hand(x, *conv), 1e-12, 1e-12)) << n;
   }
 }
@@ -60,9 +48,9 @@ TEST(Convolution, BoundedByZerosIsLibTorchsInAnyNumberOfAxes) {
         .in = 2, .out = 3, .stride = 2, .boundaries = Boundaries(static_cast<size_t>(axes))});
     conv->to(torch::kFloat64);
     perturb(*conv);
-    std::vector<int64_t> shape{2, 2, 4, 3, 5};
-    shape.resize(static_cast<size_t>(axes) + 2);
-    const torch::Tensor x = noise(2, shape);
+    std::vector<int64_t> shape{2, 4, 3, 5};
+    shape.resize(static_cast<size_t>(axes) + 1);
+    const torch::Tensor x = noise(2, 2, shape);
     const std::vector<int64_t> twos(static_cast<size_t>(axes), 2), ones(twos.size(), 1),
         none(twos.size(), 0);
     const torch::Tensor expected =
@@ -104,7 +92,7 @@ TEST(UNetOfRings, CommutesWithShiftsAlongARingAlone) {
     UNet network(options, 1, 3);
     network->to(torch::kFloat64);
     perturb(*network);
-    const torch::Tensor x = noise(3, {2, 1, 4, 4, 6});
+    const torch::Tensor x = noise(3, 2, {1, 4, 4, 6});
     // Two levels see shifts by two places.
     EXPECT_TRUE(commutes_with_a_shift(*network, x, 4, 2)) << padding;
     EXPECT_FALSE(commutes_with_a_shift(*network, x, 3, 2)) << padding;

@@ -10,10 +10,13 @@
 #include "models/flops.hpp"
 #include "models/make_model.hpp"
 #include "models/unet.hpp"
+#include "tests/support/noise.hpp"
 
 namespace scorenet::models {
 namespace {
 
+using test::noise;
+using test::perturb;
 using testing::HasSubstr;
 
 struct Case {
@@ -42,22 +45,9 @@ ModelOptions options_of(const std::string& type, double dropout = 0.0, int64_t c
   return o;
 }
 
-torch::Tensor noise(uint64_t step, int64_t first, int64_t count, c10::IntArrayRef shape) {
-  return normal_for_slots({5, RandomStream::synthetic_data, step}, slot_range(first, count), shape,
-                          torch::kFloat64);
-}
-
-// Weights in general position: the initial ones are zero in places, which would hide
-// wrong gradients.
-void perturb(torch::nn::Module& module) {
-  const torch::NoGradGuard no_grad;
-  uint64_t step = 100;
-  for (auto& p : module.parameters()) p += 0.3 * noise(step++, 0, 1, p.sizes())[0];
-}
-
 NetworkInput batch(int64_t first, int64_t count, c10::IntArrayRef shape) {
   NetworkInput input;
-  input.x = noise(0, first, count, shape);
+  input.x = noise(0, count, shape, first);
   input.log_snr = torch::arange(first, first + count, torch::kFloat64) - 2;
   return input;
 }
@@ -89,7 +79,7 @@ TEST_P(AnyNetwork, HasTheGradientOfItsCentralDifferences) {
   perturb(*net);
   auto input = batch(0, 2, GetParam().shape);
   input.labels = torch::tensor({1, 3}, torch::kInt64);
-  const auto weights = noise(1, 0, 2, GetParam().shape);
+  const auto weights = noise(1, 2, GetParam().shape);
   const auto loss = [&] { return (net->forward(input) * weights).sum(); };
   loss().backward();
   const double h = 1e-5;
@@ -97,7 +87,7 @@ TEST_P(AnyNetwork, HasTheGradientOfItsCentralDifferences) {
   const torch::NoGradGuard no_grad;
   for (auto& item : net->named_parameters()) {
     auto& p = item.value();
-    const auto direction = noise(step++, 0, 1, p.sizes())[0];
+    const auto direction = noise(step++, 1, p.sizes())[0];
     const double exact = (p.grad() * direction).sum().item<double>();
     p += h * direction;
     const double up = loss().item<double>();
@@ -253,7 +243,7 @@ TEST(DiT, PutsEveryPatchBackWhereItWas) {
   const torch::NoGradGuard no_grad;
   net->named_parameters()["final.weight"].copy_(torch::eye(4, 8));
   NetworkInput a;
-  a.x = noise(3, 0, 1, {1, 6, 8}).to(torch::kFloat32);
+  a.x = noise(3, 1, {1, 6, 8}).to(torch::kFloat32);
   a.log_snr = torch::zeros({1});
   auto b = a;
   b.x = a.x.clone();
@@ -306,7 +296,7 @@ TEST(Classifier, FindsAllClassesEquallyLikelyAtFirstAndLearnsToTellThem) {
   auto net = make_classifier(options, {1, 6, 6});
   NetworkInput input;
   input.x = torch::cat({torch::ones({4, 1, 6, 6}), -torch::ones({4, 1, 6, 6})}) +
-            0.1 * noise(2, 0, 8, {1, 6, 6}).to(torch::kFloat32);
+            0.1 * noise(2, 8, {1, 6, 6}).to(torch::kFloat32);
   input.log_snr = torch::zeros({8});
   const auto labels = torch::tensor({0, 0, 0, 0, 1, 1, 1, 1}, torch::kInt64);
   const auto loss = [&] { return torch::cross_entropy_loss(net->forward(input), labels); };
@@ -351,7 +341,7 @@ TEST(Classifier, ItsLastLayerReadsTheFeatures) {
   for (const std::vector<int64_t>& shape : {std::vector<int64_t>{1, 6, 6}, {2}}) {
     auto net = make_classifier(options, shape);
     NetworkInput input;
-    input.x = noise(2, 0, 4, shape).to(torch::kFloat32);
+    input.x = noise(2, 4, shape).to(torch::kFloat32);
     input.log_snr = torch::zeros({4});
     EXPECT_TRUE(torch::equal(net->forward(input), torch::zeros({4, 3})));
     const auto features = net->features(input);
@@ -373,7 +363,7 @@ TEST(Networks, ALearnedVarianceIsASecondTensorBehindTheFirst) {
     options.unet.learned_variance = options.dit.learned_variance = true;
     options.mlp.learned_variance = true;
     NetworkInput input;
-    input.x = noise(2, 0, 4, shape).to(torch::kFloat32);
+    input.x = noise(2, 4, shape).to(torch::kFloat32);
     input.log_snr = torch::zeros({4});
     auto expected = input.x.sizes().vec();
     expected[1] *= 2;

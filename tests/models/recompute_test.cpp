@@ -10,6 +10,7 @@
 #include "models/autocast.hpp"
 #include "models/make_model.hpp"
 #include "models/score_network.hpp"
+#include "tests/support/noise.hpp"
 
 namespace scorenet::models {
 namespace {
@@ -34,23 +35,17 @@ std::shared_ptr<ScoreNetwork> network_of(const Case& c, bool recompute) {
   return make_model(o, c.shape);
 }
 
-torch::Tensor noise(uint64_t step, int64_t count, c10::IntArrayRef shape) {
-  return normal_for_slots({8, RandomStream::synthetic_data, step}, slot_range(0, count), shape,
-                          torch::kFloat32);
-}
-
 NetworkInput input_of(const Case& c, const BatchSlots* dropout) {
-  return {noise(1, 3, c.shape), torch::tensor({-2.0, 0.0, 2.0}, torch::kFloat64), {}, dropout};
+  return {test::noise(1, 3, c.shape).to(torch::kFloat32),
+          torch::tensor({-2.0, 0.0, 2.0}, torch::kFloat64),
+          {},
+          dropout};
 }
 
 // The output, and the gradient of every parameter.
 std::vector<torch::Tensor> run(const Case& c, bool recompute) {
   const auto network = network_of(c, recompute);
-  {
-    // The initial weights are zero in places, which would hide gradients.
-    const torch::NoGradGuard no_grad;
-    for (auto& p : network->parameters()) p += 0.1 * torch::ones_like(p).cumsum(0).sin();
-  }
+  test::perturb(*network);
   torch::Tensor y;
   {
     // Neither lives until the backward pass, as in a step.
@@ -58,7 +53,7 @@ std::vector<torch::Tensor> run(const Case& c, bool recompute) {
     const AutocastScope scope(c.compute);
     y = network->forward(input_of(c, &slots));
   }
-  (y * noise(2, 3, c.shape)).sum().backward();
+  (y * test::noise(2, 3, c.shape).to(torch::kFloat32)).sum().backward();
   std::vector<torch::Tensor> all{y.detach()};
   for (const auto& p : network->parameters()) all.push_back(p.grad());
   return all;
