@@ -9,6 +9,7 @@
 #include "framework/files/output_guard.hpp"
 #include "framework/score/model_input.hpp"
 #include "framework/score/snapshot.hpp"
+#include "framework/score/told_conditions.hpp"
 #include "launch/run_main.hpp"
 #include "models/autocast.hpp"
 #include "models/native_precision.hpp"
@@ -44,7 +45,7 @@ void set_precision(score::ScoreModel& model, const std::string& asked) {
 
 // An analytic model was not trained: its statistics are those of the data that its config names.
 void measure_statistics(score::ScoreModel& model, const std::string& config_path) {
-  if (model.transforms.unmeasured().empty()) return;
+  if (!score::lacks_statistics(model)) return;
   const config::DataConfig& data = model.config.data;
   if (data.map.path.empty()) {
     throw ConfigError(
@@ -52,7 +53,7 @@ void measure_statistics(score::ScoreModel& model, const std::string& config_path
         ": data.transforms standardises, but data.path names no data to measure the mean and the "
         "deviation of. Set data.path, or use affine(a, b).");
   }
-  data::ImageDataset dataset(data.map, data.split, score::dataset_options(data));
+  data::ImageDataset dataset(data.map, data.split, score::dataset_options(model.config));
   const auto alone = comm::make_single_communicator();
   score::measure_transforms(model, dataset, *alone);
 }

@@ -15,6 +15,7 @@
 #include "framework/data/write_output.hpp"
 #include "framework/files/output_guard.hpp"
 #include "framework/score/model_input.hpp"
+#include "framework/score/told_conditions.hpp"
 #include "launch/drawn_parts.hpp"
 #include "launch/run_lock.hpp"
 
@@ -29,7 +30,7 @@ std::string weights_of(const score::ScoreModel* model) {
   if (!model) return "";
   std::vector<torch::Tensor> all;
   for (const auto& [name, tensor] : score::named_parameters(*model)) all.push_back(tensor.detach());
-  for (const auto& [name, tensor] : model->transforms.state()) all.push_back(tensor);
+  for (const auto& [name, tensor] : score::statistics_of(*model)) all.push_back(tensor);
   return config::to_toml(model->config) + digest_of(all) + "\n";
 }
 
@@ -40,9 +41,16 @@ std::string key_of(const LikeRequest& r, const score::ScoreModel& model) {
 }
 
 // What the file holds: levels as numbers, real numbers in its units.
-torch::Tensor stored_values(const score::ScoreModel& model, const torch::Tensor& x) {
-  if (model.traits.kind != data::DataKind::discrete) return score::file_values(model, x);
+torch::Tensor stored_values(const score::ScoreModel& model, const torch::Tensor& x,
+                            const data::ConditionValues& divisors) {
+  if (model.traits.kind != data::DataKind::discrete) return score::file_values(model, x, divisors);
   return levels_from_data(x.nan_to_num(0, 1, -1), model.traits.levels).to(torch::kFloat64);
+}
+
+// The samples alone.
+data::DatasetOptions like_options(config::Config config) {
+  config.conditions.clear();
+  return score::dataset_options(config);
 }
 
 // The map of the model's training data, with `like` in place of its files.
@@ -82,8 +90,10 @@ void draw_parts(const LikeRequest& r, const LoadedModel& loaded, const DrawnPart
   for (const int64_t part : mine) {
     const data::Range range = parts.range(part);
     const std::vector<int64_t> seeds(r.seeds.begin() + range.begin, r.seeds.begin() + range.end);
+    evaluate::GuidanceOptions guidance = r.guidance;
+    guidance.told = evaluate::told_from(r.guidance.told, range.begin);
     parts.write(part, evaluate::generate(loaded.model, loaded.example_shape, seeds, r.sampler,
-                                         r.guidance, r.batch, *alone)
+                                         guidance, r.batch, *alone)
                           .x);
     if (comm.rank() == 0 && mine.size() > 1) progress.drawn();
   }
@@ -94,8 +104,10 @@ evaluate::NotFinite write_all(const LikeRequest& r, const LoadedModel& loaded,
                               const DrawnParts& parts) {
   const score::ScoreModel& model = loaded.model;
   files::ReplacingFile whole(r.out);
+  const auto conditions =
+      r.guidance.told.read ? model.config.conditions : std::vector<data::ConditionMap>();
   data::LikeWriter writer(r.like, map_of(r, model), model.config.data.split, whole.path().string(),
-                          static_cast<int64_t>(r.seeds.size()));
+                          static_cast<int64_t>(r.seeds.size()), conditions);
   evaluate::NotFinite bad;
   bool all_bad = true;
   for (int64_t part = 0; part < parts.count(); ++part) {
@@ -105,7 +117,10 @@ evaluate::NotFinite write_all(const LikeRequest& r, const LoadedModel& loaded,
         x, {r.seeds.begin() + range.begin, r.seeds.begin() + range.end});
     if (bad.sentence.empty()) bad.sentence = found.sentence;
     all_bad = all_bad && found.of_all;
-    writer.write(range.begin, stored_values(model, x));
+    const auto divisors = evaluate::divided_by(model, r.guidance.told, range.begin, range.size());
+    writer.write(range.begin, stored_values(model, x, divisors));
+    if (writer.has_conditions())
+      writer.write_conditions(range.begin, r.guidance.told.values(range.begin, range.size()));
   }
   bad.of_all = all_bad;
   writer.close();
@@ -116,7 +131,7 @@ evaluate::NotFinite write_all(const LikeRequest& r, const LoadedModel& loaded,
 void check_shape(const LikeRequest& r, const LoadedModel& loaded) {
   const score::ScoreModel& model = loaded.model;
   const data::ImageDataset like(map_of(r, model), model.config.data.split,
-                                score::dataset_options(model.config.data));
+                                like_options(model.config));
   if (like.dims() == static_cast<int64_t>(c10::multiply_integers(loaded.example_shape))) return;
   throw DataError("--like " + like.where() + ": samples of shape " +
                   shape_string(like.example_shape()) + ", but the model's have " +

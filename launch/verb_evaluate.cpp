@@ -22,6 +22,7 @@
 #include "launch/known_name.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/output_options.hpp"
+#include "launch/told_arguments.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
@@ -32,6 +33,7 @@ struct EvaluateArguments {
   std::string split = "test", json, per_example;
   std::vector<std::string> data;         // files; none: those of the model's config
   std::vector<std::string> said_of_map;  // --data.KEY=VALUE
+  std::vector<std::pair<std::string, std::string>> conditions;  // "NAME.array" and its value
   bool force = false;
   evaluate::EvaluationOptions options;
 };
@@ -74,8 +76,9 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
   if (comms.host->rank() == 0) check_outputs(arguments);
   const torch::NoGradGuard no_grad;
   const LoadedModel loaded = load_model(arguments.model, device_for_rank(*comms.host));
-  data::DatasetOptions reading = score::dataset_options(loaded.model.config.data);
+  data::DatasetOptions reading = score::dataset_options(loaded.model.config);
   reading.labels = true;
+  apply_condition_arrays(reading.conditions, arguments.conditions);
   data::ImageDataset dataset(map_of(arguments, loaded.model.config), arguments.split, reading);
   const auto report = evaluate::evaluate(loaded.model, dataset, arguments.options, *comms.host);
   if (comms.host->rank() != 0) return ExitCode::done;
@@ -208,7 +211,10 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
       "wkb_nll0, wkb_nll1 and wkb_profile (n, windows) for wkb; (hbars, n) for hbar-*, with the "
       "values of h in hbar-*_hbars; NaN where an example failed");
   add_force_flag(verb, a->force);
-  verb->callback([a, &task] {
+  verb->allow_extras();
+  verb->footer("--condition.NAME.array ARRAY: another data set than that of the config.");
+  verb->callback([a, verb, &task] {
+    a->conditions = condition_arguments(*verb);
     task.action = [a](comm::Communicators& comms) { return evaluate(*a, comms); };
   });
 }

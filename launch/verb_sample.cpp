@@ -40,6 +40,7 @@
 #include "launch/run_lock.hpp"
 #include "launch/sample_like.hpp"
 #include "launch/seed_list.hpp"
+#include "launch/told_arguments.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
@@ -60,6 +61,8 @@ struct SampleArguments {
   bool save_h5 = false;
   std::string like, out;
   bool force = false;
+  ToldArguments told;
+  bool seeds_given = false;
 };
 
 fs::path grid_file(const SampleArguments& a) { return fs::path(a.outdir) / "grid.png"; }
@@ -73,6 +76,7 @@ void check_outputs(const SampleArguments& a, const std::vector<int64_t>& seeds) 
   auto inputs = inputs_of(a.model);
   inputs.push_back({"--weak-network", a.weak_network});
   inputs.push_back({"--classifier", a.classifier});
+  inputs.push_back({"--condition", a.told.file});
   if (!a.like.empty()) {
     inputs.push_back({"--like", a.like});
     return files::check_outputs(inputs, {{"--out", a.out, a.force}});
@@ -150,7 +154,8 @@ std::map<std::string, std::string> settings(const SampleArguments& a, double nfe
 
 void write_pictures(const SampleArguments& a, const std::vector<int64_t>& seeds,
                     const evaluate::Generated& generated, const score::ScoreModel& model) {
-  const auto pixels = pixels_from_data(score::picture_values(model, generated.x));
+  const auto divisors = evaluate::divided_by(model, a.guidance.told, 0, generated.x.size(0));
+  const auto pixels = pixels_from_data(score::picture_values(model, generated.x, divisors));
   const auto meta = settings(a, generated.nfe);
   if (!a.grid.empty()) {
     const Grid grid = parse_grid(a.grid);
@@ -169,7 +174,8 @@ void write_h5(const SampleArguments& a, const evaluate::Generated& generated,
               const score::ScoreModel& model) {
   files::ReplacingFile whole(h5_file(a));
   data::Hdf5File file = data::Hdf5File::create(whole.path().string());
-  file.write_array("/samples", score::file_values(model, generated.x));
+  const auto divisors = evaluate::divided_by(model, a.guidance.told, 0, generated.x.size(0));
+  file.write_array("/samples", score::file_values(model, generated.x, divisors));
   if (generated.path.defined()) {
     file.write_array("/path", generated.path);
     file.write_array("/path_t", generated.path_t);
@@ -270,14 +276,28 @@ void write_samples(const SampleArguments& a, const std::vector<int64_t>& seeds,
             << ", in " << a.outdir << std::endl;
 }
 
+// A row a sample: --seeds left out draws them all.
+void take_rows(SampleArguments& a, const Told& told) {
+  if (told.rows < 0) return;
+  if (!a.seeds_given) a.seeds = "0-" + std::to_string(told.rows - 1);
+  const auto seeds = static_cast<int64_t>(parse_seeds(a.seeds).size());
+  if (seeds <= told.rows) return;
+  throw ConfigError("--condition " + a.told.file + ": " + std::to_string(told.rows) +
+                    " rows, but --seeds " + a.seeds + " asks for " + std::to_string(seeds) +
+                    " samples. Give a row a sample.");
+}
+
 ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   comm::Communicator& comm = *comms.host;
   comm.set_phase(comm::Phase::evaluate);
   check_form(a);
-  const auto seeds = seeds_to_draw(a, comm);
-  if (comm.rank() == 0) check_outputs(a, seeds);
   const auto device = device_for_rank(comm);
   const LoadedModel loaded = load_model(a.model, device);
+  Told told = told_samples(a.told, loaded.model);
+  take_rows(a, told);
+  const auto seeds = seeds_to_draw(a, comm);
+  if (comm.rank() == 0) check_outputs(a, seeds);
+  a.guidance.told = told.samples;
   Guides guides;
   load_guides(guides, a, device);
   check_class(a, guides.classifier ? guides.classifier->model : loaded.model);
@@ -291,8 +311,9 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   a.sampler.final = a.final.empty() ? usual : a.final;
   if (!a.hbar_schedule.empty()) a.sampler.hbar_shape = diffusion::parse_hbar_shape(a.hbar_schedule);
   if (!a.like.empty()) {
-    return sample_like({a.like, a.out, seeds, a.sampler, a.guidance, a.batch, settings_of(a)},
-                       loaded, comm);
+    return sample_like(
+        {a.like, a.out, seeds, a.sampler, a.guidance, a.batch, settings_of(a) + told.settings},
+        loaded, comm);
   }
   // Two jobs would leave pictures of both under one name.
   const auto lock = lock_run_folder(a.outdir, comm);
@@ -357,11 +378,16 @@ void add_sample_verb(CLI::App& app, Task& task) {
   const auto a = std::make_shared<SampleArguments>();
   CLI::App* verb = app.add_subcommand("sample", "draw samples, one per seed");
   add_model_options(verb, a->model);
-  verb->add_option("--seeds", a->seeds,
-                   "seeds, such as 0-63,100; a sample depends only on its seed")
-      ->capture_default_str();
+  const auto* seeds = verb->add_option("--seeds", a->seeds,
+                                       "seeds, such as 0-63,100; a sample depends only on its seed")
+                          ->capture_default_str();
   add_sampler_options(verb, *a);
   verb->add_option("--class", a->label, "label to sample");
+  verb->add_option("--condition", a->told.file,
+                   "file of the layout that the model was trained on: sample i is told the "
+                   "conditions of its row i, and --seeds left out draws one for each. "
+                   "--condition.NAME v1,v2 gives one of them to all samples")
+      ->check(CLI::ExistingFile);
   verb->add_option("--guidance", a->guidance.weight,
                    "weight: 0 unconditional, 1 conditional, above 1 guided")
       ->capture_default_str();
@@ -408,8 +434,12 @@ void add_sample_verb(CLI::App& app, Task& task) {
       "--trajectory", a->sampler.keep_path,
       "samplers with one network evaluation per step: store also all states, path (N, steps + 1, "
       "...), and their times, path_t, from t_max, in samples.h5");
-  verb->callback(
-      [a, &task] { task.action = [a](comm::Communicators& comms) { return sample(*a, comms); }; });
+  verb->allow_extras();
+  verb->callback([a, verb, seeds, &task] {
+    a->told.values = condition_arguments(*verb);
+    a->seeds_given = seeds->count() > 0;
+    task.action = [a](comm::Communicators& comms) { return sample(*a, comms); };
+  });
 }
 
 }  // namespace scorenet::launch

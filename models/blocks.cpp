@@ -50,10 +50,10 @@ Convolution conv3(int64_t in, int64_t out, const Boundaries& boundaries) {
 }
 
 torch::Tensor labels_or_none(const NetworkInput& input, int64_t num_classes) {
-  if (!input.labels.defined()) {
+  if (!input.given.labels.defined()) {
     return torch::full({input.x.size(0)}, num_classes, input.x.options().dtype(torch::kInt64));
   }
-  if (num_classes > 0) return input.labels;
+  if (num_classes > 0) return input.given.labels;
   throw ConfigError("labels given to a network with model.num_classes = 0: set model.num_classes.");
 }
 

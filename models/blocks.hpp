@@ -47,8 +47,8 @@ Convolution conv3(int64_t in_channels, int64_t out_channels, const Boundaries& b
 /// autocast's dtype.
 torch::Tensor conv3x3_channels_last(const torch::Tensor& x, const ConvolutionImpl& conv);
 
-/// input.labels, or where they are undefined num_classes ("no label") for the whole batch: (B)
-/// int64. Throws ConfigError if labels are given to a network without classes.
+/// input.given.labels, or where they are undefined num_classes ("no label") for the whole batch:
+/// (B) int64. Throws ConfigError if labels are given to a network without classes.
 torch::Tensor labels_or_none(const NetworkInput& input, int64_t num_classes);
 
 struct ResidualBlockOptions {

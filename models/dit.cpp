@@ -122,7 +122,7 @@ DiTImpl::DiTImpl(const DiTOptions& options, int64_t image_channels, int64_t axes
   const int64_t width = options_.width, patch = options_.patch_size;
   patch_embedding_ = register_module(
       "patch_embedding",
-      Convolution(ConvolutionOptions{.in = image_channels,
+      Convolution(ConvolutionOptions{.in = image_channels + options_.conditions.channels,
                                      .out = width,
                                      .size = patch,
                                      .stride = patch,
@@ -132,6 +132,10 @@ DiTImpl::DiTImpl(const DiTOptions& options, int64_t image_channels, int64_t axes
   if (options_.num_classes > 0) {
     class_embedding_ =
         register_module("class_embedding", torch::nn::Embedding(options_.num_classes + 1, width));
+  }
+  if (options_.conditions.any()) {
+    condition_embedding_ =
+        register_module("condition_embedding", ConditionEmbedding(options_.conditions, width));
   }
   const auto list = register_module("blocks", torch::nn::ModuleList());
   for (int64_t i = 0; i < options_.depth; ++i) {
@@ -143,12 +147,14 @@ DiTImpl::DiTImpl(const DiTOptions& options, int64_t image_channels, int64_t axes
   final_ = register_module("final", torch::nn::Linear(width, values));
 }
 
-torch::Tensor DiTImpl::embed_level(const NetworkInput& input) {
+torch::Tensor DiTImpl::embed_level(const NetworkInput& input, const Conditions& given) {
   const torch::Tensor features = sinusoidal_embedding(
       time_coordinate(input.log_snr), {.dim = kTimeFeatures}, final_->weight.scalar_type());
   const torch::Tensor labels = labels_or_none(input, options_.num_classes);
-  const torch::Tensor time = time_embedding_(features);
-  return torch::silu(class_embedding_ ? time + class_embedding_(labels) : time);
+  torch::Tensor level = time_embedding_(features);
+  if (class_embedding_) level = level + class_embedding_(labels);
+  if (condition_embedding_) level = level + condition_embedding_(given);
+  return torch::silu(level);
 }
 
 torch::Tensor DiTImpl::run_block(DiTBlock& block, const torch::Tensor& h,
@@ -179,8 +185,10 @@ torch::Tensor DiTImpl::from_patches(const torch::Tensor& h, c10::IntArrayRef gri
 torch::Tensor DiTImpl::forward(const NetworkInput& input) {
   const torch::Tensor& x = input.x;
   check_input("dit", x, image_channels_, boundaries_.size());
-  const torch::Tensor activated = embed_level(input);
-  const torch::Tensor patches = patch_embedding_(padded_to_multiple(x, options_.patch_size));
+  const Conditions given = completed(input.given, options_.conditions, x);
+  const torch::Tensor activated = embed_level(input, given);
+  const torch::Tensor in = given.fields.defined() ? torch::cat({x, given.fields}, 1) : x;
+  const torch::Tensor patches = patch_embedding_(padded_to_multiple(in, options_.patch_size));
   const std::vector<int64_t> grid = patches.sizes().slice(2).vec();
 
   torch::Tensor h = patches.flatten(2).transpose(1, 2);  // (B, tokens, width)

@@ -12,6 +12,7 @@
 
 #include <vector>
 
+#include "models/condition_embedding.hpp"
 #include "models/embedding.hpp"
 #include "models/grid.hpp"
 #include "models/options.hpp"
@@ -55,7 +56,7 @@ class DiTImpl : public ScoreNetwork {
   torch::Tensor forward(const NetworkInput& input) override;
 
  private:
-  torch::Tensor embed_level(const NetworkInput& input);
+  torch::Tensor embed_level(const NetworkInput& input, const Conditions& given);
   torch::Tensor run_block(DiTBlock& block, const torch::Tensor& h, const torch::Tensor& activated,
                           const BatchSlots* dropout);
   // (B, tokens, values of a patch) -> (B, C, ...), padded.
@@ -68,6 +69,7 @@ class DiTImpl : public ScoreNetwork {
   Convolution patch_embedding_{nullptr};
   TimeEmbedding time_embedding_{nullptr};
   torch::nn::Embedding class_embedding_{nullptr};
+  ConditionEmbedding condition_embedding_{nullptr};
   std::vector<DiTBlock> blocks_;
   torch::nn::Linear final_modulation_{nullptr};
   torch::nn::Linear final_{nullptr};

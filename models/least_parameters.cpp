@@ -18,6 +18,8 @@ double unet(const UNetOptions& o, size_t axes, bool has_way_up) {
   const double first = number(o.channels.front());
   double sum = 16 * first * first;  // the time embedding's second layer
   if (o.num_classes > 0) sum += 4 * first * number(o.num_classes);
+  sum += 4 * first * number(o.conditions.numbers);
+  sum += area(3, axes) * first * number(o.conditions.channels);
   const double blocks = number(o.layers_per_block) * (has_way_up ? 2 : 1);
   // A block's second convolution and its projection of time.
   for (const int64_t c : o.channels)
@@ -26,7 +28,7 @@ double unet(const UNetOptions& o, size_t axes, bool has_way_up) {
 }
 
 double mlp(const MLPOptions& o, int64_t dims) {
-  double sum = 0, width = number(dims);
+  double sum = 0, width = number(dims) + number(o.conditions.numbers);
   for (const int64_t next : o.hidden) {
     sum += width * number(next);
     width = number(next);
@@ -41,6 +43,8 @@ double dit(const DiTOptions& o, int64_t image_channels, size_t axes) {
   double sum = number(o.depth) * width * width * (6 + 4 + 2 * number(o.mlp_ratio));
   sum += 2 * area(o.patch_size, axes) * number(image_channels) * width;
   if (o.num_classes > 0) sum += width * number(o.num_classes);
+  sum += width * number(o.conditions.numbers);
+  sum += area(o.patch_size, axes) * width * number(o.conditions.channels);
   return sum;
 }
 

@@ -6,6 +6,7 @@
 
 #include "framework/core/check.hpp"
 #include "models/blocks.hpp"
+#include "models/condition_embedding.hpp"
 #include "models/embedding.hpp"
 
 namespace scorenet::models {
@@ -22,6 +23,11 @@ void check_options(const MLPOptions& o) {
   }
   if (!(o.dropout >= 0.0 && o.dropout < 1.0)) {
     throw ConfigError("model.dropout = " + std::to_string(o.dropout) + ": must be in [0, 1).");
+  }
+  if (o.conditions.channels > 0) {
+    throw ConfigError(
+        "[condition.NAME] of kind = field with model.type = mlp: points have no grid to lay a "
+        "field on. Use kind = vector.");
   }
   if (o.num_classes < 0) {
     throw ConfigError("model.num_classes = " + std::to_string(o.num_classes) + ": must be >= 0.");
@@ -76,6 +82,7 @@ MLPImpl::MLPImpl(const MLPOptions& options, int64_t dims, int64_t outputs)
         "class_embedding", torch::nn::Embedding(options_.num_classes + 1, options_.embedding_dim));
     width += options_.embedding_dim;
   }
+  if (options_.conditions.any()) width += options_.conditions.numbers + 1;
   const auto layers = register_module("hidden", torch::nn::ModuleList());
   for (const int64_t next : options_.hidden) {
     hidden_.emplace_back(width, next);
@@ -95,9 +102,11 @@ torch::Tensor MLPImpl::hidden(const NetworkInput& input) {
       input.x, mlp_time_features(input.log_snr, options_, input.x.scalar_type())};
   if (class_embedding_) {
     parts.push_back(class_embedding_(labels_or_none(input, options_.num_classes)));
-  } else if (input.labels.defined()) {
+  } else if (input.given.labels.defined()) {
     labels_or_none(input, 0);  // throws
   }
+  const Conditions given = completed(input.given, options_.conditions, input.x);
+  if (options_.conditions.any()) parts.push_back(told_numbers(given));
   torch::Tensor h = torch::cat(parts, 1);
   for (size_t i = 0; i < hidden_.size(); ++i) {
     torch::Tensor next = torch::silu(hidden_[i](h));

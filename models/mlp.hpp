@@ -1,5 +1,5 @@
 // A multilayer perceptron for low-dimensional data: dense layers on x joined with an embedding of
-// the noise level.
+// the noise level, and with conditions that are numbers.
 //
 // The plain form, concat(x, time) -> 3 x (dense 128, SiLU) -> dense D with LeCun-normal weights, is
 // the network of the two-dimensional experiments of Hirono, Tanaka & Fukushima (2403.11262);

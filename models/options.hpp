@@ -8,6 +8,14 @@
 
 namespace scorenet::models {
 
+/// What a network is told of each example beside its noise level and label (conditions.hpp).
+struct ConditionSizes {
+  int64_t numbers = 0;   // of all its vectors, one behind the other
+  int64_t channels = 0;  // of all its fields
+
+  bool any() const { return numbers + channels > 0; }
+};
+
 /// The keys of the config table [model] for type = unet.
 struct UNetOptions {
   /// A level each. Every level but the last halves every axis.
@@ -18,8 +26,9 @@ struct UNetOptions {
   int64_t attention_head_dim = 8;  // 0: one head of all channels
   int64_t norm_groups = 16;        // must divide every level's channels
   double norm_eps = 1e-5;
-  double dropout = 0.0;                          // in [0, 1)
-  int64_t num_classes = 0;                       // 0: unconditional
+  double dropout = 0.0;     // in [0, 1)
+  int64_t num_classes = 0;  // 0: no label
+  ConditionSizes conditions = {};
   int64_t downsample_padding = 1;                // 1, or 0 as the original DDPM
   bool cosines_first = true;                     // of the time embedding, see embedding.hpp
   double freq_shift = 0.0;                       // of the time embedding
@@ -44,8 +53,9 @@ struct MLPOptions {
   int64_t embedding_dim = 32;  // of sinusoidal; even
   bool residual = false;       // add a layer's input where the widths agree
   double dropout = 0.0;        // behind every hidden layer, in [0, 1)
-  /// 0: unconditional. Else a learned vector of embedding_dim joins the input.
+  /// 0: no label. Else a learned vector of embedding_dim joins the input.
   int64_t num_classes = 0;
+  ConditionSizes conditions = {};
   bool learned_variance = false;  // a second point of x's shape behind the first
 };
 
@@ -55,9 +65,10 @@ struct DiTOptions {
   int64_t width = 192;     // channels of a token; a multiple of 4 and of heads
   int64_t depth = 6;       // blocks
   int64_t heads = 3;
-  int64_t mlp_ratio = 4;                         // hidden width of a block's perceptron / width
-  double dropout = 0.0;                          // in the perceptron, in [0, 1)
-  int64_t num_classes = 0;                       // 0: unconditional
+  int64_t mlp_ratio = 4;    // hidden width of a block's perceptron / width
+  double dropout = 0.0;     // in the perceptron, in [0, 1)
+  int64_t num_classes = 0;  // 0: no label
+  ConditionSizes conditions = {};
   bool learned_variance = false;                 // a second tensor of x's shape behind the first
   std::vector<std::string> padding = {"zeros"};  // or periodic: of all axes, or one name an axis
   bool recompute =

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "framework/core/random.hpp"
+#include "models/conditions.hpp"
 
 namespace scorenet::models {
 
@@ -25,8 +26,7 @@ struct BatchSlots {
 struct NetworkInput {
   torch::Tensor x;        // (B, C, ...) with one to three axes, or (B, D); the network's dtype
   torch::Tensor log_snr;  // (B), float64 or float32
-  // (B) int64 in [0, num_classes]; num_classes means "no label"; undefined: unconditional
-  torch::Tensor labels;
+  Conditions given;       // beside them
   const BatchSlots* dropout = nullptr;  // null: no dropout (evaluation)
 };
 

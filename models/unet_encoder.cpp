@@ -154,12 +154,17 @@ UNetEncoder::UNetEncoder(torch::nn::Module& owner, const UNetOptions& options,
   check_options(options_);
   const int64_t first = options_.channels.front();
   const int64_t in =
-      image_channels * (1 + 2 * static_cast<int64_t>(options_.fourier_features.size()));
+      image_channels * (1 + 2 * static_cast<int64_t>(options_.fourier_features.size())) +
+      options_.conditions.channels;
   conv_in_ = owner.register_module("conv_in", conv3(in, first, boundaries_));
   time_embedding_ = owner.register_module("time_embedding", TimeEmbedding(first, 4 * first));
   if (options_.num_classes > 0) {
     class_embedding_ = owner.register_module(
         "class_embedding", torch::nn::Embedding(options_.num_classes + 1, 4 * first));
+  }
+  if (options_.conditions.any()) {
+    condition_embedding_ = owner.register_module(
+        "condition_embedding", ConditionEmbedding(options_.conditions, 4 * first));
   }
   build_down(owner);
   build_middle(owner);
@@ -216,9 +221,12 @@ BlockContext UNetEncoder::context(const NetworkInput& input) {
       time_embedding_(sinusoidal_embedding(u, sinusoid, conv_in_->weight.scalar_type()));
   const torch::Tensor labels = labels_or_none(input, options_.num_classes);
   if (class_embedding_) time = time + class_embedding_(labels);
+  const Conditions given = completed(input.given, options_.conditions, input.x);
+  if (condition_embedding_) time = time + condition_embedding_(given);
   BlockContext context{torch::silu(time), input.dropout, takes_fast_path(input),
                        takes_gpu_route(input)};
   context.recompute = options_.recompute;
+  context.fields = given.fields;
   if (context.channels_last) context.shifts = shifts_of(blocks_, context.activated_time);
   return context;
 }
@@ -257,9 +265,9 @@ bool UNetEncoder::takes_fast_path(const NetworkInput& input) const {
 torch::Tensor UNetEncoder::forward(const torch::Tensor& x, const BlockContext& context,
                                    std::vector<torch::Tensor>& skips) {
   const bool fourier = !options_.fourier_features.empty();
-  const torch::Tensor in =
-      padded_to_multiple(fourier ? append_fourier_features(x, options_.fourier_features) : x,
-                         int64_t{1} << (options_.channels.size() - 1));
+  torch::Tensor in = fourier ? append_fourier_features(x, options_.fourier_features) : x;
+  if (context.fields.defined()) in = torch::cat({in, context.fields}, 1);
+  in = padded_to_multiple(in, int64_t{1} << (options_.channels.size() - 1));
   torch::Tensor h = context.channels_last ? conv3x3_channels_last(in, *conv_in_) : conv_in_(in);
   if (context.padded) h = kernels::to_padded(h);
   skips.push_back(h);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/blocks.hpp"
+#include "models/condition_embedding.hpp"
 #include "models/embedding.hpp"
 #include "models/options.hpp"
 #include "models/score_network.hpp"
@@ -22,6 +23,7 @@ struct BlockContext {
   bool channels_last = false;              // features are channels-last: the GPU route
   std::vector<torch::Tensor> shifts = {};  // there: shifts_of, by ResidualBlock::number()
   bool recompute = false;                  // recompute.hpp: keep no activations within a layer
+  torch::Tensor fields = {};               // (B, F, ...), further channels of the input, if any
 };
 
 /// One level on the way down or up, or the middle: residual blocks, attention behind each or none,
@@ -74,10 +76,10 @@ class UNetEncoder {
   /// (B, image_channels, ...), ConfigError for labels given to an unconditional network.
   BlockContext context(const NetworkInput& input);
 
-  /// Returns the features at the coarsest level, (B, channels.back(), ...), or padded NHWC if
-  /// context.padded, in autocast's dtype if context.channels_last, each axis padded by zeros behind
-  /// it until every level halves it. skips gains the outputs that the way up reads, coarsest
-  /// last.
+  /// x: as in the input. Returns the features at the coarsest level, (B, channels.back(), ...), or
+  /// padded NHWC if context.padded, in autocast's dtype if context.channels_last, each axis padded
+  /// by zeros behind it until every level halves it. skips gains the outputs that the way up reads,
+  /// coarsest last.
   torch::Tensor forward(const torch::Tensor& x, const BlockContext& context,
                         std::vector<torch::Tensor>& skips);
 
@@ -104,6 +106,7 @@ class UNetEncoder {
   Convolution conv_in_{nullptr};
   TimeEmbedding time_embedding_{nullptr};
   torch::nn::Embedding class_embedding_{nullptr};
+  ConditionEmbedding condition_embedding_{nullptr};
   std::vector<Stage> down_blocks_;
   Stage mid_block_{nullptr};
   std::vector<std::shared_ptr<ResidualBlockImpl>> blocks_;  // all of the owner's, by number()

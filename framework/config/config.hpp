@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "framework/comm/comm_options.hpp"
+#include "framework/data/condition_map.hpp"
 #include "framework/data/data_map.hpp"
 #include "framework/diffusion/discrete_steps.hpp"
 #include "framework/diffusion/loss_constants.hpp"
@@ -139,6 +140,7 @@ struct RunConfig {
 
 struct Config {
   DataConfig data;
+  std::vector<data::ConditionMap> conditions;  // [condition.NAME], sorted by name
   ModelConfig model;
   DiffusionConfig diffusion;
   TrainConfig train;

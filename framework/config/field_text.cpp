@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cstdio>
 #include <limits>
+#include <map>
 
 #include "framework/config/fields.hpp"
 
@@ -97,13 +98,18 @@ std::string value_string(const Field& field) {
 
 std::vector<Change> changes(const Config& then, const Config& now) {
   Config old_copy = then, new_copy = now;
-  const auto old_fields = fields(old_copy), new_fields = fields(new_copy);
   std::vector<Change> all;
-  for (size_t i = 0; i < new_fields.size(); ++i) {
-    const std::string old_value = value_string(old_fields[i]),
-                      new_value = value_string(new_fields[i]);
-    if (old_value != new_value) all.push_back({new_fields[i].name, old_value, new_value});
+  // By name: the two may have other conditions.
+  std::map<std::string, std::string> old_values;
+  for (const Field& field : fields(old_copy)) old_values[field.name] = value_string(field);
+  for (const Field& field : fields(new_copy)) {
+    const auto found = old_values.find(field.name);
+    const std::string old_value = found == old_values.end() ? "not there" : found->second;
+    if (old_value != value_string(field))
+      all.push_back({field.name, old_value, value_string(field)});
+    if (found != old_values.end()) old_values.erase(found);
   }
+  for (const auto& [name, value] : old_values) all.push_back({name, value, "not there"});
   return all;
 }
 

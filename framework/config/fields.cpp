@@ -79,6 +79,21 @@ void data_fields(DataConfig& c, std::vector<Field>& out) {
   out.push_back(missing);
 }
 
+void condition_fields(data::ConditionMap& c, std::vector<Field>& out) {
+  const std::string prefix = kConditionPrefix + c.name + ".";
+  out.push_back({prefix + "array", &c.array,
+                 "data set of the condition, or FILE.npy; left out, with steps: the samples"});
+  out.push_back(one_of(prefix + "kind", &c.kind,
+                       "vector: numbers, which join the noise level; field: values on the sample's "
+                       "grid, further channels of the input",
+                       {"vector", "field"}));
+  out.push_back({prefix + "transforms", &c.transforms,
+                 "as data.transforms, and last angle(period): its cosine and sine"});
+  out.push_back({prefix + "steps", &c.steps,
+                 "field: of earlier samples of the same trajectory, such as [-2, -1]", -1e6, -1});
+  out.push_back({prefix + "shape", &c.shape, "of one sample; [] as the data have it", 1, 1e12});
+}
+
 void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back(one_of(
       "model.type", &c.type,
@@ -102,7 +117,7 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
       {"model.norm_groups", &c.unet.norm_groups, "unet: groups of each group norm", 1, 1 << 16});
   out.push_back({"model.dropout", &c.dropout, "probability of dropping an activation", 0, 0.95});
   out.push_back(
-      {"model.num_classes", &c.num_classes, "classes of the labels; 0: unconditional", 0, 1 << 20});
+      {"model.num_classes", &c.num_classes, "classes of the labels; 0: no labels", 0, 1 << 20});
   Field padding{"model.padding", &c.padding,
                 "unet, dit: boundary of each axis, zeros or periodic; one name for all axes, or "
                 "one per axis"};
@@ -203,8 +218,8 @@ void diffusion_fields(DiffusionConfig& c, std::vector<Field>& out) {
                  "hybrid: weight of the T-step bound beside the simple loss", 0, 1e6});
   out.push_back({"diffusion.divergence_weight", &c.divergence_weight,
                  "v: weight of second-order flow matching (i-DODE: 0.1); 0: off", 0, 1e6});
-  out.push_back(
-      {"diffusion.label_drop", &c.label_drop, "probability of training without the label", 0, 1});
+  out.push_back({"diffusion.label_drop", &c.label_drop,
+                 "probability of training without the label and the conditions", 0, 1});
 }
 
 void train_fields(TrainConfig& c, std::vector<Field>& out) {
@@ -360,6 +375,7 @@ void run_fields(RunConfig& c, std::vector<Field>& out) {
 std::vector<Field> fields(Config& config) {
   std::vector<Field> all;
   data_fields(config.data, all);
+  for (data::ConditionMap& condition : config.conditions) condition_fields(condition, all);
   model_fields(config.model, all);
   diffusion_fields(config.diffusion, all);
   train_fields(config.train, all);

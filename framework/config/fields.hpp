@@ -32,17 +32,22 @@ struct Field {
   bool or_number = false;                 // strings: a TOML number is taken as its text
   bool bare_one = false;                  // lists of strings: one may stand without brackets
 
-  std::string section() const { return name.substr(0, name.find('.')); }
-  std::string key() const { return name.substr(name.find('.') + 1); }
+  /// "train", or "condition.NAME".
+  std::string section() const { return name.substr(0, name.rfind('.')); }
+  std::string key() const { return name.substr(name.rfind('.') + 1); }
 };
 
 /// The fields of `config`, pointing into it, in the order of the documentation.
 std::vector<Field> fields(Config& config);
 
+/// How the sections of conditions begin: their names are the user's.
+inline constexpr const char* kConditionPrefix = "condition.";
+
 /// The value as TOML writes it: 0.001, "unet", [32, 64].
 std::string value_string(const Field& field);
 
-/// A key with different values in two configs, as TOML writes them.
+/// A key with different values in two configs, as TOML writes them; "not there": of a condition
+/// that the other config lacks.
 struct Change {
   std::string name, old_value, new_value;
 

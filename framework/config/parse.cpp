@@ -145,6 +145,22 @@ std::string position(const std::string& origin, const toml::node& node) {
   return origin + ", line " + std::to_string(node.source().begin.line) + ": ";
 }
 
+// The conditions that a file names, sorted, each with its defaults: fields() then knows their keys.
+void add_conditions(const toml::table& file, const std::string& origin, Config& config) {
+  const toml::node* section = file.get("condition");
+  if (!section) return;
+  const auto refuse = [&origin](const toml::node& node, const std::string& name) {
+    throw ConfigError(position(origin, node) + name + " = " + node_text(node) +
+                      ": expected a section [condition.NAME] with its keys, such as array.");
+  };
+  if (!section->is_table()) refuse(*section, "condition");
+  for (const auto& [name, node] : *section->as_table()) {
+    const std::string text(name.str());
+    if (!node.is_table()) refuse(node, "condition." + text);
+    config.conditions.push_back({.name = text});
+  }
+}
+
 // A table stands where a section belongs: checked even when it is empty, or a slip in its name
 // would go unseen.
 void read_table(const toml::table& table, const std::string& prefix, const std::vector<Field>& all,
@@ -153,7 +169,10 @@ void read_table(const toml::table& table, const std::string& prefix, const std::
     const std::string name = prefix + std::string(key.str());
     const std::string where = position(origin, node);
     const toml::table* nested = node.as_table();
-    if (!nested || !prefix.empty()) {
+    if (nested && prefix.empty() && name + "." == kConditionPrefix) {
+      for (const auto& [one, keys] : *nested)
+        read_table(*keys.as_table(), kConditionPrefix + std::string(one.str()) + ".", all, origin);
+    } else if (!nested || !prefix.empty()) {
       assign(find_field(all, name, where), node, where);
     } else if (is_section(all, name)) {
       read_table(*nested, name + ".", all, origin);
@@ -276,7 +295,9 @@ Config parse_text(const std::string& text, const std::string& origin) {
   check_depth(text, origin);
   Config config;
   try {
-    read_table(toml::parse(text), "", fields(config), origin);
+    const toml::table file = toml::parse(text);
+    add_conditions(file, origin, config);
+    read_table(file, "", fields(config), origin);
   } catch (const toml::parse_error& e) {
     throw ConfigError(origin + ", line " + std::to_string(e.source().begin.line) + ": " +
                       escaped(e.description()) + ". Correct the TOML there.");
@@ -298,7 +319,24 @@ Config parse_file(const std::string& path) {
   return parse_text(files::read_file(path), path);
 }
 
+// --condition.NAME.array of a name that the file does not have adds it.
+static void add_conditions(const std::vector<std::string>& arguments, Config& config) {
+  const std::string prefix = std::string("--") + kConditionPrefix;
+  for (const std::string& argument : arguments) {
+    const std::string key = argument.substr(0, argument.find('='));
+    const size_t dot = key.rfind('.');
+    if (!key.starts_with(prefix) || dot < prefix.size()) continue;
+    const std::string name = key.substr(prefix.size(), dot - prefix.size());
+    const auto place = std::lower_bound(
+        config.conditions.begin(), config.conditions.end(), name,
+        [](const data::ConditionMap& one, const std::string& wanted) { return one.name < wanted; });
+    if (place == config.conditions.end() || place->name != name)
+      config.conditions.insert(place, {.name = name});
+  }
+}
+
 void apply_overrides(Config& config, const std::vector<std::string>& arguments) {
+  add_conditions(arguments, config);
   const std::vector<Field> all = fields(config);
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
@@ -336,6 +374,7 @@ std::string to_toml(const Config& config) {
 
 std::string help_text() {
   Config defaults;
+  defaults.conditions.push_back({.name = "NAME"});
   std::string out =
       "Config keys (in the file as [section] key = value, here as --section.key value):\n";
   for (const Field& field : fields(defaults)) {

@@ -162,8 +162,9 @@ std::string plain(std::string_view name) {
 }
 
 std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
-std::string first_part(const std::string& name) {
-  return name.find('.') == std::string::npos ? "" : name.substr(0, name.find('.'));
+// "train" of train.steps, "condition.NAME" of condition.NAME.array.
+std::string section_of(const std::string& name) {
+  return name.find('.') == std::string::npos ? "" : name.substr(0, name.rfind('.'));
 }
 
 // Letters to insert, delete, replace, or swap with their neighbour (optimal string alignment).
@@ -201,7 +202,7 @@ constexpr size_t kLongest = 100;
 
 std::string suggest_key(const std::string& name, const std::vector<std::string>& known) {
   if (name.size() > kLongest) return "";
-  const std::string section = plain(first_part(name)), wrong = plain(last_part(name));
+  const std::string section = plain(section_of(name)), wrong = plain(last_part(name));
   // The nearest last part; among equals the nearest section, among those the first.
   std::string best;
   std::pair<size_t, size_t> least{slips(wrong), 1000};
@@ -209,7 +210,7 @@ std::string suggest_key(const std::string& name, const std::vector<std::string>&
     const std::string right = plain(last_part(key));
     if (right.size() > wrong.size() + 3 || wrong.size() > right.size() + 3) continue;
     const std::pair<size_t, size_t> here{
-        distance(wrong, right), section.empty() ? 0 : distance(section, plain(first_part(key)))};
+        distance(wrong, right), section.empty() ? 0 : distance(section, plain(section_of(key)))};
     if (here.first > slips(wrong) || here >= least) continue;
     least = here;
     best = key;

@@ -10,7 +10,7 @@
 #include "framework/config/plain_text.hpp"
 #include "framework/config/suggest.hpp"
 #include "framework/core/error.hpp"
-#include "framework/transform/transform_chain.hpp"
+#include "framework/transform/condition_chain.hpp"
 
 namespace scorenet::config {
 namespace {
@@ -144,6 +144,46 @@ void check_values(const DataConfig& data, std::vector<std::string>& out) {
   }
 }
 
+const data::ConditionMap* find_condition(const Config& config, const std::string& name) {
+  for (const data::ConditionMap& condition : config.conditions)
+    if (condition.name == name) return &condition;
+  return nullptr;
+}
+
+// data.transforms may divide by the numbers that a sample brings.
+void check_divisors(const Config& config, std::vector<std::string>& out) {
+  for (const std::string& name : transform::conditions_of(config.data.transforms)) {
+    const data::ConditionMap* const condition = find_condition(config, name);
+    if (condition && !condition->is_field()) continue;
+    out.push_back("data.transforms: divide(" + name + ") divides by a vector condition, and " +
+                  (condition ? "condition." + name + ".kind is field"
+                             : "no section [condition." + name + "] names it") +
+                  ". Give it with kind = vector and its array.");
+  }
+}
+
+void check_conditions(const Config& config, std::vector<std::string>& out) {
+  for (auto& sentence : data::problems(config.conditions)) out.push_back(std::move(sentence));
+  for (const data::ConditionMap& condition : config.conditions) {
+    const std::string key = "condition." + condition.name + ".";
+    for (auto& sentence : transform::condition_problems(condition.transforms, key + "transforms"))
+      out.push_back(std::move(sentence));
+    const bool as_samples = condition.of_samples() && condition.transforms.empty();
+    if (as_samples && !transform::conditions_of(config.data.transforms).empty()) {
+      out.push_back(key +
+                    "steps without transforms take data.transforms, which divide by what the "
+                    "earlier samples do not bring. Give " +
+                    key + "transforms.");
+    }
+    if (condition.is_field() && config.model.type == "mlp") {
+      out.push_back(key +
+                    "kind = field with model.type = mlp: points have no grid to lay a field on. "
+                    "Set kind = vector, or take unet or dit.");
+    }
+  }
+  check_divisors(config, out);
+}
+
 void check_diffusion(const DiffusionConfig& d, std::vector<std::string>& out) {
   if (d.schedule.t_min >= 0 && d.schedule.t_max >= 0 && d.schedule.t_min >= d.schedule.t_max) {
     out.push_back("diffusion.t_min = " + std::to_string(d.schedule.t_min) +
@@ -231,6 +271,7 @@ std::vector<std::string> problems(const Config& config, int world_size) {
   for (const Field& field : fields(copy)) check_field(field, out);
   for (auto& sentence : data::problems(config.data.map)) out.push_back(std::move(sentence));
   check_values(config.data, out);
+  check_conditions(config, out);
   check_model(config.model, out);
   check_diffusion(config.diffusion, out);
   check_batch(config.train, world_size, out);

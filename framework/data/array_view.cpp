@@ -34,6 +34,7 @@ ArrayView::ArrayView(const SplitSource& source, const std::string& array, const 
   if (!array_.starts_with('/')) array_ = "/" + array_;
   look_at_files();
   take_ranges(source.ranges);
+  if (source.history > 0) leave_out_without(source.history);
 }
 
 std::string ArrayView::where() const {
@@ -54,6 +55,8 @@ void ArrayView::look_at_files() {
     }
     check_like_first(reader, files_[file]);
     begins_.push_back(begins_.back() + reader.layout().samples());
+    const SampleLayout& layout = reader.layout();
+    trajectories_.push_back(layout.window()[layout.sample_axes().back()].count);
   }
 }
 
@@ -72,7 +75,7 @@ void ArrayView::check_like_first(const SampleReader& reader, const std::string& 
 
 void ArrayView::take_ranges(const std::vector<std::string>& ranges) {
   const int64_t all = begins_.back();
-  if (ranges.empty()) ranges_.push_back({0, {0, all, 1}});
+  if (ranges.empty()) add_places({0, all, 1});
   for (const std::string& text : ranges) {
     const auto range = parse_range(text);
     const auto places = range ? places_on(*range, all) : std::nullopt;
@@ -82,10 +85,40 @@ void ArrayView::take_ranges(const std::vector<std::string>& ranges) {
                       "\", expected one that lies in 0:" + std::to_string(all) +
                       ". Correct it, or take the split \"" + kAllSamples + "\".");
     }
-    ranges_.push_back({size_, *places});
-    size_ += places->count;
+    add_places(*places);
   }
-  if (ranges.empty()) size_ = all;
+}
+
+void ArrayView::add_places(const Places& places) {
+  ranges_.push_back({size_, places});
+  size_ += places.count;
+}
+
+// Each range is cut at the beginnings of trajectories.
+void ArrayView::leave_out_without(int64_t history) {
+  const std::vector<Range> ranges = std::move(ranges_);
+  ranges_.clear();
+  size_ = 0;
+  for (const auto& [begin, places] : ranges) {
+    for (int64_t i = 0; i < places.count;) {
+      const int64_t place = places.at(i);
+      const auto next = std::upper_bound(begins_.begin(), begins_.end(), place);
+      const auto file = static_cast<size_t>(next - begins_.begin()) - 1;
+      const int64_t length = trajectories_[file], offset = (place - begins_[file]) % length;
+      // The first of the range at or behind `target`.
+      const auto reach = [&](int64_t target) {
+        return i + (target - place + places.step - 1) / places.step;
+      };
+      const int64_t end = std::min(places.count, reach(place - offset + length));
+      const int64_t first = offset < history ? reach(place - offset + history) : i;
+      if (first < end) add_places({places.at(first), end - first, places.step});
+      i = end;
+    }
+  }
+  if (size_ > 0) return;
+  throw DataError(where() + ": no sample has " + std::to_string(history) +
+                  " samples before it in its trajectory of " + std::to_string(trajectories_[0]) +
+                  ", which the steps of a [condition.NAME] ask for. Ask for fewer.");
 }
 
 int64_t ArrayView::place_of(int64_t index) const {
@@ -115,14 +148,14 @@ SampleReader& ArrayView::opened(size_t file) {
   return *open_.front().reader;
 }
 
-torch::Tensor ArrayView::read(const std::vector<int64_t>& indices) {
+torch::Tensor ArrayView::read(const std::vector<int64_t>& indices, int64_t shift) {
   std::vector<int64_t> shape{static_cast<int64_t>(indices.size())};
   shape.insert(shape.end(), sample_shape_.begin(), sample_shape_.end());
   torch::Tensor batch = torch::empty(shape, dtype_);
   std::vector<std::vector<SampleReader::Wanted>> wanted(files_.size());
   for (size_t i = 0; i < indices.size(); ++i) {
     const size_t file = file_of(indices[i]);
-    wanted[file].push_back({place_of(indices[i]) - begins_[file], static_cast<int64_t>(i)});
+    wanted[file].push_back({place_of(indices[i]) + shift - begins_[file], static_cast<int64_t>(i)});
   }
   for (size_t file = 0; file < files_.size(); ++file)
     if (!wanted[file].empty()) opened(file).read(wanted[file], batch);

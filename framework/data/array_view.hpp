@@ -28,7 +28,7 @@ class ArrayView {
  public:
   /// Inspects every file once. array: its name, where {split} stands for the split's name; or the
   /// name of a .npy file, which then replaces the source's files. blocks: how many blocks of
-  /// chunked files to keep in memory.
+  /// chunked files to keep in memory. A trajectory is the last sample axis, in one file.
   /// Throws DataError if a file or array is missing or damaged, if samples of two files differ in
   /// shape or type, or if the roles or ranges do not fit.
   ArrayView(const SplitSource& source, const std::string& array, const AxisRoles& roles,
@@ -47,9 +47,10 @@ class ArrayView {
   /// "FILE.h5, dataset "/train/images"", of several files "FILE.h5 and 3 more files, ...".
   std::string where() const;
 
-  /// (B, sample...), in the order of `indices`. REQUIRES 0 <= index < size(). Not thread-safe.
-  /// Throws DataError if a file cannot be read or has changed.
-  torch::Tensor read(const std::vector<int64_t>& indices);
+  /// (B, sample...), in the order of `indices`. REQUIRES 0 <= index < size(). shift: below 0, the
+  /// samples so many places before them in their trajectories; REQUIRES that the source's history
+  /// covers it. Not thread-safe. Throws DataError if a file cannot be read or has changed.
+  torch::Tensor read(const std::vector<int64_t>& indices, int64_t shift = 0);
 
   /// Which of files() holds this sample.
   size_t file_of(int64_t index) const;
@@ -70,14 +71,17 @@ class ArrayView {
 
   void look_at_files();
   void take_ranges(const std::vector<std::string>& ranges);
+  void add_places(const Places& places);
+  void leave_out_without(int64_t history);
   void check_like_first(const SampleReader& reader, const std::string& path) const;
   SampleReader& opened(size_t file);
 
   std::string split_, array_;
   AxisRoles roles_;
   std::vector<std::string> files_;
-  std::vector<StoredFile> seen_;  // as they were when they were first looked at
-  std::vector<int64_t> begins_;   // of each file's samples; then the number of all
+  std::vector<StoredFile> seen_;       // as they were when they were first looked at
+  std::vector<int64_t> begins_;        // of each file's samples; then the number of all
+  std::vector<int64_t> trajectories_;  // samples of one, in each file
   std::vector<Range> ranges_;
   int64_t size_ = 0, block_rows_ = 1;
   std::vector<int64_t> sample_shape_;

@@ -92,8 +92,10 @@ LoadedBatch BatchLoader::load(int64_t step) {
   const int64_t first = step * options_.global_batch + loaded.slots.begin;
   loaded.batch = read_(sampler_.indices(first, loaded.slots.size()));
   if (options_.horizontal_flip) {
-    flip_for_slots(loaded.batch.examples, slot_range(loaded.slots.begin, loaded.slots.size()),
-                   options_.seed, step);
+    const auto slots = slot_range(loaded.slots.begin, loaded.slots.size());
+    flip_for_slots(loaded.batch.examples, slots, options_.seed, step);
+    for (auto& [name, values] : loaded.batch.conditions)
+      if (values.dim() > 2) flip_for_slots(values, slots, options_.seed, step);  // fields
   }
   if (options_.finish) options_.finish(loaded.batch);
   return loaded;

@@ -56,6 +56,8 @@ struct SplitSource {
   std::string split;
   std::vector<std::string> files;        // sorted
   std::vector<std::string> ranges = {};  // of the sample numbers; empty: all
+  /// Samples with fewer samples before them in their trajectory are left out.
+  int64_t history = 0;
 };
 
 /// Expands the patterns. Throws DataError if one matches nothing or a file is named twice, and

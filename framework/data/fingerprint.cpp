@@ -98,6 +98,8 @@ DatasetSummary ImageDataset::summary() {
       const Batch batch =
           read(slot_range(run.first + first, std::min(pieces.rows, run.size - first)));
       digest.add(batch.examples.data_ptr(), batch.examples.nbytes());
+      for (const auto& [name, values] : batch.conditions)
+        digest.add(values.data_ptr(), values.nbytes());
       if (runs.size() > 1)
         of_files[run.file].add(batch.examples.data_ptr(), batch.examples.nbytes());
       if (kind() == DataKind::discrete) continue;

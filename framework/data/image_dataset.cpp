@@ -95,17 +95,20 @@ ImageDataset::ImageDataset(const DataMap& map, const std::string& split,
       labels_array_("/" + with_split(map.labels_array, split)),
       asked_levels_(options.levels),
       missing_(options.missing) {
-  const SplitSource source = source_of(map, split);
+  SplitSource source = source_of(map, split);
+  source.history = history_of(options.conditions);
   path_ = source.files[0];
   if (source.files.size() > 1) path_ += and_more_files(source.files.size() - 1);
   if (is_own_layout(map) && !is_npy(source.files[0])) check_has_split(source.files[0], split);
   const auto roles = roles_of(map, source);
   for (size_t i = 0; i < map.arrays.size(); ++i)
     arrays_.push_back(
-        std::make_unique<ArrayView>(source, map.arrays[i], roles[i], options.cached_blocks));
+        std::make_shared<ArrayView>(source, map.arrays[i], roles[i], options.cached_blocks));
   find_shape(map);
   if (is_own_layout(map)) check_images();
   if (options.labels) labels_ = read_labels(map, source, *arrays_[0]);
+  conditions_ = std::make_unique<ConditionReaders>(options.conditions, map, source, example_shape_,
+                                                   arrays_, options.cached_blocks);
 }
 
 ImageDataset::ImageDataset(ImageDataset&&) noexcept = default;
@@ -227,7 +230,20 @@ Batch ImageDataset::read(const std::vector<int64_t>& indices) {
                    [all](int64_t index) { return all[index]; });
   }
   check_values(batch);
+  batch.conditions = read_conditions(indices);
   return batch;
+}
+
+ConditionValues ImageDataset::read_conditions(const std::vector<int64_t>& indices) {
+  return conditions_->read(indices);
+}
+
+const std::vector<int64_t>& ImageDataset::condition_shape(const std::string& name) const {
+  return conditions_->shape(name);
+}
+
+const std::string& ImageDataset::condition_where(const std::string& name) const {
+  return conditions_->where(name);
 }
 
 void ImageDataset::check_values(const Batch& batch) const {

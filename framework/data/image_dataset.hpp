@@ -17,12 +17,11 @@
 #include <string>
 #include <vector>
 
+#include "framework/data/condition_reader.hpp"
 #include "framework/data/data_map.hpp"
 #include "framework/data/hdf5.hpp"
 
 namespace scorenet::data {
-
-class ArrayView;
 
 enum class DataKind {
   discrete,    // levels 0, 1, ...: bits per dimension have a meaning
@@ -30,10 +29,13 @@ enum class DataKind {
 };
 
 struct Batch {
-  torch::Tensor examples;        // (B, ...) uint8, float32 or float64
-  torch::Tensor labels;          // (B) int64; undefined where the split has none
-  std::vector<int64_t> indices;  // B: which samples these are
-  torch::Tensor observed = {};   // bool, shape of examples: false: missing; undefined: none is
+  torch::Tensor examples;           // (B, ...) uint8, float32 or float64
+  torch::Tensor labels;             // (B) int64; undefined where the split has none
+  std::vector<int64_t> indices;     // B: which samples these are
+  torch::Tensor observed = {};      // bool, shape of examples: false: missing; undefined: none is
+  ConditionValues conditions = {};  // those of DatasetOptions::conditions, as the file has them
+  // The conditions as a network gets them (models::Conditions), once they are converted.
+  torch::Tensor numbers = {}, fields = {};
 };
 
 struct DatasetOptions {
@@ -42,6 +44,7 @@ struct DatasetOptions {
       32;               // chunked files: blocks kept in memory; twice a shuffle window is plenty
   int64_t levels = -1;  // of discrete data; 0: continuous; -1: as the type says
   std::optional<double> missing = {};  // marks missing values: NaN or a number
+  std::vector<ConditionMap> conditions = {};
 };
 
 struct ValueRange {
@@ -115,6 +118,13 @@ class ImageDataset {
   /// values apart) or of discrete data that holds a value which is no level.
   Batch read(const std::vector<int64_t>& indices);
 
+  /// The conditions alone. Throws DataError naming one that has no finite values.
+  ConditionValues read_conditions(const std::vector<int64_t>& indices);
+  /// Of one sample, as the file has it. REQUIRES a condition of that name.
+  const std::vector<int64_t>& condition_shape(const std::string& name) const;
+  /// "FILE.h5, dataset "/energies"": how a message about it begins.
+  const std::string& condition_where(const std::string& name) const;
+
   /// The examples alone, whatever their values are.
   torch::Tensor read_values(const std::vector<int64_t>& indices);
 
@@ -137,10 +147,11 @@ class ImageDataset {
   std::string split_, labels_array_;
   int64_t asked_levels_;
   std::optional<double> missing_;
-  std::vector<std::unique_ptr<ArrayView>> arrays_;  // stacked as channels
+  SampleArrays arrays_;
   torch::Dtype dtype_ = torch::kUInt8;
   std::vector<int64_t> example_shape_;
   torch::Tensor labels_;
+  std::unique_ptr<ConditionReaders> conditions_;
 };
 
 /// The splits of a file: the groups that hold `images`, sorted. Throws DataError naming a broken

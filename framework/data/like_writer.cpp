@@ -116,7 +116,8 @@ int64_t axes_of(const Hdf5Handle& file, const std::string& path, const std::stri
 }  // namespace
 
 LikeWriter::LikeWriter(const std::string& like, const DataMap& map, const std::string& split,
-                       const std::string& path, int64_t samples)
+                       const std::string& path, int64_t samples,
+                       const std::vector<ConditionMap>& conditions)
     : path_(path), samples_(samples) {
   if (is_npy(like)) {
     throw ConfigError(
@@ -150,6 +151,12 @@ LikeWriter::LikeWriter(const std::string& like, const DataMap& map, const std::s
       stacked_shape_ = shape;
     else
       stacked_shape_[0] += shape[0];
+  }
+  for (const ConditionMap& condition : conditions) {
+    const std::string name = with_split(condition.array, split);
+    if (condition.is_field() || is_npy(name)) continue;
+    const std::string full = name.starts_with('/') ? name : "/" + name;
+    conditions_.emplace(condition.name, create_array(from, like, full, roles_beside_samples(map)));
   }
   example_shape_ = stacked_shape_;
   if (map.reshape.empty()) return;
@@ -214,9 +221,14 @@ void LikeWriter::write_part(const Array& array, int64_t first, const torch::Tens
     fail(path_ + ", dataset \"" + array.name + "\"", "cannot be written", kFullDisk);
 }
 
+void LikeWriter::write_conditions(int64_t first, const ConditionValues& values) {
+  for (const auto& [name, array] : conditions_) write_part(array, first, values.at(name));
+}
+
 void LikeWriter::close() {
   Hdf5Section section;
   arrays_.clear();
+  conditions_.clear();
   if (H5Fflush(file_.id(), H5F_SCOPE_LOCAL) < 0) fail(path_, "cannot be written out", kFullDisk);
   file_ = {};
 }

@@ -2,15 +2,18 @@
 // axis order, type, storage, filters and attributes, for as many samples as were drawn.
 //
 // It is the inverse of reading under a map (sample_layout.hpp): channels go back to their arrays,
-// axes to their places. Other data sets of the file do not describe samples and are left out.
+// axes to their places. Conditions that samples were told are written, too, where they are vectors;
+// other data sets of the file do not describe samples and are left out.
 #pragma once
 
 #include <torch/types.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "framework/data/condition_reader.hpp"
 #include "framework/data/data_map.hpp"
 #include "framework/data/hdf5.hpp"
 #include "framework/data/sample_layout.hpp"
@@ -20,16 +23,21 @@ namespace scorenet::data {
 class LikeWriter {
  public:
   /// Creates `path`. like: an HDF5 file with the map's arrays, where {split} stands for `split`.
-  /// Throws DataError naming what is missing there, and ConfigError for a map without an inverse:
-  /// several axes of samples, or a window of a sample's own axes.
+  /// conditions: those that are vectors in arrays of `like` are written, too. Throws DataError
+  /// naming what is missing there, and ConfigError for a map without an inverse: several axes of
+  /// samples, or a window of a sample's own axes.
   LikeWriter(const std::string& like, const DataMap& map, const std::string& split,
-             const std::string& path, int64_t samples);
+             const std::string& path, int64_t samples,
+             const std::vector<ConditionMap>& conditions = {});
 
   /// Shape of one sample, as the model has it.
   const std::vector<int64_t>& example_shape() const { return example_shape_; }
   /// x: (B, example_shape...) in the file's units: samples `first` to `first` + B - 1. Values are
   /// rounded for whole-number types. Throws DataError if the file cannot be written.
   void write(int64_t first, const torch::Tensor& x);
+  bool has_conditions() const { return !conditions_.empty(); }
+  /// The conditions of these samples, as files hold them. Throws DataError.
+  void write_conditions(int64_t first, const ConditionValues& values);
   /// Writes everything out. Throws DataError (a full disk shows only here).
   void close();
 
@@ -49,6 +57,7 @@ class LikeWriter {
   int64_t samples_;
   Hdf5Handle file_;
   std::vector<Array> arrays_;
+  std::map<std::string, Array> conditions_;
   std::vector<int64_t> stacked_shape_, example_shape_;
 };
 

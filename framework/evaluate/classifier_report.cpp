@@ -10,6 +10,7 @@
 #include "framework/evaluate/rows_over_ranks.hpp"
 #include "framework/score/classifier.hpp"
 #include "framework/score/model_input.hpp"
+#include "framework/score/told_conditions.hpp"
 
 namespace scorenet::evaluate {
 namespace {
@@ -23,9 +24,10 @@ torch::Tensor answers(const torch::Tensor& logits, const torch::Tensor& labels) 
 
 // (B, 3): nats and accuracy over the noisy draws, accuracy without noise.
 torch::Tensor answers_of_batch(const score::ScoreModel& model, const torch::Tensor& x,
-                               const torch::Tensor& labels, const std::vector<int64_t>& slots,
+                               const torch::Tensor& labels, const models::Conditions& given,
+                               const std::vector<int64_t>& slots,
                                const EvaluationOptions& options) {
-  const auto classify = score::noisy_classifier(model);
+  const auto classify = score::noisy_classifier(model, given);
   const auto truth = labels.to(model.device);
   const auto offsets = uniform_for_slots({options.seed, RandomStream::evaluation_time, 0}, slots,
                                          {}, torch::kFloat64);
@@ -60,7 +62,8 @@ ClassifierReport evaluate_classifier(const score::ScoreModel& classifier,
           return dataset.read(slots);
         }();
         const auto x = score::model_input(classifier, dataset, batch).x;
-        return answers_of_batch(classifier, x, batch.labels, slots, options);
+        return answers_of_batch(classifier, x, batch.labels,
+                                score::told_of_batch(classifier, dataset, batch), slots, options);
       });
   const auto mean = rows.mean(0);
   report.cross_entropy = mean[0].item<double>();

@@ -11,6 +11,7 @@
 #include "framework/evaluate/rows_over_ranks.hpp"
 #include "framework/evaluate/sample_metrics.hpp"
 #include "framework/score/model_input.hpp"
+#include "framework/score/told_conditions.hpp"
 
 namespace scorenet::evaluate {
 namespace {
@@ -68,7 +69,8 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric,
           1);
     const auto slots = slot_range(first, count);
     const data::Batch batch = read_one_at_a_time(dataset, slots, reading);
-    return rows_of_batch(metric, layout, used, batch, score::model_input(used, dataset, batch));
+    return rows_of_batch(metric, layout, used, score::told_of_batch(used, dataset, batch), batch,
+                         score::model_input(used, dataset, batch));
   };
   const auto rows =
       rows_over_ranks(comm, n, {metric.results(), layout.width()}, options.batch, compute);

@@ -2,18 +2,52 @@
 
 #include <torch/utils.h>
 
+#include <memory>
+#include <mutex>
+
 #include "framework/core/error.hpp"
 #include "framework/core/pixels.hpp"
+#include "framework/core/random.hpp"
 #include "framework/diffusion/guidance.hpp"
 #include "framework/evaluate/rows_over_ranks.hpp"
 #include "framework/score/classifier.hpp"
 #include "framework/score/numbered_steps.hpp"
+#include "framework/score/told_conditions.hpp"
 
 namespace scorenet::evaluate {
 namespace {
 
-torch::Tensor labels_of(int64_t label, int64_t batch) {
-  return torch::full({batch}, label, torch::kInt64);
+struct Asked {
+  const GuidanceOptions& guidance;
+  const data::Range& samples;
+  const data::ConditionValues& values;
+};
+
+// A network that was never trained without its conditions has no score without them.
+void check_told(const score::ScoreModel& model, const data::ConditionValues& values) {
+  const double dropped = model.config.diffusion.label_drop;
+  for (const data::ConditionMap& condition : model.config.conditions) {
+    if (values.contains(condition.name) || (values.empty() && dropped > 0)) continue;
+    throw ConfigError(model.name + ": is told the condition " + condition.name +
+                      (dropped > 0 ? ", but only others are given"
+                                   : ", and was never trained without (diffusion.label_drop = 0)") +
+                      ". Give --condition FILE or --condition." + condition.name + " VALUES.");
+  }
+}
+
+// What a model is told of the samples; label: below 0 for none.
+models::Conditions told(const score::ScoreModel& model, const Asked& asked, int64_t label) {
+  if (model.is_analytic()) return {};
+  check_told(model, asked.values);
+  const int64_t count = asked.samples.size();
+  const models::Conditions nothing = score::told_nothing(model, count);
+  models::Conditions given;
+  if (!asked.values.empty()) {
+    given = score::told_conditions(
+        model, asked.values, {asked.guidance.told.where, slot_range(asked.samples.begin, count)});
+  }
+  given.labels = label >= 0 ? torch::full({count}, label, torch::kInt64) : nothing.labels;
+  return given;
 }
 
 void check_guidance(const score::ScoreModel& model, const GuidanceOptions& guidance) {
@@ -33,10 +67,10 @@ void check_guidance(const score::ScoreModel& model, const GuidanceOptions& guida
         std::to_string(classes) + " classes" +
         (classes ? ", 0 to " + std::to_string(classes - 1) + "." : "; leave --class out."));
   }
-  if (guidance.label < 0 && guidance.weight != 1.0 && !guidance.weak) {
+  if (guidance.label < 0 && guidance.weight != 1.0 && !guidance.weak && !guidance.told.read) {
     throw ConfigError("--guidance " + std::to_string(guidance.weight) +
-                      ": needs --class (classifier-free, or with --classifier) or --weak-network "
-                      "(autoguidance).");
+                      ": needs --class or conditions (classifier-free, or with --classifier) or "
+                      "--weak-network (autoguidance).");
   }
 }
 
@@ -50,29 +84,55 @@ diffusion::Denoiser within_interval(const diffusion::Denoiser& guided,
 
 }  // namespace
 
+ToldSamples told_as(data::ImageDataset& dataset) {
+  const auto reading = std::make_shared<std::mutex>();
+  return {[&dataset, reading](int64_t first, int64_t count) {
+            std::vector<int64_t> rows = slot_range(first, count);
+            for (int64_t& row : rows) row %= dataset.size();
+            const std::lock_guard lock(*reading);
+            return dataset.read_conditions(rows);
+          },
+          [&dataset](const std::string& name) { return dataset.condition_where(name); }};
+}
+
+ToldSamples told_from(const ToldSamples& told, int64_t first) {
+  if (!told.read) return told;
+  return {
+      [read = told.read, first](int64_t from, int64_t count) { return read(first + from, count); },
+      told.where};
+}
+
+data::ConditionValues divided_by(const score::ScoreModel& model, const ToldSamples& told,
+                                 int64_t first, int64_t count) {
+  if (!model.transforms.needs_conditions()) return {};
+  return told.values(first, count);
+}
+
 diffusion::Denoiser guided_denoiser(const score::ScoreModel& model, const GuidanceOptions& guidance,
-                                    int64_t batch) {
+                                    const data::Range& samples) {
   check_guidance(model, guidance);
-  const bool has_classes = !model.is_analytic() && model.config.model.num_classes > 0;
-  // An unconditional pass of a conditional network is asked for by the label behind the last class.
-  const auto unlabelled =
-      has_classes ? labels_of(model.config.model.num_classes, batch) : torch::Tensor();
+  const data::ConditionValues values = guidance.told.values(samples.begin, samples.size());
+  const Asked asked{guidance, samples, values};
   if (guidance.classifier) {
-    const auto plain = score::denoiser_for(model, unlabelled);
-    return within_interval(
-        diffusion::classifier_guidance(
-            plain, score::class_gradient_for(*guidance.classifier, guidance.label, batch),
-            guidance.weight),
-        plain, guidance);
+    // The network is told all but the class: that is the classifier's part.
+    const auto plain = score::denoiser_for(model, told(model, asked, /*label=*/-1));
+    const auto gradient =
+        score::class_gradient_for(*guidance.classifier, guidance.label, samples.size(),
+                                  told(*guidance.classifier, asked, /*label=*/-1));
+    return within_interval(diffusion::classifier_guidance(plain, gradient, guidance.weight), plain,
+                           guidance);
   }
-  const auto labels = guidance.label >= 0 ? labels_of(guidance.label, batch) : unlabelled;
-  const diffusion::Denoiser plain = score::denoiser_for(model, labels);
+  const diffusion::Denoiser plain = score::denoiser_for(model, told(model, asked, guidance.label));
   if (guidance.weight == 1.0) return plain;
   const diffusion::Denoiser guided =
-      guidance.weak ? diffusion::autoguidance(plain, score::denoiser_for(*guidance.weak, labels),
-                                              guidance.weight)
-                    : diffusion::classifier_free_guidance(score::denoiser_for(model, unlabelled),
-                                                          plain, guidance.weight);
+      guidance.weak
+          ? diffusion::autoguidance(
+                plain,
+                score::denoiser_for(*guidance.weak, told(*guidance.weak, asked, guidance.label)),
+                guidance.weight)
+          : diffusion::classifier_free_guidance(
+                score::denoiser_for(model, score::told_nothing(model, samples.size())), plain,
+                guidance.weight);
   return within_interval(guided, plain, guidance);
 }
 
@@ -90,7 +150,7 @@ Generated generate(const score::ScoreModel& model, c10::IntArrayRef example_shap
   const int64_t width = dims + 1 + points * (dims + 1);
   const auto rows = rows_over_ranks(comm, n, {width}, batch, [&](int64_t first, int64_t count) {
     const std::vector<int64_t> part(seeds.begin() + first, seeds.begin() + first + count);
-    const auto denoiser = guided_denoiser(model, guidance, count);
+    const auto denoiser = guided_denoiser(model, guidance, {first, first + count});
     const auto start = diffusion::draw_start(*model.schedule, part, shape, 0, model.device);
     const auto noise = diffusion::make_slot_noise(part, shape, 0, model.device);
     const auto result =

@@ -3,14 +3,42 @@
 
 #include <torch/types.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "framework/comm/communicator.hpp"
+#include "framework/data/image_dataset.hpp"
+#include "framework/data/shard.hpp"
 #include "framework/diffusion/sampler/sampler.hpp"
 #include "framework/score/score_model.hpp"
 
 namespace scorenet::evaluate {
+
+/// What samples are told beside a label, as files hold it. A model makes its own of it, so that one
+/// source serves the networks that guide, too.
+struct ToldSamples {
+  /// Of samples first, first + 1, ... in the order of their seeds, for any thread; null: nothing is
+  /// told.
+  std::function<data::ConditionValues(int64_t first, int64_t count)> read = {};
+  /// "FILE.h5, dataset "/energies"", for messages.
+  std::function<std::string(const std::string& name)> where = {};
+
+  data::ConditionValues values(int64_t first, int64_t count) const {
+    return read ? read(first, count) : data::ConditionValues();
+  }
+};
+
+/// Sample i is told what sample i of the data set is, from the first again behind the last. The
+/// data set must outlive this.
+ToldSamples told_as(data::ImageDataset& dataset);
+
+/// The same from sample `first` on.
+ToldSamples told_from(const ToldSamples& told, int64_t first);
+
+/// The values that score::file_values needs of these samples.
+data::ConditionValues divided_by(const score::ScoreModel& model, const ToldSamples& told,
+                                 int64_t first, int64_t count);
 
 struct GuidanceOptions {
   int64_t label = -1;           // class asked for; -1: none
@@ -22,13 +50,15 @@ struct GuidanceOptions {
   /// Classifier guidance: the score without a label plus weight grad log p(label | x_t), so that
   /// weight 1 is the class's own.
   const score::ScoreModel* classifier = nullptr;
+  ToldSamples told = {};
 };
 
-/// The model's denoiser for `batch` examples under guidance. Throws ConfigError for a label that
-/// the model or the classifier does not know, for a classifier that does not fit the model, and for
-/// rules that cannot be combined.
+/// The model's denoiser for these samples, by their places in the order of the seeds, under
+/// guidance. Throws ConfigError for a label that the model or the classifier does not know, for a
+/// classifier that does not fit the model, for rules that cannot be combined, and for a model that
+/// cannot do without conditions which are not told.
 diffusion::Denoiser guided_denoiser(const score::ScoreModel& model, const GuidanceOptions& guidance,
-                                    int64_t batch);
+                                    const data::Range& samples);
 
 struct Generated {
   // (seeds, example_shape...) float64, in the data's [-1, 1] or continuous units; on all ranks

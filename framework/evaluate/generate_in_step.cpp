@@ -42,7 +42,7 @@ Generated generate_in_step(const score::ScoreModel& model, c10::IntArrayRef exam
   const std::vector<int64_t> part(seeds.begin() + mine.begin, seeds.begin() + mine.end);
   const auto shape = example_shape.vec();
   const auto result =
-      diffusion::sample(guided_denoiser(model, guidance, mine.size()), *model.schedule, in_step,
+      diffusion::sample(guided_denoiser(model, guidance, mine), *model.schedule, in_step,
                         diffusion::draw_start(*model.schedule, part, shape, 0, model.device),
                         diffusion::make_slot_noise(part, shape, 0, model.device));
   std::vector<int64_t> full{n};

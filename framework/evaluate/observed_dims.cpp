@@ -29,12 +29,6 @@ torch::Tensor packed(const Metric& metric, const ResultRows& layout, const Metri
   return torch::stack(rows, 1);
 }
 
-// An unconditional model is told no labels.
-diffusion::Denoiser denoiser_of(const score::ScoreModel& model, const torch::Tensor& labels) {
-  const bool conditional = !model.is_analytic() && model.config.model.num_classes > 0;
-  return score::denoiser_for(model, conditional ? labels : torch::Tensor());
-}
-
 }  // namespace
 
 diffusion::Denoiser at_places(diffusion::Denoiser whole, torch::Tensor places,
@@ -55,11 +49,11 @@ diffusion::Denoiser at_places(diffusion::Denoiser whole, torch::Tensor places,
 }
 
 torch::Tensor rows_of_batch(const Metric& metric, const ResultRows& layout,
-                            const score::ScoreModel& model, const data::Batch& batch,
-                            const transform::NetworkValues& values) {
+                            const score::ScoreModel& model, const models::Conditions& given,
+                            const data::Batch& batch, const transform::NetworkValues& values) {
   if (!values.observed.defined()) {
     return packed(metric, layout,
-                  {denoiser_of(model, batch.labels), values.x, batch.indices, values.log_det});
+                  {score::denoiser_for(model, given), values.x, batch.indices, values.log_det});
   }
   const int64_t count = values.x.size(0);
   auto all = torch::zeros({count, metric.results(), layout.width()}, torch::kFloat64);
@@ -76,10 +70,10 @@ torch::Tensor rows_of_batch(const Metric& metric, const ResultRows& layout,
     const auto device = values.x.device();
     const auto x =
         values.x.flatten(1).index_select(0, rows.to(device)).index_select(1, places.to(device));
-    const auto labels =
-        batch.labels.defined() ? batch.labels.index_select(0, rows) : torch::Tensor();
+    const auto given_rows =
+        given.mapped([&rows](const torch::Tensor& t) { return t.index_select(0, rows); });
     const auto denoiser =
-        at_places(denoiser_of(model, labels), places, values.x.sizes().slice(1).vec());
+        at_places(score::denoiser_for(model, given_rows), places, values.x.sizes().slice(1).vec());
     const MetricBatch part{denoiser, x, slots, values.log_det.index_select(0, rows)};
     all.index_copy_(0, rows, packed(metric, layout, part));
   }

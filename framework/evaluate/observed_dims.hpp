@@ -19,10 +19,11 @@ namespace scorenet::evaluate {
 diffusion::Denoiser at_places(diffusion::Denoiser whole, torch::Tensor places,
                               std::vector<int64_t> example_shape);
 
-/// The rows of a batch (rows_over_ranks.hpp): (B, results, width). `values.observed` may be
+/// The rows of a batch (rows_over_ranks.hpp), whose examples the model is told `given` of: (B,
+/// results, width). `values.observed` may be
 /// undefined. Throws DataError for an example that has no value at all.
 torch::Tensor rows_of_batch(const Metric& metric, const ResultRows& layout,
-                            const score::ScoreModel& model, const data::Batch& batch,
-                            const transform::NetworkValues& values);
+                            const score::ScoreModel& model, const models::Conditions& given,
+                            const data::Batch& batch, const transform::NetworkValues& values);
 
 }  // namespace scorenet::evaluate

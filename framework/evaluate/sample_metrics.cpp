@@ -114,15 +114,20 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
   sampler.hbar_shape = hbar_shape(options);
   sampler.final = default_final(dataset.example_shape());
   const auto seeds = sample_seeds(options.seed, n);
+  // Each is told what the sample that it is compared with is told.
+  GuidanceOptions guidance;
+  if (!model.config.conditions.empty()) guidance.told = told_as(dataset);
   const Generated samples =
-      generate(model, dataset.example_shape(), seeds, sampler, {}, options.batch, comm);
+      generate(model, dataset.example_shape(), seeds, sampler, guidance, options.batch, comm);
   const NotFinite bad = samples_not_finite(samples.x, seeds);
   if (!bad.sentence.empty()) throw NotFiniteError(bad.sentence);
   const int64_t levels = dataset.levels();
   Clouds points, features;
   if (comm.rank() == 0) {
-    points = {in_model_range(dataset.read(slot_range(0, n)).examples, levels).to(torch::kFloat64),
-              as_stored(score::file_values(model, samples.x), levels)};
+    points = {
+        in_model_range(dataset.read(slot_range(0, n)).examples, levels).to(torch::kFloat64),
+        as_stored(score::file_values(model, samples.x, divided_by(model, guidance.told, 0, n)),
+                  levels)};
     if (extractor)
       features = {features_of(*extractor, points.data, options.batch),
                   features_of(*extractor, points.samples, options.batch)};

@@ -14,8 +14,9 @@ constexpr double kSlack = 0.5;  // nats of log-SNR that a network extrapolates w
 
 }  // namespace
 
-diffusion::NoisyClassifier noisy_classifier(const ScoreModel& classifier) {
-  return diffusion::scaled_classifier(network_for(classifier, {}, nullptr));
+diffusion::NoisyClassifier noisy_classifier(const ScoreModel& classifier,
+                                            const models::Conditions& given) {
+  return diffusion::scaled_classifier(network_for(classifier, given, nullptr));
 }
 
 void check_is_classifier(const ScoreModel& model) {
@@ -25,10 +26,10 @@ void check_is_classifier(const ScoreModel& model) {
 }
 
 diffusion::ClassGradient class_gradient_for(const ScoreModel& classifier, int64_t label,
-                                            int64_t batch) {
+                                            int64_t batch, const models::Conditions& given) {
   const auto labels =
       torch::full({batch}, label, torch::TensorOptions(torch::kInt64).device(classifier.device));
-  return diffusion::class_gradient(noisy_classifier(classifier), labels);
+  return diffusion::class_gradient(noisy_classifier(classifier, given), labels);
 }
 
 void check_guides(const ScoreModel& classifier, const ScoreModel& model, int64_t label,

@@ -14,14 +14,15 @@ namespace scorenet::score {
 /// Throws ConfigError naming the model and its type unless it is a classifier.
 void check_is_classifier(const ScoreModel& model);
 
-/// grad log p(label | x_t) for a batch of this size. REQUIRES a classifier that
-/// outlives the result.
+/// grad log p(label | x_t, given) for a batch of this size. REQUIRES a classifier that outlives the
+/// result.
 diffusion::ClassGradient class_gradient_for(const ScoreModel& classifier, int64_t label,
-                                            int64_t batch);
+                                            int64_t batch, const models::Conditions& given = {});
 
-/// The classifier as a function of noised data: (x_t, level) -> logits (B, classes). REQUIRES a
-/// classifier that outlives the result.
-diffusion::NoisyClassifier noisy_classifier(const ScoreModel& classifier);
+/// The classifier as a function of noised data: (x_t, level) -> logits (B, classes). given: what it
+/// is told, without labels. REQUIRES a classifier that outlives the result.
+diffusion::NoisyClassifier noisy_classifier(const ScoreModel& classifier,
+                                            const models::Conditions& given = {});
 
 /// The log-SNR at which guidance is asked for.
 struct LogSnrInterval {

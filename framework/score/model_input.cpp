@@ -5,12 +5,15 @@
 #include "framework/core/error.hpp"
 #include "framework/core/pixels.hpp"
 #include "framework/core/random.hpp"
+#include "framework/score/told_conditions.hpp"
 #include "framework/transform/statistics.hpp"
 
 namespace scorenet::score {
 
-data::DatasetOptions dataset_options(const config::DataConfig& config) {
+data::DatasetOptions dataset_options(const config::Config& whole) {
+  const config::DataConfig& config = whole.data;
   data::DatasetOptions options;
+  options.conditions = whole.conditions;
   options.labels = config.labels;
   options.cached_blocks = 2 * config.shuffle_window;
   options.levels = config.levels;
@@ -31,17 +34,30 @@ void check_transforms(const ScoreModel& model, const data::ImageDataset& dataset
 }
 
 void measure_transforms(ScoreModel& model, data::ImageDataset& dataset, comm::Communicator& comm) {
-  const transform::Split split{dataset.size(), dataset.example_shape(), dataset.where(),
-                               [&dataset](int64_t first, int64_t count) {
-                                 return dataset.read(slot_range(first, count)).examples;
-                               }};
   const transform::Ranks ranks{
       comm.rank(), comm.size(), [&comm](torch::Tensor& values, int root) {
         comm.broadcast({values.data_ptr(), values.numel(), comm::DataType::float64}, root,
                        "statistics of the data")
             .wait();
       }};
+  transform::Split split{dataset.size(), dataset.example_shape(), dataset.where(),
+                         [&dataset](int64_t first, int64_t count) {
+                           return dataset.read(slot_range(first, count)).examples;
+                         }};
+  if (model.transforms.needs_conditions()) {
+    split.conditions = [&](int64_t first, int64_t count) {
+      return divisors(model, dataset.read_conditions(slot_range(first, count)));
+    };
+  }
   transform::measure_statistics(model.transforms, split, ranks);
+  for (auto& [name, chain] : model.conditions) {
+    const transform::Split values{
+        dataset.size(), dataset.condition_shape(name), dataset.condition_where(name),
+        [&dataset, &name](int64_t first, int64_t count) {
+          return dataset.read_conditions(slot_range(first, count)).at(name);
+        }};
+    transform::measure_statistics(chain.chain(), values, ranks);
+  }
 }
 
 transform::NetworkValues model_input(const ScoreModel& model, const data::ImageDataset& dataset,
@@ -51,17 +67,20 @@ transform::NetworkValues model_input(const ScoreModel& model, const data::ImageD
     const auto examples = batch.examples.to(model.device);
     return {in_model_range(examples, dataset.levels()).to(dtype), {}, {}};
   }
-  auto values = model.transforms.forward(batch.examples, {dataset.where(), batch.indices});
+  auto values = model.transforms.forward(batch.examples, {dataset.where(), batch.indices},
+                                         divisors(model, batch.conditions));
   values.x = values.x.to(model.device, dtype);
   return values;
 }
 
-torch::Tensor file_values(const ScoreModel& model, const torch::Tensor& x) {
-  return model.transforms.empty() ? x : model.transforms.inverse(x);
+torch::Tensor file_values(const ScoreModel& model, const torch::Tensor& x,
+                          const data::ConditionValues& conditions) {
+  return model.transforms.empty() ? x : model.transforms.inverse(x, divisors(model, conditions));
 }
 
-torch::Tensor picture_values(const ScoreModel& model, const torch::Tensor& x) {
-  torch::Tensor values = file_values(model, x);
+torch::Tensor picture_values(const ScoreModel& model, const torch::Tensor& x,
+                             const data::ConditionValues& conditions) {
+  torch::Tensor values = file_values(model, x, conditions);
   if (!model.transforms.empty() && model.traits.range) {
     const auto [least, greatest] = *model.traits.range;
     const double width = greatest > least ? greatest - least : 1;

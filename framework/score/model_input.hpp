@@ -10,13 +10,13 @@
 namespace scorenet::score {
 
 /// How the data of a model is read.
-data::DatasetOptions dataset_options(const config::DataConfig& config);
+data::DatasetOptions dataset_options(const config::Config& config);
 
 /// Throws ConfigError where data.transforms are asked of discrete data.
 void check_transforms(const ScoreModel& model, const data::ImageDataset& dataset);
 
-/// Measures the statistics of data.transforms that the model lacks, over `dataset`: the training
-/// split. Collective. Throws DataError, as transform::measure_statistics.
+/// Measures the statistics of transforms that the model lacks, those of conditions too, over
+/// `dataset`: the training split. Collective. Throws DataError, as transform::measure_statistics.
 void measure_transforms(ScoreModel& model, data::ImageDataset& dataset, comm::Communicator& comm);
 
 /// Some examples as the model sees them, on its device: float64 for an analytic model, else
@@ -26,11 +26,14 @@ transform::NetworkValues model_input(const ScoreModel& model, const data::ImageD
                                      const data::Batch& batch);
 
 /// What a model generates, (B, ...) of its own values, in the units of the file: float64 on the
-/// CPU. As it stands without transforms.
-torch::Tensor file_values(const ScoreModel& model, const torch::Tensor& x);
+/// CPU. As it stands without transforms. conditions: of these samples, as files hold them; those
+/// that data.transforms divide by are needed. Throws ConfigError where one is not there.
+torch::Tensor file_values(const ScoreModel& model, const torch::Tensor& x,
+                          const data::ConditionValues& conditions = {});
 
 /// The same for a picture, in [-1, 1]: the range of the training data where there are transforms,
 /// else as it stands. What is not finite is 0.
-torch::Tensor picture_values(const ScoreModel& model, const torch::Tensor& x);
+torch::Tensor picture_values(const ScoreModel& model, const torch::Tensor& x,
+                             const data::ConditionValues& conditions = {});
 
 }  // namespace scorenet::score

@@ -16,24 +16,31 @@ void refill(const torch::Tensor& kept, const torch::Tensor& now) {
 
 void RecordedNetwork::record(Recording& recording, const Evaluate& evaluate,
                              const NetworkCall& call) {
-  const auto kept = [](const torch::Tensor& t) { return t.defined() ? t.clone() : t; };
-  recording.inputs = {kept(call.x), kept(call.log_snr), kept(call.labels)};
+  recording.inputs = {call.x.clone(), call.log_snr.clone(),
+                      call.given.mapped([](const torch::Tensor& t) { return t.clone(); })};
   recording.graph = record_graph(
       call.x.device(), [&recording, evaluate] { recording.result = evaluate(recording.inputs); });
 }
 
 torch::Tensor RecordedNetwork::operator()(const Evaluate& evaluate, const NetworkCall& call,
                                           torch::Dtype compute_dtype) {
-  const Shape shape{call.x.sizes().vec(), compute_dtype, call.log_snr.scalar_type(),
-                    call.labels.defined()};
+  const Shape shape{call.x.sizes().vec(),
+                    compute_dtype,
+                    call.log_snr.scalar_type(),
+                    {call.given.labels.defined(), call.given.numbers.defined(),
+                     call.given.fields.defined(), call.given.told.defined()}};
   const std::lock_guard lock(mutex_);
   if (recordings_.size() == kMostShapes && !recordings_.contains(shape)) return evaluate(call);
   Recording& recording = recordings_[shape];
   if (recording.calls++ < kEagerCalls) return evaluate(call);
   if (!recording.graph) record(recording, evaluate, call);
-  refill(recording.inputs.x, call.x);
-  refill(recording.inputs.log_snr, call.log_snr);
-  refill(recording.inputs.labels, call.labels);
+  NetworkCall& kept = recording.inputs;
+  refill(kept.x, call.x);
+  refill(kept.log_snr, call.log_snr);
+  refill(kept.given.labels, call.given.labels);
+  refill(kept.given.numbers, call.given.numbers);
+  refill(kept.given.fields, call.given.fields);
+  refill(kept.given.told, call.given.told);
   recording.graph->launch();
   return recording.result.clone();  // the next call writes over it
 }

@@ -4,6 +4,7 @@
 
 #include <torch/types.h>
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "framework/core/device_graph.hpp"
+#include "models/conditions.hpp"
 
 namespace scorenet::score {
 
@@ -19,7 +21,7 @@ namespace scorenet::score {
 struct NetworkCall {
   torch::Tensor x;        // (B, ...), float32
   torch::Tensor log_snr;  // (B)
-  torch::Tensor labels;   // (B) int64, or undefined
+  models::Conditions given;
 };
 
 class RecordedNetwork {
@@ -34,7 +36,8 @@ class RecordedNetwork {
                            torch::Dtype compute_dtype);
 
  private:
-  using Shape = std::tuple<std::vector<int64_t>, torch::Dtype, torch::Dtype, bool>;
+  // Of x, its and the level's types, and which conditions are given.
+  using Shape = std::tuple<std::vector<int64_t>, torch::Dtype, torch::Dtype, std::array<bool, 4>>;
   struct Recording {
     int64_t calls = 0;
     NetworkCall inputs;

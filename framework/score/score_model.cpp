@@ -10,6 +10,7 @@
 #include "framework/diffusion/preconditioning.hpp"
 #include "framework/score/mixture_file.hpp"
 #include "framework/score/recorded_network.hpp"
+#include "framework/score/told_conditions.hpp"
 #include "models/autocast.hpp"
 #include "models/classifier.hpp"
 
@@ -19,10 +20,12 @@ diffusion::Parametrisation parametrisation(const config::DiffusionConfig& c) {
   return {diffusion::prediction_from_name(c.prediction), c.sigma_data, c.loss == "hybrid"};
 }
 
-models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) {
+models::ModelOptions model_options(const config::Config& config, uint64_t seed) {
+  const config::ModelConfig& c = config.model;
   models::ModelOptions o{c.type, c.unet, c.mlp, c.dit, seed};
   o.unet.dropout = o.mlp.dropout = o.dit.dropout = c.dropout;
   o.unet.num_classes = o.mlp.num_classes = o.dit.num_classes = c.num_classes;
+  o.unet.conditions = o.mlp.conditions = o.dit.conditions = condition_sizes(config);
   o.unet.padding = o.dit.padding = c.padding;
   o.unet.recompute = o.dit.recompute = c.recompute;
   if (c.numbered.steps > 0) o.unet.log_snr_of_step = diffusion::log_snr_of_steps(c.numbered);
@@ -30,17 +33,18 @@ models::ModelOptions model_options(const config::ModelConfig& c, uint64_t seed) 
   return o;
 }
 
-diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& labels,
+diffusion::Network network_for(const ScoreModel& model, const models::Conditions& given,
                                const models::BatchSlots* dropout) {
   const auto evaluate = [network = model.trained().network, dropout, compute = model.compute_dtype,
                          type = model.device.type()](const NetworkCall& call) {
     const models::AutocastScope scope(compute, type);
-    return network->forward({call.x, call.log_snr, call.labels, dropout}).to(torch::kFloat32);
+    return network->forward({call.x, call.log_snr, call.given, dropout}).to(torch::kFloat32);
   };
-  return [&model, labels, dropout, evaluate, compute = model.compute_dtype](
+  const models::Conditions there =
+      given.mapped([&model](const torch::Tensor& t) { return t.to(model.device); });
+  return [&model, there, dropout, evaluate, compute = model.compute_dtype](
              const torch::Tensor& x, const torch::Tensor& log_snr) {
-    const NetworkCall call{x.to(model.device, torch::kFloat32), log_snr.to(model.device),
-                           labels.defined() ? labels.to(model.device) : labels};
+    const NetworkCall call{x.to(model.device, torch::kFloat32), log_snr.to(model.device), there};
     RecordedNetwork* const recorded = model.trained().recorded.get();
     if (!recorded || dropout || torch::GradMode::is_enabled()) return evaluate(call);
     return (*recorded)(evaluate, call, compute);
@@ -74,7 +78,7 @@ diffusion::Denoiser stoppable(diffusion::Denoiser denoiser) {
 
 }  // namespace
 
-diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels) {
+diffusion::Denoiser denoiser_for(const ScoreModel& model, const models::Conditions& given) {
   if (model.is_classifier()) {
     throw ConfigError(
         model.name +
@@ -84,7 +88,7 @@ diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& l
   if (model.is_analytic())
     return stoppable(
         diffusion::make_mixture_denoiser(model.analytic().mixture, model.analytic().errors));
-  return stoppable(diffusion::make_denoiser(network_for(model, labels, nullptr),
+  return stoppable(diffusion::make_denoiser(network_for(model, given, nullptr),
                                             parametrisation(model.config.diffusion)));
 }
 
@@ -92,7 +96,7 @@ namespace {
 
 std::shared_ptr<models::ScoreNetwork> build_network(const config::Config& config,
                                                     c10::IntArrayRef example_shape) {
-  models::ModelOptions o = model_options(config.model, static_cast<uint64_t>(config.train.seed));
+  models::ModelOptions o = model_options(config, static_cast<uint64_t>(config.train.seed));
   const bool variance = parametrisation(config.diffusion).learned_variance;
   o.unet.learned_variance = o.mlp.learned_variance = o.dit.learned_variance = variance;
   if (config.model.type != "classifier") return models::make_model(o, example_shape);
@@ -134,6 +138,7 @@ ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_sh
   model.device = device;
   model.schedule = diffusion::make_schedule(config.diffusion.schedule);
   model.transforms = transform::TransformChain(config.data.transforms, config.data.missing);
+  model.conditions = condition_chains(config);
   model.compute_dtype = models::compute_dtype(config.train.precision);
   if (config.model.type == "gaussian_mixture") {
     const auto mixture = read_mixture(config.model.file);

@@ -6,6 +6,7 @@
 
 #include <torch/types.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,7 +21,9 @@
 #include "framework/diffusion/parametrisation.hpp"
 #include "framework/diffusion/schedule.hpp"
 #include "framework/optim/flat_parameters.hpp"
+#include "framework/transform/condition_chain.hpp"
 #include "framework/transform/transform_chain.hpp"
+#include "models/conditions.hpp"
 #include "models/make_model.hpp"
 
 // Named, not included: their headers cost seconds in each of the forty files that hold a model.
@@ -37,8 +40,8 @@ struct BatchSlots;
 namespace scorenet::score {
 
 diffusion::Parametrisation parametrisation(const config::DiffusionConfig& config);
-/// seed: of the initial weights.
-models::ModelOptions model_options(const config::ModelConfig& config, uint64_t seed);
+/// seed: of the initial weights. Throws ConfigError where the shape of a condition is not known.
+models::ModelOptions model_options(const config::Config& config, uint64_t seed);
 
 class RecordedNetwork;
 
@@ -67,6 +70,8 @@ struct ScoreModel {
   std::vector<int64_t> example_shape;
   data::DataTraits traits;               // of the training data, where they are known
   transform::TransformChain transforms;  // from the file's values to x0; model_input.hpp
+  /// From the file's values to what the network is told, by name; told_conditions.hpp.
+  std::map<std::string, transform::ConditionChain> conditions;
   std::shared_ptr<const diffusion::Schedule> schedule;
   std::variant<TrainedNetwork, AnalyticMixture> source;
   /// The type that the network's layers compute in; weights are float32. At first that of the
@@ -85,25 +90,25 @@ struct ScoreModel {
   const AnalyticMixture& analytic() const { return std::get<AnalyticMixture>(source); }
 };
 
-/// The raw network as the diffusion layer calls it. labels: (B) int64 or undefined; dropout: null
-/// in evaluation. Both belong to one batch, so the callable serves that batch alone. Computes in
+/// The raw network as the diffusion layer calls it. given: what it is told; dropout: null in
+/// evaluation. Both belong to one batch, so the callable serves that batch alone. Computes in
 /// model.compute_dtype; takes x of any dtype and returns float32.
-diffusion::Network network_for(const ScoreModel& model, const torch::Tensor& labels,
+diffusion::Network network_for(const ScoreModel& model, const models::Conditions& given,
                                const models::BatchSlots* dropout);
 
 /// All that is trained, in order of registration: the network's parameters under their own names,
 /// then "schedule.*" and "uncertainty.*". Snapshots and checkpoints use these names.
 optim::NamedTensors named_parameters(const ScoreModel& model);
 
-/// The denoiser of a batch with these labels (undefined: unconditional). Throws ConfigError
-/// for a classifier.
-diffusion::Denoiser denoiser_for(const ScoreModel& model, const torch::Tensor& labels = {});
+/// The denoiser of a batch that is told this (undefined parts: nothing). Throws ConfigError for a
+/// classifier.
+diffusion::Denoiser denoiser_for(const ScoreModel& model, const models::Conditions& given = {});
 
 /// What this model expects of a data set (data/fit.hpp), but for a mixture's dimensions.
 data::ExpectedData expected_data(const ScoreModel& model);
 
 /// A network with fresh weights, or the mixture of model.file. example_shape: of the data; for a
-/// mixture it may be empty. Throws ConfigError or DataError.
+/// mixture it may be empty. Throws ConfigError, for a condition of unknown shape too, or DataError.
 ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape,
                        torch::Device device);
 

@@ -11,6 +11,7 @@
 #include "framework/config/validate.hpp"
 #include "framework/core/check.hpp"
 #include "framework/core/finite.hpp"
+#include "framework/score/told_conditions.hpp"
 #include "models/least_parameters.hpp"
 #include "models/score_network.hpp"
 
@@ -112,8 +113,6 @@ std::vector<int64_t> snapshot_example_shape(const checkpoint::Metadata& metadata
   return shape;
 }
 
-bool is_statistic(const std::string& name) { return name.starts_with(transform::kStatePrefix); }
-
 void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
                   const std::filesystem::path& path) {
   const torch::NoGradGuard no_grad;
@@ -154,7 +153,7 @@ void save_snapshot(const std::filesystem::path& path, const config::Config& conf
   for (size_t i = 0; i < parameters.names().size(); ++i) {
     tensors[parameters.names()[i]] = parameters.view_of(values, i).to(torch::kCPU).contiguous();
   }
-  for (const auto& [name, statistics] : label.transforms) tensors[name] = statistics;
+  for (const auto& [name, statistics] : label.statistics) tensors[name] = statistics;
   write_snapshot(path, tensors, snapshot_metadata(config, example_shape, label));
 }
 
@@ -170,7 +169,7 @@ void check_size(const config::Config& config, const std::vector<int64_t>& exampl
                 const checkpoint::TensorMap& stored, const std::filesystem::path& path) {
   double numbers = 0;
   for (const auto& [name, tensor] : stored) numbers += static_cast<double>(tensor.numel());
-  const models::ModelOptions options = model_options(config.model, 0);
+  const models::ModelOptions options = model_options(config, 0);
   const double least = models::least_parameters(options, example_shape);
   if (least <= numbers) return;
   std::ostringstream sentence;
@@ -211,7 +210,7 @@ LoadedSnapshot load_snapshot(const std::filesystem::path& path, torch::Device de
   snapshot.model.name = path.string();
   snapshot.model.traits = label.traits;
   fill_weights(snapshot.model, file.tensors, path);
-  snapshot.model.transforms.restore(file.tensors, snapshot.example_shape, path.string());
+  restore_statistics(snapshot.model, file.tensors, path.string());
   snapshot.model.trained().network->eval();
   return snapshot;
 }

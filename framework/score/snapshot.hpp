@@ -1,8 +1,8 @@
 // A network with its config in one safetensors file. evaluate and sample need nothing else, and
 // other programs can read it.
 //
-// Tensors: the weights under their names (named_parameters), and the statistics of data.transforms
-// ("transform.1.mean", float64). Metadata: "scorenet.config" (the
+// Tensors: the weights under their names (named_parameters), and the statistics of transforms
+// ("transform.1.mean", "condition.NAME.transform.0.std", float64). Metadata: "scorenet.config" (the
 // resolved config, TOML), "scorenet.example_shape" ("1,28,28"), "scorenet.step", "scorenet.weights"
 // ("ema0.999", "raw"), "format" ("pt"), "scorenet.data" ("discrete", "continuous -1 1": kind and
 // range of the training data, where they are known), and the digests of checkpoint/digests.hpp,
@@ -26,8 +26,8 @@ struct SnapshotLabel {
   std::string weights;         // "ema0.999"
   std::string precision = {};  // what training computed in ("scorenet.precision"); "": not said
   data::DataTraits traits = {};
-  /// TransformChain::state(): tensors beside the weights.
-  std::vector<std::pair<std::string, torch::Tensor>> transforms = {};
+  /// statistics_of(model): tensors beside the weights.
+  std::vector<std::pair<std::string, torch::Tensor>> statistics = {};
 };
 
 /// values: a flat buffer with the layout of `parameters` (an average, or the weights themselves).
@@ -55,9 +55,6 @@ config::Config snapshot_config(const checkpoint::Metadata& metadata,
                                const std::filesystem::path& path);
 std::vector<int64_t> snapshot_example_shape(const checkpoint::Metadata& metadata,
                                             const std::filesystem::path& path);
-
-/// Whether a tensor of this name is a statistic of the data and no weight.
-bool is_statistic(const std::string& name);
 
 /// Copies stored weights into the model's own. Throws CheckpointError naming `path` and the tensor
 /// that is missing, of another shape, or too much.

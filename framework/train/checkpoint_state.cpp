@@ -83,6 +83,7 @@ bool may_change(const std::string& key) {
   for (const char* section : {"eval.", "checkpoint.", "comm.", "run."}) {
     if (key.starts_with(section)) return true;
   }
+  if (key.starts_with(config::kConditionPrefix) && key.ends_with(".array")) return true;
   for (const char* name :
        {"train.steps", "train.duration_kimg", "train.micro_batch", "train.uneven",
         "train.on_nonfinite", "train.max_skipped", "train.learning_rate", "train.precision",

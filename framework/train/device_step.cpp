@@ -33,8 +33,8 @@ bool DeviceStep::fits(const score::ScoreModel& model, const Objective& objective
                       const Update& update, const comm::Communicators& comms) {
   const int ranks = comms.host->size();
   return draws_words_on(model.device) && model.config.data.missing.empty() &&
-         objective.runs_on_device() && update.runs_on_device() && (ranks == 1 || comms.device) &&
-         model.config.train.batch_size >= ranks;
+         model.config.conditions.empty() && objective.runs_on_device() && update.runs_on_device() &&
+         (ranks == 1 || comms.device) && model.config.train.batch_size >= ranks;
 }
 
 DeviceStep::~DeviceStep() = default;
@@ -103,7 +103,8 @@ void DeviceStep::fill_words(const data::LoadedBatch& loaded, int64_t step,
   const auto slots = slot_range(loaded.slots.begin, loaded.slots.size());
   words_.next(slots_).copy_(torch::tensor(slots, torch::kInt64));
   words_.next(quarters_).copy_(quarters_of(*model_.schedule, times));
-  if (has_labels(model_)) words_.next(labels_).copy_(labels_of_step(model_, loaded, slots, step));
+  if (has_labels(model_))
+    words_.next(labels_).copy_(conditions_of_step(model_, loaded, slots, step).labels);
   words_.next(noise_key_).fill_(key_word(key_at(config, RandomStream::training_noise, step)));
   if (config.model.dropout == 0) return;
   const RandomKey key = key_at(config, RandomStream::dropout, step);
@@ -117,7 +118,7 @@ NoisedExamples DeviceStep::examples() const {
   e.x0 = in_model_range(pixels_->on_device(), objective_.levels()).to(torch::kFloat32);
   e.eps = normal_for_slots({words_.on_device(noise_key_), words_.on_device(slots_)},
                            e.x0.sizes().slice(1), torch::kFloat32);
-  if (has_labels(model_)) e.labels = words_.on_device(labels_);
+  if (has_labels(model_)) e.given.labels = words_.on_device(labels_);
   e.levels.times = {numbers_.on_device(times_), numbers_.on_device(inverse_density_)};
   e.levels.weight = numbers_.on_device(weight_);
   return e;
@@ -135,9 +136,13 @@ void DeviceStep::accumulate_gradients(bool silent) {
     models::BatchSlots dropout;
     dropout.device_slots = part(words_.on_device(slots_));
     dropout.device_keys = words_.on_device(dropout_keys_);
-    const torch::Tensor loss = objective_.loss_per_example(
-        {part(e.x0), part(e.eps), {}, part(e.labels), e.levels.narrow(piece.first, piece.count)},
-        config.model.dropout > 0 ? &dropout : nullptr);
+    const torch::Tensor loss =
+        objective_.loss_per_example({part(e.x0),
+                                     part(e.eps),
+                                     {},
+                                     e.given.mapped(part),
+                                     e.levels.narrow(piece.first, piece.count)},
+                                    config.model.dropout > 0 ? &dropout : nullptr);
     if (!silent) update_.begin(piece);
     (loss.sum() * (1.0 / static_cast<double>(config.train.batch_size))).backward();
     if (!silent) update_.end(piece);

@@ -10,6 +10,7 @@
 #include "framework/core/check.hpp"
 #include "framework/optim/flat_parameters.hpp"
 #include "framework/reduce/shards.hpp"
+#include "framework/score/told_conditions.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -81,10 +82,8 @@ Rehearsal rehearse(const score::ScoreModel& model, c10::IntArrayRef example_shap
   }
   const torch::Tensor x = noise_batch(example_shape, batch, model.device);
   const torch::Tensor log_snr = torch::linspace(-5, 5, batch, torch::kFloat64).to(model.device);
-  torch::Tensor labels;
-  if (model.config.model.num_classes > 0 && !model.is_classifier())
-    labels = torch::zeros({batch}, torch::dtype(torch::kInt64).device(model.device));
-  const torch::Tensor loss = score::network_for(model, labels, nullptr)(x, log_snr).square().sum();
+  const models::Conditions nothing = score::told_nothing(model, batch);
+  const torch::Tensor loss = score::network_for(model, nothing, nullptr)(x, log_snr).square().sum();
   rehearsal.forward_s = finished_s(start, model.device);
   start = comm::Clock::now();
   loss.backward();

@@ -30,7 +30,7 @@ HeldOut::HeldOut(const config::Config& config, const RunFolder& folder, Learner&
       folder_(folder),
       learner_(learner),
       comm_(comm),
-      dataset_(config.data.map, config.eval.split, score::dataset_options(config.data)) {
+      dataset_(config.data.map, config.eval.split, score::dataset_options(config)) {
   data::ExpectedData expected = score::expected_data(learner.model);
   expected.name = "the split " + config.data.split;
   data::check_fit(expected, dataset_, config.eval.n);
@@ -83,12 +83,18 @@ void HeldOut::draw_grid(const Place& place, const std::string& weights) {
   sampler.name = config_.eval.sampler;
   sampler.steps = config_.eval.sampler_steps;
   sampler.final = evaluate::default_final(shape);
+  // Each is told what a held-out sample is told, in their order.
+  evaluate::GuidanceOptions guidance;
+  if (!config_.conditions.empty()) guidance.told = evaluate::told_as(dataset_);
   const auto samples =
       evaluate::generate(learner_.evaluated_model(), shape, slot_range(0, config_.eval.samples),
-                         sampler, {}, config_.eval.micro_batch, place.comm);
+                         sampler, guidance, config_.eval.micro_batch, place.comm);
   if (!place.log) return;
+  const auto divisors =
+      evaluate::divided_by(learner_.model, guidance.told, 0, config_.eval.samples);
   data::write_png_grid(folder_.grid(place.step, weights),
-                       pixels_from_data(score::picture_values(learner_.model, samples.x)), 8);
+                       pixels_from_data(score::picture_values(learner_.model, samples.x, divisors)),
+                       8);
 }
 
 void HeldOut::evaluate_likelihood(const Place& place) {

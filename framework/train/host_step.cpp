@@ -30,7 +30,7 @@ HostStep::Draw HostStep::draw(const data::LoadedBatch& loaded, int64_t step) con
   }
   d.examples.probe = objective_.draw_probe(step, d.slots, d.examples.x0);
   d.examples.levels = objective_.draw_levels(step, d.slots);
-  d.examples.labels = labels_of_step(model_, loaded, d.slots, step);
+  d.examples.given = conditions_of_step(model_, loaded, d.slots, step);
   return d;
 }
 
@@ -46,7 +46,7 @@ void HostStep::accumulate_gradients(const Draw& d, int64_t step) {
                                    {begin, begin + piece.count}};
     const NoisedExamples& e = d.examples;
     const torch::Tensor loss =
-        objective_.loss_per_example({part(e.x0), part(e.eps), part(e.probe), part(e.labels),
+        objective_.loss_per_example({part(e.x0), part(e.eps), part(e.probe), e.given.mapped(part),
                                      e.levels.narrow(piece.first, piece.count), part(e.observed)},
                                     config.model.dropout > 0 ? &slots : nullptr);
     clock_.enter(StepPhase::backward);

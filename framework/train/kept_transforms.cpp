@@ -6,6 +6,7 @@
 #include "framework/checkpoint/safetensors.hpp"
 #include "framework/core/error.hpp"
 #include "framework/score/model_input.hpp"
+#include "framework/score/told_conditions.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -13,9 +14,13 @@ namespace {
 constexpr char kEntries[] = "scorenet.transforms";
 constexpr char kFingerprint[] = "scorenet.data_fingerprint";
 
-std::string joined(const std::vector<std::string>& entries) {
+// Of all transforms, those of conditions behind their names.
+std::string entries_of(const score::ScoreModel& model) {
   std::string text;
-  for (const std::string& entry : entries) text += entry + "\n";
+  for (const std::string& entry : model.transforms.entries()) text += entry + "\n";
+  for (const data::ConditionMap& condition : model.config.conditions)
+    for (const std::string& entry : condition.transforms)
+      text += condition.name + " " + entry + "\n";
   return text;
 }
 
@@ -41,23 +46,30 @@ std::optional<checkpoint::Safetensors> kept(const score::ScoreModel& model,
     const auto found = file.metadata.find(key);
     return found == file.metadata.end() ? std::string() : found->second;
   };
-  if (says(kEntries) != joined(model.transforms.entries())) return std::nullopt;
+  if (says(kEntries) != entries_of(model)) return std::nullopt;
   if (!resumes && says(kFingerprint) != fingerprint) return std::nullopt;
   return file;
 }
 
-// Rank zero's numbers on all ranks.
+// Rank zero's numbers on all ranks: the names and sizes that a model without them asks for.
 void share(checkpoint::TensorMap& state, const score::ScoreModel& model, comm::Communicator& comm) {
-  for (const size_t stage : model.transforms.unmeasured()) {
-    const int64_t count = model.transforms.statistics_of(stage, model.example_shape);
-    for (const char* what : {"mean", "std"}) {
-      const std::string name = transform::state_name(stage, what);
-      torch::Tensor values = torch::zeros({count}, torch::kFloat64);
-      if (comm.rank() == 0) values.copy_(state.at(name));
-      comm.broadcast({values.data_ptr(), count, comm::DataType::float64}, 0, name).wait();
-      state[name] = values;
+  const auto take = [&](const transform::TransformChain& chain, const std::string& prefix,
+                        const std::vector<int64_t>& shape) {
+    for (const size_t stage : chain.unmeasured()) {
+      for (const char* what : {"mean", "std"}) {
+        const std::string name = prefix + transform::state_name(stage, what);
+        const int64_t count = chain.statistics_of(stage, shape);
+        torch::Tensor values = torch::zeros({count}, torch::kFloat64);
+        if (comm.rank() == 0) values.copy_(state.at(name));
+        comm.broadcast({values.data_ptr(), count, comm::DataType::float64}, 0, name).wait();
+        state[name] = values;
+      }
     }
-  }
+  };
+  take(model.transforms, "", model.example_shape);
+  for (const data::ConditionMap& condition : model.config.conditions)
+    take(model.conditions.at(condition.name).chain(), score::statistics_prefix(condition.name),
+         condition.shape);
 }
 
 }  // namespace
@@ -65,12 +77,16 @@ void share(checkpoint::TensorMap& state, const score::ScoreModel& model, comm::C
 void settle_transforms(score::ScoreModel& model, data::ImageDataset& dataset,
                        const std::string& fingerprint, const RunFolder& folder,
                        comm::Communicator& comm) {
-  if (model.transforms.unmeasured().empty()) return;
+  if (!score::lacks_statistics(model)) return;
   std::optional<checkpoint::Safetensors> file;
   if (comm.rank() == 0) {
     file = kept(model, fingerprint, folder);
-    transform::TransformChain trial(model.config.data.transforms);
-    if (file) trial.restore(file->tensors, model.example_shape, folder.transforms().string());
+    score::ScoreModel trial;  // of its own: a damaged file leaves the model as it was
+    trial.config = model.config;
+    trial.example_shape = model.example_shape;
+    trial.transforms = transform::TransformChain(model.config.data.transforms);
+    trial.conditions = score::condition_chains(model.config);
+    if (file) score::restore_statistics(trial, file->tensors, folder.transforms().string());
   }
   int64_t found = file ? 1 : 0;
   comm.broadcast({&found, 1, comm::DataType::int64}, 0, "kept statistics").wait();
@@ -78,15 +94,15 @@ void settle_transforms(score::ScoreModel& model, data::ImageDataset& dataset,
   checkpoint::TensorMap state;
   if (file) state = file->tensors;
   share(state, model, comm);
-  model.transforms.restore(state, model.example_shape, folder.transforms().string());
+  score::restore_statistics(model, state, folder.transforms().string());
 }
 
 void keep_transforms(const score::ScoreModel& model, const std::string& fingerprint,
                      const RunFolder& folder) {
   checkpoint::TensorMap tensors;
-  for (const auto& [name, values] : model.transforms.state()) tensors[name] = values;
+  for (const auto& [name, values] : score::statistics_of(model)) tensors[name] = values;
   if (tensors.empty() || has_checkpoint(folder)) return;
-  const checkpoint::Metadata metadata = {{kEntries, joined(model.transforms.entries())},
+  const checkpoint::Metadata metadata = {{kEntries, entries_of(model)},
                                          {kFingerprint, fingerprint}};
   checkpoint::write_safetensors(folder.transforms(), tensors,
                                 checkpoint::with_digests(tensors, metadata));

@@ -100,7 +100,8 @@ torch::Tensor cross_entropy(const LossInput& in) {
   const diffusion::NoiseLevel level = in.model.schedule->at(e.levels.times.t);
   const auto logits =
       diffusion::scaled_classifier(in.network)(diffusion::add_noise(e.x0, e.eps, level), level);
-  return torch::cross_entropy_loss(logits, e.labels.to(logits.device()), {}, at::Reduction::None)
+  return torch::cross_entropy_loss(logits, e.given.labels.to(logits.device()), {},
+                                   at::Reduction::None)
       .to(torch::kFloat64);
 }
 
@@ -207,14 +208,15 @@ torch::Tensor Objective::draw_probe(int64_t step, const std::vector<int64_t>& sl
 torch::Tensor Objective::loss_per_example(const NoisedExamples& e,
                                           const models::BatchSlots* dropout) const {
   // A classifier is asked for the labels: it is not told them.
-  const auto labels = model_.is_classifier() ? torch::Tensor() : e.labels;
+  models::Conditions given = e.given;
+  if (model_.is_classifier()) given.labels = torch::Tensor();
   const Row& objective = objective_of(model_);
   if (e.observed.defined()) {
-    const auto network = only_observed(score::network_for(model_, labels, dropout), e.observed);
+    const auto network = only_observed(score::network_for(model_, given, dropout), e.observed);
     const auto dims = sum_per_example(e.observed).to(torch::kFloat64).clamp_min(1);
     return e.levels.weight.to(e.x0.device()) / dims * objective.loss({model_, network, e, levels_});
   }
-  const auto network = score::network_for(model_, labels, dropout);
+  const auto network = score::network_for(model_, given, dropout);
   const auto weight = e.levels.weight.to(e.x0.device()) / objective.unit(e);
   return weight * objective.loss({model_, network, e, levels_});
 }

@@ -44,8 +44,7 @@ struct NoisedExamples {
   torch::Tensor x0;     // (B, ...) float32 on the model's device
   torch::Tensor eps;    // as x0
   torch::Tensor probe;  // +-1, as x0, where the divergence is taught (draw_probe); else undefined
-  // (B) int64, undefined for an unconditional network; of a classifier: the truth
-  torch::Tensor labels;
+  models::Conditions given;  // labels of a classifier: the truth
   DrawnLevels levels;
   // as x0, 1 where a value is there, else 0, as are x0 and eps; undefined: all are there
   torch::Tensor observed = {};

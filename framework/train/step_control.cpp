@@ -29,16 +29,24 @@ torch::Tensor quarters_of(const diffusion::Schedule& schedule, const torch::Tens
   return (4 * fraction).clamp(0.0, 3.0).to(torch::kInt64);
 }
 
-torch::Tensor labels_of_step(const score::ScoreModel& model, const data::LoadedBatch& loaded,
-                             const std::vector<int64_t>& slots, int64_t step) {
+models::Conditions conditions_of_step(const score::ScoreModel& model,
+                                      const data::LoadedBatch& loaded,
+                                      const std::vector<int64_t>& slots, int64_t step) {
   const config::Config& config = model.config;
-  const torch::Tensor& labels = loaded.batch.labels;
-  if (model.is_classifier()) return labels;
-  if (config.model.num_classes == 0) return {};
+  const data::Batch& batch = loaded.batch;
+  const bool has_conditions = batch.numbers.defined() || batch.fields.defined();
+  models::Conditions given({}, batch.numbers, batch.fields, {});
+  if (model.is_classifier()) given.labels = batch.labels;
+  const bool labelled = config.model.num_classes > 0 && !model.is_classifier();
+  if (!labelled && !has_conditions) return given;
   const auto u =
       uniform_for_slots(key_at(config, RandomStream::label_drop, step), slots, {}, torch::kFloat32);
-  return torch::where(u < config.diffusion.label_drop,
-                      torch::full_like(labels, config.model.num_classes), labels);
+  const torch::Tensor dropped = u < config.diffusion.label_drop;
+  if (has_conditions) given.told = dropped.logical_not().to(torch::kFloat32);
+  if (labelled)
+    given.labels = torch::where(dropped, torch::full_like(batch.labels, config.model.num_classes),
+                                batch.labels);
+  return given;
 }
 
 double learning_rate_of(const config::TrainConfig& train, int64_t step) {

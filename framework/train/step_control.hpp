@@ -19,11 +19,12 @@ std::vector<comm::ControlField> step_control_fields(int64_t global_batch, bool e
 /// 0..3, on the CPU.
 torch::Tensor quarters_of(const diffusion::Schedule& schedule, const torch::Tensor& times);
 
-/// The labels that a step trains with, (B) int64: a classifier's own; otherwise, with probability
-/// label_drop, an example is trained without its label: index num_classes (Ho & Salimans 2022).
-/// Undefined for a network without classes.
-torch::Tensor labels_of_step(const score::ScoreModel& model, const data::LoadedBatch& loaded,
-                             const std::vector<int64_t>& slots, int64_t step);
+/// What a step tells the network, on the CPU: with probability label_drop an example is trained
+/// without its label and its conditions (Ho & Salimans 2022): index num_classes, told 0. A
+/// classifier's labels, its truth, are all there.
+models::Conditions conditions_of_step(const score::ScoreModel& model,
+                                      const data::LoadedBatch& loaded,
+                                      const std::vector<int64_t>& slots, int64_t step);
 
 /// The learning rate of a step.
 double learning_rate_of(const config::TrainConfig& train, int64_t step);

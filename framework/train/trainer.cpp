@@ -14,6 +14,7 @@
 #include "framework/data/png.hpp"
 #include "framework/score/model_input.hpp"
 #include "framework/score/snapshot.hpp"
+#include "framework/score/told_conditions.hpp"
 #include "framework/train/kept_transforms.hpp"
 #include "framework/train/start_block.hpp"
 #include "framework/transform/numbers.hpp"
@@ -28,6 +29,12 @@ double seconds_of(const std::function<void()>& work) {
   return comm::seconds_since(start);
 }
 
+// With what only the data say.
+config::Config& completed(config::Config& config, const data::ImageDataset& dataset) {
+  score::take_condition_shapes(config, dataset);
+  return config;
+}
+
 std::string at_step(int64_t step) { return "step " + std::to_string(step); }
 
 }  // namespace
@@ -38,9 +45,9 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       folder_(outdir),
       lock_(lock),
       comms_(comms),
-      data_{data::ImageDataset(config.data.map, config.data.split,
-                               score::dataset_options(config.data))},
-      learner_(trainable_model(config, data_.dataset, data_.summary, folder_, *comms.host, device),
+      data_{data::ImageDataset(config.data.map, config.data.split, score::dataset_options(config))},
+      learner_(trainable_model(completed(config_, data_.dataset), data_.dataset, data_.summary,
+                               folder_, *comms.host, device),
                data_.dataset.levels(), comms),
       report_(config_, folder_, learner_, comms) {
   learner_.model.name = outdir.string();
@@ -111,9 +118,13 @@ void Trainer::train() {
 // On the loader's thread.
 void Trainer::to_network_values(data::Batch& batch) const {
   const score::ScoreModel& model = learner_.model;
+  const models::Conditions given = score::told_of_batch(model, data_.dataset, batch);
+  batch.numbers = given.numbers;
+  batch.fields = given.fields;
   if (model.transforms.is_plain()) return;
   const auto values =
-      model.transforms.forward(batch.examples, {data_.dataset.where(), batch.indices});
+      model.transforms.forward(batch.examples, {data_.dataset.where(), batch.indices},
+                               score::divisors(model, batch.conditions));
   batch.examples = transform::as_float32(values.x);
   batch.observed = values.observed;
 }
@@ -210,9 +221,10 @@ void Trainer::save_average(size_t profile, const std::string& precision) {
   const torch::Tensor average = learner_.update.average(profile);
   if (comms_.host->rank() != 0) return;
   const std::string label = "ema" + optim::ema_name(learner_.update.ema_profiles()[profile]);
-  score::save_snapshot(
-      snapshot_path(profile), config_, data_.dataset.example_shape(), learner_.parameters, average,
-      {progress_.step, label, precision, learner_.model.traits, learner_.model.transforms.state()});
+  score::save_snapshot(snapshot_path(profile), config_, data_.dataset.example_shape(),
+                       learner_.parameters, average,
+                       {progress_.step, label, precision, learner_.model.traits,
+                        score::statistics_of(learner_.model)});
 }
 
 bool Trainer::evaluation_is_due() const {

@@ -64,7 +64,7 @@ class Trainer {
   bool at_end() const;
   double wall_seconds() const;
 
-  const config::Config config_;
+  config::Config config_;  // complete once the data are open
   const RunFolder folder_;
   files::FolderLock* lock_;
   comm::Communicators& comms_;

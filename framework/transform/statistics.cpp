@@ -35,8 +35,10 @@ Moments moments_of_block(const Pass& pass, int64_t block) {
   for (int64_t first = edge(block); first < edge(block + 1); first += at_once) {
     const int64_t count = std::min(at_once, edge(block + 1) - first);
     const auto indices = slot_range(first, count);
-    const NetworkValues values =
-        pass.chain.before(pass.stage, pass.split.read(first, count), {pass.split.where, indices});
+    const Conditions conditions =
+        pass.split.conditions ? pass.split.conditions(first, count) : Conditions{};
+    const NetworkValues values = pass.chain.before(pass.stage, pass.split.read(first, count),
+                                                   {pass.split.where, indices}, conditions);
     all = merged(all, moments_of(values.x, values.observed, pass.parts));
   }
   return all;

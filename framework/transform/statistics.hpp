@@ -31,6 +31,8 @@ struct Split {
   std::vector<int64_t> example_shape;
   std::string where;  // for messages: "a.h5, dataset "/train/images""
   std::function<torch::Tensor(int64_t first, int64_t count)> read;  // rows as they are stored
+  /// What divide(NAME) divides these rows by; empty: nothing is divided.
+  std::function<Conditions(int64_t first, int64_t count)> conditions = {};
 };
 
 struct Ranks {

@@ -1,5 +1,6 @@
 #include "framework/transform/transform_chain.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <sstream>
@@ -10,7 +11,9 @@
 namespace scorenet::transform {
 namespace {
 
-std::string key_of(size_t stage) { return "data.transforms[" + std::to_string(stage) + "]"; }
+std::string key_of(const std::string& key, size_t stage) {
+  return key + "[" + std::to_string(stage) + "]";
+}
 
 // The place of the first true value; -1 if there is none. A plain loop, as in the transforms.
 int64_t first_true(const torch::Tensor& mask) {
@@ -54,20 +57,20 @@ std::string state_name(size_t stage, const char* what) {
   return kStatePrefix + std::to_string(stage) + "." + what;
 }
 
-TransformChain::TransformChain(const std::vector<std::string>& entries, const std::string& missing)
-    : entries_(entries) {
+TransformChain::TransformChain(const std::vector<std::string>& entries, const std::string& missing,
+                               std::string key)
+    : key_(std::move(key)), entries_(entries) {
   for (size_t i = 0; i < entries.size(); ++i)
-    stages_.push_back(parse_transform(entries[i], key_of(i)));
+    stages_.push_back(parse_transform(entries[i], key_of(key_, i)));
   if (missing.empty()) return;
   double mark = 0;
   std::from_chars(missing.data(), missing.data() + missing.size(), mark);
   missing_ = mark;
 }
 
-std::string TransformChain::condition() const {
-  for (const auto& stage : stages_)
-    if (const std::string name = stage->condition(); !name.empty()) return name;
-  return "";
+bool TransformChain::needs_conditions() const {
+  return std::any_of(stages_.begin(), stages_.end(),
+                     [](const auto& stage) { return !stage->condition().empty(); });
 }
 
 // A mark that the stored type cannot hold is compared as that type would round it.
@@ -151,7 +154,7 @@ void TransformChain::set_statistics(size_t stage, Statistics statistics) {
 }
 
 std::string TransformChain::name(size_t stage) const {
-  return key_of(stage) + " = \"" + entries_[stage] + "\"";
+  return key_of(key_, stage) + " = \"" + entries_[stage] + "\"";
 }
 
 std::vector<std::pair<std::string, torch::Tensor>> TransformChain::state() const {
@@ -188,19 +191,29 @@ void TransformChain::restore(const std::map<std::string, torch::Tensor>& state,
   }
 }
 
-std::vector<std::string> problems_of(const std::vector<std::string>& entries) {
+std::vector<std::string> problems_of(const std::vector<std::string>& entries,
+                                     const std::string& key) {
   std::vector<std::string> all;
   for (size_t i = 0; i < entries.size(); ++i) {
     try {
-      const auto transform = parse_transform(entries[i], key_of(i));
-      if (transform->condition().empty()) continue;
-      all.push_back(key_of(i) + " = \"" + entries[i] +
-                    "\": conditions that are vectors are not read yet. Leave it out.");
+      parse_transform(entries[i], key_of(key, i));
     } catch (const ConfigError& error) {
       all.emplace_back(error.what());
     }
   }
   return all;
+}
+
+std::vector<std::string> conditions_of(const std::vector<std::string>& entries) {
+  std::vector<std::string> names;
+  for (const std::string& entry : entries) {
+    try {
+      const std::string name = parse_transform(entry, "")->condition();
+      if (!name.empty()) names.push_back(name);
+    } catch (const ConfigError&) {  // problems_of tells it
+    }
+  }
+  return names;
 }
 
 }  // namespace scorenet::transform

@@ -38,15 +38,17 @@ struct NetworkValues {
 class TransformChain {
  public:
   TransformChain() = default;  // no transforms, no missing values
-  /// entries: data.transforms; missing: data.missing. Throws ConfigError naming the entry.
-  explicit TransformChain(const std::vector<std::string>& entries, const std::string& missing = "");
+  /// entries: data.transforms; missing: data.missing; key: of the config, for messages. Throws
+  /// ConfigError naming the entry.
+  explicit TransformChain(const std::vector<std::string>& entries, const std::string& missing = "",
+                          std::string key = "data.transforms");
 
   bool empty() const { return stages_.empty(); }
   bool has_missing() const { return missing_.has_value(); }
   /// Neither transforms nor missing values.
   bool is_plain() const { return empty() && !has_missing(); }
-  /// Name of the first condition that a transform needs; "": none.
-  std::string condition() const;
+  /// Whether a transform divides by a condition.
+  bool needs_conditions() const;
 
   /// stored: (B, ...) of any real type. Throws DataError naming the first value outside a
   /// transform's domain: sample, place, value, and what the transform expects.
@@ -79,12 +81,17 @@ class TransformChain {
   NetworkValues through(size_t stages, const torch::Tensor& stored, const Source& source,
                         const Conditions& conditions) const;
 
+  std::string key_ = "data.transforms";
   std::vector<std::string> entries_;
   std::vector<std::shared_ptr<Transform>> stages_;
   std::optional<double> missing_;
 };
 
-/// Every problem of the entries as a sentence: for a config's checks.
-std::vector<std::string> problems_of(const std::vector<std::string>& entries);
+/// Every problem of the entries as a sentence: for a config's checks. key: "data.transforms".
+std::vector<std::string> problems_of(const std::vector<std::string>& entries,
+                                     const std::string& key = "data.transforms");
+
+/// The conditions that the entries divide by. Entries that are wrong name none.
+std::vector<std::string> conditions_of(const std::vector<std::string>& entries);
 
 }  // namespace scorenet::transform

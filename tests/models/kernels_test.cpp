@@ -134,7 +134,7 @@ NetworkInput input_of(int64_t height, int64_t width) {
   NetworkInput input;
   input.x = noise(1, {3, 2, height, width});
   input.log_snr = torch::tensor({-4.0, 0.0, 7.0});
-  input.labels = torch::tensor({0, 3, 1}, torch::kInt64);
+  input.given.labels = torch::tensor({0, 3, 1}, torch::kInt64);
   return input;
 }
 

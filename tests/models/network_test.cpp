@@ -78,7 +78,7 @@ TEST_P(AnyNetwork, HasTheGradientOfItsCentralDifferences) {
   net->to(torch::kFloat64);
   perturb(*net);
   auto input = batch(0, 2, GetParam().shape);
-  input.labels = torch::tensor({1, 3}, torch::kInt64);
+  input.given.labels = torch::tensor({1, 3}, torch::kInt64);
   const auto weights = noise(1, 2, GetParam().shape);
   const auto loss = [&] { return (net->forward(input) * weights).sum(); };
   loss().backward();
@@ -149,7 +149,7 @@ TEST_P(AnyNetwork, NamesTheShapeThatDoesNotFit) {
   EXPECT_THROW(make_model(options_of(GetParam().type), {2, 2, 2, 2, 2}), ShapeError);
   auto labelled = batch(0, 2, GetParam().shape);
   labelled.x = labelled.x.to(torch::kFloat32);
-  labelled.labels = torch::zeros({2}, torch::kInt64);
+  labelled.given.labels = torch::zeros({2}, torch::kInt64);
   EXPECT_THROW(net->forward(labelled), ConfigError);
 }
 

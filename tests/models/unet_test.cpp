@@ -69,7 +69,7 @@ void expect_diffusers_output(const std::string& tag, const UNetOptions& options,
                 .view({2, 2, 6, 10})
                 .to(torch::kFloat32);
   input.log_snr = 20 - torch::tensor({3.0, 250.0}, torch::kFloat64) / 25;  // coordinates 3 and 250
-  input.labels = labels;
+  input.given.labels = labels;
   const torch::NoGradGuard no_grad;
   const auto y = net->forward(input).flatten();
   std::istringstream numbers(read("unet2d_" + tag + "_output.txt"));
@@ -138,9 +138,9 @@ TEST(UNet, AnAbsentLabelIsTheLabelBehindTheLast) {
   set_formula_weights(*net);
   auto input = input_of({2, 1, 4, 4});
   const auto without = net->forward(input);
-  input.labels = torch::full({2}, 3, torch::kInt64);
+  input.given.labels = torch::full({2}, 3, torch::kInt64);
   EXPECT_TRUE(torch::equal(net->forward(input), without));
-  input.labels = torch::full({2}, 0, torch::kInt64);
+  input.given.labels = torch::full({2}, 0, torch::kInt64);
   EXPECT_FALSE(torch::equal(net->forward(input), without));
 }
 
@@ -208,7 +208,7 @@ TEST(UNet, AnInputThatDoesNotFitIsNamed) {
     EXPECT_THAT(e.what(), testing::AllOf(HasSubstr("(2, 1, 4, 4)"), HasSubstr("(B, 3, H, W)")));
   }
   auto labelled = input_of({2, 3, 4, 4});
-  labelled.labels = torch::zeros({2}, torch::kInt64);
+  labelled.given.labels = torch::zeros({2}, torch::kInt64);
   EXPECT_THROW(net->forward(labelled), ConfigError);
 }
 

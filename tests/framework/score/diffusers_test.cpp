@@ -145,7 +145,7 @@ void expect_outputs(LoadedSnapshot& snapshot, const std::string& tag, const torc
                 .view({2, 2, 6, 10})
                 .to(torch::kFloat32);
   input.log_snr = torch::tensor({levels[3], levels[250]}, torch::kFloat64);
-  input.labels = labels;
+  input.given.labels = labels;
   const torch::NoGradGuard no_grad;
   const auto y = snapshot.model.trained().network->forward(input).flatten();
   std::ifstream numbers(reference("unet2d_" + tag + "_output.txt"));

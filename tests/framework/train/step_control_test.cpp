@@ -34,7 +34,7 @@ TEST(StepControl, LabelsAreDroppedWithTheirProbabilityAndBecomeNoLabel) {
     auto config = sim_config("[diffusion]\nlabel_drop = " + drop + "\n");
     config.model.num_classes = 3;
     const auto model = score::build_model(config, {2}, torch::kCPU);
-    return labels_of_step(model, batch_with_labels(), {0, 1, 2, 3}, 0);
+    return conditions_of_step(model, batch_with_labels(), {0, 1, 2, 3}, 0).labels;
   };
   EXPECT_TRUE(torch::equal(labels_at("0.0"), torch::tensor({2, 0, 1, 2}, torch::kInt64)));
   EXPECT_TRUE(torch::equal(labels_at("1.0"), torch::tensor({3, 3, 3, 3}, torch::kInt64)));
@@ -42,7 +42,22 @@ TEST(StepControl, LabelsAreDroppedWithTheirProbabilityAndBecomeNoLabel) {
 
 TEST(StepControl, ANetworkWithoutClassesTrainsWithoutLabels) {
   const auto model = score::build_model(sim_config(), {2}, torch::kCPU);
-  EXPECT_FALSE(labels_of_step(model, batch_with_labels(), {0, 1, 2, 3}, 0).defined());
+  EXPECT_FALSE(conditions_of_step(model, batch_with_labels(), {0, 1, 2, 3}, 0).labels.defined());
+}
+
+TEST(StepControl, AnExampleLosesItsLabelAndItsConditionsTogether) {
+  auto config = sim_config("[diffusion]\nlabel_drop = 0.5\n");
+  config.model.num_classes = 3;
+  const auto model = score::build_model(config, {2}, torch::kCPU);
+  auto loaded = batch_with_labels();
+  loaded.batch.numbers = torch::ones({4, 2});
+  int64_t told = 0;
+  for (int64_t step = 0; step < 20; ++step) {
+    const auto given = conditions_of_step(model, loaded, {0, 1, 2, 3}, step);
+    EXPECT_TRUE(torch::equal(given.labels.ne(3), given.told.eq(1)));
+    told += given.told.sum().item<int64_t>();
+  }
+  EXPECT_NEAR(static_cast<double>(told), 40, 15);
 }
 
 TEST(StepControl, TheLearningRateKnowsTheLastStep) {

@@ -1,0 +1,236 @@
+#include "framework/data/condition_reader.hpp"
+
+#include <algorithm>
+
+#include "framework/core/check.hpp"
+#include "framework/data/npy.hpp"
+
+namespace scorenet::data {
+namespace {
+
+using Shape = std::vector<int64_t>;
+
+int64_t product(const Shape& shape) { return static_cast<int64_t>(c10::multiply_integers(shape)); }
+
+std::string array_name(const ConditionMap& condition, const SplitSource& source) {
+  const std::string name = with_split(condition.array, source.split);
+  return is_npy(name) || name.starts_with('/') ? name : "/" + name;
+}
+
+// As it is stored, in the first file.
+Shape stored_shape(const SplitSource& source, const std::string& array) {
+  if (is_npy(array)) return NpyFile(array, /*every_type=*/true).shape();
+  return Hdf5File::open(source.files[0]).array(array).info().shape;
+}
+
+torch::Tensor all_values(const SplitSource& source, const std::string& array) {
+  if (!is_npy(array)) return Hdf5File::open(source.files[0]).array(array).read_all(torch::kFloat64);
+  NpyFile file(array, /*every_type=*/true);
+  return file.next_rows(file.shape()[0]).to(torch::kFloat64);
+}
+
+// Stored axes of a sample of the map's arrays, without those that number the samples.
+int64_t own_axes(const DataMap& map, const Shape& example_shape, const SampleArrays& samples) {
+  const auto numbering = static_cast<int64_t>(map.sample_axes.size());
+  if (!samples.empty()) return static_cast<int64_t>(samples[0]->storage().shape.size()) - numbering;
+  return static_cast<int64_t>(example_shape.size()) - (map.channel_axis ? 0 : 1);
+}
+
+// The roles in an array without the axes that number the samples, behind one axis of length 1 in
+// their place.
+AxisRoles roles_of_constant(const DataMap& map, int64_t own, int64_t axes) {
+  const auto numbering = static_cast<int64_t>(map.sample_axes.size());
+  AxisRoles roles = roles_of_arrays(map, {own + numbering, axes + numbering}).back();
+  const auto is_numbering = [&map](int64_t axis) {
+    return std::count(map.sample_axes.begin(), map.sample_axes.end(), axis) > 0;
+  };
+  AxisRoles constant;
+  constant.channel_axis.reset();
+  constant.window = {":"};
+  for (int64_t axis = 0; axis < axes + numbering; ++axis) {
+    if (is_numbering(axis)) continue;
+    const auto place = static_cast<int64_t>(constant.window.size());
+    const auto at = static_cast<size_t>(axis);
+    constant.window.push_back(at < roles.window.size() ? roles.window[at] : ":");
+    const int64_t channel = roles.channel_axis.value_or(-1000);
+    if (axis == (channel >= 0 ? channel : channel + axes + numbering))
+      constant.channel_axis = place;
+  }
+  return constant;
+}
+
+// (F, ...): windows taken, the channel first.
+torch::Tensor constant_field(const torch::Tensor& stored, const AxisRoles& roles,
+                             const std::string& where) {
+  torch::Tensor values = stored.unsqueeze(0);
+  const SampleLayout layout(values.sizes().vec(), roles, where);
+  for (size_t axis = 0; axis < layout.window().size(); ++axis) {
+    const Places& places = layout.window()[axis];
+    values = values.slice(static_cast<int64_t>(axis), places.first, places.at(places.count - 1) + 1,
+                          places.step);
+  }
+  Shape order{0};
+  for (const size_t axis : layout.own_axes()) order.push_back(static_cast<int64_t>(axis));
+  return values.permute(order).reshape(layout.sample_shape()).contiguous();
+}
+
+// A field lies on the samples' grid where each of its places is a whole number of theirs.
+void check_on_grid(const Shape& shape, const Shape& example_shape, const std::string& where) {
+  bool fits = shape.size() == example_shape.size() && shape.size() > 1;
+  for (size_t i = 1; fits && i < shape.size(); ++i)
+    fits = shape[i] > 0 && example_shape[i] % shape[i] == 0;
+  if (fits) return;
+  throw DataError(where + ": a field of shape " + shape_string(shape) +
+                  " does not lie on samples of shape " + shape_string(example_shape) +
+                  "; expected the same sizes behind the channel, or sizes that divide them. Set "
+                  "its kind to vector, or data.window.");
+}
+
+torch::Tensor stacked(const SampleArrays& arrays, const std::vector<int64_t>& indices,
+                      int64_t shift, const Shape& example_shape) {
+  std::vector<torch::Tensor> parts;
+  for (const auto& array : arrays) parts.push_back(array->read(indices, shift));
+  for (const auto& part : parts)
+    if (part.scalar_type() != parts[0].scalar_type())
+      for (auto& each : parts) each = each.to(torch::kFloat64);
+  Shape shape = example_shape;
+  shape.insert(shape.begin(), static_cast<int64_t>(indices.size()));
+  return (parts.size() == 1 ? parts[0] : torch::cat(parts, 1)).view(shape);
+}
+
+std::vector<int64_t> steps_of(const ConditionMap& condition) {
+  return condition.steps.empty() ? std::vector<int64_t>{0} : condition.steps;
+}
+
+}  // namespace
+
+struct ConditionReaders::Opening {
+  const DataMap& map;
+  const SplitSource& source;
+  const Shape& example_shape;
+  const SampleArrays& samples;
+  int64_t blocks;
+
+  std::shared_ptr<ArrayView> view(const std::string& array, const AxisRoles& roles) const {
+    return std::make_shared<ArrayView>(source, array, roles, blocks);
+  }
+  SampleArrays own_arrays() const {
+    if (!samples.empty()) return samples;
+    std::vector<int64_t> axes;
+    for (const std::string& array : map.arrays) {
+      const std::string name = with_split(array, source.split);
+      const bool alone = map.arrays.size() == 1 || is_npy(source.files[0]);
+      axes.push_back(alone ? 0 : static_cast<int64_t>(stored_shape(source, "/" + name).size()));
+    }
+    const auto roles = roles_of_arrays(map, axes);
+    SampleArrays all;
+    for (size_t i = 0; i < map.arrays.size(); ++i) all.push_back(view(map.arrays[i], roles[i]));
+    return all;
+  }
+  // Whether an array of this shape has no axis that numbers samples.
+  bool is_constant(const Shape& stored, const ConditionMap& condition, int64_t own) const {
+    const auto axes = static_cast<int64_t>(stored.size());
+    const auto numbering = static_cast<int64_t>(map.sample_axes.size());
+    if (axes > own || axes < own - 1) return false;
+    if (axes + 1 < own + numbering) return true;
+    // (N, H, W) or (C, H, W): told apart by the number of samples, or of values.
+    if (samples.empty()) return product(stored) == product(condition.shape);
+    const auto& of_samples = samples[0]->storage().shape;
+    const auto axis = static_cast<size_t>(map.sample_axes[0]);
+    return stored[axis] != of_samples[axis];
+  }
+};
+
+ConditionReaders::ConditionReaders(const std::vector<ConditionMap>& conditions, const DataMap& map,
+                                   const SplitSource& source, const Shape& example_shape,
+                                   SampleArrays samples, int64_t blocks) {
+  if (!samples.empty()) {
+    size_ = samples[0]->size();
+    sized_by_ = samples[0]->where();
+  }
+  const Opening opening{map, source, example_shape, samples, blocks};
+  for (const ConditionMap& condition : conditions)
+    readers_[condition.name] = open(condition, opening);
+}
+
+void ConditionReaders::take_size(const ArrayView& view) {
+  if (size_ < 0) sized_by_ = view.where();
+  if (size_ < 0) size_ = view.size();
+  if (view.size() == size_) return;
+  throw DataError(view.where() + ": " + std::to_string(view.size()) + " samples, but " + sized_by_ +
+                  " has " + std::to_string(size_) +
+                  ". A condition has one row for each sample of the data.");
+}
+
+ConditionReaders::Reader ConditionReaders::open(const ConditionMap& condition,
+                                                const Opening& opening) {
+  const std::vector<int64_t> steps = steps_of(condition);
+  const auto with_steps = [steps](const auto& read_step) {
+    return [steps, read_step](const std::vector<int64_t>& indices) {
+      std::vector<torch::Tensor> parts;
+      for (const int64_t step : steps) parts.push_back(read_step(indices, step));
+      return parts.size() == 1 ? parts[0] : torch::cat(parts, 1);
+    };
+  };
+  const auto of_all_steps = [&steps](Shape shape) {
+    shape[0] *= static_cast<int64_t>(steps.size());
+    return shape;
+  };
+  if (condition.of_samples()) {
+    const SampleArrays arrays = opening.own_arrays();
+    take_size(*arrays[0]);
+    const Shape shape = opening.example_shape;
+    if (shape.size() < 2) check_on_grid(shape, shape, arrays[0]->where());
+    return {arrays[0]->where(), of_all_steps(shape),
+            with_steps([arrays, shape](const auto& indices, int64_t step) {
+              return stacked(arrays, indices, step, shape);
+            })};
+  }
+  const std::string array = array_name(condition, opening.source);
+  if (!condition.is_field()) {
+    const auto view = opening.view(array, roles_beside_samples(opening.map));
+    take_size(*view);
+    return {view->where(), {product(view->sample_shape())}, [view](const auto& indices) {
+              const torch::Tensor values = view->read(indices);
+              return values.reshape({values.size(0), -1});
+            }};
+  }
+  const Shape stored = stored_shape(opening.source, array);
+  const auto axes = static_cast<int64_t>(stored.size());
+  const auto numbering = static_cast<int64_t>(opening.map.sample_axes.size());
+  const int64_t own = own_axes(opening.map, opening.example_shape, opening.samples);
+  if (opening.is_constant(stored, condition, own)) {
+    const std::string where = opening.source.files[0] + ", dataset \"" + array + "\"";
+    const auto values = constant_field(all_values(opening.source, array),
+                                       roles_of_constant(opening.map, own, axes), where);
+    check_on_grid(values.sizes().vec(), opening.example_shape, where);
+    return {where, values.sizes().vec(), [values](const auto& indices) {
+              Shape shape = values.sizes().vec();
+              shape.insert(shape.begin(), static_cast<int64_t>(indices.size()));
+              return values.unsqueeze(0).expand(shape).contiguous();
+            }};
+  }
+  const auto view =
+      opening.view(array, roles_of_arrays(opening.map, {own + numbering, axes}).back());
+  take_size(*view);
+  check_on_grid(view->sample_shape(), opening.example_shape, view->where());
+  return {
+      view->where(), of_all_steps(view->sample_shape()),
+      with_steps([view](const auto& indices, int64_t step) { return view->read(indices, step); })};
+}
+
+const Shape& ConditionReaders::shape(const std::string& name) const {
+  return readers_.at(name).shape;
+}
+
+const std::string& ConditionReaders::where(const std::string& name) const {
+  return readers_.at(name).where;
+}
+
+ConditionValues ConditionReaders::read(const std::vector<int64_t>& indices) {
+  ConditionValues values;
+  for (const auto& [name, reader] : readers_) values[name] = reader.read(indices);
+  return values;
+}
+
+}  // namespace scorenet::data
