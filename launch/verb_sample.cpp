@@ -121,6 +121,10 @@ void check_form(const SampleArguments& a) {
                           : "--outdir " + a.outdir +
                                 " with --like: these are two forms of output. Choose one.");
   }
+  if (data::is_npy(a.like) != data::is_npy(a.out)) {
+    throw ConfigError("--out " + a.out + " with --like " + a.like +
+                      ": one is a .npy file and the other is not. Give both the same form.");
+  }
   const bool of_folder = a.save_h5 || a.sampler.keep_path || !a.grid.empty();
   if (!a.like.empty() && (of_folder || a.corrector_norms == "batch")) {
     throw ConfigError(

@@ -4,6 +4,7 @@
 
 #include "framework/core/check.hpp"
 #include "framework/data/hdf5_call.hpp"
+#include "framework/data/npy.hpp"
 
 namespace scorenet::data {
 namespace {
@@ -79,28 +80,31 @@ void copy_group_attributes(hid_t from, hid_t to, const std::string& name) {
   }
 }
 
-// Places of the stored axes in (B, own axes...): how a batch is turned to lie as it is stored.
-std::vector<int64_t> stored_order(const SampleLayout& layout) {
-  std::vector<int64_t> order(layout.shape().size(), 0);
+// (B, ...) of a sample as delivered -> as it is stored: own axes at their places, B at the first
+// that numbers samples, length 1 at the others. An added channel axis is not stored.
+torch::Tensor stored_rows(const SampleLayout& layout, const torch::Tensor& x) {
+  std::vector<int64_t> own_sizes{x.size(0)};
+  for (const size_t axis : layout.own_axes()) own_sizes.push_back(layout.window()[axis].count);
+  std::vector<int64_t> place(layout.shape().size(), -1);  // of each stored axis in own_sizes
   for (size_t i = 0; i < layout.own_axes().size(); ++i)
-    order[layout.own_axes()[i]] = static_cast<int64_t>(i) + 1;
-  return order;
+    place[layout.own_axes()[i]] = static_cast<int64_t>(i) + 1;
+  place[layout.sample_axes()[0]] = 0;
+  std::vector<int64_t> order;
+  for (const int64_t one : place)
+    if (one >= 0) order.push_back(one);
+  torch::Tensor rows = x.reshape(own_sizes).permute(order);
+  for (size_t axis = 0; axis < place.size(); ++axis)
+    if (place[axis] < 0) rows = rows.unsqueeze(static_cast<int64_t>(axis));
+  return rows;
 }
 
-void check_samples_stand_in_a_row(const DataMap& map) {
-  if (map.sample_axes.size() == 1) return;
-  throw ConfigError(
-      "sample --like: data.sample_axes names " + std::to_string(map.sample_axes.size()) +
-      " axes that number the samples, but drawn samples have no such grid. Leave --like out; "
-      "samples.h5 holds them along one axis.");
-}
-
-void check_is_whole(const SampleLayout& layout) {
-  for (const size_t axis : layout.own_axes()) {
-    if (layout.window()[axis].count == layout.shape()[axis]) continue;
-    throw ConfigError("sample --like: data.window takes only a part of axis " +
-                      std::to_string(axis) + ", and the rest of it is unknown. Leave --like out.");
-  }
+// Sizes of an array that holds so many samples.
+std::vector<int64_t> sizes_for(const SampleLayout& layout, int64_t samples) {
+  std::vector<int64_t> sizes;
+  for (const Places& places : layout.window()) sizes.push_back(places.count);
+  for (const size_t axis : layout.sample_axes()) sizes[axis] = 1;
+  sizes[layout.sample_axes()[0]] = samples;
+  return sizes;
 }
 
 Hdf5Handle opened_array(const Hdf5Handle& file, const std::string& path, const std::string& name) {
@@ -119,21 +123,48 @@ LikeWriter::LikeWriter(const std::string& like, const DataMap& map, const std::s
                        const std::string& path, int64_t samples,
                        const std::vector<ConditionMap>& conditions)
     : path_(path), samples_(samples) {
-  if (is_npy(like)) {
-    throw ConfigError(
-        "sample --like " + like +
-        ": is a .npy file, expected an HDF5 file. Leave --like out and use samples.h5.");
+  if (is_npy(like))
+    create_npy(like, map);
+  else
+    create_hdf5(like, map, split, conditions);
+  example_shape_ = stacked_shape_;
+  if (map.reshape.empty()) return;
+  // -1 is what is left, as in reading.
+  example_shape_ = torch::empty(stacked_shape_, torch::kUInt8).reshape(map.reshape).sizes().vec();
+}
+
+void LikeWriter::stack(const Array& array) {
+  const auto& shape = array.layout.sample_shape();
+  if (stacked_shape_.empty())
+    stacked_shape_ = shape;
+  else
+    stacked_shape_[0] += shape[0];
+}
+
+void LikeWriter::create_npy(const std::string& like, const DataMap& map) {
+  const NpyFile file(like, /*every_type=*/true);
+  const SampleLayout layout(file.shape(), roles_of_samples(map), file.where());
+  if (layout.sample_axes()[0] != 0) {
+    throw DataError(file.where() +
+                    ": its first axis does not number the samples, and rows are written one after "
+                    "the other. Leave --like out and use samples.h5.");
   }
+  npy_ = std::make_unique<NpyWriter>(path_, file.dtype(), sizes_for(layout, samples_));
+  arrays_.push_back({{}, like, layout, !c10::isFloatingType(file.dtype())});
+  stack(arrays_.back());
+}
+
+void LikeWriter::create_hdf5(const std::string& like, const DataMap& map, const std::string& split,
+                             const std::vector<ConditionMap>& conditions) {
   Hdf5File::open(like);  // says what is wrong with it
   Hdf5Section section;
   const auto access = own(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_file_locking(access.id(), false, true);
   const auto from = checked(H5Fopen(like.c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose, like,
                             "cannot be opened", kDamaged);
-  file_ = checked(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, path,
-                  "cannot be created", kFullDisk);
+  file_ = checked(H5Fcreate(path_.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose,
+                  path_, "cannot be created", kFullDisk);
   copy_attributes(from.id(), file_.id());
-  check_samples_stand_in_a_row(map);
   std::vector<std::string> names;
   std::vector<int64_t> axes;
   for (const std::string& array : map.arrays) {
@@ -144,13 +175,8 @@ LikeWriter::LikeWriter(const std::string& like, const DataMap& map, const std::s
   const auto roles = roles_of_arrays(map, axes);
   for (size_t i = 0; i < names.size(); ++i) {
     arrays_.push_back(create_array(from, like, names[i], roles[i]));
-    check_is_whole(arrays_.back().layout);
     copy_group_attributes(from.id(), file_.id(), names[i]);
-    const auto& shape = arrays_.back().layout.sample_shape();
-    if (stacked_shape_.empty())
-      stacked_shape_ = shape;
-    else
-      stacked_shape_[0] += shape[0];
+    stack(arrays_.back());
   }
   for (const ConditionMap& condition : conditions) {
     const std::string name = with_split(condition.array, split);
@@ -158,10 +184,6 @@ LikeWriter::LikeWriter(const std::string& like, const DataMap& map, const std::s
     const std::string full = name.starts_with('/') ? name : "/" + name;
     conditions_.emplace(condition.name, create_array(from, like, full, roles_beside_samples(map)));
   }
-  example_shape_ = stacked_shape_;
-  if (map.reshape.empty()) return;
-  // -1 is what is left, as in reading.
-  example_shape_ = torch::empty(stacked_shape_, torch::kUInt8).reshape(map.reshape).sizes().vec();
 }
 
 LikeWriter::Array LikeWriter::create_array(const Hdf5Handle& like, const std::string& like_path,
@@ -171,9 +193,11 @@ LikeWriter::Array LikeWriter::create_array(const Hdf5Handle& like, const std::st
   Extent extent = extent_of(source.id());
   const std::vector<int64_t> shape(extent.size.begin(), extent.size.end());
   Array array{{}, name, SampleLayout(shape, roles, where), false};
-  const size_t axis = array.layout.sample_axes().at(0);
-  extent.size[axis] = static_cast<hsize_t>(samples_);
-  if (extent.most[axis] != H5S_UNLIMITED) extent.most[axis] = extent.size[axis];
+  const auto sizes = sizes_for(array.layout, samples_);
+  for (size_t axis = 0; axis < sizes.size(); ++axis) {
+    extent.size[axis] = static_cast<hsize_t>(sizes[axis]);
+    if (extent.most[axis] != H5S_UNLIMITED) extent.most[axis] = extent.size[axis];
+  }
   const auto type = own(H5Dget_type(source.id()), H5Tclose);
   const auto space =
       own(H5Screate_simple(static_cast<int>(shape.size()), extent.size.data(), extent.most.data()),
@@ -202,12 +226,11 @@ void LikeWriter::write(int64_t first, const torch::Tensor& x) {
   }
 }
 
-// An added channel axis is not stored.
 void LikeWriter::write_part(const Array& array, int64_t first, const torch::Tensor& x) {
-  std::vector<int64_t> own_sizes{x.size(0)};
-  for (const size_t axis : array.layout.own_axes()) own_sizes.push_back(array.layout.shape()[axis]);
-  torch::Tensor rows = x.reshape(own_sizes).permute(stored_order(array.layout));
-  rows = (array.whole_numbers ? rows.round() : rows).to(torch::kFloat64).contiguous();
+  torch::Tensor rows = stored_rows(array.layout, x);
+  if (array.whole_numbers) rows = rows.round();
+  if (npy_) return npy_->write_rows(first, rows);
+  rows = rows.to(torch::kFloat64).contiguous();
   std::vector<hsize_t> start(rows.sizes().size(), 0);
   start[array.layout.sample_axes()[0]] = static_cast<hsize_t>(first);
   const std::vector<hsize_t> count(rows.sizes().begin(), rows.sizes().end());
@@ -226,6 +249,7 @@ void LikeWriter::write_conditions(int64_t first, const ConditionValues& values) 
 }
 
 void LikeWriter::close() {
+  if (npy_) return npy_->close();
   Hdf5Section section;
   arrays_.clear();
   conditions_.clear();

@@ -182,6 +182,12 @@ int64_t bytes_of_row(const std::vector<int64_t>& shape, torch::Dtype dtype) {
 
 }  // namespace
 
+const char* npy_type(torch::Dtype dtype) {
+  return std::find_if(kTypes.begin(), kTypes.end(),
+                      [dtype](const NpyType& known) { return known.dtype == dtype; })
+      ->text;
+}
+
 NpyFile::NpyFile(const std::filesystem::path& path, bool every_type)
     : source_(path), every_type_(every_type) {
   read_header();

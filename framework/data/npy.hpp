@@ -14,6 +14,9 @@
 
 namespace scorenet::data {
 
+/// "<f4": how a header names a type that NpyFile reads.
+const char* npy_type(torch::Dtype dtype);
+
 class NpyFile {
  public:
   /// Throws DataError for another kind of file, an unknown type, Fortran order, an axis of length

@@ -5,7 +5,9 @@
 #include <torch/utils.h>
 
 #include "framework/data/image_dataset.hpp"
+#include "framework/data/npy.hpp"
 #include "tests/support/expect_error.hpp"
+#include "tests/support/npy.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace scorenet::data {
@@ -106,17 +108,66 @@ TEST_F(LikeWriterTest, AReshapeIsUndone) {
   EXPECT_EQ(Hdf5File::open(out_).array("/showers").info().shape, (std::vector<int64_t>{7, 12}));
 }
 
-TEST_F(LikeWriterTest, WhatHasNoInverseIsRefused) {
-  write_like({{"/t", torch::zeros({4, 20, 5, 5})}});
+// The Well: (trajectory, time, x, y) and, of vectors, a last axis.
+TEST_F(LikeWriterTest, SamplesOfTrajectoriesAreTrajectoriesOfOneTime) {
+  write_like({{"/p", torch::zeros({4, 6, 5, 3})}, {"/v", torch::zeros({4, 6, 5, 3, 2})}});
   DataMap map;
+  map.arrays = {"p", "v"};
+  map.channel_axis = -1;
+  map.sample_axes = {0, 1};
+  map.splits = {{"train", {"0:7"}}};
+  const auto x = torch::rand({7, 3, 5, 3});
+  EXPECT_TRUE(torch::equal(there_and_back(map, x), x));
+  const auto out = Hdf5File::open(out_);
+  EXPECT_EQ(out.array("/p").info().shape, (std::vector<int64_t>{7, 1, 5, 3}));
+  EXPECT_EQ(out.array("/v").info().shape, (std::vector<int64_t>{7, 1, 5, 3, 2}));
+}
+
+TEST_F(LikeWriterTest, OfAWindowTheFileHasThePlacesThatCount) {
+  write_like({{"/t", torch::zeros({20, 6, 8})}});
+  DataMap map;
+  map.path = {like_};
   map.arrays = {"t"};
   map.channel_axis.reset();
-  map.sample_axes = {0, 1};
-  EXPECT_ERROR(LikeWriter(like_, map, "train", out_, 2), ConfigError, "data.sample_axes", "--like");
-  map.sample_axes = {1};
-  map.window = {":", ":", "1:3"};
-  EXPECT_ERROR(LikeWriter(like_, map, "train", out_, 2), ConfigError, "data.window", "axis 2");
-  map.window = {};
+  map.window = {":", "1:5", "::2"};
+  const auto x = torch::rand({3, 1, 4, 4});
+  LikeWriter writer(like_, map, "train", out_, 3);
+  writer.write(0, x);
+  writer.close();
+  EXPECT_TRUE(
+      torch::equal(Hdf5File::open(out_).array("/t").read_all(torch::kFloat32), x.squeeze(1)));
+}
+
+TEST_F(LikeWriterTest, ANpyFileIsWrittenLikeOne) {
+  const std::string like = folder_.file("like.npy"), out = folder_.file("out.npy");
+  const auto written = [&](const char* type, const DataMap& map, const torch::Tensor& x,
+                           const std::string& shape, size_t bytes) {
+    test::write_bytes(like, test::npy(type, shape, std::string(bytes, '\0')));
+    LikeWriter writer(like, map, "train", out, x.size(0));
+    writer.write(1, x.slice(0, 1));
+    writer.write(0, x.slice(0, 0, 1));
+    writer.close();
+    NpyFile file(out, /*every_type=*/true);
+    EXPECT_EQ(file.dtype(), NpyFile(like, true).dtype());
+    return file.next_rows(file.shape()[0]);
+  };
+  DataMap maps;
+  maps.channel_axis.reset();
+  const auto x = torch::rand({3, 1, 4, 2});
+  EXPECT_TRUE(torch::equal(written("<f4", maps, x, "(5, 4, 2)", 160), x.squeeze(1)));
+  DataMap last;
+  last.channel_axis = -1;
+  const auto colours = 255 * torch::rand({2, 3, 4, 2});
+  EXPECT_TRUE(torch::equal(written("|u1", last, colours, "(5, 4, 2, 3)", 120),
+                           colours.round().to(torch::kUInt8).permute({0, 2, 3, 1})));
+  DataMap second = maps;
+  second.sample_axes = {1};
+  EXPECT_ERROR(LikeWriter(like, second, "train", out, 2), DataError, "first axis");
+}
+
+TEST_F(LikeWriterTest, AnArrayThatIsNotThereIsRefused) {
+  write_like({{"/t", torch::zeros({4, 20, 5, 5})}});
+  DataMap map;
   map.arrays = {"none"};
   EXPECT_ERROR(LikeWriter(like_, map, "train", out_, 2), DataError, "/none", "trained on");
 }
