@@ -92,12 +92,13 @@ ResidualBlockImpl::ResidualBlockImpl(const ResidualBlockOptions& o)
 
 torch::Tensor ResidualBlockImpl::forward(const torch::Tensor& x,
                                          const torch::Tensor& activated_time,
-                                         const BatchSlots* dropout) {
+                                         const BatchSlots* dropout, const torch::Tensor& residual) {
   torch::Tensor h = conv1_(torch::silu(norm1_(x)));
   h = h + as_shift(time_emb_proj_(activated_time), h.dim());
   h = torch::silu(norm2_(h));
   h = conv2_(slot_dropout(h, options_.dropout, options_.dropout_layer, dropout));
-  return (conv_shortcut_ ? conv_shortcut_(x) : x) + h;
+  const torch::Tensor& kept = residual.defined() ? residual : x;
+  return (conv_shortcut_ ? conv_shortcut_(kept) : kept) + h;
 }
 
 torch::Tensor ResidualBlockImpl::forward_padded(const torch::Tensor& x, const torch::Tensor& skip,

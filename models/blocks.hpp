@@ -65,9 +65,9 @@ class ResidualBlockImpl : public torch::nn::Module {
  public:
   explicit ResidualBlockImpl(const ResidualBlockOptions& options);
   /// x: (B, in, ...), one axis a boundary. activated_time: (B, time_channels), SiLU already
-  /// applied, once for all blocks.
+  /// applied, once for all blocks. residual: x again, for recomputed(); or undefined.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& activated_time,
-                        const BatchSlots* dropout);
+                        const BatchSlots* dropout, const torch::Tensor& residual = {});
   /// The same without dropout on padded NHWC tensors (kernels/fast_path.hpp), of x and skip read as
   /// one; skip may be undefined.
   torch::Tensor forward_padded(const torch::Tensor& x, const torch::Tensor& skip,

@@ -105,9 +105,10 @@ torch::Tensor DiTBlockImpl::attention(const torch::Tensor& x) {
 }
 
 torch::Tensor DiTBlockImpl::forward(const torch::Tensor& x, const torch::Tensor& activated,
-                                    const BatchSlots* dropout) {
+                                    const BatchSlots* dropout, const torch::Tensor& residual) {
   const auto m = modulation_(activated).chunk(6, 1);  // shift, scale, gate of each half
-  const torch::Tensor h = x + m[2].unsqueeze(1) * attention(modulated_norm(x, m[0], m[1]));
+  const torch::Tensor& kept = residual.defined() ? residual : x;
+  const torch::Tensor h = kept + m[2].unsqueeze(1) * attention(modulated_norm(x, m[0], m[1]));
   torch::Tensor inner = torch::gelu(fc1_(modulated_norm(h, m[3], m[4])), "tanh");
   inner = slot_dropout(inner, options_.dropout, dropout_layer_, dropout);
   return h + m[5].unsqueeze(1) * fc2_(inner);
@@ -163,9 +164,9 @@ torch::Tensor DiTImpl::run_block(DiTBlock& block, const torch::Tensor& h,
   // The batch's slots are copied: they need not live until the backward pass.
   const auto slots = dropout ? std::make_shared<const BatchSlots>(*dropout) : nullptr;
   const Segment segment = [block, slots](const auto& in) mutable {
-    return block(in[0], in[1], slots.get());
+    return block(in[1], in[2], slots.get(), in[0]);
   };
-  return recomputed(segment, {h, activated}, block->parameters());
+  return recomputed(segment, {h, h, activated}, block->parameters());
 }
 
 torch::Tensor DiTImpl::from_patches(const torch::Tensor& h, c10::IntArrayRef grid) const {

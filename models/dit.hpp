@@ -30,9 +30,10 @@ torch::Tensor grid_positions(c10::IntArrayRef grid, const Boundaries& boundaries
 class DiTBlockImpl : public torch::nn::Module {
  public:
   DiTBlockImpl(const DiTOptions& options, int64_t dropout_layer);
-  /// x: (B, tokens, width); activated: (B, width), the embedding behind SiLU.
+  /// x: (B, tokens, width); activated: (B, width), the embedding behind SiLU. residual: x again,
+  /// for recomputed(); or undefined.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& activated,
-                        const BatchSlots* dropout);
+                        const BatchSlots* dropout, const torch::Tensor& residual = {});
 
  private:
   torch::Tensor attention(const torch::Tensor& x);

@@ -76,9 +76,10 @@ void StageImpl::add_upsample(int64_t channels, const Boundaries& boundaries) {
 torch::Tensor StageImpl::layer_recomputed(size_t i, const torch::Tensor& x,
                                           const torch::Tensor& skip, const BlockContext& context) {
   const size_t block = static_cast<size_t>(residuals_[i]->number());
+  // Of two uses, the residual's gradient comes first; joined with a skip, x has one use.
   std::vector<torch::Tensor> inputs{
-      x, context.channels_last ? context.shifts[block] : context.activated_time};
-  if (skip.defined()) inputs.push_back(skip);
+      skip.defined() ? skip : x, x,
+      context.channels_last ? context.shifts[block] : context.activated_time};
   std::vector<torch::Tensor> parameters = residuals_[i]->parameters();
   if (i < attentions_.size())
     for (const auto& p : attentions_[i]->parameters()) parameters.push_back(p);
@@ -86,14 +87,15 @@ torch::Tensor StageImpl::layer_recomputed(size_t i, const torch::Tensor& x,
   // The batch's slots are copied: they need not live until the backward pass.
   const auto slots =
       context.dropout ? std::make_shared<const BatchSlots>(*context.dropout) : nullptr;
-  const Segment segment = [this, i, block, slots, padded = context.padded,
+  const Segment segment = [this, i, block, slots, joins = skip.defined(), padded = context.padded,
                            channels_last = context.channels_last](const auto& in) {
-    BlockContext inner{in[1], slots.get(), padded, channels_last};
+    BlockContext inner{in[2], slots.get(), padded, channels_last};
     if (channels_last) {
       inner.shifts.resize(block + 1);
-      inner.shifts[block] = in[1];
+      inner.shifts[block] = in[2];
     }
-    return layer(i, in[0], in.size() > 2 ? in[2] : torch::Tensor(), inner);
+    if (!joins) inner.residual = in[0];
+    return layer(i, in[1], joins ? in[0] : torch::Tensor(), inner);
   };
   return recomputed(segment, inputs, parameters);
 }
@@ -112,7 +114,8 @@ torch::Tensor StageImpl::layer(size_t i, const torch::Tensor& x, const torch::Te
         joined, context.shifts[static_cast<size_t>(residuals_[i]->number())], context.dropout);
     return has_attention ? attentions_[i]->forward_channels_last(h) : h;
   }
-  const torch::Tensor h = residuals_[i](joined, context.activated_time, context.dropout);
+  const torch::Tensor h =
+      residuals_[i](joined, context.activated_time, context.dropout, context.residual);
   return has_attention ? attentions_[i](h) : h;
 }
 

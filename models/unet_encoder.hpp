@@ -23,6 +23,7 @@ struct BlockContext {
   bool channels_last = false;              // features are channels-last: the GPU route
   std::vector<torch::Tensor> shifts = {};  // there: shifts_of, by ResidualBlock::number()
   bool recompute = false;                  // recompute.hpp: keep no activations within a layer
+  torch::Tensor residual = {};             // the layer's input again, see recompute.hpp
   torch::Tensor fields = {};               // (B, F, ...), further channels of the input, if any
 };
 
