@@ -1,7 +1,10 @@
 #include "framework/diffusion/gaussian_mixture.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numbers>
+#include <numeric>
 #include <sstream>
 
 #include "framework/core/check.hpp"
@@ -53,20 +56,84 @@ void check_symmetric(const torch::Tensor& covariances) {
   throw DataError(sentence.str());
 }
 
-// (K, D, D) applied to (B, K, D).
-torch::Tensor rotate(const torch::Tensor& basis, const torch::Tensor& y) {
-  return torch::einsum("kij,bkj->bki", {basis, y});
+// One value in place of B equal ones: whatever follows from the level alone is then computed once.
+torch::Tensor once_if_equal(const torch::Tensor& values) {
+  const auto first = values.slice(0, 0, 1);
+  return values.eq(first).all().item<bool>() ? first : values;
+}
+
+// Of every mode, the variance of the mode with the opposite wave vector.
+torch::Tensor at_opposite_waves(const torch::Tensor& spectra) {
+  torch::Tensor opposite = spectra;
+  for (int64_t axis = 1; axis < spectra.dim(); ++axis)
+    opposite = opposite.flip({axis}).roll({1}, {axis});
+  return opposite;
+}
+
+void check_spectra(const torch::Tensor& means, const torch::Tensor& spectra) {
+  if (means.dim() != 1 || spectra.dim() < 2 || spectra.size(0) != means.size(0) ||
+      spectra.numel() == 0) {
+    throw ShapeError("Gaussian field: means " + shape_string(means.sizes()) + ", spectra " +
+                     shape_string(spectra.sizes()) + "; expected (C) and (C, ...).");
+  }
+  const double least = spectra.min().item<double>();
+  const double asymmetry = (spectra - at_opposite_waves(spectra)).abs().max().item<double>();
+  if (least >= 0 && asymmetry <= 1e-9 * spectra.max().item<double>()) return;
+  std::ostringstream sentence;
+  sentence << "Gaussian field: a spectrum with the least value " << least << " and a difference of "
+           << asymmetry
+           << " between opposite waves; expected variances >= 0, the same for k and -k.";
+  throw DataError(sentence.str());
 }
 
 }  // namespace
 
+Directions Directions::matrix(torch::Tensor vectors) {
+  Directions directions;
+  directions.vectors_ = std::move(vectors);
+  return directions;
+}
+
+Directions Directions::waves(std::vector<int64_t> grid) {
+  Directions directions;
+  directions.grid_ = std::move(grid);
+  return directions;
+}
+
+torch::Tensor Directions::to_modes(const torch::Tensor& y) const {
+  return vectors_.defined() ? torch::einsum("kji,bkj->bki", {vectors_, y}) : from_modes(y);
+}
+
+torch::Tensor Directions::from_modes(const torch::Tensor& y) const {
+  if (vectors_.defined()) return torch::einsum("kij,bkj->bki", {vectors_, y});
+  std::vector<int64_t> shape = grid_, axes(grid_.size() - 1);
+  shape.insert(shape.begin(), -1);
+  std::iota(axes.begin(), axes.end(), 2);
+  // cas = cos + sin, and Fourier's kernel is cos - i sin.
+  const auto waves = at::fft_fftn(y.reshape(shape), at::OptionalIntArrayRef(), axes, "ortho");
+  return (at::real(waves) - at::imag(waves)).reshape(y.sizes());
+}
+
+torch::Tensor Directions::as_matrix(int64_t components) const {
+  if (vectors_.defined()) return vectors_;
+  const auto dims = std::accumulate(grid_.begin(), grid_.end(), int64_t{1}, std::multiplies<>());
+  const auto unit = torch::eye(dims, torch::kFloat64).unsqueeze(1);
+  return from_modes(unit).squeeze(1).expand({components, dims, dims});
+}
+
 struct GaussianMixture::Conditional {
-  torch::Tensor log_joint;         // (B, K): log w_k N(x_t)
-  torch::Tensor responsibilities;  // (B, K, 1)
+  torch::Tensor y;                 // (B, K, D)
+  torch::Tensor responsibilities;  // (B, K, 1); of one component undefined: all are 1
   torch::Tensor residual;          // (B, K, D): y_k / v_k
-  torch::Tensor variances;         // (B, K, D): v_k
-  torch::Tensor alpha;             // (B, 1, 1)
-  torch::Tensor sigma;             // (B, 1, 1)
+  torch::Tensor variances;         // (B, K, D), or (1, K, D): v_k
+  torch::Tensor alpha;             // (B, 1, 1), or (1, 1, 1) where it is the same for all
+  torch::Tensor sigma;             // as alpha
+
+  // (B, K)
+  torch::Tensor weights() const {
+    return responsibilities.defined() ? responsibilities.squeeze(-1)
+                                      : torch::ones({y.size(0), 1}, torch::kFloat64);
+  }
 };
 
 GaussianMixture::GaussianMixture(const torch::Tensor& weights, const torch::Tensor& means,
@@ -80,7 +147,18 @@ GaussianMixture::GaussianMixture(const torch::Tensor& weights, const torch::Tens
   means_ = means.to(torch::kFloat64).contiguous();
   const auto [eigenvalues, eigenvectors] = torch::linalg_eigh(c);
   variances_ = checked_variances(eigenvalues);
-  basis_ = eigenvectors;
+  directions_ = Directions::matrix(eigenvectors);
+}
+
+GaussianMixture GaussianMixture::field(const torch::Tensor& means, const torch::Tensor& spectra) {
+  check_spectra(means, spectra);
+  const int64_t points = spectra[0].numel();
+  GaussianMixture field;
+  field.log_weights_ = torch::zeros({1}, torch::kFloat64);
+  field.means_ = means.to(torch::kFloat64).repeat_interleave(points).unsqueeze(0);
+  field.variances_ = spectra.to(torch::kFloat64).reshape({1, -1});
+  field.directions_ = Directions::waves(spectra.sizes().vec());
+  return field;
 }
 
 GaussianMixture::Conditional GaussianMixture::condition(const torch::Tensor& x_t,
@@ -91,43 +169,52 @@ GaussianMixture::Conditional GaussianMixture::condition(const torch::Tensor& x_t
   }
   const auto x = x_t.reshape({x_t.size(0), 1, dims()}).to(torch::kFloat64);
   Conditional c;
-  c.alpha = broadcast_to_batch(level.alpha.to(torch::kFloat64), x);
-  c.sigma = broadcast_to_batch(level.sigma.to(torch::kFloat64), x);
+  c.alpha = once_if_equal(broadcast_to_batch(level.alpha.to(torch::kFloat64), x));
+  c.sigma = once_if_equal(broadcast_to_batch(level.sigma.to(torch::kFloat64), x));
   c.variances = c.alpha.square() * variances_ + c.sigma.square();
-  const auto y = torch::einsum("kji,bkj->bki", {basis_, x - c.alpha * means_});
-  c.residual = y / c.variances;
-  const double log_two_pi = std::log(2.0 * std::numbers::pi);
-  c.log_joint = log_weights_ - 0.5 * (y * c.residual + c.variances.log() + log_two_pi).sum(-1);
-  c.responsibilities = torch::softmax(c.log_joint, 1).unsqueeze(-1);
+  c.y = directions_.to_modes(x - c.alpha * means_);
+  c.residual = c.y / c.variances;
+  if (!is_gaussian()) c.responsibilities = torch::softmax(log_joint(c), 1).unsqueeze(-1);
   return c;
+}
+
+// (B, K): log w_k N(x_t)
+torch::Tensor GaussianMixture::log_joint(const Conditional& c) const {
+  const double log_two_pi = std::log(2.0 * std::numbers::pi);
+  return log_weights_ - 0.5 * (c.y * c.residual + c.variances.log() + log_two_pi).sum(-1);
+}
+
+// (B, D): the mean of the components' own, (B, K, D), given x_t.
+torch::Tensor GaussianMixture::expected(const Conditional& c,
+                                        const torch::Tensor& of_components) const {
+  return is_gaussian() ? of_components.squeeze(1) : (c.responsibilities * of_components).sum(1);
 }
 
 torch::Tensor GaussianMixture::log_density(const torch::Tensor& x_t,
                                            const NoiseLevel& level) const {
-  return torch::logsumexp(condition(x_t, level).log_joint, 1);
+  return torch::logsumexp(log_joint(condition(x_t, level)), 1);
 }
 
 torch::Tensor GaussianMixture::score(const torch::Tensor& x_t, const NoiseLevel& level) const {
   const auto c = condition(x_t, level);
-  const auto score = -(c.responsibilities * rotate(basis_, c.residual)).sum(1);
+  const auto score = -expected(c, directions_.from_modes(c.residual));
   return score.to(x_t.scalar_type()).view_as(x_t);
 }
 
 Denoised GaussianMixture::denoise(const torch::Tensor& x_t, const NoiseLevel& level) const {
   const auto c = condition(x_t, level);
-  const auto eps = (c.responsibilities * rotate(basis_, c.sigma * c.residual)).sum(1);
-  const auto component_x0 = means_ + rotate(basis_, c.alpha * variances_ * c.residual);
-  const auto x0 = (c.responsibilities * component_x0).sum(1);
+  const auto eps = expected(c, directions_.from_modes(c.sigma * c.residual));
+  const auto x0 = expected(c, means_ + directions_.from_modes(c.alpha * variances_ * c.residual));
   return {x0.to(x_t.scalar_type()).view_as(x_t), eps.to(x_t.scalar_type()).view_as(x_t)};
 }
 
 torch::Tensor GaussianMixture::hessian(const torch::Tensor& x_t, const NoiseLevel& level) const {
   const auto c = condition(x_t, level);
-  const auto scores = -rotate(basis_, c.residual);  // (B, K, D), of each component
-  const auto spread = scores - (c.responsibilities * scores).sum(1, true);
-  const auto weights = c.responsibilities.squeeze(-1);
+  const auto scores = -directions_.from_modes(c.residual);  // (B, K, D), of each component
+  const auto spread = scores - expected(c, scores).unsqueeze(1);
+  const auto weights = c.weights();
   const auto curvature =
-      torch::einsum("bk,kij,bkj,klj->bil", {weights, basis_, c.variances.reciprocal(), basis_});
+      torch::einsum("bk,kij,bkj,klj->bil", {weights, basis(), c.variances.reciprocal(), basis()});
   return torch::einsum("bk,bki,bkj->bij", {weights, spread, spread}) - curvature;
 }
 
@@ -138,23 +225,23 @@ torch::Tensor GaussianMixture::log_posterior(const torch::Tensor& x0, const torc
   const auto x = x0.reshape({x0.size(0), 1, dims()}).to(torch::kFloat64);
   // Each component's posterior is N(m_k + U_k alpha L_k y_k / v_k, U_k
   // diag(L_k sigma^2 / v_k) U_k^T).
-  const auto y0 = torch::einsum("kji,bkj->bki", {basis_, x - means_});
+  const auto y0 = directions_.to_modes(x - means_);
   const auto within = variances_ * c.sigma.square() / c.variances;
   const auto gap = y0 - c.alpha * variances_ * c.residual;
   const double log_two_pi = std::log(2.0 * std::numbers::pi);
   const auto log_component = -0.5 * (gap.square() / within + within.log() + log_two_pi).sum(-1);
-  return torch::logsumexp(torch::log_softmax(c.log_joint, 1) + log_component, 1);
+  return torch::logsumexp(torch::log_softmax(log_joint(c), 1) + log_component, 1);
 }
 
 torch::Tensor GaussianMixture::posterior_covariance(const torch::Tensor& x_t,
                                                     const NoiseLevel& level) const {
   const auto c = condition(x_t, level);
-  const auto component_x0 = means_ + rotate(basis_, c.alpha * variances_ * c.residual);
-  const auto spread = component_x0 - (c.responsibilities * component_x0).sum(1, true);
+  const auto component_x0 = means_ + directions_.from_modes(c.alpha * variances_ * c.residual);
+  const auto spread = component_x0 - expected(c, component_x0).unsqueeze(1);
   const auto within = variances_ * c.sigma.square() / c.variances;
-  const auto weights = c.responsibilities.squeeze(-1);
+  const auto weights = c.weights();
   return torch::einsum("bk,bki,bkj->bij", {weights, spread, spread}) +
-         torch::einsum("bk,kij,bkj,klj->bil", {weights, basis_, within, basis_});
+         torch::einsum("bk,kij,bkj,klj->bil", {weights, basis(), within, basis()});
 }
 
 torch::Tensor GaussianMixture::sample(const RandomKey& key,
@@ -165,8 +252,10 @@ torch::Tensor GaussianMixture::sample(const RandomKey& key,
   const auto cumulative = log_weights_.exp().cumsum(0);
   const auto k = torch::searchsorted(cumulative, u, false, true).clamp_max(components() - 1);
   const auto scaled = variances_.sqrt().index_select(0, k) * draws.slice(1, 1);
-  return means_.index_select(0, k) +
-         torch::einsum("bij,bj->bi", {basis_.index_select(0, k), scaled});
+  const auto centred = is_gaussian()
+                           ? directions_.from_modes(scaled.unsqueeze(1)).squeeze(1)
+                           : torch::einsum("bij,bj->bi", {basis().index_select(0, k), scaled});
+  return means_.index_select(0, k) + centred;
 }
 
 torch::Tensor GaussianMixture::mean() const {
@@ -177,7 +266,7 @@ torch::Tensor GaussianMixture::covariance() const {
   const auto w = log_weights_.exp();
   const auto spread = means_ - mean();
   return torch::einsum("k,ki,kj->ij", {w, spread, spread}) +
-         torch::einsum("k,kij,kj,klj->il", {w, basis_, variances_, basis_});
+         torch::einsum("k,kij,kj,klj->il", {w, basis(), variances_, basis()});
 }
 
 bool ScoreErrors::any() const {

@@ -15,6 +15,9 @@
 // Both estimates are sums of terms of similar size, so neither loses digits when alpha or sigma is
 // small. All values are float64, and autograd can differentiate them any number of times. L_k = 0
 // (point masses) is allowed where sigma > 0.
+//
+// U_k is a matrix, or, for a homogeneous field on a periodic grid, Hartley's transform: waves are
+// the directions of all its covariances, and a fast Fourier transform applies them.
 #pragma once
 
 #include <torch/types.h>
@@ -27,6 +30,26 @@
 
 namespace scorenet::diffusion {
 
+/// Orthonormal directions U_k of each of K components, in D dimensions.
+class Directions {
+ public:
+  /// vectors (K, D, D), a direction a column.
+  static Directions matrix(torch::Tensor vectors);
+  /// The waves cas(2 pi k x / n) = cos + sin of every axis of `grid` but the first, which numbers
+  /// channels: the same for all components. Their matrix is symmetric and its own inverse.
+  static Directions waves(std::vector<int64_t> grid);
+
+  /// U_k^T y and U_k y of y (B, K, D); to_modes takes (B, 1, D), too.
+  torch::Tensor to_modes(const torch::Tensor& y) const;
+  torch::Tensor from_modes(const torch::Tensor& y) const;
+  /// (K, D, D), for any K where all components have the same ones.
+  torch::Tensor as_matrix(int64_t components) const;
+
+ private:
+  torch::Tensor vectors_;      // undefined: waves
+  std::vector<int64_t> grid_;  // (C, ...)
+};
+
 class GaussianMixture {
  public:
   /// weights (K), all >= 0, sum 1; means (K, D); covariances (K, D, D), symmetric, no negative
@@ -34,6 +57,10 @@ class GaussianMixture {
   /// make a mixture.
   GaussianMixture(const torch::Tensor& weights, const torch::Tensor& means,
                   const torch::Tensor& covariances);
+  /// One Gaussian: a homogeneous periodic field of independent channels. means (C); spectra
+  /// (C, ...): the variance of each mode of the orthonormal Fourier transform over all axes but the
+  /// channel's, all >= 0 and the same for k and -k. D = C times the grid's points. Throws as above.
+  static GaussianMixture field(const torch::Tensor& means, const torch::Tensor& spectra);
 
   int64_t components() const { return means_.size(0); }
   int64_t dims() const { return means_.size(1); }
@@ -65,11 +92,15 @@ class GaussianMixture {
 
  private:
   struct Conditional;
+  GaussianMixture() = default;
   Conditional condition(const torch::Tensor& x_t, const NoiseLevel& level) const;
+  torch::Tensor log_joint(const Conditional& c) const;
+  torch::Tensor expected(const Conditional& c, const torch::Tensor& of_components) const;
+  torch::Tensor basis() const { return directions_.as_matrix(components()); }
 
   torch::Tensor log_weights_;  // (K)
   torch::Tensor means_;        // (K, D)
-  torch::Tensor basis_;        // (K, D, D), columns are eigenvectors
+  Directions directions_;      // eigenvectors
   torch::Tensor variances_;    // (K, D), eigenvalues
 };
 

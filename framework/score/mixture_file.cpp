@@ -46,12 +46,29 @@ data::Hdf5File open_mixture(const std::string& path) {
   return data::Hdf5File::open(path);
 }
 
+// The law that the weather twin's file holds of itself.
+std::shared_ptr<const diffusion::GaussianMixture> field_of(const data::Hdf5File& file) {
+  const torch::Tensor means = read_array(file, "means"),
+                      deviations = read_array(file, "deviations");
+  const torch::Tensor spectrum = read_array(file, "spectrum");
+  if (means.dim() != 1 || !deviations.sizes().equals(means.sizes())) {
+    throw ShapeError("means " + shape_string(means.sizes()) + ", deviations " +
+                     shape_string(deviations.sizes()) + "; expected (C) and (C).");
+  }
+  std::vector<int64_t> channels(static_cast<size_t>(spectrum.dim()) + 1, 1);
+  channels[0] = -1;
+  const auto spectra = deviations.square().view(channels) * spectrum;
+  return std::make_shared<diffusion::GaussianMixture>(
+      diffusion::GaussianMixture::field(means, spectra));
+}
+
 }  // namespace
 
 std::shared_ptr<const diffusion::GaussianMixture> read_mixture(const std::string& path) {
   const data::Hdf5File file = open_mixture(path);
   const auto array = [&](const char* name) { return read_array(file, name); };
   try {
+    if (file.has("/spectrum")) return field_of(file);
     return std::make_shared<diffusion::GaussianMixture>(array("weights"), array("means"),
                                                         array("covariances"));
   } catch (const ShapeError& e) {

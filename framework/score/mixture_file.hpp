@@ -1,5 +1,7 @@
 // The analytic model's file: an HDF5 file with weights (K), means (K, D) and covariances
-// (K, D, D), float64.
+// (K, D, D), float64; or, of a homogeneous periodic Gaussian field, with means (C), deviations (C)
+// and spectrum (...), the variance of each Fourier mode of (field - mean) / deviation: what
+// `data synthesize --kind weather` leaves beside its fields.
 #pragma once
 
 #include <memory>

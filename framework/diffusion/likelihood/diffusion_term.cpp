@@ -20,12 +20,17 @@ namespace scorenet::diffusion {
 namespace {
 
 // Examples times nodes that go through the denoiser at once: 2^15 rows of a small mixture stay
-// in the cache.
+// in the cache, and so do 2^17 values of rows of many dimensions.
 constexpr int64_t kRows = 1 << 15;
+constexpr int64_t kValues = 1 << 17;
+
+int64_t rows_in_cache(int64_t dims) { return std::clamp(kValues / dims, int64_t{32}, kRows); }
+
 // Width of the first panels in log-SNR. On 2 the Kronrod rule integrates a Gaussian's error, whose
 // poles lie pi off the axis, to rounding; a mixture may change within a small part of a unit, and
-// in one dimension a closer look is cheap.
-double first_panel(int64_t dims) { return dims == 1 ? 1 : 2; }
+// in one dimension a closer look is cheap. In many a look is costly, and on 4 the rule has ten
+// digits.
+double first_panel(int64_t dims) { return dims == 1 ? 1 : dims <= 64 ? 2 : 4; }
 
 void check_time_samples(int64_t time_samples) {
   if (time_samples >= 1) return;
@@ -178,12 +183,19 @@ torch::Tensor expected_by(const NoiseRule& rule, const NoisedFunction& f, const 
                           const torch::Tensor& rows) {
   const int64_t nodes = rule.nodes.size(0);
   const auto weights = torch::stack({rule.weights, rule.second_weights}, 1);
+  const int64_t at_once = rows_in_cache(dims_per_example(x));
   std::vector<torch::Tensor> parts;
   for (const auto& part : rows.split(rows_at_once(rule))) {
     const auto of = part.repeat_interleave(nodes);
-    const auto repeated = x.index_select(0, of.to(x.device()));
-    const auto eps = rule.nodes.to(x.options()).repeat({part.size(0), 1}).view_as(repeated);
-    parts.push_back(torch::matmul(f(of, repeated, eps).view({part.size(0), nodes}), weights));
+    const auto node = torch::arange(nodes).repeat({part.size(0)});
+    std::vector<torch::Tensor> values;
+    for (int64_t first = 0; first < of.size(0); first += at_once) {
+      const auto here = of.slice(0, first, first + at_once);
+      const auto repeated = x.index_select(0, here.to(x.device()));
+      const auto eps = rule.nodes.index_select(0, node.slice(0, first, first + at_once));
+      values.push_back(f(here, repeated, eps.to(x.options()).view_as(repeated)));
+    }
+    parts.push_back(torch::matmul(torch::cat(values).view({part.size(0), nodes}), weights));
   }
   return torch::cat(parts);
 }

@@ -150,6 +150,61 @@ TEST(GaussianMixture, ImagesKeepTheirShapeAndDtype) {
   EXPECT_EQ(make_mixture_denoiser(law, {2.0, {}, {}})(x, level).eps.sizes(), x.sizes());
 }
 
+// A covariance that depends on the places' difference alone, from the variances of its waves:
+// C(x, y) = mean over k of s(k) cos(k (x - y)).
+torch::Tensor circulant(const torch::Tensor& spectrum) {
+  const int64_t height = spectrum.size(0), width = spectrum.size(1);
+  auto covariance = torch::zeros({height, width, height, width}, torch::kFloat64);
+  for (int64_t k = 0; k < height; ++k) {
+    for (int64_t l = 0; l < width; ++l) {
+      const auto phase = [](int64_t wave, int64_t size) {
+        const auto at = 2 * std::numbers::pi * static_cast<double>(wave) /
+                        static_cast<double>(size) * torch::arange(size, torch::kFloat64);
+        return at.unsqueeze(1) - at;
+      };
+      const auto angle = phase(k, height).view({height, 1, height, 1}) +
+                         phase(l, width).view({1, width, 1, width});
+      covariance += spectrum[k][l] * angle.cos() / static_cast<double>(height * width);
+    }
+  }
+  return covariance.view({height * width, height * width});
+}
+
+TEST(GaussianMixture, AFieldIsTheGaussianOfItsCirculantCovariance) {
+  // Two channels on a grid of 4 x 3, of which 3 has no wave of its own opposite but 0.
+  const auto square = [](int64_t n) {
+    const auto k = torch::arange(n, torch::kFloat64);
+    return torch::minimum(k, static_cast<double>(n) - k).square();
+  };
+  const auto spectrum = 1 / (0.5 + square(4).unsqueeze(1) + 2 * square(3));
+  const auto spectra = torch::stack({spectrum, 0.3 * spectrum.sqrt()});
+  const auto covariance = torch::block_diag({circulant(spectra[0]), circulant(spectra[1])});
+  const auto means = doubles({0.5, -2});
+  const GaussianMixture field = GaussianMixture::field(means, spectra);
+  const GaussianMixture dense(doubles({1}), means.repeat_interleave(12).unsqueeze(0),
+                              covariance.unsqueeze(0));
+  expect_close(field.covariance(), covariance, 1e-14);
+  expect_close(field.mean(), dense.mean(), 0);
+  const auto x = normal_for_slots({5, RandomStream::synthetic_data, 0}, slot_range(0, 3), {2, 4, 3},
+                                  torch::kFloat64);
+  const NoiseLevel level = level_of(0.8, 0.4, 3);
+  expect_close(field.log_density(x, level), dense.log_density(x, level), 1e-12);
+  expect_close(field.score(x, level), dense.score(x, level), 1e-12);
+  expect_close(field.denoise(x, level).x0, dense.denoise(x, level).x0, 1e-12);
+  expect_close(field.denoise(x, level).eps, dense.denoise(x, level).eps, 1e-12);
+  expect_close(field.hessian(x, level), dense.hessian(x, level), 1e-12);
+  expect_close(field.log_posterior(x, x + 0.1, level), dense.log_posterior(x, x + 0.1, level),
+               1e-11);
+  expect_close(field.posterior_covariance(x, level), dense.posterior_covariance(x, level), 1e-12);
+  const auto drawn = field.sample({6, RandomStream::synthetic_data, 0}, slot_range(0, 20'000));
+  EXPECT_LT((drawn.t().cov() - covariance).abs().max().item<double>(), 0.05);
+  expect_error<DataError>([&] { GaussianMixture::field(means, -spectra); }, "least value -");
+  auto skew = spectra.clone();
+  skew[0][1][1] += 1;
+  expect_error<DataError>([&] { GaussianMixture::field(means, skew); }, "opposite waves");
+  expect_error<ShapeError>([&] { GaussianMixture::field(means, spectrum); }, "spectra (4, 3)");
+}
+
 TEST(GaussianMixture, ErrorsNameTheOffendingValue) {
   const auto eye = torch::eye(2, torch::kFloat64).unsqueeze(0);
   const auto zero = torch::zeros({1, 2}, torch::kFloat64);
