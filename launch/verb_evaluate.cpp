@@ -76,7 +76,7 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
   if (comms.host->rank() == 0) check_outputs(arguments);
   const torch::NoGradGuard no_grad;
   const LoadedModel loaded = load_model(arguments.model, device_for_rank(*comms.host));
-  data::DatasetOptions reading = score::dataset_options(loaded.model.config);
+  data::DatasetOptions reading = score::dataset_options(loaded.model.config, *comms.host);
   reading.labels = true;
   apply_condition_arrays(reading.conditions, arguments.conditions);
   data::ImageDataset dataset(map_of(arguments, loaded.model.config), arguments.split, reading);

@@ -24,17 +24,31 @@ std::string and_more_files(size_t count) {
 
 ArrayView::ArrayView(const SplitSource& source, const std::string& array, const AxisRoles& roles,
                      int64_t blocks)
-    : split_(source.split),
-      array_(with_split(array, source.split)),
-      roles_(roles),
-      files_(source.files),
-      cache_(blocks),
-      threads_(torch::get_num_threads()) {
-  if (is_npy(array_)) files_ = {array_};
-  if (!array_.starts_with('/')) array_ = "/" + array_;
+    : split_(source.split), roles_(roles), cache_(blocks), threads_(torch::get_num_threads()) {
+  name_files(source, array);
   look_at_files();
+  count_samples();
   take_ranges(source.ranges);
   if (source.history > 0) leave_out_without(source.history);
+}
+
+ArrayView::ArrayView(const SplitSource& source, const std::string& array, const AxisRoles& roles,
+                     int64_t blocks, ArrayListing listing)
+    : split_(source.split),
+      roles_(roles),
+      listing_(std::move(listing)),
+      cache_(blocks),
+      threads_(torch::get_num_threads()) {
+  name_files(source, array);
+  count_samples();
+  take_ranges(source.ranges);
+  if (source.history > 0) leave_out_without(source.history);
+}
+
+void ArrayView::name_files(const SplitSource& source, const std::string& array) {
+  array_ = with_split(array, source.split);
+  files_ = is_npy(array_) ? std::vector<std::string>{array_} : source.files;
+  if (!array_.starts_with('/')) array_ = "/" + array_;
 }
 
 std::string ArrayView::where() const {
@@ -42,35 +56,45 @@ std::string ArrayView::where() const {
   return files_[0] + (more > 0 ? and_more_files(more) : "") + dataset_text(files_[0], array_);
 }
 
+std::string ArrayView::file_where(size_t file) const {
+  return is_npy(files_[file]) ? files_[file]
+                              : array_text(files_[file], array_, listing_.files[file].storage);
+}
+
 void ArrayView::look_at_files() {
-  begins_ = {0};
   for (size_t file = 0; file < files_.size(); ++file) {
     const SampleReader& reader = opened(file);
-    seen_.push_back(reader.files().front());
+    listing_.files.push_back({reader.files(), reader.storage()});
+    if (file == 0) listing_.block_rows = reader.block_rows();
+  }
+}
+
+void ArrayView::count_samples() {
+  begins_ = {0};
+  for (size_t file = 0; file < files_.size(); ++file) {
+    const SampleLayout layout =
+        sample_layout(listing_.files[file].storage, roles_, file_where(file));
     if (file == 0) {
-      sample_shape_ = reader.layout().sample_shape();
-      dtype_ = reader.dtype();
-      storage_ = reader.storage();
-      block_rows_ = reader.block_rows();
+      sample_shape_ = layout.sample_shape();
+      dtype_ = *delivered_type(storage().type_name);
     }
-    check_like_first(reader, files_[file]);
-    begins_.push_back(begins_.back() + reader.layout().samples());
-    const SampleLayout& layout = reader.layout();
+    check_like_first(layout.sample_shape(), file);
+    begins_.push_back(begins_.back() + layout.samples());
     trajectories_.push_back(layout.window()[layout.sample_axes().back()].count);
   }
 }
 
-void ArrayView::check_like_first(const SampleReader& reader, const std::string& path) const {
-  const auto& shape = reader.layout().sample_shape();
-  const std::string what = path + dataset_text(path, array_) + ": ";
-  if (shape != sample_shape_) {
-    throw DataError(what + "samples of shape " + shape_string(shape) + ", but those of " +
+void ArrayView::check_like_first(const std::vector<int64_t>& sample_shape, size_t file) const {
+  const std::string what = files_[file] + dataset_text(files_[file], array_) + ": ";
+  if (sample_shape != sample_shape_) {
+    throw DataError(what + "samples of shape " + shape_string(sample_shape) + ", but those of " +
                     files_[0] + " have " + shape_string(sample_shape_) +
                     ". Files of one data set hold samples of one shape.");
   }
-  if (reader.dtype() == dtype_) return;
-  throw DataError(what + "type " + reader.storage().type_name + ", but " + files_[0] + " has " +
-                  storage_.type_name + ". Files of one data set hold one type.");
+  const std::string& type = listing_.files[file].storage.type_name;
+  if (delivered_type(type) == dtype_) return;
+  throw DataError(what + "type " + type + ", but " + files_[0] + " has " + storage().type_name +
+                  ". Files of one data set hold one type.");
 }
 
 void ArrayView::take_ranges(const std::vector<std::string>& ranges) {
@@ -141,9 +165,11 @@ SampleReader& ArrayView::opened(size_t file) {
     open_.splice(open_.begin(), open_, found);
     return *open_.front().reader;
   }
-  if (file < seen_.size()) check_same_file(seen_[file]);
+  FileListing* const known = file < listing_.files.size() ? &listing_.files[file] : nullptr;
+  if (known)
+    for (StoredFile& one : known->files) one = check_same_file(one);
   open_.push_front({file, open_samples(files_[file], array_, roles_, {cache_, threads_},
-                                       static_cast<int64_t>(file))});
+                                       static_cast<int64_t>(file), known)});
   if (open_.size() > kMostOpen) open_.pop_back();
   return *open_.front().reader;
 }

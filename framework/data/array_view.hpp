@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/data/listing.hpp"
 #include "framework/data/sample_reader.hpp"
 
 namespace scorenet::data {
@@ -33,17 +34,22 @@ class ArrayView {
   /// shape or type, or if the roles or ranges do not fit.
   ArrayView(const SplitSource& source, const std::string& array, const AxisRoles& roles,
             int64_t blocks);
+  /// The same for files that were inspected before, perhaps by another rank: opens none.
+  ArrayView(const SplitSource& source, const std::string& array, const AxisRoles& roles,
+            int64_t blocks, ArrayListing listing);
 
+  /// What the inspection of the files found.
+  const ArrayListing& listing() const { return listing_; }
   /// Number of samples of the split.
   int64_t size() const { return size_; }
   /// Shape of one sample.
   const std::vector<int64_t>& sample_shape() const { return sample_shape_; }
   torch::Dtype dtype() const { return dtype_; }
   /// How the array is stored in the first file.
-  const Hdf5ArrayInfo& storage() const { return storage_; }
+  const Hdf5ArrayInfo& storage() const { return listing_.files.front().storage; }
   const std::vector<std::string>& files() const { return files_; }
   /// Samples that are read together at one cost, for ShuffleOptions::block_rows.
-  int64_t block_rows() const { return block_rows_; }
+  int64_t block_rows() const { return listing_.block_rows; }
   /// "FILE.h5, dataset "/train/images"", of several files "FILE.h5 and 3 more files, ...".
   std::string where() const;
 
@@ -69,24 +75,26 @@ class ArrayView {
     std::unique_ptr<SampleReader> reader;
   };
 
+  void name_files(const SplitSource& source, const std::string& array);
   void look_at_files();
+  void count_samples();
   void take_ranges(const std::vector<std::string>& ranges);
   void add_places(const Places& places);
   void leave_out_without(int64_t history);
-  void check_like_first(const SampleReader& reader, const std::string& path) const;
+  void check_like_first(const std::vector<int64_t>& sample_shape, size_t file) const;
+  std::string file_where(size_t file) const;
   SampleReader& opened(size_t file);
 
   std::string split_, array_;
   AxisRoles roles_;
   std::vector<std::string> files_;
-  std::vector<StoredFile> seen_;       // as they were when they were first looked at
+  ArrayListing listing_;               // files as they were when they were first inspected
   std::vector<int64_t> begins_;        // of each file's samples; then the number of all
   std::vector<int64_t> trajectories_;  // samples of one, in each file
   std::vector<Range> ranges_;
-  int64_t size_ = 0, block_rows_ = 1;
+  int64_t size_ = 0;
   std::vector<int64_t> sample_shape_;
   torch::Dtype dtype_ = torch::kUInt8;
-  Hdf5ArrayInfo storage_;
   BlockCache cache_;
   int threads_;  // those of the thread that made this: others may not know how many a rank has
   std::list<Opened> open_;  // most recently used first; after cache_, which they use

@@ -7,6 +7,7 @@
 #include "framework/core/digest.hpp"
 #include "framework/core/random.hpp"
 #include "framework/data/array_view.hpp"
+#include "framework/data/bytes.hpp"
 #include "framework/data/image_dataset.hpp"
 
 namespace scorenet::data {
@@ -75,7 +76,48 @@ class Moments {
 
 }  // namespace
 
+std::string DatasetSummary::to_bytes() const {
+  ByteWriter out;
+  out.text(fingerprint);
+  out.number(static_cast<int64_t>(kind));
+  out.number(range.has_value());
+  out.real(range ? range->least : 0);
+  out.real(range ? range->greatest : 0);
+  out.text(description);
+  out.number(levels);
+  out.real(mean);
+  out.real(deviation);
+  out.number(static_cast<int64_t>(files.size()));
+  for (const File& file : files) {
+    out.text(file.name);
+    out.text(file.fingerprint);
+  }
+  return out.bytes();
+}
+
+DatasetSummary DatasetSummary::from_bytes(const std::string& bytes) {
+  ByteReader in(bytes);
+  DatasetSummary summary;
+  summary.fingerprint = in.text();
+  summary.kind = static_cast<DataKind>(in.number());
+  const bool has_range = in.number() != 0;
+  const double least = in.real(), greatest = in.real();
+  if (has_range) summary.range = {least, greatest};
+  summary.description = in.text();
+  summary.levels = in.number();
+  summary.mean = in.real();
+  summary.deviation = in.real();
+  summary.files.resize(in.count());
+  for (File& file : summary.files) file = {in.text(), in.text()};
+  return summary;
+}
+
 DatasetSummary ImageDataset::summary() {
+  if (!on_one_rank_) return look_through();
+  return DatasetSummary::from_bytes(on_one_rank_([this] { return look_through().to_bytes(); }));
+}
+
+DatasetSummary ImageDataset::look_through() {
   DatasetSummary summary{"",
                          kind(),
                          {},
@@ -126,5 +168,14 @@ DatasetSummary ImageDataset::summary() {
 }
 
 std::string ImageDataset::fingerprint() { return summary().fingerprint; }
+
+std::string ImageDataset::glance() {
+  Digest digest;
+  for (const int64_t index : {int64_t{0}, size() - 1}) {
+    const torch::Tensor examples = read_values({index});
+    digest.add(examples.const_data_ptr(), examples.nbytes());
+  }
+  return digest.hex();
+}
 
 }  // namespace scorenet::data

@@ -112,10 +112,13 @@ Hdf5Array::Hdf5Array(Hdf5Handle array, std::string path, std::string name)
   info_ = array_info_of(array_.id(), where());
 }
 
-std::string Hdf5Array::where() const {
-  const bool elsewhere = !info_.file.empty() && info_.file != path_;
-  return path_ + ", dataset \"" + name_ + "\"" + (elsewhere ? " (in " + info_.file + ")" : "");
+std::string array_text(const std::string& path, const std::string& name,
+                       const Hdf5ArrayInfo& info) {
+  const bool elsewhere = !info.file.empty() && info.file != path;
+  return path + ", dataset \"" + name + "\"" + (elsewhere ? " (in " + info.file + ")" : "");
 }
+
+std::string Hdf5Array::where() const { return array_text(path_, name_, info_); }
 
 torch::Tensor Hdf5Array::read_rows(int64_t first, int64_t count, torch::Dtype dtype) const {
   if (info_.shape.empty() || first < 0 || count < 0 || first + count > rows()) {
@@ -201,15 +204,22 @@ Hdf5File::Hdf5File(Hdf5Handle file, std::string path)
 
 Hdf5File Hdf5File::open(const std::string& path) {
   const Hdf5Reading reading(path, 0);
-  const std::string reason = files::unreadable_because(path);
-  if (reason == "no such file") {
+  const std::string unreadable = files::unreadable_because(path);
+  if (unreadable == "no such file") {
     throw DataError(path +
                     ": no such file. Make one with `scorenet data convert`, or check data.path.");
   }
-  if (!reason.empty()) {
-    throw DataError(path + ": " + reason +
+  if (!unreadable.empty()) {
+    throw DataError(path + ": " + unreadable +
                     ", expected a readable HDF5 file. Check the path and its permissions.");
   }
+  const auto access = own(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+#if H5_VERSION_GE(1, 10, 7)
+  H5Pset_file_locking(access.id(), false, true);
+#endif
+  Hdf5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose);
+  if (file.valid()) return {std::move(file), path};
+  const std::string reason = hdf5_reason();
   if (is_classic_netcdf(path)) {
     throw DataError(path +
                     ": is a classic netCDF-3 file, expected HDF5 or netCDF-4, which is HDF5. Make "
@@ -220,13 +230,7 @@ Hdf5File Hdf5File::open(const std::string& path) {
                     ": expected an HDF5 file, found something else. Make one with "
                     "`scorenet data convert`.");
   }
-  const auto access = own(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-#if H5_VERSION_GE(1, 10, 7)
-  H5Pset_file_locking(access.id(), false, true);
-#endif
-  return {checked(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose, path,
-                  "cannot be opened", kDamaged),
-          path};
+  throw DataError(path + ": cannot be opened (HDF5: " + reason + "). " + kDamaged);
 }
 
 Hdf5File Hdf5File::create(const std::string& path) {
@@ -288,13 +292,7 @@ std::vector<std::string> Hdf5File::children(const std::string& group) const {
   return names;
 }
 
-Hdf5Array Hdf5File::array(const std::string& name, int nesting) const {
-  const Hdf5Reading reading(path_, files::regular_file_size(path_));
-  if (!has(name)) {
-    const std::string link = broken_link(name);
-    throw DataError(path_ + ": no dataset \"" + name + "\"" + (link.empty() ? "" : "; " + link) +
-                    ". Look at what the file holds with `scorenet data info` or h5ls -r.");
-  }
+Hdf5Array Hdf5File::open_array(const std::string& name) const {
   const auto access = careful_access(H5P_DATASET_ACCESS);
   Hdf5Array array(checked(H5Dopen2(file_.id(), name.c_str(), access.id()), H5Dclose, path_,
                           "\"" + name + "\" is not a readable dataset", kDamaged),
@@ -305,7 +303,25 @@ Hdf5Array Hdf5File::array(const std::string& name, int nesting) const {
                     "HDF5_PLUGIN_PATH names (Blosc and Zstd: PyPI's hdf5plugin has them), or store "
                     "the file again without it (h5repack -f GZIP=1).");
   }
+  return array;
+}
+
+Hdf5Array Hdf5File::array(const std::string& name, int nesting) const {
+  const Hdf5Reading reading(path_, files::regular_file_size(path_));
+  if (!has(name)) {
+    const std::string link = broken_link(name);
+    throw DataError(path_ + ": no dataset \"" + name + "\"" + (link.empty() ? "" : "; " + link) +
+                    ". Look at what the file holds with `scorenet data info` or h5ls -r.");
+  }
+  Hdf5Array array = open_array(name);
   array.files_ = check_stored(array.array_.id(), array.info_, array.where(), nesting);
+  return array;
+}
+
+Hdf5Array Hdf5File::known_array(const std::string& name, std::vector<StoredFile> files) const {
+  const Hdf5Reading reading(path_, files::regular_file_size(path_));
+  Hdf5Array array = open_array(name);
+  array.files_ = std::move(files);
   return array;
 }
 

@@ -58,6 +58,10 @@ struct Hdf5ArrayInfo {
   std::string file;     // the file that holds the array: behind an external link, another one
 };
 
+/// "FILE.h5, dataset "/train/images"": how a message about an array begins; path: of the file that
+/// was opened. Names the file that holds the array, too.
+std::string array_text(const std::string& path, const std::string& name, const Hdf5ArrayInfo& info);
+
 /// An array inside an open file. Keeps the file alive.
 class Hdf5Array {
  public:
@@ -85,7 +89,7 @@ class Hdf5Array {
   /// `rows` (count, ...) at row `first`. The array must come from create_array.
   void write_rows(int64_t first, const torch::Tensor& rows);
 
-  /// "FILE.h5, dataset "/train/images"", to begin a message. Names the file that holds it, too.
+  /// array_text of it, to begin a message.
   std::string where() const;
 
  private:
@@ -123,6 +127,9 @@ class Hdf5File {
   /// Opens an array for reading. Throws DataError if it is missing or not every value of it is
   /// stored (hdf5_storage.hpp). nesting: how many virtual data sets lead here.
   Hdf5Array array(const std::string& name, int nesting = 0) const;
+  /// The same for an array that was found whole before, with its values in these files: what is
+  /// stored is not checked again.
+  Hdf5Array known_array(const std::string& name, std::vector<StoredFile> files) const;
   /// What the file says about an array, whether or not its values can be read. Nothing if there is
   /// no such array.
   std::optional<Hdf5ArrayInfo> look_at(const std::string& name) const;
@@ -156,6 +163,7 @@ class Hdf5File {
 
  private:
   Hdf5File(Hdf5Handle file, std::string path);
+  Hdf5Array open_array(const std::string& name) const;
   void copy_missing_below(const std::string& group, Hdf5File& to, Notes& notes) const;
 
   Hdf5Handle file_;

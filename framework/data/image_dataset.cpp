@@ -9,6 +9,7 @@
 #include "framework/core/pixels.hpp"
 #include "framework/data/array_view.hpp"
 #include "framework/data/labels.hpp"
+#include "framework/data/listing.hpp"
 
 namespace scorenet::data {
 namespace {
@@ -29,8 +30,7 @@ std::vector<std::string> whole_splits_of(const Hdf5File& file) {
 }
 
 // Of this program's own layout: what is missing is most often the split.
-void check_has_split(const std::string& path, const std::string& split) {
-  const Hdf5File file = Hdf5File::open(path);
+void check_has_split(const Hdf5File& file, const std::string& split) {
   const std::string name = "/" + split + "/images";
   if (file.has(name)) return;
   if (const std::string link = file.broken_link(name); !link.empty()) {
@@ -47,10 +47,15 @@ DataMap own_layout(const std::string& path) {
   return map;
 }
 
-// How many axes the array has in the first file; none for a .npy file, which holds one array.
+// A .npy file holds one array, without a name.
+bool is_named(const SplitSource& source, const std::string& array) {
+  return !is_npy(array) && !is_npy(source.files[0]);
+}
+
+// How many axes the array has in the first file; none without a name.
 int64_t axes_of(const SplitSource& source, const std::string& array) {
+  if (!is_named(source, array)) return 0;
   const std::string name = with_split(array, source.split);
-  if (is_npy(name) || is_npy(source.files[0])) return 0;
   return static_cast<int64_t>(
       Hdf5File::open(source.files[0]).array("/" + name).info().shape.size());
 }
@@ -94,12 +99,25 @@ ImageDataset::ImageDataset(const DataMap& map, const std::string& split,
     : split_(split),
       labels_array_("/" + with_split(map.labels_array, split)),
       asked_levels_(options.levels),
-      missing_(options.missing) {
-  SplitSource source = source_of(map, split);
+      missing_(options.missing),
+      on_one_rank_(options.on_one_rank) {
+  if (on_one_rank_) {
+    const auto look = [&] { return to_bytes(open(map, options)); };
+    const std::string found = on_one_rank_(look);
+    if (arrays_.empty()) take(listing_from_bytes(found), map, options);
+  } else {
+    open(map, options);
+  }
+}
+
+SplitListing ImageDataset::open(const DataMap& map, const DatasetOptions& options) {
+  SplitSource source = source_of(map, split_);
   source.history = history_of(options.conditions);
-  path_ = source.files[0];
-  if (source.files.size() > 1) path_ += and_more_files(source.files.size() - 1);
-  if (is_own_layout(map) && !is_npy(source.files[0])) check_has_split(source.files[0], split);
+  name_files(source.files);
+  // Kept open, its metadata is read once, however often it is opened below.
+  std::optional<Hdf5File> first;
+  if (!is_npy(source.files[0])) first = Hdf5File::open(source.files[0]);
+  if (is_own_layout(map) && first) check_has_split(*first, split_);
   const auto roles = roles_of(map, source);
   for (size_t i = 0; i < map.arrays.size(); ++i)
     arrays_.push_back(
@@ -107,8 +125,40 @@ ImageDataset::ImageDataset(const DataMap& map, const std::string& split,
   find_shape(map);
   if (is_own_layout(map)) check_images();
   if (options.labels) labels_ = read_labels(map, source, *arrays_[0]);
+  open_conditions(map, source, options);
+  SplitListing listing{source, {}, labels_};
+  for (const auto& array : arrays_) listing.arrays.push_back(array->listing());
+  return listing;
+}
+
+// Uses what another rank found in the files. The arrays of conditions are opened by each rank.
+void ImageDataset::take(SplitListing listing, const DataMap& map, const DatasetOptions& options) {
+  SplitSource& source = listing.source;
+  source.history = history_of(options.conditions);
+  name_files(source.files);
+  std::vector<int64_t> axes;
+  for (size_t i = 0; i < map.arrays.size(); ++i) {
+    const auto& shape = listing.arrays[i].files[0].storage.shape;
+    axes.push_back(is_named(source, map.arrays[i]) ? static_cast<int64_t>(shape.size()) : 0);
+  }
+  const auto roles = roles_of_arrays(map, axes);
+  for (size_t i = 0; i < map.arrays.size(); ++i)
+    arrays_.push_back(std::make_shared<ArrayView>(
+        source, map.arrays[i], roles[i], options.cached_blocks, std::move(listing.arrays[i])));
+  find_shape(map);
+  labels_ = listing.labels;
+  open_conditions(map, source, options);
+}
+
+void ImageDataset::open_conditions(const DataMap& map, const SplitSource& source,
+                                   const DatasetOptions& options) {
   conditions_ = std::make_unique<ConditionReaders>(options.conditions, map, source, example_shape_,
                                                    arrays_, options.cached_blocks);
+}
+
+void ImageDataset::name_files(const std::vector<std::string>& files) {
+  path_ = files[0];
+  if (files.size() > 1) path_ += and_more_files(files.size() - 1);
 }
 
 ImageDataset::ImageDataset(ImageDataset&&) noexcept = default;

@@ -12,6 +12,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,8 @@
 #include "framework/data/hdf5.hpp"
 
 namespace scorenet::data {
+
+struct SplitListing;
 
 enum class DataKind {
   discrete,    // levels 0, 1, ...: bits per dimension have a meaning
@@ -38,6 +41,10 @@ struct Batch {
   torch::Tensor numbers = {}, fields = {};
 };
 
+/// Calls `look` on one of several ranks, and returns what it gave there on all. Every rank calls
+/// it, in the same order.
+using OnOneRank = std::function<std::string(const std::function<std::string()>& look)>;
+
 struct DatasetOptions {
   bool labels = true;  // false: leave labels unread
   int64_t cached_blocks =
@@ -45,6 +52,7 @@ struct DatasetOptions {
   int64_t levels = -1;  // of discrete data; 0: continuous; -1: as the type says
   std::optional<double> missing = {};  // marks missing values: NaN or a number
   std::vector<ConditionMap> conditions = {};
+  OnOneRank on_one_rank = {};  // who inspects the files; empty: each rank for itself
 };
 
 struct ValueRange {
@@ -65,6 +73,10 @@ struct DatasetSummary {
   int64_t levels = 0;               // of discrete data
   double mean = 0, deviation = 0;   // of continuous data: of all values that were read
   std::vector<File> files = {};     // of a data set of several
+
+  /// As bytes for other ranks, and back.
+  std::string to_bytes() const;
+  static DatasetSummary from_bytes(const std::string& bytes);
 };
 
 class ImageDataset {
@@ -128,16 +140,24 @@ class ImageDataset {
   /// The examples alone, whatever their values are.
   torch::Tensor read_values(const std::vector<int64_t>& indices);
 
-  /// Reads the split once. The fingerprint (XXH3, 128 bit) is over shape, type, all labels, the
-  /// rows of a block (a run's order follows them) and the values: all of them up to 256 MiB; of
-  /// larger splits 256 MiB (at least 64 blocks) spread evenly, first and last among them, so
-  /// that there a change of a few samples may be missed. Equal for copies wherever they lie.
-  /// Throws as read.
+  /// Reads the split once, on one rank if the options say so. The fingerprint (XXH3, 128 bit) is
+  /// over shape, type, all labels, the rows of a block (a run's order follows them) and the values:
+  /// all of them up to 256 MiB; of larger splits 256 MiB (at least 64 blocks) spread evenly, first
+  /// and last among them, so that there a change of a few samples may be missed. Equal for copies
+  /// wherever they lie. Throws as read.
   DatasetSummary summary();
   /// summary().fingerprint.
   std::string fingerprint();
+  /// Digest of the first and the last sample: tells copies on different machines apart.
+  std::string glance();
 
  private:
+  DatasetSummary look_through();
+  SplitListing open(const DataMap& map, const DatasetOptions& options);
+  void take(SplitListing listing, const DataMap& map, const DatasetOptions& options);
+  void open_conditions(const DataMap& map, const SplitSource& source,
+                       const DatasetOptions& options);
+  void name_files(const std::vector<std::string>& files);
   void check_images() const;
   void find_shape(const DataMap& map);
   std::string labels_where() const;
@@ -147,6 +167,7 @@ class ImageDataset {
   std::string split_, labels_array_;
   int64_t asked_levels_;
   std::optional<double> missing_;
+  OnOneRank on_one_rank_;
   SampleArrays arrays_;
   torch::Dtype dtype_ = torch::kUInt8;
   std::vector<int64_t> example_shape_;

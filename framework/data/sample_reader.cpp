@@ -30,11 +30,6 @@ torch::Dtype delivered_or_refused(const Hdf5ArrayInfo& info, const std::string& 
       "integers of up to 32 bits, float16. Convert the data to one of these.");
 }
 
-SampleLayout layout_of(const Hdf5ArrayInfo& info, const AxisRoles& roles,
-                       const std::string& where) {
-  return {info.shape, roles, where + ": type " + info.type_name};
-}
-
 int64_t element_bytes(torch::Dtype dtype) { return static_cast<int64_t>(c10::elementSize(dtype)); }
 
 // Bytes from one value to the next along each axis of values that lie in memory in this shape.
@@ -248,7 +243,7 @@ class BlockSamples : public SampleReader {
   std::optional<ChunkInflater> inflater_;  // of array_
 };
 
-std::unique_ptr<SampleReader> open_npy(const std::string& path, const AxisRoles& roles) {
+FileListing look_at_npy(const std::string& path) {
   const NpyFile file(path, /*every_type=*/true);
   if (file.offset() < 0)
     throw DataError(path + ": is compressed, expected a plain .npy file. Unpack it with gunzip.");
@@ -261,10 +256,20 @@ std::unique_ptr<SampleReader> open_npy(const std::string& path, const AxisRoles&
   storage.bytes = element_bytes(file.dtype());
   for (const int64_t size : storage.shape) storage.bytes *= size;
   storage.file = path;
-  const torch::Dtype dtype = delivered_or_refused(storage, path);
-  SampleLayout layout = layout_of(storage, roles, path);
-  return std::make_unique<MappedSamples>(std::move(layout), std::move(storage), file.dtype(), dtype,
-                                         std::vector<StoredFile>{look_at_file(path)}, path);
+  return {{look_at_file(path)}, storage};
+}
+
+// Whether samples of HDF5's are copied from where they lie in the file.
+bool can_map(const Hdf5ArrayInfo& info, torch::Dtype dtype) {
+  return info.offset >= 0 && info.bytes_are_native && info.dtype == dtype;
+}
+
+std::unique_ptr<SampleReader> map_samples(const FileListing& file, const AxisRoles& roles,
+                                          const std::string& where) {
+  const Hdf5ArrayInfo& info = file.storage;
+  const torch::Dtype dtype = delivered_or_refused(info, where);
+  return std::make_unique<MappedSamples>(sample_layout(info, roles, where), info, *info.dtype,
+                                         dtype, file.files, where);
 }
 
 }  // namespace
@@ -288,18 +293,24 @@ std::optional<torch::Dtype> delivered_type(const std::string& stored) {
   return std::nullopt;
 }
 
+SampleLayout sample_layout(const Hdf5ArrayInfo& storage, const AxisRoles& roles,
+                           const std::string& where) {
+  return {storage.shape, roles, where + ": type " + storage.type_name};
+}
+
 std::unique_ptr<SampleReader> open_samples(const std::string& path, const std::string& array,
                                            const AxisRoles& roles, const Reading& reading,
-                                           int64_t file) {
-  if (is_npy(path)) return open_npy(path, roles);
-  Hdf5Array opened = Hdf5File::open(path).array(array.starts_with('/') ? array : "/" + array);
+                                           int64_t file, const FileListing* known) {
+  if (is_npy(path)) return map_samples(known ? *known : look_at_npy(path), roles, path);
+  const std::string name = array.starts_with('/') ? array : "/" + array;
+  if (known && can_map(known->storage, *delivered_type(known->storage.type_name)))
+    return map_samples(*known, roles, array_text(path, name, known->storage));
+  Hdf5Array opened = known ? Hdf5File::open(path).known_array(name, known->files)
+                           : Hdf5File::open(path).array(name);
   const Hdf5ArrayInfo& info = opened.info();
   const torch::Dtype dtype = delivered_or_refused(info, opened.where());
-  SampleLayout layout = layout_of(info, roles, opened.where());
-  if (info.offset >= 0 && info.bytes_are_native && info.dtype == dtype) {
-    return std::make_unique<MappedSamples>(std::move(layout), info, dtype, dtype, opened.files(),
-                                           opened.where());
-  }
+  if (can_map(info, dtype)) return map_samples({opened.files(), info}, roles, opened.where());
+  SampleLayout layout = sample_layout(info, roles, opened.where());
   return std::make_unique<BlockSamples>(std::move(layout), std::move(opened), dtype, reading, file);
 }
 

@@ -21,6 +21,7 @@
 
 #include "framework/data/block_cache.hpp"
 #include "framework/data/hdf5.hpp"
+#include "framework/data/listing.hpp"
 #include "framework/data/sample_layout.hpp"
 
 namespace scorenet::data {
@@ -70,10 +71,15 @@ struct Reading {
   int threads = 1;    // how many inflate chunks
 };
 
+/// Layout of an array stored so. Throws DataError that begins with `where`, as SampleLayout does.
+SampleLayout sample_layout(const Hdf5ArrayInfo& storage, const AxisRoles& roles,
+                           const std::string& where);
+
 /// Opens `array` of `path` (unused for a .npy file, whose array has no name). file: its number in
-/// the data set. Throws DataError naming the file and the array.
+/// the data set. known: what an earlier inspection found; nothing is inspected again then, and the
+/// header of a mapped file is not read. Throws DataError naming the file and the array.
 std::unique_ptr<SampleReader> open_samples(const std::string& path, const std::string& array,
                                            const AxisRoles& roles, const Reading& reading,
-                                           int64_t file);
+                                           int64_t file, const FileListing* known = nullptr);
 
 }  // namespace scorenet::data

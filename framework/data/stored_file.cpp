@@ -44,9 +44,10 @@ StoredFile look_at_file(const std::string& path) {
   return {path, static_cast<int64_t>(status.st_size), status.st_dev, status.st_ino};
 }
 
-void check_same_file(const StoredFile& file) {
+StoredFile check_same_file(const StoredFile& file) {
   const StoredFile now = look_at_file(file.path);
-  if (now.device == file.device && now.inode == file.inode && now.size == file.size) return;
+  const bool same = file.inode == 0 || (now.device == file.device && now.inode == file.inode);
+  if (same && now.size == file.size) return now;
   throw DataError(file.path +
                   ": another file has taken its place, or it has another size, while a "
                   "run was reading it. Put the first one back, and start again.");

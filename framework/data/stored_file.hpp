@@ -18,6 +18,7 @@ namespace scorenet::data {
 struct StoredFile {
   std::string path;
   int64_t size = 0;  // bytes, when it was first looked at
+  // 0: seen by another process, to whose machine they may belong
   dev_t device = 0;
   ino_t inode = 0;
 };
@@ -25,8 +26,9 @@ struct StoredFile {
 /// Throws DataError unless `path` is a readable regular file. Never blocks.
 StoredFile look_at_file(const std::string& path);
 
-/// Throws DataError if another file stands in its place now, or the same one with another size.
-void check_same_file(const StoredFile& file);
+/// The file as it stands now. Throws DataError if another one has taken its place, or if it has
+/// another size.
+StoredFile check_same_file(const StoredFile& file);
 
 /// Throws DataError naming the first file that has become shorter. A new file of the same name does
 /// not matter: the old one stays whole while it is open.

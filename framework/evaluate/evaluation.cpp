@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "framework/comm/deadline.hpp"
+#include "framework/comm/on_rank_zero.hpp"
 #include "framework/core/error.hpp"
 #include "framework/evaluate/metric_table.hpp"
 #include "framework/evaluate/observed_dims.hpp"
@@ -138,7 +139,11 @@ EvaluationReport evaluate(const score::ScoreModel& model, data::ImageDataset& da
                           const EvaluationOptions& options, comm::Communicator& comm) {
   check_dims(model, dataset);
   score::check_transforms(model, dataset);
-  data::check_fit(score::expected_data(model), dataset, options.n);
+  const auto check = [&] {
+    data::check_fit(score::expected_data(model), dataset, options.n);
+    return std::string();
+  };
+  comm::on_rank_zero(comm, check, "check of the data");
   check_options(options);
   const int64_t levels = dataset.levels();
   const MetricRequest request{model, levels, decoder_for(options.decoder, levels), options};

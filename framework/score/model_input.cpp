@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "framework/comm/on_rank_zero.hpp"
 #include "framework/core/error.hpp"
 #include "framework/core/pixels.hpp"
 #include "framework/core/random.hpp"
@@ -21,6 +22,16 @@ data::DatasetOptions dataset_options(const config::Config& whole) {
   double mark = 0;
   std::from_chars(config.missing.data(), config.missing.data() + config.missing.size(), mark);
   options.missing = mark;
+  return options;
+}
+
+data::DatasetOptions dataset_options(const config::Config& config, comm::Communicator& comm) {
+  data::DatasetOptions options = dataset_options(config);
+  if (comm.size() > 1) {
+    options.on_one_rank = [&comm](const std::function<std::string()>& look) {
+      return comm::on_rank_zero(comm, look, "look at the data");
+    };
+  }
   return options;
 }
 

@@ -11,6 +11,9 @@ namespace scorenet::score {
 
 /// How the data of a model is read.
 data::DatasetOptions dataset_options(const config::Config& config);
+/// The same where rank zero inspects the files for all ranks: opening the data set and computing
+/// its summary are then collective.
+data::DatasetOptions dataset_options(const config::Config& config, comm::Communicator& comm);
 
 /// Throws ConfigError where data.transforms are asked of discrete data.
 void check_transforms(const ScoreModel& model, const data::ImageDataset& dataset);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/comm/any_rank.hpp"
+#include "framework/comm/on_rank_zero.hpp"
 #include "framework/comm/single_communicator.hpp"
 #include "framework/core/pixels.hpp"
 #include "framework/core/stop_signal.hpp"
@@ -30,10 +31,14 @@ HeldOut::HeldOut(const config::Config& config, const RunFolder& folder, Learner&
       folder_(folder),
       learner_(learner),
       comm_(comm),
-      dataset_(config.data.map, config.eval.split, score::dataset_options(config)) {
+      dataset_(config.data.map, config.eval.split, score::dataset_options(config, comm)) {
   data::ExpectedData expected = score::expected_data(learner.model);
   expected.name = "the split " + config.data.split;
-  data::check_fit(expected, dataset_, config.eval.n);
+  const auto check = [&] {
+    data::check_fit(expected, dataset_, config.eval.n);
+    return std::string();
+  };
+  comm::on_rank_zero(comm, check, "check of the held-out data");
   // Before the first step, not at the first evaluation.
   evaluate::decoder_for(config.eval.decoder, dataset_.levels());
 }

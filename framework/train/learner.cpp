@@ -21,7 +21,8 @@ score::ScoreModel trainable_model(const config::Config& config, data::ImageDatas
   model.compute_dtype = models::compute_dtype(settled_precision(config, device, comm));
   model.traits = data::traits_of(data);
   score::check_transforms(model, dataset);
-  model = same_on_all_ranks(std::move(model), data.fingerprint, comm);
+  // Rank zero's fingerprint is all ranks'; a glance tells copies on their own machines apart.
+  model = same_on_all_ranks(std::move(model), data.fingerprint + " " + dataset.glance(), comm);
   settle_transforms(model, dataset, data.fingerprint, folder, comm);
   return model;
 }

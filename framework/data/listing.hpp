@@ -1,0 +1,42 @@
+// What one look at the files of a split finds: all that a data set is made of but its values.
+//
+// Opening a file reads its metadata, which on a parallel file system costs as much as the values.
+// So of many ranks one looks, and the others build their data set from what it found. They open a
+// file when they first read samples of it.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "framework/data/data_map.hpp"
+#include "framework/data/hdf5.hpp"
+#include "framework/data/stored_file.hpp"
+
+namespace scorenet::data {
+
+/// One array of one file.
+struct FileListing {
+  std::vector<StoredFile> files;  // all that hold values, the array's own first
+  Hdf5ArrayInfo storage;
+};
+
+/// One array of all files.
+struct ArrayListing {
+  std::vector<FileListing> files;
+  int64_t block_rows = 1;
+};
+
+struct SplitListing {
+  SplitSource source;
+  std::vector<ArrayListing> arrays;  // in the order of the map's
+  torch::Tensor labels;              // (N) int64; undefined: none
+};
+
+/// For other processes, perhaps on other machines: without the numbers of devices and inodes.
+std::string to_bytes(const SplitListing& listing);
+SplitListing listing_from_bytes(const std::string& bytes);
+
+}  // namespace scorenet::data
