@@ -98,8 +98,26 @@ torch::Tensor stacked(const SampleArrays& arrays, const std::vector<int64_t>& in
   return (parts.size() == 1 ? parts[0] : torch::cat(parts, 1)).view(shape);
 }
 
-std::vector<int64_t> steps_of(const ConditionMap& condition) {
-  return condition.steps.empty() ? std::vector<int64_t>{0} : condition.steps;
+using Indices = std::vector<int64_t>;
+
+Indices steps_of(const ConditionMap& condition) {
+  return condition.steps.empty() ? Indices{0} : condition.steps;
+}
+
+// Channels of one step behind the other.
+Shape of_all_steps(Shape shape, const ConditionMap& condition) {
+  shape[0] *= static_cast<int64_t>(steps_of(condition).size());
+  return shape;
+}
+
+template <typename ReadStep>
+std::function<torch::Tensor(const Indices&)> read_steps(const ConditionMap& condition,
+                                                        ReadStep read_step) {
+  return [steps = steps_of(condition), read_step](const Indices& indices) {
+    std::vector<torch::Tensor> parts;
+    for (const int64_t step : steps) parts.push_back(read_step(indices, step));
+    return parts.size() == 1 ? parts[0] : torch::cat(parts, 1);
+  };
 }
 
 }  // namespace
@@ -164,59 +182,66 @@ void ConditionReaders::take_size(const ArrayView& view) {
 
 ConditionReaders::Reader ConditionReaders::open(const ConditionMap& condition,
                                                 const Opening& opening) {
-  const std::vector<int64_t> steps = steps_of(condition);
-  const auto with_steps = [steps](const auto& read_step) {
-    return [steps, read_step](const std::vector<int64_t>& indices) {
-      std::vector<torch::Tensor> parts;
-      for (const int64_t step : steps) parts.push_back(read_step(indices, step));
-      return parts.size() == 1 ? parts[0] : torch::cat(parts, 1);
-    };
-  };
-  const auto of_all_steps = [&steps](Shape shape) {
-    shape[0] *= static_cast<int64_t>(steps.size());
-    return shape;
-  };
-  if (condition.of_samples()) {
-    const SampleArrays arrays = opening.own_arrays();
-    take_size(*arrays[0]);
-    const Shape shape = opening.example_shape;
-    if (shape.size() < 2) check_on_grid(shape, shape, arrays[0]->where());
-    return {arrays[0]->where(), of_all_steps(shape),
-            with_steps([arrays, shape](const auto& indices, int64_t step) {
-              return stacked(arrays, indices, step, shape);
-            })};
-  }
+  if (condition.of_samples()) return open_samples(condition, opening);
+  return condition.is_field() ? open_field(condition, opening) : open_vector(condition, opening);
+}
+
+ConditionReaders::Reader ConditionReaders::open_samples(const ConditionMap& condition,
+                                                        const Opening& opening) {
+  const SampleArrays arrays = opening.own_arrays();
+  const Shape shape = opening.example_shape;
+  take_size(*arrays[0]);
+  check_on_grid(shape, shape, arrays[0]->where());  // points lie on none
+  return {arrays[0]->where(), of_all_steps(shape, condition),
+          read_steps(condition, [arrays, shape](const Indices& indices, int64_t step) {
+            return stacked(arrays, indices, step, shape);
+          })};
+}
+
+ConditionReaders::Reader ConditionReaders::open_vector(const ConditionMap& condition,
+                                                       const Opening& opening) {
+  const auto view =
+      opening.view(array_name(condition, opening.source), roles_beside_samples(opening.map));
+  take_size(*view);
+  return {view->where(), {product(view->sample_shape())}, [view](const Indices& indices) {
+            const torch::Tensor values = view->read(indices);
+            return values.reshape({values.size(0), -1});
+          }};
+}
+
+ConditionReaders::Reader ConditionReaders::open_field(const ConditionMap& condition,
+                                                      const Opening& opening) {
   const std::string array = array_name(condition, opening.source);
-  if (!condition.is_field()) {
-    const auto view = opening.view(array, roles_beside_samples(opening.map));
-    take_size(*view);
-    return {view->where(), {product(view->sample_shape())}, [view](const auto& indices) {
-              const torch::Tensor values = view->read(indices);
-              return values.reshape({values.size(0), -1});
-            }};
-  }
   const Shape stored = stored_shape(opening.source, array);
   const auto axes = static_cast<int64_t>(stored.size());
-  const auto numbering = static_cast<int64_t>(opening.map.sample_axes.size());
   const int64_t own = own_axes(opening.map, opening.example_shape, opening.samples);
   if (opening.is_constant(stored, condition, own)) {
     const std::string where = opening.source.files[0] + ", dataset \"" + array + "\"";
-    const auto values = constant_field(all_values(opening.source, array),
-                                       roles_of_constant(opening.map, own, axes), where);
-    check_on_grid(values.sizes().vec(), opening.example_shape, where);
-    return {where, values.sizes().vec(), [values](const auto& indices) {
-              Shape shape = values.sizes().vec();
-              shape.insert(shape.begin(), static_cast<int64_t>(indices.size()));
-              return values.unsqueeze(0).expand(shape).contiguous();
-            }};
+    return constant(constant_field(all_values(opening.source, array),
+                                   roles_of_constant(opening.map, own, axes), where),
+                    where, opening);
   }
+  const auto numbering = static_cast<int64_t>(opening.map.sample_axes.size());
   const auto view =
       opening.view(array, roles_of_arrays(opening.map, {own + numbering, axes}).back());
   take_size(*view);
   check_on_grid(view->sample_shape(), opening.example_shape, view->where());
-  return {
-      view->where(), of_all_steps(view->sample_shape()),
-      with_steps([view](const auto& indices, int64_t step) { return view->read(indices, step); })};
+  return {view->where(), of_all_steps(view->sample_shape(), condition),
+          read_steps(condition, [view](const Indices& indices, int64_t step) {
+            return view->read(indices, step);
+          })};
+}
+
+ConditionReaders::Reader ConditionReaders::constant(const torch::Tensor& field,
+                                                    const std::string& where,
+                                                    const Opening& opening) {
+  const Shape shape = field.sizes().vec();
+  check_on_grid(shape, opening.example_shape, where);
+  return {where, shape, [field](const Indices& indices) {
+            Shape full = field.sizes().vec();
+            full.insert(full.begin(), static_cast<int64_t>(indices.size()));
+            return field.unsqueeze(0).expand(full).contiguous();
+          }};
 }
 
 const Shape& ConditionReaders::shape(const std::string& name) const {

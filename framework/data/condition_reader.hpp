@@ -60,6 +60,11 @@ class ConditionReaders {
 
   struct Opening;
   Reader open(const ConditionMap& condition, const Opening& opening);
+  Reader open_samples(const ConditionMap& condition, const Opening& opening);
+  Reader open_vector(const ConditionMap& condition, const Opening& opening);
+  Reader open_field(const ConditionMap& condition, const Opening& opening);
+  static Reader constant(const torch::Tensor& field, const std::string& where,
+                         const Opening& opening);
   void take_size(const ArrayView& view);
 
   std::map<std::string, Reader> readers_;

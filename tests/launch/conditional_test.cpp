@@ -230,6 +230,43 @@ TEST_F(ToldImages, ANetworkThatWasAlwaysToldIsNotSampledUntold) {
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("coarse"), HasSubstr("--condition FILE")));
 }
 
+// A classifier that is told the same, and a worse network to move away from.
+TEST_F(ToldImages, GuidesAreToldWhatTheSamplesAre) {
+  ASSERT_EQ(train("run").exit_code, 0);
+  auto labelled = data::Hdf5File::open(folder_ / "images.h5");
+  torch::manual_seed(3);
+  auto file = data::Hdf5File::create(folder_ / "labelled.h5");
+  for (const char* split : {"/train", "/validation"}) {
+    for (const char* array : {"/images", "/energies", "/coarse"}) {
+      const std::string name = std::string(split) + array;
+      file.write_array(name, labelled.array(name).read_all(torch::kFloat32));
+    }
+    const int64_t n = labelled.array(std::string(split) + "/images").rows();
+    file.write_array(std::string(split) + "/labels", torch::arange(n).remainder(2));
+  }
+  file.close();
+  const std::string classes =
+      "--data.path " + (folder_ / "labelled.h5") +
+      " --data.labels true --model.num_classes 2 --model.type classifier --comm.canonical false";
+  const Outcome classifier = train("classifier", classes);
+  ASSERT_EQ(classifier.exit_code, 0) << classifier.err;
+  const auto sample = [&](const std::string& options) {
+    const Outcome outcome =
+        run("OMP_NUM_THREADS=1 SCORENET sample --network " + snapshot("run") + " --condition " +
+            (folder_ / "images.h5") + " --seeds 0-3 --steps 3 --save-h5 --outdir " +
+            (folder_ / "out") + " " + options);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return read_array(folder_ / "out/samples.h5", "/samples");
+  };
+  const auto plain = sample("");
+  const std::string by = "--classifier " + snapshot("classifier") + " --class 1 --guidance ";
+  EXPECT_TRUE(torch::allclose(sample(by + "0"), plain, 1e-5, 1e-5));
+  EXPECT_FALSE(torch::allclose(sample(by + "50"), plain, 1e-3, 1e-3));
+  // Away from itself by any weight is itself.
+  EXPECT_TRUE(torch::allclose(sample("--weak-network " + snapshot("run") + " --guidance 3"), plain,
+                              1e-4, 1e-4));
+}
+
 TEST_F(ToldImages, ADataSetWithOtherConditionsIsNoContinuation) {
   ASSERT_EQ(train("run", "--train.steps 2").exit_code, 0);
   auto file = data::Hdf5File::create(folder_ / "images.h5");
