@@ -39,7 +39,7 @@ std::vector<ConditionMap>::const_iterator find(const std::vector<ConditionMap>& 
 torch::Tensor numbers_of(const ConditionMap& condition, const std::string& text) {
   const std::string where = "--condition." + condition.name + " " + text + ": ";
   if (condition.is_field()) {
-    throw ConfigError(where + "a field, which one value does not give. Use --condition FILE.");
+    throw ConfigError(where + "is a field, which needs more than one value. Use --condition FILE.");
   }
   std::vector<double> values;
   std::istringstream in(text);
@@ -61,9 +61,9 @@ torch::Tensor numbers_of(const ConditionMap& condition, const std::string& text)
 // The conditions that FILE is asked for, by the names that they have there.
 std::vector<ConditionMap> in_file(const std::string& file, std::vector<ConditionMap> conditions) {
   if (data::is_npy(file) && conditions.size() != 1) {
-    throw ConfigError("--condition " + file + ": one array, but the model is told " +
-                      known_names(conditions) +
-                      ". Give an HDF5 file, or the others with --condition.NAME.");
+    throw ConfigError(
+        "--condition " + file + ": holds one array, but the model has the conditions " +
+        known_names(conditions) + ". Give an HDF5 file, or give the others with --condition.NAME.");
   }
   for (ConditionMap& condition : conditions) {
     if (data::is_npy(file))
@@ -122,8 +122,8 @@ void apply_condition_arrays(std::vector<ConditionMap>& conditions,
   for (const auto& [key, value] : given) {
     if (!key.ends_with(suffix)) {
       throw ConfigError("--condition." + key +
-                        ": data are told by their own conditions. Give --condition.NAME" + suffix +
-                        " where these stand in another array.");
+                        ": the data file gives the conditions here. Give --condition.NAME" +
+                        suffix + " to name another array of it.");
     }
     const auto found = find(conditions, key.substr(0, key.size() - suffix.size()));
     conditions[static_cast<size_t>(found - conditions.begin())].array = value;
@@ -146,7 +146,8 @@ Told told_samples(const ToldArguments& arguments, const score::ScoreModel& model
     if (open.empty()) {
       throw ConfigError("--condition " + arguments.file + ": the model's conditions are " +
                         known_names(model.config.conditions) +
-                        (fixed.empty() ? "" : ", and all are given singly") + ". Leave it out.");
+                        (fixed.empty() ? "" : ", and each has a value already") +
+                        ". Leave it out.");
     }
     readers = open_file(arguments.file, open, model);
     told.rows = readers->size();

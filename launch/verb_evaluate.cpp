@@ -212,7 +212,9 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
       "values of h in hbar-*_hbars; NaN where an example failed");
   add_force_flag(verb, a->force);
   verb->allow_extras();
-  verb->footer("--condition.NAME.array ARRAY: another data set than that of the config.");
+  verb->footer(
+      "--condition.NAME.array ARRAY reads a condition from another data set than the "
+      "config names.");
   verb->callback([a, verb, &task] {
     a->conditions = condition_arguments(*verb);
     task.action = [a](comm::Communicators& comms) { return evaluate(*a, comms); };

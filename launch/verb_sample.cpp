@@ -123,7 +123,7 @@ void check_form(const SampleArguments& a) {
   }
   if (data::is_npy(a.like) != data::is_npy(a.out)) {
     throw ConfigError("--out " + a.out + " with --like " + a.like +
-                      ": one is a .npy file and the other is not. Give both the same form.");
+                      ": only one of them is a .npy file. Give both files the same format.");
   }
   const bool of_folder = a.save_h5 || a.sampler.keep_path || !a.grid.empty();
   if (!a.like.empty() && (of_folder || a.corrector_norms == "batch")) {
@@ -288,7 +288,7 @@ void take_rows(SampleArguments& a, const Told& told) {
   if (seeds <= told.rows) return;
   throw ConfigError("--condition " + a.told.file + ": " + std::to_string(told.rows) +
                     " rows, but --seeds " + a.seeds + " asks for " + std::to_string(seeds) +
-                    " samples. Give a row a sample.");
+                    " samples. Give one row per sample.");
 }
 
 ExitCode sample(SampleArguments a, comm::Communicators& comms) {
@@ -387,10 +387,11 @@ void add_sample_verb(CLI::App& app, Task& task) {
                           ->capture_default_str();
   add_sampler_options(verb, *a);
   verb->add_option("--class", a->label, "label to sample");
-  verb->add_option("--condition", a->told.file,
-                   "file of the layout that the model was trained on: sample i is told the "
-                   "conditions of its row i, and --seeds left out draws one for each. "
-                   "--condition.NAME v1,v2 gives one of them to all samples")
+  verb->add_option(
+          "--condition", a->told.file,
+          "file in the layout that the model was trained on: row i holds the conditions of sample "
+          "i; without --seeds one sample is drawn per row. --condition.NAME v1,v2 gives all "
+          "samples the same condition")
       ->check(CLI::ExistingFile);
   verb->add_option("--guidance", a->guidance.weight,
                    "weight: 0 unconditional, 1 conditional, above 1 guided")

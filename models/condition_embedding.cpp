@@ -7,9 +7,10 @@ namespace {
 
 void check_none(const torch::Tensor& given, int64_t size, const char* what) {
   if (!given.defined() || size > 0) return;
-  throw ConfigError(std::string(what) +
-                    " given as conditions to a network that is told none. Name them in "
-                    "[condition.NAME] of its config.");
+  throw ConfigError(
+      std::string(what) +
+      " given as conditions, but the network has no conditions. Name them in [condition.NAME] of "
+      "its config.");
 }
 
 // What stands for `given`: itself, or zeros of this shape.

@@ -26,8 +26,8 @@ void check_options(const MLPOptions& o) {
   }
   if (o.conditions.channels > 0) {
     throw ConfigError(
-        "[condition.NAME] of kind = field with model.type = mlp: points have no grid to lay a "
-        "field on. Use kind = vector.");
+        "[condition.NAME] of kind = field with model.type = mlp: points have no grid for a field. "
+        "Use kind = vector.");
   }
   if (o.num_classes < 0) {
     throw ConfigError("model.num_classes = " + std::to_string(o.num_classes) + ": must be >= 0.");

@@ -81,17 +81,21 @@ void data_fields(DataConfig& c, std::vector<Field>& out) {
 
 void condition_fields(data::ConditionMap& c, std::vector<Field>& out) {
   const std::string prefix = kConditionPrefix + c.name + ".";
-  out.push_back({prefix + "array", &c.array,
-                 "data set of the condition, or FILE.npy; left out, with steps: the samples"});
-  out.push_back(one_of(prefix + "kind", &c.kind,
-                       "vector: numbers, which join the noise level; field: values on the sample's "
-                       "grid, further channels of the input",
-                       {"vector", "field"}));
-  out.push_back({prefix + "transforms", &c.transforms,
-                 "as data.transforms, and last angle(period): its cosine and sine"});
+  out.push_back(
+      {prefix + "array", &c.array,
+       "data set of the condition, or FILE.npy; empty, with steps: the samples' own arrays"});
+  out.push_back(one_of(
+      prefix + "kind", &c.kind,
+      "vector: numbers, added to the embedding of the noise level; field: values on the sample's "
+      "grid, added as input channels",
+      {"vector", "field"}));
+  out.push_back(
+      {prefix + "transforms", &c.transforms,
+       "as data.transforms; the last may be angle(period), which gives its cosine and sine"});
   out.push_back({prefix + "steps", &c.steps,
-                 "field: of earlier samples of the same trajectory, such as [-2, -1]", -1e6, -1});
-  out.push_back({prefix + "shape", &c.shape, "of one sample; [] as the data have it", 1, 1e12});
+                 "field: which earlier samples of the same trajectory, such as [-2, -1]", -1e6,
+                 -1});
+  out.push_back({prefix + "shape", &c.shape, "shape for one sample; []: as in the data", 1, 1e12});
 }
 
 void model_fields(ModelConfig& c, std::vector<Field>& out) {

@@ -170,15 +170,17 @@ void check_conditions(const Config& config, std::vector<std::string>& out) {
       out.push_back(std::move(sentence));
     const bool as_samples = condition.of_samples() && condition.transforms.empty();
     if (as_samples && !transform::conditions_of(config.data.transforms).empty()) {
-      out.push_back(key +
-                    "steps without transforms take data.transforms, which divide by what the "
-                    "earlier samples do not bring. Give " +
-                    key + "transforms.");
+      out.push_back(
+          key +
+          "steps: without transforms of its own it takes data.transforms, which divide by a "
+          "condition that earlier samples do not have. Give " +
+          key + "transforms.");
     }
     if (condition.is_field() && config.model.type == "mlp") {
-      out.push_back(key +
-                    "kind = field with model.type = mlp: points have no grid to lay a field on. "
-                    "Set kind = vector, or take unet or dit.");
+      out.push_back(
+          key +
+          "kind = field with model.type = mlp: points have no grid for a field. Set kind = "
+          "vector, or take unet or dit.");
     }
   }
   check_divisors(config, out);

@@ -142,7 +142,7 @@ void ArrayView::leave_out_without(int64_t history) {
   if (size_ > 0) return;
   throw DataError(where() + ": no sample has " + std::to_string(history) +
                   " samples before it in its trajectory of " + std::to_string(trajectories_[0]) +
-                  ", which the steps of a [condition.NAME] ask for. Ask for fewer.");
+                  ", but the steps of a [condition.NAME] need them. Use fewer steps.");
 }
 
 int64_t ArrayView::place_of(int64_t index) const {

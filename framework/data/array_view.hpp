@@ -53,9 +53,9 @@ class ArrayView {
   /// "FILE.h5, dataset "/train/images"", of several files "FILE.h5 and 3 more files, ...".
   std::string where() const;
 
-  /// (B, sample...), in the order of `indices`. REQUIRES 0 <= index < size(). shift: below 0, the
-  /// samples so many places before them in their trajectories; REQUIRES that the source's history
-  /// covers it. Not thread-safe. Throws DataError if a file cannot be read or has changed.
+  /// (B, sample...), in the order of `indices`. REQUIRES 0 <= index < size(). shift: below 0,
+  /// reads the samples that many places earlier in their trajectories; REQUIRES that the source's
+  /// history covers it. Not thread-safe. Throws DataError if a file cannot be read or has changed.
   torch::Tensor read(const std::vector<int64_t>& indices, int64_t shift = 0);
 
   /// Which of files() holds this sample.
@@ -90,7 +90,7 @@ class ArrayView {
   std::vector<std::string> files_;
   ArrayListing listing_;               // files as they were when they were first inspected
   std::vector<int64_t> begins_;        // of each file's samples; then the number of all
-  std::vector<int64_t> trajectories_;  // samples of one, in each file
+  std::vector<int64_t> trajectories_;  // samples of one trajectory, for each file
   std::vector<Range> ranges_;
   int64_t size_ = 0;
   std::vector<int64_t> sample_shape_;

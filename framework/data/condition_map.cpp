@@ -22,9 +22,10 @@ void check_steps(const ConditionMap& condition, const std::string& key,
   std::sort(steps.begin(), steps.end());
   const bool twice = std::adjacent_find(steps.begin(), steps.end()) != steps.end();
   if (steps.back() >= 0 || twice) {
-    out.push_back(key +
-                  "steps: expected different whole numbers below 0, such as [-2, -1]: the samples "
-                  "before this one.");
+    out.push_back(
+        key +
+        "steps: expected different whole numbers below 0, such as [-2, -1] for the two samples "
+        "before.");
   }
 }
 
@@ -32,12 +33,13 @@ void check(const ConditionMap& condition, std::vector<std::string>& out) {
   const std::string key = "condition." + condition.name + ".";
   if (!is_name(condition.name)) {
     out.push_back("[condition." + condition.name +
-                  "]: a condition's name is of letters, digits, _ and -. Rename it.");
+                  "]: expected a name of letters, digits, _ and -. Rename it.");
   }
   if (condition.of_samples() && condition.steps.empty()) {
-    out.push_back(key +
-                  "array is empty: name the data set that holds it; without array, steps = [-1] "
-                  "takes earlier samples.");
+    out.push_back(
+        key +
+        "array is empty. Name the data set that holds the condition, or set steps = [-1] to use "
+        "earlier samples.");
   }
   check_steps(condition, key, out);
 }

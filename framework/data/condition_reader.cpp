@@ -80,10 +80,11 @@ void check_on_grid(const Shape& shape, const Shape& example_shape, const std::st
   for (size_t i = 1; fits && i < shape.size(); ++i)
     fits = shape[i] > 0 && example_shape[i] % shape[i] == 0;
   if (fits) return;
-  throw DataError(where + ": a field of shape " + shape_string(shape) +
-                  " does not lie on samples of shape " + shape_string(example_shape) +
-                  "; expected the same sizes behind the channel, or sizes that divide them. Set "
-                  "its kind to vector, or data.window.");
+  throw DataError(
+      where + ": a field of shape " + shape_string(shape) + " does not fit samples of shape " +
+      shape_string(example_shape) +
+      "; expected the same sizes after the channel axis, or sizes that divide them. Set kind = "
+      "vector, or change data.window.");
 }
 
 torch::Tensor stacked(const SampleArrays& arrays, const std::vector<int64_t>& indices,

@@ -1,15 +1,15 @@
-// What a network is told of samples by number: the arrays that [condition.NAME] names, read beside
-// the samples.
+// Reads the conditions of samples by sample number: the arrays that [condition.NAME] names, beside
+// those of the samples.
 //
-//     kind     the array                         of one sample
+//     kind     axes of the array                 condition of one sample
 //     vector   sample axes, then any             (K) numbers
-//     field    as the samples' own, or with      (F, ...) channel first, on the samples' grid or
-//              an axis less: no channel          on one that it is a multiple of
+//     field    as the samples' arrays            (F, ...) channels first, on the samples' grid, or
+//                                                on one whose sizes divide the samples'
+//              without the channel axis          F = 1
 //              without the sample axes           the same for every sample
-//     steps    of a field: those of earlier      their channels, one step behind the other
-//              samples of the same trajectory
+//     steps    a field of earlier samples        their channels, one step after the other
 //
-// A trajectory is the last of the sample axes, in one file.
+// The last sample axis, within one file, is a trajectory; steps stay inside it.
 #pragma once
 
 #include <torch/types.h>
@@ -26,29 +26,29 @@
 
 namespace scorenet::data {
 
-/// Of some samples, by the condition's name: (B, K) or (B, F, ...), uint8, float32 or float64.
+/// Conditions of B samples by name: (B, K) or (B, F, ...), uint8, float32 or float64.
 using ConditionValues = std::map<std::string, torch::Tensor>;
 
-/// The arrays of a sample over all files, stacked as channels.
+/// The arrays that form the samples, over all files; stacked as channels.
 using SampleArrays = std::vector<std::shared_ptr<ArrayView>>;
 
 class ConditionReaders {
  public:
-  /// Opens the arrays of all `conditions`. samples: those of the samples themselves, or none: then
-  /// they are opened where a condition needs them. blocks: as ArrayView. Throws DataError naming
-  /// what is missing, of another length or of a shape that does not lie on the samples' grid.
+  /// Opens the arrays of all `conditions`. samples: the arrays of the samples, if they are open
+  /// already; else a condition that needs them opens them. blocks: as ArrayView. Throws DataError
+  /// naming an array that is missing, has another length, or does not fit the samples' grid.
   ConditionReaders(const std::vector<ConditionMap>& conditions, const DataMap& map,
                    const SplitSource& source, const std::vector<int64_t>& example_shape,
                    SampleArrays samples, int64_t blocks);
 
   bool has(const std::string& name) const { return readers_.contains(name); }
-  /// Samples that they are of; -1 where all are the same for every sample.
+  /// Number of samples; -1 if every condition is the same for all samples.
   int64_t size() const { return size_; }
-  /// Of one sample.
+  /// Shape for one sample.
   const std::vector<int64_t>& shape(const std::string& name) const;
-  /// "FILE.h5, dataset "/energies"": how a message begins.
+  /// "FILE.h5, dataset "/energies"", to begin a message.
   const std::string& where(const std::string& name) const;
-  /// One thread at a time. Throws DataError.
+  /// Not thread-safe. Throws DataError if a file cannot be read.
   ConditionValues read(const std::vector<int64_t>& indices);
 
  private:
@@ -69,7 +69,7 @@ class ConditionReaders {
 
   std::map<std::string, Reader> readers_;
   int64_t size_ = -1;
-  std::string sized_by_;  // whose size that is
+  std::string sized_by_;  // where() of the array that has this size
 };
 
 }  // namespace scorenet::data

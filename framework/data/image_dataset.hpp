@@ -132,9 +132,9 @@ class ImageDataset {
 
   /// The conditions alone. Throws DataError naming one that has no finite values.
   ConditionValues read_conditions(const std::vector<int64_t>& indices);
-  /// Of one sample, as the file has it. REQUIRES a condition of that name.
+  /// Shape for one sample in the file. REQUIRES a condition of that name.
   const std::vector<int64_t>& condition_shape(const std::string& name) const;
-  /// "FILE.h5, dataset "/energies"": how a message about it begins.
+  /// "FILE.h5, dataset "/energies"", to begin a message about it.
   const std::string& condition_where(const std::string& name) const;
 
   /// The examples alone, whatever their values are.

@@ -145,9 +145,10 @@ void LikeWriter::create_npy(const std::string& like, const DataMap& map) {
   const NpyFile file(like, /*every_type=*/true);
   const SampleLayout layout(file.shape(), roles_of_samples(map), file.where());
   if (layout.sample_axes()[0] != 0) {
-    throw DataError(file.where() +
-                    ": its first axis does not number the samples, and rows are written one after "
-                    "the other. Leave --like out and use samples.h5.");
+    throw DataError(
+        file.where() +
+        ": its first axis does not number the samples, as writing a .npy file needs. Leave --like "
+        "out and use samples.h5.");
   }
   npy_ = std::make_unique<NpyWriter>(path_, file.dtype(), sizes_for(layout, samples_));
   arrays_.push_back({{}, like, layout, !c10::isFloatingType(file.dtype())});

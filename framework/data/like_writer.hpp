@@ -2,10 +2,10 @@
 // axis order, type, storage, filters and attributes, for as many samples as were drawn.
 //
 // It is the inverse of reading under a map (sample_layout.hpp): channels go back to their arrays,
-// axes to their places. Of several axes of samples the first numbers them here, and the others have
-// length 1: trajectories of one time. Of a window the file has the places that count. A .npy file
-// is written like a .npy file. Conditions that samples were told are written, too, where they are
-// vectors; other data sets of the file do not describe samples and are left out.
+// axes to their places. Of several axes of samples, the first numbers the drawn samples and the
+// others have length 1 (trajectories of one time). Of a window, only its places are written. For a
+// .npy file a .npy file is written. Conditions that are vectors are written, too; other data sets
+// of the file do not describe samples and are left out.
 #pragma once
 
 #include <torch/types.h>

@@ -15,8 +15,8 @@ class NpyWriter {
   NpyWriter(const std::filesystem::path& path, torch::Dtype dtype,
             const std::vector<int64_t>& shape);
 
-  /// Rows `first` and on of the first axis, (count, ...), converted to the file's type. Throws
-  /// DataError.
+  /// rows: (count, ...), which become rows `first` to `first` + count - 1 of the first axis, of the
+  /// file's type. Throws DataError if the disk is full.
   void write_rows(int64_t first, const torch::Tensor& rows);
   /// Writes everything out. Throws DataError (a full disk shows only here).
   void close();

@@ -28,9 +28,10 @@ void check_told(const score::ScoreModel& model, const data::ConditionValues& val
   const double dropped = model.config.diffusion.label_drop;
   for (const data::ConditionMap& condition : model.config.conditions) {
     if (values.contains(condition.name) || (values.empty() && dropped > 0)) continue;
-    throw ConfigError(model.name + ": is told the condition " + condition.name +
-                      (dropped > 0 ? ", but only others are given"
-                                   : ", and was never trained without (diffusion.label_drop = 0)") +
+    throw ConfigError(model.name + ": needs the condition " + condition.name +
+                      (dropped > 0
+                           ? ", but only other conditions are given"
+                           : ", since it was never trained without it (diffusion.label_drop = 0)") +
                       ". Give --condition FILE or --condition." + condition.name + " VALUES.");
   }
 }

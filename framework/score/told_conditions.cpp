@@ -69,7 +69,7 @@ void check_shape(const ConditionMap& condition, const torch::Tensor& values,
                  const std::string& where) {
   if (values.sizes().slice(1) == c10::IntArrayRef(condition.shape)) return;
   throw DataError(where + ": condition " + condition.name + " of shape " +
-                  shape_string(values.sizes().slice(1)) + ", but the network is told one of " +
+                  shape_string(values.sizes().slice(1)) + ", but the network expects " +
                   shape_string(condition.shape) + ". Give values of that shape.");
 }
 

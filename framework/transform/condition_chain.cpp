@@ -43,9 +43,10 @@ void check_finite_values(const torch::Tensor& values, const torch::Tensor& obser
   const int64_t each = values.numel() / std::max<int64_t>(values.size(0), 1);
   for (int64_t i = 0; i < values.numel(); ++i) {
     if (std::isfinite(x[i]) || (there && !there[i])) continue;
-    throw DataError(source.where + ": sample " +
-                    std::to_string(source.indices.at(static_cast<size_t>(i / each))) +
-                    " holds a NaN or an infinity, and a condition is finite. Remove or repair it.");
+    throw DataError(
+        source.where + ": sample " +
+        std::to_string(source.indices.at(static_cast<size_t>(i / each))) +
+        " holds a NaN or an infinity, but a condition must be finite. Remove or repair it.");
   }
 }
 
@@ -71,7 +72,7 @@ std::vector<std::string> condition_problems(const std::vector<std::string>& entr
   std::vector<std::string> all = problems_of(without_angle(entries), key);
   for (const std::string& name : conditions_of(entries)) {
     all.push_back(key + ": divide(" + name +
-                  ") is for data.transforms; a condition is divided by no other. Leave it out.");
+                  ") is only for data.transforms, not for a condition. Leave it out.");
   }
   if (entries.empty() || !is_angle(entries.back())) return all;
   try {

@@ -1,5 +1,5 @@
-// What a network is told, from the file's values: transforms as those of samples, and last, if it
-// is a time of the day or of the year, the angle on its circle.
+// Maps a condition from the file's values to the network's: transforms as for samples, and last,
+// for a time of the day or of the year, its angle on the circle.
 //
 //     angle(P)   the cosines, then the sines, of 2 pi x / P: twice as many numbers (channels)
 #pragma once
@@ -17,18 +17,18 @@ namespace scorenet::transform {
 class ConditionChain {
  public:
   ConditionChain() = default;
-  /// entries: condition.NAME.transforms. missing: what marks values that are not there, which
-  /// become 0; key: "condition.NAME.transforms". Throws ConfigError naming the entry.
+  /// entries: condition.NAME.transforms. missing: the mark of missing values, which become 0. key:
+  /// "condition.NAME.transforms". Throws ConfigError naming the entry.
   ConditionChain(const std::vector<std::string>& entries, const std::string& missing,
                  const std::string& key);
 
-  /// Numbers or channels of the result for `count` of the file.
+  /// How many numbers or channels the network gets for `count` in the file.
   int64_t width(int64_t count) const { return period_ ? 2 * count : count; }
   /// stored: (B, K) or (B, F, ...) of any real type. Returns float64, width(K) or width(F) in place
   /// of K or F. Throws DataError naming a value that is not finite or outside a transform's domain.
   torch::Tensor forward(const torch::Tensor& stored, const Source& source) const;
 
-  /// All but the angle: what has statistics.
+  /// The transforms before the angle, which may have statistics.
   TransformChain& chain() { return chain_; }
   const TransformChain& chain() const { return chain_; }
 
