@@ -1,4 +1,4 @@
-// What one rank finds out, all know.
+// Computes a text on rank zero and gives it to all ranks.
 #pragma once
 
 #include <functional>
@@ -9,8 +9,8 @@
 
 namespace scorenet::comm {
 
-/// make() of rank zero, on all ranks; the others do not call it. Where it throws an Error, all
-/// ranks throw one of the same sentence and exit code. Collective.
+/// Returns rank zero's make() on all ranks; only rank zero calls it. If it throws an Error, all
+/// ranks throw one with the same sentence and exit code. Collective.
 std::string on_rank_zero(Communicator& communicator, const std::function<std::string()>& make,
                          std::string_view tag);
 

@@ -1,7 +1,7 @@
-// What one look at the files of a split finds: all that a data set is made of but its values.
+// Everything that a data set knows about the files of a split, except their values.
 //
 // Opening a file reads its metadata, which on a parallel file system costs as much as the values.
-// So of many ranks one looks, and the others build their data set from what it found. They open a
+// So one rank inspects the files, and the others build their data set from its result. They open a
 // file when they first read samples of it.
 #pragma once
 
@@ -35,7 +35,7 @@ struct SplitListing {
   torch::Tensor labels;              // (N) int64; undefined: none
 };
 
-/// For other processes, perhaps on other machines: without the numbers of devices and inodes.
+/// As bytes for other processes, perhaps on other hosts: without device and inode numbers.
 std::string to_bytes(const SplitListing& listing);
 SplitListing listing_from_bytes(const std::string& bytes);
 

@@ -75,6 +75,9 @@ class Elementwise : public Transform {
   }
 
  private:
+  friend Self;
+  Elementwise() = default;  // only for Self
+
   template <typename T, typename F>
   torch::Tensor mapped(const Values& values, F f) const {
     torch::Tensor out = torch::empty(values.x.sizes(), c10::CppTypeToScalarType<T>::value);

@@ -134,7 +134,8 @@ TEST_F(ConditionalLaw, WhatCannotBeToldIsOneSentence) {
   refuses("--conditions.place 2", 2, HasSubstr("--conditions.place"));
   refuses("--condition " + path("absent.h5"), 2, HasSubstr("absent.h5"));
   refuses("--condition " + path("points.h5") + " --seeds 0-4000", 2, HasSubstr("4000 rows"));
-  refuses("--condition " + path("points.h5") + " --condition.place 2", 2, HasSubstr("singly"));
+  refuses("--condition " + path("points.h5") + " --condition.place 2", 2,
+          HasSubstr("has a value already"));
 }
 
 // ---- images that are told numbers and a field, and those that are told the ones before them
