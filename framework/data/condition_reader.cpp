@@ -129,9 +129,13 @@ struct ConditionReaders::Opening {
   const Shape& example_shape;
   const SampleArrays& samples;
   int64_t blocks;
+  const ConditionListing& found;
 
   std::shared_ptr<ArrayView> view(const std::string& array, const AxisRoles& roles) const {
     return std::make_shared<ArrayView>(source, array, roles, blocks);
+  }
+  std::string where(const std::string& array) const {
+    return source.files[0] + ", dataset \"" + array + "\"";
   }
   SampleArrays own_arrays() const {
     if (!samples.empty()) return samples;
@@ -162,12 +166,13 @@ struct ConditionReaders::Opening {
 
 ConditionReaders::ConditionReaders(const std::vector<ConditionMap>& conditions, const DataMap& map,
                                    const SplitSource& source, const Shape& example_shape,
-                                   SampleArrays samples, int64_t blocks) {
+                                   SampleArrays samples, int64_t blocks,
+                                   const ConditionListing& found) {
   if (!samples.empty()) {
     size_ = samples[0]->size();
     sized_by_ = samples[0]->where();
   }
-  const Opening opening{map, source, example_shape, samples, blocks};
+  const Opening opening{map, source, example_shape, samples, blocks, found};
   for (const ConditionMap& condition : conditions)
     readers_[condition.name] = open(condition, opening);
 }
@@ -201,8 +206,7 @@ ConditionReaders::Reader ConditionReaders::open_samples(const ConditionMap& cond
 
 ConditionReaders::Reader ConditionReaders::open_vector(const ConditionMap& condition,
                                                        const Opening& opening) {
-  const auto view =
-      opening.view(array_name(condition, opening.source), roles_beside_samples(opening.map));
+  const auto view = view_of(condition, roles_beside_samples(opening.map), opening);
   take_size(*view);
   return {view->where(), {product(view->sample_shape())}, [view](const Indices& indices) {
             const torch::Tensor values = view->read(indices);
@@ -212,19 +216,26 @@ ConditionReaders::Reader ConditionReaders::open_vector(const ConditionMap& condi
 
 ConditionReaders::Reader ConditionReaders::open_field(const ConditionMap& condition,
                                                       const Opening& opening) {
+  const auto constant = opening.found.constants.find(condition.name);
+  if (constant != opening.found.constants.end())
+    return open_constant(condition, constant->second, opening);
   const std::string array = array_name(condition, opening.source);
-  const Shape stored = stored_shape(opening.source, array);
+  const auto known = opening.found.arrays.find(condition.name);
+  const bool is_known = known != opening.found.arrays.end();
+  const Shape stored =
+      is_known ? known->second.files.front().storage.shape : stored_shape(opening.source, array);
   const auto axes = static_cast<int64_t>(stored.size());
   const int64_t own = own_axes(opening.map, opening.example_shape, opening.samples);
-  if (opening.is_constant(stored, condition, own)) {
-    const std::string where = opening.source.files[0] + ", dataset \"" + array + "\"";
-    return constant(constant_field(all_values(opening.source, array),
-                                   roles_of_constant(opening.map, own, axes), where),
-                    where, opening);
+  if (!is_known && opening.is_constant(stored, condition, own)) {
+    return open_constant(
+        condition,
+        constant_field(all_values(opening.source, array), roles_of_constant(opening.map, own, axes),
+                       opening.where(array)),
+        opening);
   }
   const auto numbering = static_cast<int64_t>(opening.map.sample_axes.size());
   const auto view =
-      opening.view(array, roles_of_arrays(opening.map, {own + numbering, axes}).back());
+      view_of(condition, roles_of_arrays(opening.map, {own + numbering, axes}).back(), opening);
   take_size(*view);
   check_on_grid(view->sample_shape(), opening.example_shape, view->where());
   return {view->where(), of_all_steps(view->sample_shape(), condition),
@@ -233,16 +244,31 @@ ConditionReaders::Reader ConditionReaders::open_field(const ConditionMap& condit
           })};
 }
 
-ConditionReaders::Reader ConditionReaders::constant(const torch::Tensor& field,
-                                                    const std::string& where,
-                                                    const Opening& opening) {
+ConditionReaders::Reader ConditionReaders::open_constant(const ConditionMap& condition,
+                                                         const torch::Tensor& field,
+                                                         const Opening& opening) {
+  const std::string where = opening.where(array_name(condition, opening.source));
   const Shape shape = field.sizes().vec();
   check_on_grid(shape, opening.example_shape, where);
+  listing_.constants[condition.name] = field;
   return {where, shape, [field](const Indices& indices) {
             Shape full = field.sizes().vec();
             full.insert(full.begin(), static_cast<int64_t>(indices.size()));
             return field.unsqueeze(0).expand(full).contiguous();
           }};
+}
+
+std::shared_ptr<ArrayView> ConditionReaders::view_of(const ConditionMap& condition,
+                                                     const AxisRoles& roles,
+                                                     const Opening& opening) {
+  const std::string array = array_name(condition, opening.source);
+  const auto known = opening.found.arrays.find(condition.name);
+  auto view = known == opening.found.arrays.end()
+                  ? opening.view(array, roles)
+                  : std::make_shared<ArrayView>(opening.source, array, roles, opening.blocks,
+                                                known->second);
+  listing_.arrays[condition.name] = view->listing();
+  return view;
 }
 
 const Shape& ConditionReaders::shape(const std::string& name) const {

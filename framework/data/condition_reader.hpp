@@ -35,13 +35,16 @@ using SampleArrays = std::vector<std::shared_ptr<ArrayView>>;
 class ConditionReaders {
  public:
   /// Opens the arrays of all `conditions`. samples: the arrays of the samples, if they are open
-  /// already; else a condition that needs them opens them. blocks: as ArrayView. Throws DataError
+  /// already; else a condition that needs them opens them. blocks: as ArrayView. found: what
+  /// another rank found; the arrays in it are opened when they are first read. Throws DataError
   /// naming an array that is missing, has another length, or does not fit the samples' grid.
   ConditionReaders(const std::vector<ConditionMap>& conditions, const DataMap& map,
                    const SplitSource& source, const std::vector<int64_t>& example_shape,
-                   SampleArrays samples, int64_t blocks);
+                   SampleArrays samples, int64_t blocks, const ConditionListing& found = {});
 
   bool has(const std::string& name) const { return readers_.contains(name); }
+  /// What other ranks need to open no file.
+  const ConditionListing& listing() const { return listing_; }
   /// Number of samples; -1 if every condition is the same for all samples.
   int64_t size() const { return size_; }
   /// Shape for one sample.
@@ -63,11 +66,14 @@ class ConditionReaders {
   Reader open_samples(const ConditionMap& condition, const Opening& opening);
   Reader open_vector(const ConditionMap& condition, const Opening& opening);
   Reader open_field(const ConditionMap& condition, const Opening& opening);
-  static Reader constant(const torch::Tensor& field, const std::string& where,
-                         const Opening& opening);
+  Reader open_constant(const ConditionMap& condition, const torch::Tensor& field,
+                       const Opening& opening);
+  std::shared_ptr<ArrayView> view_of(const ConditionMap& condition, const AxisRoles& roles,
+                                     const Opening& opening);
   void take_size(const ArrayView& view);
 
   std::map<std::string, Reader> readers_;
+  ConditionListing listing_;
   int64_t size_ = -1;
   std::string sized_by_;  // where() of the array that has this size
 };

@@ -125,13 +125,13 @@ SplitListing ImageDataset::open(const DataMap& map, const DatasetOptions& option
   find_shape(map);
   if (is_own_layout(map)) check_images();
   if (options.labels) labels_ = read_labels(map, source, *arrays_[0]);
-  open_conditions(map, source, options);
-  SplitListing listing{source, {}, labels_};
+  open_conditions(map, source, options, {});
+  SplitListing listing{source, {}, labels_, conditions_->listing()};
   for (const auto& array : arrays_) listing.arrays.push_back(array->listing());
   return listing;
 }
 
-// Uses what another rank found in the files. The arrays of conditions are opened by each rank.
+// Uses what another rank found in the files.
 void ImageDataset::take(SplitListing listing, const DataMap& map, const DatasetOptions& options) {
   SplitSource& source = listing.source;
   source.history = history_of(options.conditions);
@@ -147,13 +147,13 @@ void ImageDataset::take(SplitListing listing, const DataMap& map, const DatasetO
         source, map.arrays[i], roles[i], options.cached_blocks, std::move(listing.arrays[i])));
   find_shape(map);
   labels_ = listing.labels;
-  open_conditions(map, source, options);
+  open_conditions(map, source, options, listing.conditions);
 }
 
 void ImageDataset::open_conditions(const DataMap& map, const SplitSource& source,
-                                   const DatasetOptions& options) {
+                                   const DatasetOptions& options, const ConditionListing& found) {
   conditions_ = std::make_unique<ConditionReaders>(options.conditions, map, source, example_shape_,
-                                                   arrays_, options.cached_blocks);
+                                                   arrays_, options.cached_blocks, found);
 }
 
 void ImageDataset::name_files(const std::vector<std::string>& files) {

@@ -155,8 +155,8 @@ class ImageDataset {
   DatasetSummary look_through();
   SplitListing open(const DataMap& map, const DatasetOptions& options);
   void take(SplitListing listing, const DataMap& map, const DatasetOptions& options);
-  void open_conditions(const DataMap& map, const SplitSource& source,
-                       const DatasetOptions& options);
+  void open_conditions(const DataMap& map, const SplitSource& source, const DatasetOptions& options,
+                       const ConditionListing& found);
   void name_files(const std::vector<std::string>& files);
   void check_images() const;
   void find_shape(const DataMap& map);

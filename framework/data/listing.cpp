@@ -63,6 +63,36 @@ ArrayListing read_array(ByteReader& in) {
   return array;
 }
 
+void write(ByteWriter& out, const ConditionListing& conditions) {
+  out.number(static_cast<int64_t>(conditions.arrays.size()));
+  for (const auto& [name, array] : conditions.arrays) {
+    out.text(name);
+    write(out, array);
+  }
+  out.number(static_cast<int64_t>(conditions.constants.size()));
+  for (const auto& [name, field] : conditions.constants) {
+    const torch::Tensor values = field.contiguous();
+    out.text(name);
+    out.numbers(values.sizes().vec());
+    out.raw(values.const_data_ptr(), values.nbytes());
+  }
+}
+
+ConditionListing read_conditions(ByteReader& in) {
+  ConditionListing conditions;
+  for (size_t left = in.count(); left > 0; --left) {
+    const std::string name = in.text();
+    conditions.arrays[name] = read_array(in);
+  }
+  for (size_t left = in.count(); left > 0; --left) {
+    const std::string name = in.text();
+    const torch::Tensor values = torch::empty(in.numbers(), torch::kFloat64);
+    in.raw(values.data_ptr(), values.nbytes());
+    conditions.constants[name] = values;
+  }
+  return conditions;
+}
+
 }  // namespace
 
 std::string to_bytes(const SplitListing& listing) {
@@ -74,6 +104,7 @@ std::string to_bytes(const SplitListing& listing) {
   for (const ArrayListing& array : listing.arrays) write(out, array);
   out.number(listing.labels.defined() ? listing.labels.size(0) : -1);
   if (listing.labels.defined()) out.raw(listing.labels.const_data_ptr(), listing.labels.nbytes());
+  write(out, listing.conditions);
   return out.bytes();
 }
 
@@ -89,6 +120,7 @@ SplitListing listing_from_bytes(const std::string& bytes) {
     listing.labels = torch::empty({labels}, torch::kInt64);
     in.raw(listing.labels.data_ptr(), listing.labels.nbytes());
   }
+  listing.conditions = read_conditions(in);
   return listing;
 }
 

@@ -8,6 +8,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,10 +30,17 @@ struct ArrayListing {
   int64_t block_rows = 1;
 };
 
+/// What samples are told, by the condition's name.
+struct ConditionListing {
+  std::map<std::string, ArrayListing> arrays;
+  std::map<std::string, torch::Tensor> constants;  // float64: fields that are the same for all
+};
+
 struct SplitListing {
   SplitSource source;
   std::vector<ArrayListing> arrays;  // in the order of the map's
   torch::Tensor labels;              // (N) int64; undefined: none
+  ConditionListing conditions = {};
 };
 
 /// As bytes for other processes, perhaps on other hosts: without device and inode numbers.

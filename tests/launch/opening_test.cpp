@@ -78,6 +78,28 @@ TEST_F(Opening, ASecondRankMapsContiguousArraysAndReadsNoHeader) {
   EXPECT_GT(calls_of(0).reads, 0);
 }
 
+TEST_F(Opening, ASecondRankOpensNoConditionEither) {
+  for (int i = 0; i < 3; ++i) {
+    auto file = data::Hdf5File::create(folder_ / ("points" + std::to_string(i) + ".h5"));
+    file.write_array("/test/images", torch::full({4, 2}, 0.1 * (i + 1), torch::kFloat64), {2, 1});
+    file.write_array("/test/scale", torch::full({4, 1}, 2.0 + i, torch::kFloat64), {2, 1});
+    file.close();
+  }
+  write_gaussian(folder_ / "law.h5", {{0, 1}, {0, 1}});
+  write_config(folder_ / "model.toml", folder_ / "law.h5", "vdm_linear");
+  std::ofstream(folder_ / "model.toml", std::ios::app)
+      << "\n[data]\ntransforms = [\"divide(scale)\"]\n[condition.scale]\n"
+      << "array = \"{split}/scale\"\n";
+  const Outcome one = run_counted(evaluate("--n 1"), "/points");
+  ASSERT_EQ(one.exit_code, 0) << one.err;
+  EXPECT_EQ(calls_of(1).opens, 0);
+  EXPECT_EQ(calls_of(1).reads, 0);
+  // The last six of twelve lie in two files: samples and conditions open each once.
+  const Outcome all = run_counted(evaluate("--n 12 --batch 6"), "/points");
+  ASSERT_EQ(all.exit_code, 0) << all.err;
+  EXPECT_EQ(calls_of(1).opens, 4);
+}
+
 TEST_F(Opening, WhatTheOneRankFindsWrongIsSaidOnce) {
   write_points_and_law();
   std::ofstream(folder_ / "points2.h5") << "no HDF5 file";
