@@ -12,14 +12,14 @@
 namespace scorenet::data {
 
 struct ConditionMap {
-  std::string name;
+  std::string name = {};
   /// The data set, with {split} for the split's name, or FILE.npy. Empty: the samples' own arrays.
-  std::string array;
-  std::string kind = "vector";          // of numbers; or "field": values on the sample's grid
-  std::vector<std::string> transforms;  // from the file's values to the network's
-  std::vector<int64_t> steps;           // < 0: which earlier samples; empty: the sample itself
+  std::string array = {};
+  std::string kind = "vector";               // of numbers; or "field": values on the sample's grid
+  std::vector<std::string> transforms = {};  // from the file's values to the network's
+  std::vector<int64_t> steps = {};           // < 0: which earlier samples; empty: the sample itself
   /// Shape for one sample in the file, (K) or channels first; empty until the data are opened.
-  std::vector<int64_t> shape;
+  std::vector<int64_t> shape = {};
 
   bool is_field() const { return kind == "field"; }
   /// Whether it reads the samples' own arrays.
