@@ -7,6 +7,7 @@
 #include <set>
 
 #include "framework/core/error.hpp"
+#include "framework/data/address.hpp"
 
 namespace scorenet::data {
 namespace {
@@ -24,7 +25,8 @@ bool names_split(const std::vector<std::string>& texts) {
 // A file of that very name comes before what its name would match as a pattern.
 std::vector<std::string> matches(const std::string& path) {
   std::error_code no_matter;
-  if (!has_pattern(path) || std::filesystem::exists(path, no_matter)) return {path};
+  if (is_remote(path) || !has_pattern(path) || std::filesystem::exists(path, no_matter))
+    return {path};
   glob_t found{};
   std::vector<std::string> files;
   if (::glob(path.c_str(), 0, nullptr, &found) == 0)

@@ -49,10 +49,15 @@ std::string classes_line(const std::vector<std::string>& names) {
   return text + (names.size() > kMostNames ? ", ..." : "");
 }
 
+int64_t size_of(const std::string& path) {
+  return is_npy(path) ? static_cast<int64_t>(std::filesystem::file_size(path))
+                      : Hdf5File::open(path).bytes();
+}
+
 std::string describe_own(const std::string& path) {
   const auto file = Hdf5File::open(path);
   std::ostringstream out;
-  out << path << ", " << std::filesystem::file_size(path) << " bytes\n";
+  out << path << ", " << size_of(path) << " bytes\n";
   for (const char* key : {"source", "split_rule"}) {
     if (const auto value = file.attribute("/", key)) {
       out << "  " << key << ": " << printable(*value) << '\n';
@@ -141,7 +146,8 @@ void describe_split(const DataMap& map, const std::string& split, const Describe
   out << "\n  labels:      " << label_line(dataset) << '\n';
   const auto missing = mark_of(map, dataset, options);
   if (missing && !options.missing)
-    out << "  missing:     the file marks them by " << *missing << ": set data.missing to that\n";
+    out << "  missing:     the file marks them by " << number_text(*missing)
+        << ": set data.missing to that\n";
   add_values(statistics_of(dataset, missing), out);
 }
 
@@ -181,7 +187,7 @@ void propose_transforms(ProposedMap& proposed) {
 std::string describe_foreign(const std::string& path) {
   const auto tree = tree_of(path);
   std::ostringstream out;
-  out << path << ", " << std::filesystem::file_size(path) << " bytes\n" << tree_text(tree);
+  out << path << ", " << size_of(path) << " bytes\n" << tree_text(tree);
   auto proposed = propose_map(path, tree);
   if (!proposed) {
     out << "no array of numbers with an axis besides the samples: nothing to train on\n";

@@ -1,6 +1,8 @@
 #include "framework/data/file_tree.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <set>
 #include <sstream>
 
 #include "framework/core/check.hpp"
@@ -50,10 +52,18 @@ TreeEntry entry_of_npy(const std::string& path) {
   return entry;
 }
 
-std::string number_text(double value) {
-  std::ostringstream out;
-  out << value;
-  return out.str();
+// CF conventions 1.11, sections 5 and 7.1: attributes of an array name those that describe it.
+void mark_descriptions(const Hdf5File& file, std::vector<TreeEntry>& tree) {
+  std::set<std::string> named;
+  for (const TreeEntry& entry : tree) {
+    if (entry.info.type_name.empty()) continue;
+    const std::string group = entry.name.substr(0, entry.name.rfind('/') + 1);
+    for (const char* key : {"coordinates", "bounds", "ancillary_variables"}) {
+      std::istringstream names(file.attribute(entry.name, key).value_or(""));
+      for (std::string name; names >> name;) named.insert(group + name);
+    }
+  }
+  for (TreeEntry& entry : tree) entry.describes_others = named.count(entry.name) > 0;
 }
 
 }  // namespace
@@ -61,8 +71,19 @@ std::string number_text(double value) {
 std::vector<TreeEntry> tree_of(const std::string& path) {
   if (is_npy(path)) return {entry_of_npy(path)};
   std::vector<TreeEntry> tree;
-  add_below(Hdf5File::open(path), "/", 0, tree);
+  const Hdf5File file = Hdf5File::open(path);
+  add_below(file, "/", 0, tree);
+  mark_descriptions(file, tree);
   return tree;
+}
+
+std::string number_text(double value) {
+  char text[32];
+  const auto single = static_cast<float>(value);
+  const auto end = static_cast<double>(single) == value
+                       ? std::to_chars(text, text + sizeof text, single)
+                       : std::to_chars(text, text + sizeof text, value);
+  return {text, end.ptr};
 }
 
 std::string storage_text(const Hdf5ArrayInfo& info) {
@@ -92,7 +113,9 @@ std::string tree_text(const std::vector<TreeEntry>& tree) {
         << storage_text(entry.info);
     if (!entry.units.empty()) out << "; in " << printable(entry.units);
     if (entry.fill_value) out << "; missing values are " << number_text(*entry.fill_value);
-    out << (entry.is_axis ? "; coordinates of an axis\n" : "\n");
+    out << (entry.is_axis            ? "; coordinates of an axis\n"
+            : entry.describes_others ? "; describes other arrays\n"
+                                     : "\n");
   }
   if (tree.size() >= kMostEntries) out << "  ... and more\n";
   return out.str();

@@ -15,7 +15,11 @@ struct TreeEntry {
   std::optional<double> fill_value = {};  // netCDF's mark of missing values
   std::string units = {};
   bool is_axis = false;  // a dimension scale: the coordinates along an axis of other arrays
+  bool describes_others = false;  // places or cell bounds of other arrays (CF's attributes say so)
 };
+
+/// The shortest digits that are this number, or its nearest float32 where that is the same.
+std::string number_text(double value);
 
 /// All arrays below "/", in the order of their names; of a large file the first thousand. Does not
 /// read their values. Throws DataError if `path` is neither HDF5 nor .npy.

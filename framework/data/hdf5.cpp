@@ -10,6 +10,7 @@
 #include "framework/data/hdf5_call.hpp"
 #include "framework/data/hdf5_links.hpp"
 #include "framework/data/hdf5_storage.hpp"
+#include "framework/data/remote_file.hpp"
 #include "framework/files/regular_file.hpp"
 
 namespace scorenet::data {
@@ -34,6 +35,18 @@ bool is_classic_netcdf(const std::string& path) {
   char start[4] = {};
   std::ifstream(path, std::ios::binary).read(start, sizeof start);
   return std::string(start, 3) == "CDF" && (start[3] == 1 || start[3] == 2 || start[3] == 5);
+}
+
+void check_readable(const std::string& path) {
+  const std::string unreadable = files::unreadable_because(path);
+  if (unreadable == "no such file") {
+    throw DataError(path +
+                    ": no such file. Make one with `scorenet data convert`, or check data.path.");
+  }
+  if (!unreadable.empty()) {
+    throw DataError(path + ": " + unreadable +
+                    ", expected a readable HDF5 file. Check the path and its permissions.");
+  }
 }
 
 // Selections of a region: {in memory, in the file}.
@@ -204,22 +217,21 @@ Hdf5File::Hdf5File(Hdf5Handle file, std::string path)
 
 Hdf5File Hdf5File::open(const std::string& path) {
   const Hdf5Reading reading(path, 0);
-  const std::string unreadable = files::unreadable_because(path);
-  if (unreadable == "no such file") {
-    throw DataError(path +
-                    ": no such file. Make one with `scorenet data convert`, or check data.path.");
-  }
-  if (!unreadable.empty()) {
-    throw DataError(path + ": " + unreadable +
-                    ", expected a readable HDF5 file. Check the path and its permissions.");
-  }
+  if (!is_remote(path)) check_readable(path);
   const auto access = own(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
 #if H5_VERSION_GE(1, 10, 7)
   H5Pset_file_locking(access.id(), false, true);
 #endif
+  if (is_remote(path)) read_remotely(access.id(), path);
   Hdf5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose);
   if (file.valid()) return {std::move(file), path};
   const std::string reason = hdf5_reason();
+  if (is_remote(path)) {
+    throw DataError(path + ": cannot be opened (HDF5: " + reason +
+                    "). Check the address, that the server answers requests for ranges of bytes, "
+                    "and AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where it asks "
+                    "for them.");
+  }
   if (is_classic_netcdf(path)) {
     throw DataError(path +
                     ": is a classic netCDF-3 file, expected HDF5 or netCDF-4, which is HDF5. Make "
@@ -231,6 +243,13 @@ Hdf5File Hdf5File::open(const std::string& path) {
                     "`scorenet data convert`.");
   }
   throw DataError(path + ": cannot be opened (HDF5: " + reason + "). " + kDamaged);
+}
+
+int64_t Hdf5File::bytes() const {
+  if (!is_remote(path_)) return files::regular_file_size(path_);
+  const Hdf5Section section;
+  hsize_t size = 0;
+  return H5Fget_filesize(file_.id(), &size) < 0 ? 0 : static_cast<int64_t>(size);
 }
 
 Hdf5File Hdf5File::create(const std::string& path) {
@@ -278,7 +297,7 @@ bool Hdf5File::is_group(const std::string& name) const {
 
 std::vector<std::string> Hdf5File::children(const std::string& group) const {
   std::vector<std::string> names;
-  const Hdf5Reading reading(path_, files::regular_file_size(path_));
+  const Hdf5Reading reading(path_, bytes());
   const auto access = careful_access(H5P_GROUP_ACCESS);
   const auto object = checked(H5Gopen2(file_.id(), group.c_str(), access.id()), H5Gclose, path_,
                               "no group \"" + group + "\"", kDamaged);
@@ -307,7 +326,7 @@ Hdf5Array Hdf5File::open_array(const std::string& name) const {
 }
 
 Hdf5Array Hdf5File::array(const std::string& name, int nesting) const {
-  const Hdf5Reading reading(path_, files::regular_file_size(path_));
+  const Hdf5Reading reading(path_, bytes());
   if (!has(name)) {
     const std::string link = broken_link(name);
     throw DataError(path_ + ": no dataset \"" + name + "\"" + (link.empty() ? "" : "; " + link) +
@@ -319,14 +338,14 @@ Hdf5Array Hdf5File::array(const std::string& name, int nesting) const {
 }
 
 Hdf5Array Hdf5File::known_array(const std::string& name, std::vector<StoredFile> files) const {
-  const Hdf5Reading reading(path_, files::regular_file_size(path_));
+  const Hdf5Reading reading(path_, bytes());
   Hdf5Array array = open_array(name);
   array.files_ = std::move(files);
   return array;
 }
 
 std::optional<Hdf5ArrayInfo> Hdf5File::look_at(const std::string& name) const {
-  const Hdf5Reading reading(path_, files::regular_file_size(path_));
+  const Hdf5Reading reading(path_, bytes());
   const auto access = careful_access(H5P_DATASET_ACCESS);
   Hdf5Handle array(H5Dopen2(file_.id(), name.c_str(), access.id()), H5Dclose);
   if (!array.valid()) return std::nullopt;

@@ -110,12 +110,15 @@ struct Hdf5Storage {
 
 class Hdf5File {
  public:
-  /// Read-only. Throws DataError: missing, not HDF5, or truncated or damaged.
+  /// Read-only; path: of a file, or an address (remote_file.hpp). Throws DataError: missing, not
+  /// HDF5, or truncated or damaged.
   static Hdf5File open(const std::string& path);
   /// A new, empty file; an existing one is overwritten. Throws DataError.
   static Hdf5File create(const std::string& path);
 
   const std::string& path() const { return path_; }
+  /// Size of the file.
+  int64_t bytes() const;
   bool has(const std::string& name) const;
   /// Why `name` is missing although it, or a group above it, is a link: "/train is an external link
   /// to "/x" in t.h5 (no such file)". Empty if there is no such link.

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "framework/core/check.hpp"
+#include "framework/data/address.hpp"
 #include "framework/data/hdf5_call.hpp"
 #include "framework/data/virtual_sources.hpp"
 
@@ -148,6 +149,14 @@ std::vector<StoredFile> external_files(hid_t array, hid_t properties, const Hdf5
   return files;
 }
 
+StoredFile file_of(hid_t array, const Hdf5ArrayInfo& info) {
+  if (!is_remote(info.file)) return look_at_file(info.file);
+  const auto file = own(H5Iget_file_id(array), H5Fclose);
+  hsize_t size = 0;
+  H5Fget_filesize(file.id(), &size);
+  return {info.file, static_cast<int64_t>(size), 0, 0};
+}
+
 void append(std::vector<StoredFile>& all, const std::vector<StoredFile>& more) {
   for (const StoredFile& file : more) {
     const auto same = [&](const StoredFile& other) { return other.path == file.path; };
@@ -159,7 +168,7 @@ void append(std::vector<StoredFile>& all, const std::vector<StoredFile>& more) {
 
 std::vector<StoredFile> check_stored(hid_t array, const Hdf5ArrayInfo& info,
                                      const std::string& where, int nesting) {
-  std::vector<StoredFile> files{look_at_file(info.file)};
+  std::vector<StoredFile> files{file_of(array, info)};
   if (info.bytes == 0) return files;
   const auto properties = own(H5Dget_create_plist(array), H5Pclose);
   const H5D_layout_t layout = H5Pget_layout(properties.id());

@@ -137,7 +137,7 @@ std::optional<std::string> Hdf5File::attribute(const std::string& object,
   const auto type = own(H5Aget_type(attribute->id()), H5Tclose);
   if (H5Tget_class(type.id()) != H5T_STRING) return std::nullopt;
   const auto space = own(H5Aget_space(attribute->id()), H5Sclose);
-  const int64_t most = files::regular_file_size(path_);
+  const int64_t most = bytes();
   const auto values = strings_from(type.id(), space.id(), most, [&](hid_t memory, void* out) {
     return H5Aread(attribute->id(), memory, out);
   });
@@ -198,12 +198,12 @@ std::vector<std::string> Hdf5File::read_strings(const std::string& name) const {
 }
 
 void Hdf5File::copy_missing(Hdf5File& to, Notes& notes) const {
-  const Hdf5Reading reading(path_, files::regular_file_size(path_));
+  const Hdf5Reading reading(path_, bytes());
   copy_missing_below("/", to, notes);
 }
 
 void Hdf5File::copy_missing_below(const std::string& group, Hdf5File& to, Notes& notes) const {
-  const int64_t most = files::regular_file_size(path_);
+  const int64_t most = bytes();
   copy_attributes(file_.id(), to.file_.id(), group, most, notes);
   for (const auto& child : children(group)) {
     const std::string name = (group == "/" ? "" : group) + "/" + child;

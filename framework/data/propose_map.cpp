@@ -30,7 +30,7 @@ bool is_bounds(const std::string& name) {
 const TreeEntry* largest(const Tree& tree, size_t least_axes) {
   const TreeEntry* best = nullptr;
   for (const TreeEntry& entry : tree) {
-    if (is_numbers(entry, least_axes) && !is_bounds(entry.name) &&
+    if (is_numbers(entry, least_axes) && !is_bounds(entry.name) && !entry.describes_others &&
         (!best || entry.info.bytes > best->info.bytes))
       best = &entry;
   }
@@ -134,8 +134,8 @@ void note_others(const Tree& tree, ProposedMap& proposed) {
   const TreeEntry* main = find(tree, "/" + proposed.map.arrays[0]);
   for (const TreeEntry& entry : tree) {
     const auto& arrays = proposed.map.arrays;
-    if (!main || entry.info.shape.empty() || entry.is_axis || is_bounds(entry.name) ||
-        entry.info.shape[0] != main->info.shape[0])
+    if (!main || entry.info.shape.empty() || entry.is_axis || entry.describes_others ||
+        is_bounds(entry.name) || entry.info.shape[0] != main->info.shape[0])
       continue;
     if (std::find(arrays.begin(), arrays.end(), without_slash(entry.name)) != arrays.end())
       continue;
@@ -189,7 +189,7 @@ std::string to_toml(const ProposedMap& proposed) {
     first = false;
   }
   out << " }\n";
-  if (proposed.missing) out << "missing = " << *proposed.missing << "\n";
+  if (proposed.missing) out << "missing = " << number_text(*proposed.missing) << "\n";
   if (!proposed.transforms.empty())
     out << "transforms = " << list(proposed.transforms, "\"") << "\n";
   for (const std::string& note : proposed.notes) out << "# " << note << "\n";

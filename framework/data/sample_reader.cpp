@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "framework/core/check.hpp"
+#include "framework/data/address.hpp"
 #include "framework/data/chunk_inflater.hpp"
 #include "framework/data/mapped_file.hpp"
 #include "framework/data/npy.hpp"
@@ -261,7 +262,7 @@ FileListing look_at_npy(const std::string& path) {
 
 // Whether samples of HDF5's are copied from where they lie in the file.
 bool can_map(const Hdf5ArrayInfo& info, torch::Dtype dtype) {
-  return info.offset >= 0 && info.bytes_are_native && info.dtype == dtype;
+  return info.offset >= 0 && info.bytes_are_native && info.dtype == dtype && !is_remote(info.file);
 }
 
 std::unique_ptr<SampleReader> map_samples(const FileListing& file, const AxisRoles& roles,
