@@ -58,7 +58,9 @@ data::DataMap map_of(const LikeRequest& r, const score::ScoreModel& model) {
   data::DataMap map = model.config.data.map;
   map.path = {r.like};
   const auto entry = map.splits.find(model.config.data.split);
-  if (entry != map.splits.end() && !data::are_ranges(entry->second)) entry->second = {r.like};
+  if (entry == map.splits.end()) return map;
+  // Ranges count the samples of all files of the data, of which this is one.
+  entry->second = {data::are_ranges(entry->second) ? ":" : r.like};
   return map;
 }
 
