@@ -136,6 +136,11 @@ TEST_F(DataMaps, AFileOfSeveralThatWasReplacedIsNamedOnResume) {
   const std::string keys =
       "--data.path '" + (folder_ / "part-*.h5") + "' --data.arrays fields" + kSplits;
   ASSERT_EQ(run(command("run", keys)).exit_code, 0);
+  // One of them, which has fewer samples than the split, is what samples are to be like.
+  const Outcome like =
+      run("SCORENET sample --network " + snapshot("run") + " --seeds 0-1 --steps 2 --like " +
+          (folder_ / "part-0.h5") + " --out " + (folder_ / "like.h5"));
+  EXPECT_EQ(like.exit_code, 0) << like.err;
   EXPECT_EQ(run(command("run", keys + " --train.steps 5")).exit_code, 0);
   file("part-1.h5", {{"/fields", all.slice(0, 12, 32).bitwise_not()}});
   const Outcome other = run(command("run", keys + " --train.steps 6"));
