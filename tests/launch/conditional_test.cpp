@@ -223,6 +223,14 @@ TEST_F(ToldImages, SamplesLeaveWithWhatTheyWereTold) {
                             array("one.h5", "/train/images").narrow(0, 0, 4)));
 }
 
+TEST_F(ToldImages, ANetworkThatIsToldConditionsHasNoCounterpartInDiffusers) {
+  ASSERT_EQ(train("run", "--train.steps 1 --eval.every 0").exit_code, 0);
+  const Outcome outcome =
+      run("SCORENET convert to-diffusers " + snapshot("run", 1) + " --out " + (folder_ / "folder"));
+  EXPECT_NE(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.err, HasSubstr("conditions"));
+}
+
 TEST_F(ToldImages, ANetworkThatWasAlwaysToldIsNotSampledUntold) {
   ASSERT_EQ(train("always", "--diffusion.label_drop 0").exit_code, 0);
   const Outcome outcome = run("SCORENET sample --network " + snapshot("always") +
