@@ -225,8 +225,8 @@ TEST_F(ToldImages, SamplesLeaveWithWhatTheyWereTold) {
 
 TEST_F(ToldImages, ANetworkThatIsToldConditionsHasNoCounterpartInDiffusers) {
   ASSERT_EQ(train("run", "--train.steps 1 --eval.every 0").exit_code, 0);
-  const Outcome outcome =
-      run("SCORENET convert to-diffusers " + snapshot("run", 1) + " --out " + (folder_ / "folder"));
+  const Outcome outcome = run("SCORENET convert to-diffusers " + snapshot("run", 1) + " --outdir " +
+                              (folder_ / "folder"));
   EXPECT_NE(outcome.exit_code, 0);
   EXPECT_THAT(outcome.err, HasSubstr("conditions"));
 }
