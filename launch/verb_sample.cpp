@@ -250,12 +250,13 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   comm::Communicator& comm = *comms.host;
   comm.set_phase(comm::Phase::evaluate);
   check_form(a);
+  if (comm.rank() == 0) check_outputs(a, parse_seeds(a.seeds));
   const auto device = device_for_rank(comm);
   const LoadedModel loaded = load_model(a.model, device);
   Told told = told_samples(a.told, loaded.model);
   take_rows(a, told);
   const auto seeds = seeds_to_draw(a, comm);
-  if (comm.rank() == 0) check_outputs(a, seeds);
+  if (comm.rank() == 0 && told.rows >= 0) check_outputs(a, seeds);  // of seeds known only now
   a.guidance.told = told.samples;
   Guides guides;
   load_guides(guides, a, device);
