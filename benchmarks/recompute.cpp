@@ -5,14 +5,13 @@
 //
 // image: 3 x 32 x 32, channels 64, 128, 128, two layers a block; volume: 1 x 24 x 24 x 24, channels
 // 16, 32, 32. Memory is what the peak of the process rises by from before the first step.
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <string>
 #include <vector>
 
+#include "benchmarks/process_usage.hpp"
 #include "framework/core/allocator.hpp"
 #include "framework/core/random.hpp"
 #include "models/make_model.hpp"
@@ -31,19 +30,6 @@ std::shared_ptr<models::ScoreNetwork> network_of(const std::string& size, bool r
   options.unet.attention = {false, false, false};
   options.unet.recompute = recompute;
   return models::make_model(options, shape);
-}
-
-double peak_mib() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1024;
-}
-
-double cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_utime.tv_sec) +
-         1e-6 * static_cast<double>(usage.ru_utime.tv_usec);
 }
 
 int run(bool recompute, const std::string& size, int64_t batch, int repeats) {

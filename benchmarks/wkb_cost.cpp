@@ -9,13 +9,13 @@
 //
 // 28x28x1, channels 32, 64, 64, attention at 7x7 (the quickstart's network), weights
 // in general position.
-#include <sys/resource.h>
 #include <torch/utils.h>
 
 #include <cmath>
 #include <cstdio>
 #include <string>
 
+#include "benchmarks/process_usage.hpp"
 #include "framework/core/random.hpp"
 #include "framework/diffusion/likelihood/ode.hpp"
 #include "framework/diffusion/likelihood/wkb.hpp"
@@ -49,22 +49,6 @@ diffusion::Denoiser small_unet() {
     return network->forward({x.to(torch::kFloat32), log_snr, {}, nullptr});
   };
   return diffusion::make_denoiser(call, {diffusion::Prediction::v, 0.5});
-}
-
-double peak_mib() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1024;
-}
-
-// CPU time: a busy neighbour does not count.
-double cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 int run(const std::string& what, int64_t steps, int64_t batch) {

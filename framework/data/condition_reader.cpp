@@ -4,6 +4,7 @@
 
 #include "framework/core/check.hpp"
 #include "framework/data/npy.hpp"
+#include "framework/data/sample_arrays.hpp"
 
 namespace scorenet::data {
 namespace {
@@ -87,18 +88,6 @@ void check_on_grid(const Shape& shape, const Shape& example_shape, const std::st
       "vector, or change data.window.");
 }
 
-torch::Tensor stacked(const SampleArrays& arrays, const std::vector<int64_t>& indices,
-                      int64_t shift, const Shape& example_shape) {
-  std::vector<torch::Tensor> parts;
-  for (const auto& array : arrays) parts.push_back(array->read(indices, shift));
-  for (const auto& part : parts)
-    if (part.scalar_type() != parts[0].scalar_type())
-      for (auto& each : parts) each = each.to(torch::kFloat64);
-  Shape shape = example_shape;
-  shape.insert(shape.begin(), static_cast<int64_t>(indices.size()));
-  return (parts.size() == 1 ? parts[0] : torch::cat(parts, 1)).view(shape);
-}
-
 using Indices = std::vector<int64_t>;
 
 Indices steps_of(const ConditionMap& condition) {
@@ -138,17 +127,7 @@ struct ConditionReaders::Opening {
     return source.files[0] + ", dataset \"" + array + "\"";
   }
   SampleArrays own_arrays() const {
-    if (!samples.empty()) return samples;
-    std::vector<int64_t> axes;
-    for (const std::string& array : map.arrays) {
-      const std::string name = with_split(array, source.split);
-      const bool alone = map.arrays.size() == 1 || is_npy(source.files[0]);
-      axes.push_back(alone ? 0 : static_cast<int64_t>(stored_shape(source, "/" + name).size()));
-    }
-    const auto roles = roles_of_arrays(map, axes);
-    SampleArrays all;
-    for (size_t i = 0; i < map.arrays.size(); ++i) all.push_back(view(map.arrays[i], roles[i]));
-    return all;
+    return samples.empty() ? open_sample_arrays(map, source, blocks) : samples;
   }
   // Whether an array of this shape has no axis that numbers samples.
   bool is_constant(const Shape& stored, const ConditionMap& condition, int64_t own) const {
@@ -200,7 +179,7 @@ ConditionReaders::Reader ConditionReaders::open_samples(const ConditionMap& cond
   check_on_grid(shape, shape, arrays[0]->where());  // points lie on none
   return {arrays[0]->where(), of_all_steps(shape, condition),
           read_steps(condition, [arrays, shape](const Indices& indices, int64_t step) {
-            return stacked(arrays, indices, step, shape);
+            return read_stacked(arrays, indices, step, shape);
           })};
 }
 

@@ -10,6 +10,7 @@
 #include "framework/data/array_view.hpp"
 #include "framework/data/labels.hpp"
 #include "framework/data/listing.hpp"
+#include "framework/data/sample_arrays.hpp"
 
 namespace scorenet::data {
 namespace {
@@ -45,27 +46,6 @@ DataMap own_layout(const std::string& path) {
   DataMap map;
   map.path = {path};
   return map;
-}
-
-// A .npy file holds one array, without a name.
-bool is_named(const SplitSource& source, const std::string& array) {
-  return !is_npy(array) && !is_npy(source.files[0]);
-}
-
-// How many axes the array has in the first file; none without a name.
-int64_t axes_of(const SplitSource& source, const std::string& array) {
-  if (!is_named(source, array)) return 0;
-  const std::string name = with_split(array, source.split);
-  return static_cast<int64_t>(
-      Hdf5File::open(source.files[0]).array("/" + name).info().shape.size());
-}
-
-std::vector<AxisRoles> roles_of(const DataMap& map, const SplitSource& source) {
-  std::vector<int64_t> axes;
-  // Of one array the number does not matter, and a file is opened for it.
-  for (const std::string& array : map.arrays)
-    axes.push_back(map.arrays.size() == 1 ? 0 : axes_of(source, array));
-  return roles_of_arrays(map, axes);
 }
 
 // A plain loop: on the loader's thread a parallel one would wake a second team of OpenMP threads.
@@ -118,10 +98,7 @@ SplitListing ImageDataset::open(const DataMap& map, const DatasetOptions& option
   std::optional<Hdf5File> first;
   if (!is_npy(source.files[0])) first = Hdf5File::open(source.files[0]);
   if (is_own_layout(map) && first) check_has_split(*first, split_);
-  const auto roles = roles_of(map, source);
-  for (size_t i = 0; i < map.arrays.size(); ++i)
-    arrays_.push_back(
-        std::make_shared<ArrayView>(source, map.arrays[i], roles[i], options.cached_blocks));
+  arrays_ = open_sample_arrays(map, source, options.cached_blocks);
   find_shape(map);
   if (is_own_layout(map)) check_images();
   if (options.labels) labels_ = read_labels(map, source, *arrays_[0]);
@@ -259,11 +236,7 @@ void ImageDataset::check_labels(int64_t num_classes) const {
 }
 
 torch::Tensor ImageDataset::read_values(const std::vector<int64_t>& indices) {
-  std::vector<torch::Tensor> parts;
-  for (const auto& array : arrays_) parts.push_back(array->read(indices).to(dtype_));
-  std::vector<int64_t> shape{static_cast<int64_t>(indices.size())};
-  shape.insert(shape.end(), example_shape_.begin(), example_shape_.end());
-  return (parts.size() == 1 ? parts[0] : torch::cat(parts, 1)).view(shape);
+  return read_stacked(arrays_, indices, /*shift=*/0, example_shape_);
 }
 
 Batch ImageDataset::read(const std::vector<int64_t>& indices) {

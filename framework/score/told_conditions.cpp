@@ -82,7 +82,7 @@ std::map<std::string, transform::ConditionChain> condition_chains(const config::
     chains.emplace(condition.name,
                    transform::ConditionChain(condition.transforms,
                                              condition.of_samples() ? config.data.missing : "",
-                                             "condition." + condition.name + ".transforms"));
+                                             statistics_prefix(condition.name) + "transforms"));
   }
   return chains;
 }

@@ -274,6 +274,19 @@ def shown_to_exist(command):
     )
 
 
+def environment_of(folder):
+    """Of a page's commands, which run on one thread: the folder's programs come first."""
+    environment = dict(
+        os.environ,
+        PATH=f"{folder}/bin:{os.environ['PATH']}",
+        OMP_NUM_THREADS="1",
+        OMPI_ALLOW_RUN_AS_ROOT="1",
+        OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+    )
+    environment.pop("SCORENET", None)
+    return environment
+
+
 def run_block(lines, folder, environment):
     script = "set -euo pipefail\n" + "\n".join(
         f"echo {shlex.quote('+ ' + line)} >&2\n{line}" for line in lines
@@ -408,14 +421,7 @@ def main():
     program = Path(sys.argv[1]).resolve()
     folder = Path(tempfile.mkdtemp(prefix="scorenet_pages_"))
     failures, ran, left_out = [], 0, 0
-    environment = dict(
-        os.environ,
-        PATH=f"{folder}/bin:{os.environ['PATH']}",
-        OMP_NUM_THREADS="1",
-        OMPI_ALLOW_RUN_AS_ROOT="1",
-        OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-    )
-    environment.pop("SCORENET", None)
+    environment = environment_of(folder)
     try:
         prepare(folder, program)
         options, keys = known_names(program)

@@ -10,7 +10,6 @@ layout of its data and a likelihood that is a number.
 
 import json
 import math
-import os
 import re
 import shutil
 import sys
@@ -63,13 +62,7 @@ def main():
     for ranks in (1, 2):
         for lines in blocks:
             folder = Path(tempfile.mkdtemp(prefix="scorenet_sites_"))
-            environment = dict(
-                os.environ,
-                PATH=f"{folder}/bin:{os.environ['PATH']}",
-                OMP_NUM_THREADS="1",
-                OMPI_ALLOW_RUN_AS_ROOT="1",
-                OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-            )
+            environment = pages_test.environment_of(folder)
             try:
                 prepare(folder, program)
                 code, output = pages_test.run_block(
