@@ -84,6 +84,10 @@ struct TrainConfig {
   std::string precision = "auto";
   std::string on_nonfinite = "halt";
   int64_t max_skipped = 10;
+  std::string on_spike = "log";
+  double spike_deviations = 10;
+  int64_t max_rollbacks = 10;
+  int64_t redraw = 0;  // not a key: how often the run has gone back, each time with other draws
   bool shard_optimizer = false;
 };
 
@@ -95,8 +99,15 @@ struct EmaConfig {
 };
 
 struct CheckpointConfig {
-  int64_t every = 1000;
+  int64_t every = 1000;      // steps; 0: only the last
+  double every_minutes = 0;  // 0: by steps alone
   int64_t keep = 2;
+  bool background = true;  // written while training goes on
+  std::string on_failure = "stop";
+  std::string replica;              // a second folder; "": none
+  int64_t replica_every = 1;        // saves
+  int64_t snapshot_keep = 0;        // 0: all
+  int64_t snapshot_keep_every = 0;  // steps; 0: none beyond the last
 };
 
 struct EvalConfig {

@@ -256,10 +256,22 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
       "on) and the network is no mlp, else in fp32, and evaluates in fp32",
       models::precision_names()));
   out.push_back(one_of("train.on_nonfinite", &c.on_nonfinite,
-                       "what to do when a loss or gradient on any rank is not finite",
-                       {"halt", "skip"}));
+                       "what to do when a loss or gradient on any rank is not finite; skip: that "
+                       "update does not happen; rollback: to the last checkpoint, then on with "
+                       "other draws",
+                       {"halt", "skip", "rollback"}));
   out.push_back({"train.max_skipped", &c.max_skipped,
                  "skip: stop after this many skipped steps in a row", 1, 1e9});
+  out.push_back(one_of("train.on_spike", &c.on_spike,
+                       "what to do when the loss or the gradient norm is far above its recent "
+                       "steps; log: tell it; skip and rollback as in train.on_nonfinite",
+                       {"log", "skip", "rollback"}));
+  out.push_back({"train.spike_deviations", &c.spike_deviations,
+                 "how far above the median a spike is, in robust standard deviations of the "
+                 "logarithm",
+                 1, 1e6});
+  out.push_back({"train.max_rollbacks", &c.max_rollbacks,
+                 "rollback: stop after this many to one checkpoint", 1, 1e9});
   out.push_back({"train.shard_optimizer", &c.shard_optimizer,
                  "divide AdamW's moments and the moving averages among the ranks (ZeRO stage 1)"});
 }
@@ -281,7 +293,29 @@ void ema_fields(EmaConfig& c, std::vector<Field>& out) {
 void checkpoint_fields(CheckpointConfig& c, std::vector<Field>& out) {
   out.push_back({"checkpoint.every", &c.every,
                  "steps between checkpoints and snapshots; 0: only the last", 0, 1e12});
+  out.push_back({"checkpoint.every_minutes", &c.every_minutes,
+                 "minutes between checkpoints by rank zero's clock, besides checkpoint.every; 0: "
+                 "by steps alone",
+                 0, 1e6});
   out.push_back({"checkpoint.keep", &c.keep, "checkpoints kept", 1, 1e6});
+  out.push_back({"checkpoint.background", &c.background,
+                 "copy the state, then write it while training goes on; needs the state's size "
+                 "once more in host memory"});
+  out.push_back(one_of("checkpoint.on_failure", &c.on_failure,
+                       "when a checkpoint cannot be written: end the run, or tell it and go on to "
+                       "the next",
+                       {"stop", "continue"}));
+  out.push_back({"checkpoint.replica", &c.replica,
+                 "a second folder for the checkpoints of this run alone, such as one on another "
+                 "file system; empty: none"});
+  out.push_back({"checkpoint.replica_every", &c.replica_every,
+                 "saves between two that are also written to checkpoint.replica", 1, 1e9});
+  out.push_back({"checkpoint.snapshot_keep", &c.snapshot_keep,
+                 "steps whose snapshots are kept, the newest; 0: all", 0, 1e9});
+  out.push_back({"checkpoint.snapshot_keep_every", &c.snapshot_keep_every,
+                 "with snapshot_keep: of the older snapshots, the first in every so many steps "
+                 "stays; 0: none",
+                 0, 1e12});
 }
 
 void eval_fields(EvalConfig& c, std::vector<Field>& out) {

@@ -147,8 +147,13 @@ const Row& objective_of(const score::ScoreModel& model) {
 
 }  // namespace
 
+uint64_t draw_seed(const config::TrainConfig& train) {
+  constexpr uint64_t kStride = 0x9e3779b97f4a7c15;  // odd: no two redraws of a seed meet
+  return static_cast<uint64_t>(train.seed) + kStride * static_cast<uint64_t>(train.redraw);
+}
+
 RandomKey key_at(const config::Config& config, RandomStream stream, int64_t step) {
-  return {static_cast<uint64_t>(config.train.seed), stream, static_cast<uint64_t>(step)};
+  return {draw_seed(config.train), stream, static_cast<uint64_t>(step)};
 }
 
 std::string objective_name(const score::ScoreModel& model) {

@@ -91,6 +91,9 @@ class Objective {
   std::optional<diffusion::LossHistory> history_;
 };
 
+/// The seed of all draws of training: train.seed, until the run goes back for the first time.
+uint64_t draw_seed(const config::TrainConfig& train);
+
 /// The seed's key for a stream at a step of training.
 RandomKey key_at(const config::Config& config, RandomStream stream, int64_t step);
 
