@@ -123,7 +123,8 @@ void ArrayView::leave_out_without(int64_t history) {
   const std::vector<Range> ranges = std::move(ranges_);
   ranges_.clear();
   size_ = 0;
-  for (const auto& [begin, places] : ranges) {
+  for (const Range& range : ranges) {
+    const auto& places = range.places;
     for (int64_t i = 0; i < places.count;) {
       const int64_t place = places.at(i);
       const auto next = std::upper_bound(begins_.begin(), begins_.end(), place);

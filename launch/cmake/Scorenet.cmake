@@ -56,7 +56,7 @@ function(scorenet_library name)
     target_precompile_headers(scorenet_${name} REUSE_FROM scorenet_pch)
     # LibTorch's headers are most of a file's compile time: eight files read them once.
     set_target_properties(scorenet_${name} PROPERTIES UNITY_BUILD ${SCORENET_UNITY} UNITY_BUILD_BATCH_SIZE 8)
-    if(SCORENET_UNITY)  # warns of anonymous namespaces in whatever is not the file compiled
+    if(SCORENET_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # warns of anonymous namespaces in whatever is not the file compiled
       target_compile_options(scorenet_${name} PRIVATE -Wno-subobject-linkage)
     endif()
     set_source_files_properties(${ARG_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)

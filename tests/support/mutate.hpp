@@ -19,6 +19,7 @@
 #include <random>
 #include <sstream>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "framework/core/error.hpp"
@@ -279,7 +280,7 @@ class Hostile {
   Hostile(const Hostile&) = delete;
   Hostile& operator=(const Hostile&) = delete;
 
-  /// Whether `work` took the input. Any other exception than `Expected`, or more than ten
+  /// Whether `work` took the input: it says so, or returns at all. Any other exception than `Expected`, or more than ten
   /// seconds, fails the test.
   template <typename... Expected, typename Work>
   bool takes(const Work& work) {
@@ -290,8 +291,12 @@ class Hostile {
     std::string wrong;
     bool accepted = false;
     try {
-      work();
-      accepted = true;
+      if constexpr (std::is_same_v<decltype(work()), bool>) {
+        accepted = work();
+      } else {
+        work();
+        accepted = true;
+      }
     } catch (const Error& error) {
       if (!(... || (dynamic_cast<const Expected*>(&error) != nullptr)))
         wrong = "another type of error, exit code " +

@@ -6,6 +6,7 @@
 #include <jpeglib.h>
 #include <zlib.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <functional>
 #include <string>
@@ -38,6 +39,19 @@ inline std::string png_file(const std::string& header, const std::string& rows,
   packed.resize(size);
   return "\x89PNG\r\n\x1a\n" + png_chunk("IHDR", header) + extra + png_chunk("IDAT", packed) +
          png_chunk("IEND", "");
+}
+
+/// A PNG whose chunks were changed, with checksums that fit again: the decoder looks behind them.
+inline std::string with_checksums(const std::string& damaged) {
+  std::string whole = damaged.substr(0, 8);
+  for (size_t at = 8; at + 12 <= damaged.size();) {
+    uint64_t length = 0;
+    for (size_t i = 0; i < 4; ++i) length = length << 8 | static_cast<uint8_t>(damaged[at + i]);
+    if (length > damaged.size() - at - 12) return whole + damaged.substr(at);
+    whole += png_chunk(damaged.substr(at + 4, 4), damaged.substr(at + 8, length));
+    at += 12 + length;
+  }
+  return whole;
 }
 
 /// A JPEG of 16 x 8. set: what is asked of the encoder beyond its defaults; app1: a block of that

@@ -29,6 +29,7 @@ namespace fs = std::filesystem;
 using test::big_endian;
 using test::Hostile;
 using test::Mutator;
+using test::with_checksums;
 using test::write_bytes;
 
 std::string array(const std::string& type, const std::string& shape, size_t bytes) {
@@ -163,19 +164,6 @@ std::string png(char bits, char colour, char interlace, size_t row_bytes,
   return test::png_file(
       big_endian(16) + big_endian(8) + bits + colour + std::string(2, '\0') + interlace, rows,
       extra);
-}
-
-// With checksums that fit again: the decoder looks behind them.
-std::string with_checksums(const std::string& damaged) {
-  std::string whole = damaged.substr(0, 8);
-  for (size_t at = 8; at + 12 <= damaged.size();) {
-    uint64_t length = 0;
-    for (size_t i = 0; i < 4; ++i) length = length << 8 | static_cast<uint8_t>(damaged[at + i]);
-    if (length > damaged.size() - at - 12) return whole + damaged.substr(at);
-    whole += test::png_chunk(damaged.substr(at + 4, 4), damaged.substr(at + 8, length));
-    at += 12 + length;
-  }
-  return whole;
 }
 
 std::string jpeg(int components, bool progressive, bool arithmetic) {
