@@ -37,14 +37,43 @@ step_of() { cat "$1/checkpoints/latest" 2>/dev/null; }
 requeued() { in_state "$1" 'PENDING|REQUEUED' && [ "$(field "$1" Restarts)" = "$2" ]; }
 logs() { [ "$failures" = 0 ] || tail -n 15 ./*.log; }
 
-# One rank killed: the job must end, on both nodes, and must not come back.
-killed=$(train killed)
+# One rank killed: without restarts the job must end, on both nodes, and must not come back.
+killed=$(SCORENET_RESTARTS=0 train killed)
 check "a job over two nodes trains" wait_until 60 trains killed
 check "it runs on both nodes" grep -q '2 (1 on this host)' killed.log
 kill -9 "$(pgrep -f "^$SCORENET train killed.toml" | tail -1)"
 check "a killed rank ends the job" wait_until 30 ended "$killed"
 check "and fails it" in_state "$killed" FAILED
 check "and leaves no rank" wait_until 5 eval '! pgrep -f "^$SCORENET train killed.toml" >/dev/null'
+
+# With them it goes on, also when its second node is drained and lost.
+check "an undisturbed run ends" exits 0 "$SCORENET" train tiny.toml --outdir alone \
+  --comm.canonical true --train.steps 600
+lost=$(submit --ntasks-per-node=1 --output=lost.log "$root/launch/train.sbatch" tiny.toml lost \
+  --comm.canonical true --comm.heartbeat_limit_s 4 --train.steps 600)
+reaches() { [[ "$(step_of lost)" =~ ^[0-9]+$ ]] && [ "$((10#$(step_of lost)))" -ge "$1" ]; }
+check "another job saves" wait_until 60 reaches 40
+kill -9 "$(pgrep -f "^$SCORENET train tiny.toml --outdir lost" | tail -1)"
+check "a killed rank is started again" wait_until 60 grep -q 'restart 1: rank . on node' lost.log
+saved=$((10#$(step_of lost)))
+check "and the job saves again" wait_until 60 reaches $((saved + 20))
+scontrol update nodename=node2 state=drain reason=test
+slurm_kill_node "$folder/slurm" node2
+check "a lost node is left out" wait_until 90 \
+  grep -q 'on 1 ranks train again without node2' lost.log
+# As Slurm does after SlurmdTimeout; until then an ended job waits for the node.
+scontrol update nodename=node2 state=down reason=test
+check "the job ends" wait_until 60 ended "$lost"
+check "completed" in_state "$lost" COMPLETED
+check "never queued again" [ "$(field "$lost" Restarts)" = 0 ]
+for file in model ema optimizer; do
+  check "with the bits of the undisturbed run: $file" \
+    cmp {alone,lost}/checkpoints/0000600/$file.safetensors
+done
+check "and nothing left in shared memory" eval '! ls -d /dev/shm/scorenet-job-node* 2>/dev/null'
+_slurm_start_node "$folder/slurm" node2
+scontrol update nodename=node2 state=resume
+check "the node comes back" wait_until 60 eval '[ "$(sinfo -h -N -t idle -o %N | wc -l)" = 2 ]'
 
 # USR1, as at the time limit: saved, requeued, resumed, completed.
 stopped=$(train stopped)

@@ -4,6 +4,7 @@
 #
 #   slurm_install          Debian packages, where they are missing; fails if they cannot be had
 #   slurm_start FOLDER     munged, slurmctld and two slurmd, all files in FOLDER; exports SLURM_CONF
+#   slurm_kill_node FOLDER NODE    ends its slurmd and all that runs there, as a power cut would
 #   slurm_stop FOLDER      ends all of them and the jobs; safe to call twice or after a failed start
 #
 # Both nodes share the loopback interface. Each slurmd lives in a mount and UTS namespace of its
@@ -85,6 +86,15 @@ slurm_start() {
   done
   tail -n 5 "$folder"/*.log >&2
   return 1
+}
+
+slurm_kill_node() {
+  local host process there=()
+  host=$(readlink "/proc/$(cat "$1/$2.pid")/ns/uts") || return 1
+  for process in /proc/[0-9]*; do
+    [ "$(readlink "$process/ns/uts" 2>/dev/null)" = "$host" ] && there+=("${process#/proc/}")
+  done
+  kill -9 "${there[@]}"
 }
 
 slurm_stop() {
