@@ -197,7 +197,7 @@ void measure(const Options& o, train::Learner& learner, Source& source, Json& li
   int64_t step = 0;
   const auto take_steps = [&](int64_t count, Marks* marks) {
     for (int64_t i = 0; i < count; ++i) {
-      learner.step->run(source.next(), step++, false);
+      learner.step->run(source.next(), step++, {});
       if (marks) marks->mark();
     }
   };

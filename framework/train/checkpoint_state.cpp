@@ -9,24 +9,26 @@
 #include "framework/config/fields.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/core/check.hpp"
+#include "framework/train/replica.hpp"
 
 namespace scorenet::train {
-namespace {
 
-// The weights, and every buffer of the update that has their layout.
 std::vector<StateBuffer> buffers_of(const TrainState& state) {
   std::vector<StateBuffer> all = state.update.buffers();
   all.insert(all.begin(), {"model.safetensors", "", state.parameters.values()});
   return all;
 }
 
-// What has another shape: of the update, and the objective's history.
 std::vector<StateTensor> tensors_of(const TrainState& state) {
   std::vector<StateTensor> all = state.update.tensors();
   for (const auto& [name, values] : state.objective.state())
     all.push_back({"objective.safetensors", name, values});
+  for (const auto& [name, values] : state.spikes.state())
+    all.push_back({"spikes.safetensors", name, values, /*optional=*/true});
   return all;
 }
+
+namespace {
 
 // The files that these go into, each once; the same on all ranks.
 std::vector<std::string> files_of(const TrainState& state) {
@@ -86,8 +88,9 @@ bool may_change(const std::string& key) {
   if (key.starts_with(config::kConditionPrefix) && key.ends_with(".array")) return true;
   for (const char* name :
        {"train.steps", "train.duration_kimg", "train.micro_batch", "train.uneven",
-        "train.on_nonfinite", "train.max_skipped", "train.learning_rate", "train.precision",
-        "train.shard_optimizer", "model.kernels", "data.changed", "data.prefetch",
+        "train.on_nonfinite", "train.max_skipped", "train.on_spike", "train.spike_deviations",
+        "train.max_rollbacks", "train.learning_rate", "train.precision", "train.shard_optimizer",
+        "model.kernels", "data.changed", "data.prefetch",
         // Where the data lie: what they are, their fingerprint says.
         "data.path", "data.arrays", "data.splits", "data.labels_array"}) {
     if (key == name) return true;
@@ -107,14 +110,13 @@ config::Config saved_config(const checkpoint::CheckpointReader& reader) {
 
 // The keys that changed since, each with both values. Throws ConfigError for one that must not.
 std::vector<std::string> changes_since(const checkpoint::CheckpointReader& reader,
-                                       const config::Config& config) {
+                                       const config::Config& config, const RunFolder& folder) {
   const config::Config then = saved_config(reader);
   std::vector<std::string> changes;
   for (const config::Change& change : config::changes(then, config)) {
     if (!may_change(change.name)) {
       throw ConfigError(change.name + " = " + change.new_value + ": the run in " +
-                        reader.folder().parent_path().parent_path().string() +
-                        " was started with " + change.old_value +
+                        folder.root().string() + " was started with " + change.old_value +
                         ". Keep that value to resume, or choose another --outdir.");
     }
     changes.push_back(change.sentence());
@@ -137,6 +139,7 @@ SavedProgress saved_progress(const checkpoint::CheckpointReader& reader) {
     saved.progress = {json.at("step").get<int64_t>(), json.at("skipped").get<int64_t>(),
                       json.at("total_sec").get<double>(), reader.warnings(),
                       json.value("precision", std::string())};
+    saved.progress.redraw = json.value("redraw", int64_t{0});
     if (json.contains("data")) {
       saved.data.fingerprint = json["data"].at("fingerprint").get<std::string>();
       saved.data.description = json["data"].at("description").get<std::string>();
@@ -144,8 +147,9 @@ SavedProgress saved_progress(const checkpoint::CheckpointReader& reader) {
         saved.data.files.push_back(
             {file.at("name").get<std::string>(), file.at("fingerprint").get<std::string>()});
     }
-    const auto& [step, skipped, seconds, warnings, precision, changes] = saved.progress;
-    if (step == reader.step() && skipped >= 0 && seconds >= 0) return saved;
+    const RunProgress& p = saved.progress;
+    if (p.step == reader.step() && p.skipped >= 0 && p.total_sec >= 0 && p.redraw >= 0)
+      return saved;
   } catch (const nlohmann::json::exception&) {  // told below
   }
   throw CheckpointError(path.string() + ": has no numbers step (" + std::to_string(reader.step()) +
@@ -174,7 +178,7 @@ nlohmann::ordered_json to_json(const data::DatasetSummary& data) {
 }
 
 // Refuses other data, or notes it.
-void check_data_unchanged(const checkpoint::CheckpointReader& reader, const config::Config& config,
+void check_data_unchanged(const RunFolder& folder, const config::Config& config,
                           const data::DatasetSummary& then, const data::DatasetSummary& now,
                           RunProgress& progress) {
   if (then.fingerprint.empty() || then.fingerprint == now.fingerprint) return;
@@ -186,8 +190,7 @@ void check_data_unchanged(const checkpoint::CheckpointReader& reader, const conf
       first_other_file(then, now) + " (fingerprint " + hash + " then, " + now.fingerprint + " now)";
   if (!config.data.changed) {
     throw DataError(path_text(config.data.map) + ", split " + config.data.split + ": " + change +
-                    ". Give the data that the run in " +
-                    reader.folder().parent_path().parent_path().string() +
+                    ". Give the data that the run in " + folder.root().string() +
                     " was started with, or set data.changed = true to go on with these.");
   }
   progress.changes.push_back("data.changed = true: " + change);
@@ -210,13 +213,34 @@ comm::DataType type_of(const torch::Tensor& tensor) {
   return comm::DataType::float32;
 }
 
+// The newest intact checkpoint of the folder; where it has none, that of the replica.
+std::optional<checkpoint::CheckpointReader> open_newest(const RunFolder& folder,
+                                                        const std::filesystem::path& replica) {
+  const bool has_replica = !replica.empty() && replica_is_of(replica, folder.root());
+  std::string lost = folder.checkpoints().string() + ": no checkpoint.";
+  try {
+    auto reader = checkpoint::open_latest(folder.checkpoints());
+    if (reader || !has_replica) return reader;
+  } catch (const CheckpointError& error) {
+    if (!has_replica) throw;
+    lost = error.what();
+  }
+  const auto found = checkpoint::open_latest(replica);
+  if (!found) return std::nullopt;
+  std::vector<std::string> warnings = found->warnings();
+  warnings.push_back(lost + " Using step " + std::to_string(found->step()) +
+                     " of checkpoint.replica = " + replica.string() + ".");
+  return checkpoint::CheckpointReader(found->folder(), found->manifest(), std::move(warnings));
+}
+
 void broadcast_progress(RunProgress& progress, comm::Communicator& comm) {
-  double counters[3] = {static_cast<double>(progress.step), static_cast<double>(progress.skipped),
-                        progress.total_sec};
-  comm.broadcast({counters, 3, comm::DataType::float64}, 0, "progress of the run").wait();
+  double counters[4] = {static_cast<double>(progress.step), static_cast<double>(progress.skipped),
+                        progress.total_sec, static_cast<double>(progress.redraw)};
+  comm.broadcast({counters, 4, comm::DataType::float64}, 0, "progress of the run").wait();
   progress.step = static_cast<int64_t>(counters[0]);
   progress.skipped = static_cast<int64_t>(counters[1]);
   progress.total_sec = counters[2];
+  progress.redraw = static_cast<int64_t>(counters[3]);
 }
 
 // Rank zero's values on all ranks, over host memory.
@@ -257,26 +281,58 @@ void restore_tensor(const StateTensor& tensor, Source& source, comm::Communicato
 
 }  // namespace
 
-void save_checkpoint(const RunFolder& folder, const config::Config& config, const TrainState& state,
-                     const RunProgress& progress, comm::Communicator& comm) {
-  const bool mine = comm.rank() == 0;
-  std::optional<checkpoint::CheckpointWriter> writer;
-  if (mine) writer.emplace(folder.checkpoints(), progress.step);
-  // One file after the other, so that rank zero never holds more than one of them whole.
-  for (const std::string& file : files_of(state)) {
-    const auto tensors = gather_tensors(file, state, mine);
-    if (mine) writer->write_tensors(file, tensors);
-  }
-  if (!mine) return;
-  writer->write_text("config.toml", config::to_toml(config));
+CheckpointTexts texts_of(const config::Config& config, const TrainState& state,
+                         const RunProgress& progress) {
   const nlohmann::ordered_json counters = {{"format", 1},
                                            {"step", progress.step},
                                            {"skipped", progress.skipped},
+                                           {"redraw", progress.redraw},
                                            {"total_sec", progress.total_sec},
                                            {"precision", progress.precision},
                                            {"data", to_json(state.data)}};
-  writer->write_text("state.json", counters.dump(2) + "\n");
-  writer->commit(static_cast<int>(config.checkpoint.keep));
+  return {{"config.toml", config::to_toml(config)}, {"state.json", counters.dump(2) + "\n"}};
+}
+
+std::vector<std::string> write_checkpoint(const std::filesystem::path& root,
+                                          const CheckpointContent& content, int64_t keep,
+                                          const std::function<void()>& before_commit,
+                                          files::FileLayer& layer) {
+  checkpoint::CheckpointWriter writer(root, content.step, layer);
+  for (const auto& [file, tensors] : content.tensors) writer.write_tensors(file, tensors);
+  for (const auto& [file, text] : content.texts) writer.write_text(file, text);
+  if (before_commit) before_commit();
+  return writer.commit(static_cast<int>(keep));
+}
+
+std::vector<std::string> save_checkpoint(const std::filesystem::path& root,
+                                         const config::Config& config, const TrainState& state,
+                                         const RunProgress& progress, comm::Communicator& comm) {
+  const bool mine = comm.rank() == 0;
+  std::exception_ptr failure;
+  // The others do not know that a write has failed here: they go on sending.
+  const auto unless_failed = [&](const std::function<void()>& work) {
+    if (!mine || failure) return;
+    try {
+      work();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  };
+  std::optional<checkpoint::CheckpointWriter> writer;
+  std::vector<std::string> problems;
+  unless_failed([&] { writer.emplace(root, progress.step); });
+  // One file after the other, so that rank zero never holds more than one of them whole.
+  for (const std::string& file : files_of(state)) {
+    const auto tensors = gather_tensors(file, state, mine);
+    unless_failed([&] { writer->write_tensors(file, tensors); });
+  }
+  unless_failed([&] {
+    for (const auto& [file, text] : texts_of(config, state, progress))
+      writer->write_text(file, text);
+    problems = writer->commit(static_cast<int>(config.checkpoint.keep));
+  });
+  if (failure) std::rethrow_exception(failure);
+  return problems;
 }
 
 RunProgress restore_checkpoint(const RunFolder& folder, const config::Config& config,
@@ -284,13 +340,13 @@ RunProgress restore_checkpoint(const RunFolder& folder, const config::Config& co
   const torch::NoGradGuard no_grad;
   RunProgress progress;
   Source source;
-  if (comm.rank() == 0) source.reader = checkpoint::open_latest(folder.checkpoints());
+  if (comm.rank() == 0) source.reader = open_newest(folder, config.checkpoint.replica);
   if (source.reader) {
-    std::vector<std::string> changes = changes_since(*source.reader, config);
+    std::vector<std::string> changes = changes_since(*source.reader, config, folder);
     SavedProgress saved = saved_progress(*source.reader);
     progress = std::move(saved.progress);
     progress.changes = std::move(changes);
-    check_data_unchanged(*source.reader, config, saved.data, state.data, progress);
+    check_data_unchanged(folder, config, saved.data, state.data, progress);
   }
   broadcast_progress(progress, comm);
   for (const StateBuffer& buffer : buffers_of(state)) restore_buffer(buffer, state, source, comm);

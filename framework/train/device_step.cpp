@@ -51,6 +51,7 @@ void DeviceStep::allocate(const data::LoadedBatch& loaded) {
   host_numbers_ = numbers_.add(control_.buffer().count);
   learning_rate_ = numbers_.add(1);
   average_shares_ = numbers_.add(static_cast<int64_t>(update_.ema_profiles().size()));
+  limits_ = numbers_.add(2);
   numbers_.allocate(torch::kFloat64, device);
   slots_ = words_.add(local_);
   quarters_ = words_.add(local_);
@@ -69,14 +70,14 @@ void DeviceStep::allocate(const data::LoadedBatch& loaded) {
 
 // The host's part of a step.
 DeviceStep::UnderWay DeviceStep::hand_over(const data::LoadedBatch& loaded, int64_t step,
-                                           bool stop_wanted) {
+                                           const Wishes& wishes) {
   const DrawnLevels levels =
       objective_.draw_levels(step, slot_range(loaded.slots.begin, loaded.slots.size()));
   const diffusion::TimeSample& times = levels.times;
   control_.clear();
   control_.add("data_wait", loaded.wait_seconds);
   control_.add("comm_exposed", update_.traffic().exposed_seconds);
-  if (stop_wanted) control_.raise("stop");
+  raise_wishes(control_, wishes);
   if (update_.wants_new_order()) control_.raise("reorder");
 
   pixels_->next().copy_(loaded.batch.examples);
@@ -90,6 +91,8 @@ DeviceStep::UnderWay DeviceStep::hand_over(const data::LoadedBatch& loaded, int6
   const int64_t batch = model_.config.train.batch_size;
   const std::vector<double> shares = update_.average_shares({step, step * batch, batch});
   numbers_.next(average_shares_).copy_(torch::tensor(shares, torch::kFloat64));
+  const SpikeLaw::Limits limits = summed_limits(model_.config.train, spikes_, step);
+  numbers_.next(limits_).copy_(torch::tensor({limits.loss, limits.grad_norm}, torch::kFloat64));
   fill_words(loaded, step, times.t);
   pixels_->send();
   numbers_.send();
@@ -188,13 +191,21 @@ void DeviceStep::sum_over_ranks(bool started) {
   control_sum_.join();
 }
 
+// The host compares the same numbers when it reads the report.
+torch::Tensor DeviceStep::is_no_spike(const torch::Tensor& norm) const {
+  const torch::Tensor limits = numbers_.on_device(limits_);
+  const torch::Tensor loss = control_results()[static_cast<int64_t>(control_.first_of("loss"))];
+  return loss.le(limits[0]).logical_and(norm.to(torch::kFloat64).le(limits[1]));
+}
+
 void DeviceStep::update_weights() {
   const torch::NoGradGuard no_grad;
   const torch::Tensor norm = update_.norm_on_device();
   results_.narrow(0, results_.size(0) - 1, 1).copy_(norm);
   const torch::Tensor bad_ranks = control_results().narrow(
       0, static_cast<int64_t>(control_.first_of("not_finite")), control_.flag_words());
-  const torch::Tensor apply = bad_ranks.eq(0).all().logical_and(norm.isfinite());
+  torch::Tensor apply = bad_ranks.eq(0).all().logical_and(norm.isfinite());
+  if (model_.config.train.on_spike == "skip") apply = apply.logical_and(is_no_spike(norm));
   update_.step({numbers_.on_device(learning_rate_).to(torch::kFloat32).squeeze(0), norm,
                 apply.to(torch::kFloat32)},
                numbers_.on_device(average_shares_).to(torch::kFloat32));
@@ -234,10 +245,10 @@ void DeviceStep::send_results(const UnderWay& of) {
 }
 
 std::optional<StepReport> DeviceStep::run(const data::LoadedBatch& loaded, int64_t step,
-                                          bool stop_wanted) {
+                                          const Wishes& wishes) {
   clock_.begin_step(loaded.wait_seconds);
   if (!pixels_) allocate(loaded);
-  const UnderWay next = hand_over(loaded, step, stop_wanted);
+  const UnderWay next = hand_over(loaded, step, wishes);
   launch();
   send_results(next);
   ++steps_run_;
@@ -267,9 +278,12 @@ StepReport DeviceStep::read_report(const UnderWay& of) {
   torch::from_blob(summed.data, {summed.count}, torch::kFloat64)
       .copy_(back.values.narrow(0, local_, summed.count));
   if (control_.any("reorder")) update_.observe_order_again();
+  const std::vector<double> own(losses.const_data_ptr<double>(),
+                                losses.const_data_ptr<double>() + local_);
   return report_of(control_, model_.config.train, of.step,
                    back.values[back.values.size(0) - 1].item<double>(), update_.loss_scale(),
-                   trouble_of(losses, of.indices, of.times), *comms_.host);
+                   {trouble_of(losses, of.indices, of.times), own, of.indices, of.times}, spikes_,
+                   *comms_.host);
 }
 
 }  // namespace scorenet::train

@@ -8,10 +8,13 @@
 //              norm, finite or not, clipping, AdamW, EMA    second part
 //
 // Whether a step counts is a number on the device, made from the ranks' reduced flags: an update
-// that must not happen is multiplied by it. The two parts are recorded after a few steps
-// (core/device_graph.hpp) and launched as a whole, unless run.graph = false; bits are the same.
-// Recorded, gradients travel after backward; launched one by one, during it. The clock's `other` is
-// the host's work, its `communication` the wait for the device.
+// that must not happen is multiplied by it. Under train.on_spike = skip the host hands over limits
+// (spike_law.hpp), which the device holds against the reduced loss and norm.
+//
+// The two parts are recorded after a few steps (core/device_graph.hpp) and launched as a whole,
+// unless run.graph = false; bits are the same. Recorded, gradients travel after backward; launched
+// one by one, during it. The clock's `other` is the host's work, its `communication` the wait for
+// the device.
 #pragma once
 
 #include <c10/core/Event.h>
@@ -39,7 +42,7 @@ class DeviceStep final : public TrainStep {
 
   /// The report is that of the step before.
   std::optional<StepReport> run(const data::LoadedBatch& loaded, int64_t step,
-                                bool stop_wanted) override;
+                                const Wishes& wishes) override;
   std::optional<StepReport> settle() override;
 
  private:
@@ -57,7 +60,7 @@ class DeviceStep final : public TrainStep {
   };
 
   void allocate(const data::LoadedBatch& loaded);
-  UnderWay hand_over(const data::LoadedBatch& loaded, int64_t step, bool stop_wanted);
+  UnderWay hand_over(const data::LoadedBatch& loaded, int64_t step, const Wishes& wishes);
   void fill_words(const data::LoadedBatch& loaded, int64_t step, const torch::Tensor& times);
   void launch();
   bool records_now() const;
@@ -65,6 +68,7 @@ class DeviceStep final : public TrainStep {
   NoisedExamples examples() const;
   torch::Tensor own_numbers() const;
   void sum_over_ranks(bool started);
+  torch::Tensor is_no_spike(const torch::Tensor& norm) const;
   void update_weights();
   void send_results(const UnderWay& of);
   StepReport read_report(const UnderWay& of);
@@ -76,7 +80,7 @@ class DeviceStep final : public TrainStep {
   std::optional<StepInput> pixels_;
   PackedInput numbers_;  // float64
   size_t times_ = 0, inverse_density_ = 0, weight_ = 0, host_numbers_ = 0, learning_rate_ = 0,
-         average_shares_ = 0;
+         average_shares_ = 0, limits_ = 0;
   PackedInput words_;  // int64
   size_t slots_ = 0, quarters_ = 0, labels_ = 0, noise_key_ = 0, dropout_keys_ = 0;
 

@@ -69,6 +69,7 @@ void HostStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) {
   const double* const losses = loss.const_data_ptr<double>();
   const int64_t* const quarter = quarters.const_data_ptr<int64_t>();
   double sums[4] = {}, counts[4] = {};
+  local_losses_.insert(local_losses_.end(), losses, losses + loss.size(0));
   for (int64_t i = 0; i < loss.size(0); ++i) {
     if (!std::isfinite(losses[i])) {
       control_.raise("not_finite");
@@ -89,9 +90,10 @@ void HostStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) {
 }
 
 std::optional<StepReport> HostStep::run(const data::LoadedBatch& loaded, int64_t step,
-                                        bool stop_wanted) {
+                                        const Wishes& wishes) {
   control_.clear();
   local_trouble_.clear();
+  local_losses_.clear();
   clock_.begin_step(loaded.wait_seconds);
   const Draw d = draw(loaded, step);
 
@@ -101,14 +103,15 @@ std::optional<StepReport> HostStep::run(const data::LoadedBatch& loaded, int64_t
 
   control_.add("data_wait", loaded.wait_seconds);
   control_.add("comm_exposed", update_.traffic().exposed_seconds);
-  if (stop_wanted) control_.raise("stop");
+  raise_wishes(control_, wishes);
   if (update_.wants_new_order()) control_.raise("reorder");
   control_.exchange(*comms_.host).wait();
   clock_.enter(StepPhase::other);
   if (control_.any("reorder")) update_.observe_order_again();
 
-  const StepReport report = report_of(control_, model_.config.train, step, norm,
-                                      update_.loss_scale(), local_trouble_, *comms_.host);
+  const StepReport report = report_of(
+      control_, model_.config.train, step, norm, update_.loss_scale(),
+      {local_trouble_, local_losses_, d.indices, d.examples.levels.times.t}, spikes_, *comms_.host);
   if (!report.skipped) {
     const int64_t batch = model_.config.train.batch_size;
     update_.step(report.learning_rate, norm, {step, step * batch, batch});

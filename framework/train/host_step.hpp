@@ -11,7 +11,7 @@ class HostStep final : public TrainStep {
 
   /// The report is always this step's.
   std::optional<StepReport> run(const data::LoadedBatch& loaded, int64_t step,
-                                bool stop_wanted) override;
+                                const Wishes& wishes) override;
 
  private:
   struct Draw;
@@ -21,6 +21,7 @@ class HostStep final : public TrainStep {
   void observe_losses(int64_t step);
 
   std::string local_trouble_;
+  std::vector<double> local_losses_;  // of this rank's examples
 };
 
 }  // namespace scorenet::train

@@ -33,7 +33,8 @@ Learner::Learner(score::ScoreModel model_in, int64_t levels, comm::Communicators
       parameters(score::named_parameters(model), plan.layout),
       objective(model, levels),
       update(model.config, parameters, plan, comms),
-      step(make_train_step(model, objective, update, comms)) {}
+      spikes(model.config.train.spike_deviations),
+      step(make_train_step(model, objective, update, spikes, comms)) {}
 
 score::ScoreModel Learner::evaluated_model() const {
   score::ScoreModel evaluated = model;

@@ -12,6 +12,7 @@
 #include "framework/train/gradient_plan.hpp"
 #include "framework/train/objective.hpp"
 #include "framework/train/run_folder.hpp"
+#include "framework/train/spike_law.hpp"
 #include "framework/train/train_step.hpp"
 #include "framework/train/update.hpp"
 
@@ -39,6 +40,7 @@ struct Learner {
   optim::FlatParameters parameters;
   Objective objective;
   Update update;
+  SpikeLaw spikes;
   std::unique_ptr<TrainStep> step;
 };
 

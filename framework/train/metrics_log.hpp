@@ -35,7 +35,7 @@ struct Tick {
   std::string straggler_phase;
   double straggler_sec = 0;         // that rank's, a step
   double straggler_median_sec = 0;  // of all ranks
-  int64_t skipped = 0;              // steps skipped so far because something was not finite
+  int64_t skipped = 0;              // steps left out so far: not finite, or a spike
   double cpu_mem_gb = 0;            // rank zero, resident
   double gpu_mem_gb = 0;            // rank zero, peak
   double total_sec = 0;             // wall clock of the whole run, over restarts

@@ -7,6 +7,7 @@
 
 #include "framework/config/validate.hpp"
 #include "framework/core/check.hpp"
+#include "framework/train/host_copy.hpp"
 #include "framework/train/train_precision.hpp"
 #include "models/autocast.hpp"
 #include "models/flops.hpp"
@@ -39,6 +40,23 @@ std::string network_line(const score::ScoreModel& model) {
   out << model.config.model.type << ", " << models::parameter_count(network) << " parameters, "
       << models::forward_flops(network, model.example_shape) * 1e-9
       << " GFLOP a forward pass of one image";
+  return out.str();
+}
+
+std::string saves_line(const config::CheckpointConfig& c, const Learner& learner) {
+  std::ostringstream out;
+  out << "saves           ";
+  if (c.every > 0) out << "every " << c.every << " steps, ";
+  if (c.every_minutes > 0) out << "every " << c.every_minutes << " minutes, ";
+  out << "at the end; ";
+  const auto bytes = HostCopy::bytes_for(learner.parameters, learner.update);
+  if (c.background)
+    out << "written beside training, from a copy of " << 1e-6 * static_cast<double>(bytes)
+        << " MB in rank zero's memory";
+  else
+    out << "training waits for each";
+  if (!c.replica.empty()) out << "; also in " << c.replica;
+  out << "\n";
   return out.str();
 }
 
@@ -93,8 +111,9 @@ std::string start_block(const config::Config& config, const std::filesystem::pat
       << "time limits     start " << config.comm.link.limits.start << " s, step "
       << config.comm.link.limits.train << " s, evaluation " << config.eval.time_budget_s
       << " s, save " << config.comm.link.limits.save << " s\n"
-      << "duration        " << steps << " steps = " << static_cast<double>(steps * batch) / 1000.0
-      << " kimg" << (progress.step ? ", resumed at step " + std::to_string(progress.step) : "");
+      << saves_line(config.checkpoint, learner) << "duration        " << steps
+      << " steps = " << static_cast<double>(steps * batch) / 1000.0 << " kimg"
+      << (progress.step ? ", resumed at step " + std::to_string(progress.step) : "");
   for (const std::string& change : progress.changes) out << "\nchanged         " << change;
   return out.str();
 }

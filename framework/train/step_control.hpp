@@ -11,8 +11,8 @@
 
 namespace scorenet::train {
 
-/// loss, not_finite, stop, quartile_loss, quartile_count, data_wait, comm_exposed, reorder. If
-/// wanted, also example_loss: one for each slot, filled by the rank that has the slot.
+/// loss, not_finite, stop, save, quartile_loss, quartile_count, data_wait, comm_exposed, reorder.
+/// If wanted, also example_loss: one for each slot, filled by the rank that has the slot.
 std::vector<comm::ControlField> step_control_fields(int64_t global_batch, bool example_losses);
 
 /// In which quarter of the schedule's log-SNR range each time lies, cleanest first: (B) int64 in
@@ -33,11 +33,29 @@ double learning_rate_of(const config::TrainConfig& train, int64_t step);
 std::string trouble_of(const torch::Tensor& losses, const std::vector<int64_t>& indices,
                        const torch::Tensor& times);
 
+/// Raises the flags of what this rank asks for.
+void raise_wishes(comm::ControlVector& control, const Wishes& wishes);
+
+/// The limits of a step's sum of losses and of its norm: what lies above is a spike.
+SpikeLaw::Limits summed_limits(const config::TrainConfig& train, const SpikeLaw& spikes,
+                               int64_t step);
+
+/// What a rank knows of its own examples in a step.
+struct OwnExamples {
+  std::string trouble;                // trouble_of()
+  const std::vector<double>& losses;  // nats per dimension
+  const std::vector<int64_t>& indices;
+  const torch::Tensor& times;  // (B) float64, CPU
+};
+
+/// " sample 17 of rank 1 at t = 0.25 (loss 91.2);" for the largest losses of all ranks. Collective.
+std::string largest_losses(const OwnExamples& own, comm::Communicator& comm);
+
 /// The report on a step whose control vector has been summed over the ranks. norm: of the whole
-/// gradient. own_trouble: this rank's trouble_of(). Collective if a loss was not finite: all
-/// ranks then receive the text of the rank that had it.
+/// gradient. A finite step is also held against `spikes`, and enters them. Collective if a loss was
+/// not finite or the step is a spike: all ranks then receive the samples of those that had it.
 StepReport report_of(const comm::ControlVector& control, const config::TrainConfig& train,
                      int64_t step, double norm, const optim::LossScale& scale,
-                     const std::string& own_trouble, comm::Communicator& comm);
+                     const OwnExamples& own, SpikeLaw& spikes, comm::Communicator& comm);
 
 }  // namespace scorenet::train

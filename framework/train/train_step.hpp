@@ -18,6 +18,7 @@
 #include "framework/data/batch_loader.hpp"
 #include "framework/score/score_model.hpp"
 #include "framework/train/objective.hpp"
+#include "framework/train/spike_law.hpp"
 #include "framework/train/step_clock.hpp"
 #include "framework/train/update.hpp"
 
@@ -34,26 +35,35 @@ struct StepReport {
   double learning_rate = 0;
   double data_wait_seconds = 0;     // mean over ranks
   double comm_exposed_seconds = 0;  // mean over ranks
-  bool skipped = false;             // something was not finite: weights untouched
+  bool skipped = false;             // not finite, or a spike under on_spike = skip: weights
+                                    // untouched
   bool overflow = false;            // skipped, since float16 gradients overflowed at their scale
   bool stop = false;                // some rank asked to stop
-  std::string trouble;              // skipped: which rank, samples and times
+  bool save = false;                // rank zero's clock asks for a checkpoint
+  bool spike = false;               // far above the recent steps (spike_law.hpp); finite
+  std::string trouble;              // skipped or a spike: what, which rank, samples and times
+};
+
+/// What a rank asks all ranks for, beside its share of a step.
+struct Wishes {
+  bool stop = false;
+  bool save = false;
 };
 
 class TrainStep {
  public:
   /// All arguments must outlive this.
-  TrainStep(const score::ScoreModel& model, Objective& objective, Update& update,
+  TrainStep(const score::ScoreModel& model, Objective& objective, Update& update, SpikeLaw& spikes,
             comm::Communicators& comms);
   virtual ~TrainStep() = default;
   TrainStep(const TrainStep&) = delete;
   TrainStep& operator=(const TrainStep&) = delete;
 
-  /// Collective. `step` counts from 0. stop_wanted: this rank was asked to stop (by a signal).
-  /// Returns the report of this step. A device that the host does not wait for gives that of the
-  /// step before, and nothing in the first step. The same on all ranks.
+  /// Collective. `step` counts from 0. Returns the report of this step. A device that the host does
+  /// not wait for gives that of the step before, and nothing in the first step. The same on all
+  /// ranks.
   virtual std::optional<StepReport> run(const data::LoadedBatch& loaded, int64_t step,
-                                        bool stop_wanted) = 0;
+                                        const Wishes& wishes) = 0;
   /// Waits for all steps and returns the report that run() has not returned. Call it before
   /// anything reads the weights. Collective.
   virtual std::optional<StepReport> settle() { return std::nullopt; }
@@ -65,6 +75,7 @@ class TrainStep {
   const score::ScoreModel& model_;
   Objective& objective_;
   Update& update_;
+  SpikeLaw& spikes_;
   comm::Communicators& comms_;
   comm::ControlVector control_;
   StepClock clock_;
@@ -73,6 +84,7 @@ class TrainStep {
 /// The sibling that fits model, objective, exchange and device; the same on all ranks. All
 /// arguments must outlive it.
 std::unique_ptr<TrainStep> make_train_step(const score::ScoreModel& model, Objective& objective,
-                                           Update& update, comm::Communicators& comms);
+                                           Update& update, SpikeLaw& spikes,
+                                           comm::Communicators& comms);
 
 }  // namespace scorenet::train

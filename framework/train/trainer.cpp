@@ -50,7 +50,12 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       learner_(trainable_model(completed(config_, data_.dataset), data_.dataset, data_.summary,
                                folder_, *comms.host, device),
                data_.dataset.levels(), comms),
-      report_(config_, folder_, learner_, comms) {
+      report_(config_, folder_, learner_, comms),
+      saver_(config_, folder_, learner_, data_.summary, comms,
+             {[this](const std::string& line) { report_.line(line); },
+              [lock] {
+                if (lock) lock->require_held();
+              }}) {
   learner_.model.name = outdir.string();
   if (config.data.labels) data_.dataset.check_labels(config.model.num_classes);
   if (config.data.flip) data::check_has_width(data_.dataset);
@@ -63,9 +68,8 @@ void Trainer::take_up() {
   if (comms_.recorder) {
     comms_.recorder->set_dump(folder_.flight_record(comm.rank()), {comm.rank(), comm.size(), ""});
   }
-  progress_ = restore_checkpoint(
-      folder_, config_, {learner_.parameters, learner_.update, learner_.objective, data_.summary},
-      comm);
+  progress_ = restore_checkpoint(folder_, config_, saver_.state(), comm);
+  learner_.model.config.train.redraw = progress_.redraw;
   if (comm.rank() != 0) return;
   for (const auto& warning : progress_.warnings) std::cerr << warning << std::endl;
 }
@@ -91,8 +95,13 @@ ExitCode Trainer::run() {
   report_.open(progress_, start_block());
   if (comms_.host->rank() == 0) keep_transforms(learner_.model, data_.summary.fingerprint, folder_);
   draw_reals();
+  saver_.prepare();
   complete_last_step();
+  if (progress_.step == 0 && may_go_back()) save();
   train();
+  set_phase(comm::Phase::save);
+  saver_.finish(/*last=*/true);
+  comms_.host->barrier("last save").wait();
   if (lock_) lock_->announce_end();
   report_.line(stop_asked_ ? "stopped by a signal at " + at_step(progress_.step) +
                                  "; the same command goes on from here"
@@ -101,7 +110,15 @@ ExitCode Trainer::run() {
 }
 
 void Trainer::train() {
-  const auto seed = static_cast<uint64_t>(config_.train.seed);
+  while (!at_end() && !stop_asked_) {
+    train_on();
+    if (!back_because_.empty()) go_back();
+  }
+}
+
+// Until the end, a stop, or the run has to go back.
+void Trainer::train_on() {
+  const uint64_t seed = draw_seed(learner_.model.config.train);
   data::ImageDataset& dataset = data_.dataset;
   // While the loader lives, the data set belongs to its thread.
   data::BatchLoader loader(
@@ -113,7 +130,7 @@ void Trainer::train() {
                           [this](data::Batch& batch) { to_network_values(batch); }},
       progress_.step);
   set_phase(comm::Phase::train);
-  while (!at_end() && !stop_asked_) take_step(loader.next());
+  while (!at_end() && !stop_asked_ && back_because_.empty()) take_step(loader.next());
 }
 
 // On the loader's thread.
@@ -139,14 +156,22 @@ bool Trainer::is_due(int64_t every) const { return every > 0 && progress_.step %
 
 bool Trainer::at_end() const { return progress_.step >= config::total_steps(config_.train); }
 
+// Rank zero's clock decides for all.
+Wishes Trainer::wishes() const {
+  const double minutes = config_.checkpoint.every_minutes;
+  const bool timed = minutes > 0 && comms_.host->rank() == 0;
+  return {stop_asked(), timed && comm::seconds_since(saved_at_) >= 60 * minutes};
+}
+
 void Trainer::take_step(const data::LoadedBatch& batch) {
-  heed(report_.measured_step(batch, progress_, stop_asked()));
+  saver_.look();
+  heed(report_.measured_step(batch, progress_, wishes()));
   if (anything_is_due()) heed(report_.settled());
+  if (!back_because_.empty()) return;
   if (is_due(config_.comm.check_every)) check_weights_equal();
   if (is_due(config_.run.tick) || at_end() || stop_asked_) report_.tick(progress_, wall_seconds());
   if (stop_asked_ && lock_) lock_->announce_end();
-  if (is_due(config_.checkpoint.every) || at_end() || stop_asked_)
-    report_.add_maintenance(seconds_of([&] { save(); }));
+  if (save_is_due()) report_.add_maintenance(seconds_of([&] { save(); }));
   // A run that was told to stop evaluates when it goes on.
   if (!stop_asked_ && evaluation_is_due()) report_.add_maintenance(seconds_of([&] { evaluate(); }));
 }
@@ -156,29 +181,41 @@ void Trainer::heed(const std::optional<StepReport>& report) {
   if (!report) return;
   handle_trouble(*report);
   stop_asked_ = stop_asked_ || (report->stop && !at_end());
+  save_asked_ = save_asked_ || report->save;
+}
+
+bool Trainer::save_is_due() const {
+  return is_due(config_.checkpoint.every) || save_asked_ || at_end() || stop_asked_;
 }
 
 // Whether something after this step reads the weights or counts steps.
 bool Trainer::anything_is_due() const {
-  return is_due(config_.comm.check_every) || is_due(config_.run.tick) ||
-         is_due(config_.checkpoint.every) || evaluation_is_due() || at_end() || stop_asked_;
+  return is_due(config_.comm.check_every) || is_due(config_.run.tick) || save_is_due() ||
+         evaluation_is_due();
 }
 
 void Trainer::handle_trouble(const StepReport& report) {
+  const std::string sentence = at_step(report.step + 1) + ": " + report.trouble;
+  const bool finite = report.spike || report.overflow;
+  const std::string& policy = report.spike ? config_.train.on_spike : config_.train.on_nonfinite;
+  if ((report.skipped || report.spike) && !report.overflow && policy == "rollback") {
+    if (back_because_.empty()) back_because_ = sentence;
+    return;
+  }
   if (!report.skipped) {
     skipped_in_a_row_ = 0;
+    if (report.spike) report_.line(sentence + " logged (train.on_spike)");
     return;
   }
   ++progress_.skipped;
-  const std::string sentence = at_step(report.step + 1) + ": " + report.trouble;
-  if (!report.overflow) give_up_on_trouble(sentence);
+  if (!report.overflow) give_up_on_trouble(sentence, finite);
   report_.line(sentence + " step left out on all ranks");
 }
 
 // Unless the config still allows a step to be left out.
-void Trainer::give_up_on_trouble(const std::string& sentence) {
+void Trainer::give_up_on_trouble(const std::string& sentence, bool finite) {
   ++skipped_in_a_row_;
-  if (config_.train.on_nonfinite == "halt") {
+  if (!finite && config_.train.on_nonfinite == "halt") {
     throw NotFiniteError(sentence +
                          " the weights are those of the step before. Lower train.learning_rate, "
                          "check the data, or set train.on_nonfinite = skip.");
@@ -190,6 +227,38 @@ void Trainer::give_up_on_trouble(const std::string& sentence) {
   }
 }
 
+bool Trainer::may_go_back() const {
+  return config_.train.on_spike == "rollback" || config_.train.on_nonfinite == "rollback";
+}
+
+// To the last checkpoint, and on from there with other draws: the same ones would meet the same
+// step again. How often a run has gone back to one checkpoint need not be saved: a run that is
+// resumed there goes the same way again.
+void Trainer::go_back() {
+  const std::string because = std::exchange(back_because_, "");
+  learner_.step->settle();
+  set_phase(comm::Phase::save);
+  saver_.finish(/*last=*/false);
+  const RunProgress then = restore_checkpoint(folder_, config_, saver_.state(), *comms_.host);
+  times_back_ = then.step == back_to_ ? times_back_ + 1 : 1;
+  back_to_ = then.step;
+  if (times_back_ > config_.train.max_rollbacks) {
+    throw NotFiniteError(because + " the run has gone back to step " + std::to_string(back_to_) +
+                         " " + std::to_string(times_back_ - 1) +
+                         " times (train.max_rollbacks). Lower train.learning_rate or check the "
+                         "data.");
+  }
+  progress_.step = then.step;
+  progress_.skipped = then.skipped;
+  progress_.redraw = then.redraw + times_back_;
+  learner_.model.config.train.redraw = progress_.redraw;
+  skipped_in_a_row_ = 0;
+  report_.went_back(progress_.step);
+  report_.line(because + " back to step " + std::to_string(back_to_) +
+               " with other draws (rollback " + std::to_string(progress_.redraw) + " of the run)");
+  set_phase(comm::Phase::train);
+}
+
 double Trainer::wall_seconds() const { return progress_.total_sec + comm::seconds_since(started_); }
 
 void Trainer::check_weights_equal() {
@@ -197,35 +266,23 @@ void Trainer::check_weights_equal() {
                                                 digest_of(learner_.parameters.values())}});
 }
 
+RunProgress Trainer::progress_now() const {
+  RunProgress now = progress_;
+  now.total_sec = wall_seconds();
+  now.precision = models::precision_name(learner_.model.compute_dtype);
+  return now;
+}
+
 void Trainer::save() {
   set_phase(comm::Phase::save);
-  if (lock_) lock_->require_held();
-  const std::string precision = models::precision_name(learner_.model.compute_dtype);
-  save_checkpoint(
-      folder_, config_, {learner_.parameters, learner_.update, learner_.objective, data_.summary},
-      {progress_.step, progress_.skipped, wall_seconds(), {}, precision, {}}, *comms_.host);
-  for (size_t i = 0; i < learner_.update.ema_profiles().size(); ++i) save_average(i, precision);
-  if (comms_.host->rank() == 0) folder_.clear_temporaries();
+  saver_.save(progress_now(), at_end() || stop_asked_);
+  saved_step_ = progress_.step;
+  saved_at_ = comm::Clock::now();
+  save_asked_ = false;
   // A signal that came meanwhile need not wait for another step and another save.
   const bool stop = comm::any_rank(*comms_.host, stop_asked(), "checkpoint saved");
   stop_asked_ = stop_asked_ || (stop && !at_end());
   set_phase(comm::Phase::train);
-}
-
-std::filesystem::path Trainer::snapshot_path(size_t profile) const {
-  const auto& profiles = learner_.update.ema_profiles();
-  return folder_.snapshot(progress_.step, "ema" + optim::ema_name(profiles[profile]));
-}
-
-// Collective.
-void Trainer::save_average(size_t profile, const std::string& precision) {
-  const torch::Tensor average = learner_.update.average(profile);
-  if (comms_.host->rank() != 0) return;
-  const std::string label = "ema" + optim::ema_name(learner_.update.ema_profiles()[profile]);
-  score::save_snapshot(snapshot_path(profile), config_, data_.dataset.example_shape(),
-                       learner_.parameters, average,
-                       {progress_.step, label, precision, learner_.model.traits,
-                        score::statistics_of(learner_.model)});
 }
 
 bool Trainer::evaluation_is_due() const {
@@ -255,7 +312,7 @@ std::vector<int64_t> Trainer::missing_of_last_step() {
   std::vector<int64_t> missing(profiles + 1, 0);
   if (MetricsLog* log = report_.log()) {
     for (size_t i = 0; i < profiles; ++i)
-      missing[i] = !std::filesystem::is_regular_file(snapshot_path(i));
+      missing[i] = !std::filesystem::is_regular_file(saver_.snapshot_path(i, progress_.step));
     missing.back() = evaluation_is_due() && !held_out_->is_whole(progress_.step, *log);
   }
   comms_.host
@@ -269,9 +326,9 @@ std::vector<int64_t> Trainer::missing_of_last_step() {
 void Trainer::complete_snapshots(const std::vector<int64_t>& missing) {
   for (size_t i = 0; i + 1 < missing.size(); ++i) {
     if (!missing[i]) continue;
-    save_average(i, progress_.precision);
-    report_.line(at_step(progress_.step) + " had no " + snapshot_path(i).filename().string() +
-                 "; saved now");
+    saver_.save_average(i, progress_);
+    report_.line(at_step(progress_.step) + " had no " +
+                 saver_.snapshot_path(i, progress_.step).filename().string() + "; saved now");
   }
 }
 
@@ -285,8 +342,7 @@ void Trainer::evaluate() {
   report_.line("evaluation at " + at_step(progress_.step) +
                " given up, because a stop was asked for");
   if (lock_) lock_->announce_end();
-  const bool saved = is_due(config_.checkpoint.every) || at_end();
-  if (!saved) save();
+  if (saved_step_ != progress_.step) save();
 }
 
 }  // namespace scorenet::train

@@ -16,6 +16,7 @@
 #include "framework/train/held_out.hpp"
 #include "framework/train/learner.hpp"
 #include "framework/train/run_folder.hpp"
+#include "framework/train/saver.hpp"
 #include "framework/train/training_report.hpp"
 
 namespace scorenet::train {
@@ -45,14 +46,18 @@ class Trainer {
   void draw_reals();
   void train();
   void to_network_values(data::Batch& batch) const;
+  void train_on();
   void take_step(const data::LoadedBatch& batch);
+  Wishes wishes() const;
   void heed(const std::optional<StepReport>& report);
   bool anything_is_due() const;
   void handle_trouble(const StepReport& report);
-  void give_up_on_trouble(const std::string& sentence);
+  void give_up_on_trouble(const std::string& sentence, bool finite);
+  bool may_go_back() const;
+  void go_back();
+  bool save_is_due() const;
+  RunProgress progress_now() const;
   void save();
-  void save_average(size_t profile, const std::string& precision);
-  std::filesystem::path snapshot_path(size_t profile) const;
   void complete_last_step();
   void complete_snapshots(const std::vector<int64_t>& missing);
   std::vector<int64_t> missing_of_last_step();
@@ -73,7 +78,14 @@ class Trainer {
   TrainingReport report_;
   std::optional<HeldOut> held_out_;  // where the config asks for evaluations
   RunProgress progress_;             // total_sec: before this start
+  Saver saver_;
+  int64_t saved_step_ = -1;  // of this start
+  comm::Clock::time_point saved_at_ = comm::Clock::now();
+  bool save_asked_ = false;  // by rank zero's clock
   int64_t skipped_in_a_row_ = 0;
+  std::string back_because_;  // why the run goes back; "": it does not
+  int64_t back_to_ = -1;      // the step it went back to last
+  int64_t times_back_ = 0;    // to that one
   bool stop_asked_ = false;
   const comm::Clock::time_point started_ = comm::Clock::now();
 };

@@ -38,7 +38,8 @@ void TrainingReport::open(const RunProgress& progress, const std::string& start)
   folder_.create();
   folder_.clear_temporaries();
   const auto changed = keep_config(folder_, config_, progress.step);
-  log_.emplace(folder_, progress.step, total_steps_, wants_bar(config_.run.progress));
+  bar_ = wants_bar(config_.run.progress);
+  log_.emplace(folder_, progress.step, total_steps_, bar_);
   log_->line(start);
   // Before the first checkpoint the folder's config is all there is to compare with.
   for (size_t i = 0; progress.changes.empty() && i < changed.size(); ++i)
@@ -54,11 +55,12 @@ double TrainingReport::images_left(int64_t step) const {
 }
 
 std::optional<StepReport> TrainingReport::measured_step(const data::LoadedBatch& batch,
-                                                        RunProgress& progress, bool stop) {
+                                                        RunProgress& progress,
+                                                        const Wishes& wishes) {
   const auto& overlap = learner_.update.reducer().overlap();
   const bool was_tracing = learner_.step->clock().tracing();
   const bool was_decided = overlap.decided();
-  const std::optional<StepReport> report = learner_.step->run(batch, progress.step, stop);
+  const std::optional<StepReport> report = learner_.step->run(batch, progress.step, wishes);
   ++progress.step;
   comms_.vitals->step = progress.step;
   if (report) meter_.add(*report);
@@ -77,6 +79,12 @@ std::optional<StepReport> TrainingReport::settled() {
   const std::optional<StepReport> report = learner_.step->settle();
   if (report) meter_.add(*report);
   return report;
+}
+
+void TrainingReport::went_back(int64_t step) {
+  meter_ = TickMeter(config_.train.batch_size);
+  learner_.step->clock().take();
+  if (log_) log_.emplace(folder_, step, total_steps_, bar_);
 }
 
 void TrainingReport::tick(const RunProgress& progress, double total_sec) {

@@ -33,9 +33,12 @@ class TrainingReport {
 
   /// Runs a step, after which progress.step steps are done. Returns what TrainStep::run returns.
   std::optional<StepReport> measured_step(const data::LoadedBatch& batch, RunProgress& progress,
-                                          bool stop);
+                                          const Wishes& wishes);
   /// Waits for all steps. Returns what TrainStep::settle returns.
   std::optional<StepReport> settled();
+  /// The run has gone back to a step: the logs' lines of later steps are dropped, and so is what
+  /// was summed for the next status line.
+  void went_back(int64_t step);
   /// Adds time spent between steps on something other than training.
   void add_maintenance(double seconds) { meter_.add_maintenance(seconds); }
   /// Writes a status line about the steps since the last one. total_sec: wall clock of the
@@ -53,6 +56,7 @@ class TrainingReport {
   Learner& learner_;
   comm::Communicators& comms_;
   int64_t total_steps_;
+  bool bar_ = false;
   std::optional<MetricsLog> log_;
   TickMeter meter_;
 };

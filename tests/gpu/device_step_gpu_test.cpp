@@ -65,7 +65,7 @@ struct Training : private Borrowed, public Learner {
                                 .to(torch::kUInt8)
                                 .view({12, 3, 16, 16});
     if (spoil == k) parameters.parameters()[0].detach().view({-1})[0].fill_(NAN);
-    return step->run(loaded, k, false);
+    return step->run(loaded, k, {});
   }
 
   int64_t spoil = -1;

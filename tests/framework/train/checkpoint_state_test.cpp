@@ -13,7 +13,7 @@ constexpr int64_t kSteps = 2;
 class CheckpointState : public testing::Test {
  protected:
   TrainState state_of(SimTraining& training) const {
-    return {training.parameters, training.update, training.objective, data_};
+    return {training.parameters, training.update, training.objective, training.spikes, data_};
   }
   // Steps from nothing to kSteps, then a checkpoint.
   void save_on(int ranks, const config::Config& config) const {
@@ -22,7 +22,7 @@ class CheckpointState : public testing::Test {
       for (int64_t k = 0; k < kSteps; ++k) training.run(k);
       RunProgress progress;
       progress.step = kSteps;
-      save_checkpoint(run_, config, state_of(training), progress, comm);
+      save_checkpoint(run_.checkpoints(), config, state_of(training), progress, comm);
     });
   }
   // The weights after kSteps more from what is stored.

@@ -41,12 +41,15 @@ struct Borrowed {
 /// What the trainer has of a run, on one simulated rank.
 class SimTraining : private Borrowed, public Learner {
  public:
+  using Borrowed::comms;
+
   SimTraining(const config::Config& config, comm::Communicator& comm)
       : Borrowed(comm),
         Learner(score::build_model(config, {2}, torch::kCPU), /*levels=*/0, comms) {}
 
-  /// This rank's share of step `k`, of examples that are a function of k and their place.
-  StepReport run(int64_t k) {
+  /// This rank's share of step `k`, of examples that are a function of k and their place; the one
+  /// in slot `huge` is a thousand times as large.
+  StepReport run(int64_t k, int64_t huge = -1) {
     const int64_t batch = model.config.train.batch_size;
     data::LoadedBatch loaded;
     loaded.step = k;
@@ -56,7 +59,9 @@ class SimTraining : private Borrowed, public Learner {
         torch::sin(torch::arange(2 * batch, torch::kFloat64) + static_cast<double>(k))
             .view({batch, 2})
             .narrow(0, loaded.slots.begin, loaded.slots.size());
-    return step->run(loaded, k, false).value();
+    if (huge >= loaded.slots.begin && huge < loaded.slots.begin + loaded.slots.size())
+      loaded.batch.examples[huge - loaded.slots.begin].mul_(1000);
+    return step->run(loaded, k, {}).value();
   }
 
   torch::Tensor weights() const {

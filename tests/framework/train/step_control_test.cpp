@@ -91,7 +91,10 @@ StepReport report_of_two(double norm, const optim::LossScale& scale,
     control.add("quartile_loss", comm.rank() + 1, 2);
     change(control, comm.rank());
     control.exchange(comm).wait();
-    const StepReport mine = report_of(control, train, 7, norm, scale, "samples of rank 1;", comm);
+    SpikeLaw spikes(10);
+    const StepReport mine =
+        report_of(control, train, 7, norm, scale,
+                  {"samples of rank 1;", {}, {}, torch::zeros({0}, torch::kFloat64)}, spikes, comm);
     if (comm.rank() == 0) report = mine;
   });
   return report;

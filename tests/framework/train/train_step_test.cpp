@@ -33,7 +33,7 @@ TEST(TrainStep, ALossThatIsNotFiniteNamesItsSamplesAndLeavesTheWeights) {
     loaded.batch.indices = slot_range(100 + loaded.slots.begin, loaded.slots.size());
     loaded.batch.examples = torch::zeros({4, 2}, torch::kFloat64);
     if (comm.rank() == 1) loaded.batch.examples[2] = NAN;  // slot 6, sample 106
-    const StepReport report = training.step->run(loaded, 0, false).value();
+    const StepReport report = training.step->run(loaded, 0, {}).value();
     EXPECT_TRUE(report.skipped);
     EXPECT_THAT(report.trouble, AllOf(HasSubstr("rank 1"), HasSubstr("sample 106 ")));
     EXPECT_TRUE(torch::equal(training.weights(), before));
@@ -47,8 +47,52 @@ TEST(TrainStep, AStopOnOneRankIsHeardByAll) {
     loaded.slots = data::shard(8, comm.rank(), 3);
     loaded.batch.indices = slot_range(loaded.slots.begin, loaded.slots.size());
     loaded.batch.examples = torch::ones({loaded.slots.size(), 2}, torch::kFloat64);
-    EXPECT_TRUE(training.step->run(loaded, 0, comm.rank() == 2)->stop);
+    EXPECT_TRUE(training.step->run(loaded, 0, {.stop = comm.rank() == 2})->stop);
   });
+}
+
+// Steps enough to be judged, then one whose slot 6 is a thousand times as large, then one more.
+struct Spiked {
+  StepReport report;
+  torch::Tensor before, after, end;
+};
+Spiked spiked(const std::string& policy, int ranks) {
+  // v = alpha eps - sigma x0: what is a thousand times as large, the network does not guess.
+  const auto config = sim_config("[diffusion]\nprediction = \"v\"\n");
+  Spiked result;
+  on_ranks(ranks, [&](comm::Communicator& comm) {
+    auto own = config;
+    own.train.on_spike = policy;
+    own.train.spike_deviations = 5;
+    SimTraining training(own, comm);
+    int64_t k = 0;
+    for (; k < 80; ++k) EXPECT_FALSE(training.run(k).spike) << k;
+    const auto before = training.weights();
+    const StepReport report = training.run(k++, /*huge=*/6);
+    const auto after = training.weights();
+    training.run(k);
+    if (comm.rank() == 0) result = {report, before, after, training.weights()};
+  });
+  return result;
+}
+
+TEST(TrainStep, ASpikeIsNamedWithRankSampleAndTimeAndAppliedAllTheSame) {
+  const Spiked one = spiked("log", 2);
+  EXPECT_TRUE(one.report.spike);
+  EXPECT_FALSE(one.report.skipped);
+  EXPECT_THAT(one.report.trouble,
+              AllOf(HasSubstr("the loss "), HasSubstr("far above its recent median"),
+                    HasSubstr("largest losses: sample 6 of rank 1 at t = ")));
+  EXPECT_FALSE(torch::equal(one.before, one.after));
+}
+
+TEST(TrainStep, ASpikeThatIsSkippedLeavesTheWeightsOnAnyRanks) {
+  for (const int ranks : {1, 2, 4}) {
+    const Spiked left_out = spiked("skip", ranks);
+    EXPECT_TRUE(left_out.report.spike && left_out.report.skipped) << ranks;
+    EXPECT_TRUE(torch::equal(left_out.before, left_out.after)) << ranks;
+    EXPECT_FALSE(torch::equal(left_out.after, left_out.end)) << ranks;  // and training goes on
+  }
 }
 
 }  // namespace

@@ -1,0 +1,87 @@
+// Saves a run: checkpoint, snapshots, replica; beside training where the config allows.
+//
+// In the background a save costs training the copy of the state (host_copy.hpp). A thread of rank
+// zero then writes: the checkpoint, whole and verified before `latest` names it, then the
+// snapshots, then the replica. One save is under way at most: the next one, a stop, the end of
+// training and whoever reads the checkpoint wait for it. The other ranks need not know when it has
+// ended: if they come to the next save first, they wait there for rank zero. Bits on the disk are
+// those of a save at once.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "framework/checkpoint/background_task.hpp"
+#include "framework/comm/make_communicator.hpp"
+#include "framework/config/config.hpp"
+#include "framework/files/file_layer.hpp"
+#include "framework/score/snapshot.hpp"
+#include "framework/train/host_copy.hpp"
+#include "framework/train/learner.hpp"
+#include "framework/train/run_folder.hpp"
+
+namespace scorenet::train {
+
+class Saver {
+ public:
+  struct Hooks {
+    /// A line of the log.
+    std::function<void(const std::string&)> tell = [](const std::string&) {};
+    /// Throws if this job must write no more. Also called on the writer's thread.
+    std::function<void()> check = [] {};
+  };
+  /// All arguments must outlive this. layer: of the checkpoints.
+  Saver(const config::Config& config, const RunFolder& folder, Learner& learner,
+        const data::DatasetSummary& data, comm::Communicators& comms, Hooks hooks,
+        files::FileLayer& layer = files::real_files());
+  /// Waits for the save under way, at most comm.save_timeout_s.
+  ~Saver();
+  Saver(const Saver&) = delete;
+  Saver& operator=(const Saver&) = delete;
+
+  TrainState state() const;
+
+  /// Takes the memory of the copies, so that the first save need not.
+  void prepare();
+  /// Saves what is trained now. last: no save may come after this one. Collective. Throws
+  /// CheckpointError on rank zero where a save has failed and the config does not let it go on.
+  void save(const RunProgress& progress, bool last);
+  /// Between steps: tells of a save that has ended. Throws as save().
+  void look();
+  /// Waits for the save under way. Throws as save(); if `last`, for any failure.
+  void finish(bool last);
+  /// Rank zero's weights of an average, as a snapshot. Collective.
+  void save_average(size_t profile, const RunProgress& progress);
+  std::filesystem::path snapshot_path(size_t profile, int64_t step) const;
+
+ private:
+  struct Job;
+  struct Outcome;
+  bool replica_is_due(bool last) const;
+  void save_now(const RunProgress& progress, bool last);
+  void save_beside(const RunProgress& progress, bool last);
+  Job job_of(const RunProgress& progress, bool last);
+  void settle();
+  void give_up();
+  void heed_failure(int64_t step, const std::exception_ptr& failure, bool last);
+  score::SnapshotLabel label_of(size_t profile, const RunProgress& progress) const;
+
+  const config::Config& config_;
+  const RunFolder& folder_;
+  Learner& learner_;
+  const data::DatasetSummary& data_;
+  comm::Communicators& comms_;
+  Hooks hooks_;
+  files::FileLayer& layer_;
+  HostCopy copy_;
+  int64_t saves_ = 0;
+  int64_t step_under_way_ = 0;
+  bool last_under_way_ = false;
+  double stall_s_ = 0;
+  std::shared_ptr<Outcome> outcome_;  // the writer's
+  checkpoint::BackgroundTask task_;   // last: it is waited for first
+};
+
+}  // namespace scorenet::train
