@@ -85,6 +85,11 @@ double BackgroundTask::seconds() const {
   return state_->seconds;
 }
 
+bool BackgroundTask::failed() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->failure != nullptr;
+}
+
 void BackgroundTask::take() {
   const auto state = std::exchange(state_, nullptr);
   if (state->failure) std::rethrow_exception(state->failure);

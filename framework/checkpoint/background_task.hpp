@@ -22,7 +22,8 @@ class BackgroundTask {
   bool ended() const;
   /// Waits for that. False if it has not ended after limit_s.
   bool wait(double limit_s) const;
-  /// Seconds that the work took. REQUIRES ended().
+  /// Whether it threw. Seconds that it took. REQUIRES ended().
+  bool failed() const;
   double seconds() const;
   /// Nothing is under way any more. Throws what the work threw. REQUIRES ended().
   void take();

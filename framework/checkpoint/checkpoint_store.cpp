@@ -5,7 +5,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 
+#include "framework/checkpoint/parts.hpp"
 #include "framework/core/digest.hpp"
 #include "framework/core/error.hpp"
 #include "framework/files/atomic_file.hpp"
@@ -106,12 +108,21 @@ CheckpointWriter::~CheckpointWriter() {
   fs::remove_all(temporary_, ignored);
 }
 
-template <typename Write>
-void CheckpointWriter::write_file(const std::string& file, FileRecord record, const Write& write) {
+void CheckpointWriter::require_new(const std::string& file) const {
   if (manifest_.files.count(file) || file == kManifestName || fs::path(file).filename() != file) {
     throw CheckpointError(target_.string() + ": \"" + file +
                           "\" is not a new, plain file name in this checkpoint.");
   }
+}
+
+void CheckpointWriter::take_up(const std::string& file, FileRecord record) {
+  require_new(file);
+  manifest_.files[file] = std::move(record);
+}
+
+template <typename Write>
+void CheckpointWriter::write_file(const std::string& file, FileRecord record, const Write& write) {
+  require_new(file);
   as_checkpoint_error([&] {
     files::OutputFile out(temporary_ / file, layer_);
     Digest sum(DigestBits::b64);
@@ -142,6 +153,19 @@ void CheckpointWriter::write_tensors(const std::string& file, const TensorMap& t
 
 void CheckpointWriter::write_text(const std::string& file, std::string_view text) {
   write_file(file, {}, [&](const auto& sink) { sink(text); });
+}
+
+// What the copy became is compared with the original's checksum at commit().
+void CheckpointWriter::copy_file(const fs::path& from, const FileRecord& record) {
+  const std::string file = from.filename().string();
+  write_file(file, {0, "", record.tensors}, [&](const auto& sink) {
+    std::ifstream in(from, std::ios::binary);
+    std::vector<char> piece(size_t{1} << 20);
+    while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())) || in.gcount() > 0)
+      sink({piece.data(), static_cast<size_t>(in.gcount())});
+    if (!in.eof()) throw CheckpointError(from.string() + ": cannot be read.");
+  });
+  manifest_.files[file] = record;
 }
 
 std::vector<std::string> CheckpointWriter::commit(int keep) {
@@ -180,15 +204,35 @@ std::vector<std::string> CheckpointWriter::remove_older(int keep) {
   return problems;
 }
 
+bool CheckpointReader::has(const std::string& file) const {
+  return std::any_of(manifest_.files.begin(), manifest_.files.end(), [&](const auto& entry) {
+    return entry.first == file || is_part_of(entry.first, file);
+  });
+}
+
 fs::path CheckpointReader::path_of(const std::string& file) const {
-  if (has(file)) return folder_ / file;
+  if (manifest_.files.contains(file)) return folder_ / file;
   throw CheckpointError((folder_ / file).string() +
                         ": the checkpoint has no such file. It was written by another "
                         "version or another kind of run.");
 }
 
 Safetensors CheckpointReader::tensors(const std::string& file) const {
-  return read_safetensors(path_of(file));
+  std::vector<Safetensors> parts;
+  for (const auto& [name, record] : manifest_.files)
+    if (is_part_of(name, file)) parts.push_back(read_safetensors(folder_ / name));
+  if (parts.empty()) return read_safetensors(path_of(file));
+  Safetensors whole{join_parts(parts, folder_ / file), {}};
+  if (manifest_.files.contains(file)) whole.tensors.merge(read_safetensors(folder_ / file).tensors);
+  return whole;
+}
+
+std::vector<std::string> copy_checkpoint(const CheckpointReader& from, const fs::path& root,
+                                         int keep, files::FileLayer& layer) {
+  CheckpointWriter writer(root, from.step(), layer);
+  for (const auto& [file, record] : from.manifest().files)
+    writer.copy_file(from.folder() / file, record);
+  return writer.commit(keep);
 }
 
 std::string CheckpointReader::text(const std::string& file) const {

@@ -41,6 +41,13 @@ class CheckpointWriter {
   void write_tensors(const std::string& file, const TensorMap& tensors,
                      const Metadata& metadata = {});
   void write_text(const std::string& file, std::string_view text);
+  void copy_file(const std::filesystem::path& from, const FileRecord& record);
+
+  /// Where files are until commit(): another process may write there too, and this one takes up
+  /// what that has written (parts.hpp).
+  const std::filesystem::path& folder() const { return temporary_; }
+  const Manifest& manifest() const { return manifest_; }
+  void take_up(const std::string& file, FileRecord record);
 
   /// Verifies, publishes, and keeps the `keep` newest up to this step (>= 1). A checkpoint of this
   /// step that exists is replaced. Throws CheckpointError; older checkpoints are then untouched.
@@ -50,6 +57,7 @@ class CheckpointWriter {
  private:
   template <typename Write>
   void write_file(const std::string& file, FileRecord record, const Write& write);
+  void require_new(const std::string& file) const;
   std::vector<std::string> remove_older(int keep);
 
   std::filesystem::path root_;
@@ -74,9 +82,10 @@ class CheckpointReader {
   const std::filesystem::path& folder() const { return folder_; }
   /// One sentence for each newer checkpoint that was damaged and therefore skipped.
   const std::vector<std::string>& warnings() const { return warnings_; }
-  bool has(const std::string& file) const { return manifest_.files.count(file) > 0; }
+  /// Whole or in parts.
+  bool has(const std::string& file) const;
 
-  /// Throw CheckpointError if there is no such file.
+  /// Throw CheckpointError if there is no such file. Of a file in parts the tensors are whole.
   Safetensors tensors(const std::string& file) const;
   std::string text(const std::string& file) const;
 
@@ -92,6 +101,12 @@ class CheckpointReader {
 /// it (then after it), with a warning. Nothing if ROOT holds no checkpoint. Throws CheckpointError
 /// naming every damage if none is intact.
 std::optional<CheckpointReader> open_latest(const std::filesystem::path& root);
+
+/// Copies a checkpoint into another root as a CheckpointWriter writes it. Returns and throws as
+/// CheckpointWriter::commit.
+std::vector<std::string> copy_checkpoint(const CheckpointReader& from,
+                                         const std::filesystem::path& root, int keep,
+                                         files::FileLayer& layer = files::real_files());
 
 /// One checkpoint folder. Throws CheckpointError naming what is missing or damaged.
 CheckpointReader open_checkpoint(const std::filesystem::path& folder);

@@ -161,6 +161,7 @@ class ShardedSum : public GradientSum {
   void after_update() override { shards_.gather(part_, parameters_.values(), "updated weights"); }
 
   bool is_sharded() const override { return true; }
+  std::vector<reduce::OwnedRange> owned() const override { return shards_.owned(); }
   torch::Tensor whole(const torch::Tensor& own, const std::string& tag) const override {
     torch::Tensor whole = torch::zeros_like(parameters_.values());
     shards_.gather(own, whole, tag);

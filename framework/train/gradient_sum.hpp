@@ -21,6 +21,7 @@
 #include "framework/optim/adamw.hpp"
 #include "framework/optim/flat_parameters.hpp"
 #include "framework/reduce/gradient_reducer.hpp"
+#include "framework/reduce/shards.hpp"
 #include "framework/train/gradient_plan.hpp"
 
 namespace scorenet::train {
@@ -68,6 +69,8 @@ class GradientSum {
 
   /// Whether this rank's moments and averages are a part of the whole.
   virtual bool is_sharded() const { return false; }
+  /// Which part: empty unless is_sharded().
+  virtual std::vector<reduce::OwnedRange> owned() const { return {}; }
   /// All of a buffer that is laid out as target()'s values, with the layout of the parameters.
   /// Collective if sharded.
   virtual torch::Tensor whole(const torch::Tensor& own, const std::string& /*tag*/) const {

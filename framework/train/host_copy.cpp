@@ -2,6 +2,7 @@
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -15,38 +16,74 @@ void add_views(const optim::FlatParameters& parameters, const torch::Tensor& fla
     tensors[prefix + parameters.names()[i]] = parameters.view_of(flat, i);
 }
 
+// The same of a rank's part: what lies in it of each parameter.
+void add_pieces(const optim::FlatParameters& parameters,
+                const std::vector<reduce::OwnedRange>& owned, const torch::Tensor& part,
+                const std::string& prefix, std::vector<checkpoint::TensorPiece>& pieces) {
+  for (size_t i = 0; i < parameters.names().size(); ++i) {
+    const int64_t begin = parameters.layout().offsets[i];
+    const int64_t end = begin + parameters.layout().sizes[i];
+    for (const reduce::OwnedRange& range : owned) {
+      const int64_t first = std::max(begin, range.offset);
+      const int64_t last = std::min(end, range.offset + range.count);
+      if (first >= last) continue;
+      pieces.push_back({prefix + parameters.names()[i], parameters.parameters()[i].sizes().vec(),
+                        first - begin,
+                        part.narrow(0, range.part_offset + first - range.offset, last - first)});
+    }
+  }
+}
+
 }  // namespace
 
 int64_t HostCopy::bytes_for(const optim::FlatParameters& parameters, const Update& update) {
-  const size_t buffers =
-      1 + update.buffers().size();  // the weights, and buffers_of() of the update
-  return static_cast<int64_t>(buffers * parameters.values().nbytes());
+  size_t bytes = parameters.values().nbytes();
+  for (const StateBuffer& buffer : update.buffers()) bytes += buffer.values.nbytes();
+  return static_cast<int64_t>(bytes);
 }
 
-void HostCopy::allocate(const TrainState& state) {
+int64_t HostCopy::bytes() const {
+  size_t bytes = 0;
+  for (const torch::Tensor& flat : flats_) bytes += flat.defined() ? flat.nbytes() : 0;
+  return static_cast<int64_t>(bytes);
+}
+
+void HostCopy::allocate(const TrainState& state, bool whole, bool in_parts) {
   if (!flats_.empty()) return;
   const torch::Tensor& values = state.parameters.values();
   const auto options = torch::dtype(values.dtype()).pinned_memory(values.is_cuda());
   for (const StateBuffer& buffer : buffers_of(state)) {
+    const bool is_part = in_parts && buffer.kind == StateBuffer::Kind::sharded;
+    flats_.emplace_back();
+    if (!is_part && !whole) continue;
     // Filled, so that the first save need not wait for the system to find the pages.
-    flats_.push_back(torch::empty({values.numel()}, options).zero_());
-    add_views(state.parameters, flats_.back(), buffer.prefix, files_[buffer.file]);
+    flats_.back() =
+        torch::empty({is_part ? buffer.values.numel() : values.numel()}, options).zero_();
+    if (is_part)
+      add_pieces(state.parameters, state.update.owned(), flats_.back(), buffer.prefix,
+                 parts_[buffer.file]);
+    else
+      add_views(state.parameters, flats_.back(), buffer.prefix, files_[buffer.file]);
   }
   if (!values.is_cpu()) arrived_ = std::make_shared<c10::Event>(values.device().type());
 }
 
-void HostCopy::take(const TrainState& state, comm::Communicator& comm) {
+void HostCopy::take(const TrainState& state, comm::Communicator& comm, bool in_parts) {
   const torch::NoGradGuard no_grad;
   const bool mine = comm.rank() == 0;
-  if (mine) allocate(state);
+  if (mine || in_parts) allocate(state, mine, in_parts);
   const auto buffers = buffers_of(state);
   for (size_t i = 0; i < buffers.size(); ++i) {
+    if (in_parts && buffers[i].kind == StateBuffer::Kind::sharded) {
+      flats_[i].copy_(buffers[i].values, /*non_blocking=*/true);
+      continue;
+    }
     const torch::Tensor whole = state.update.whole(buffers[i]);
     if (mine) flats_[i].copy_(whole, /*non_blocking=*/true);
   }
-  if (!mine) return;
-  for (const StateTensor& tensor : tensors_of(state))
-    files_[tensor.file][tensor.name] = tensor.values.detach().to(torch::kCPU).clone();
+  for (const StateTensor& tensor : tensors_of(state)) {
+    if (mine) files_[tensor.file][tensor.name] = tensor.values.detach().to(torch::kCPU).clone();
+  }
   if (!arrived_) return;
   const torch::Device device = state.parameters.values().device();
   arrived_->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));

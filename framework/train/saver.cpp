@@ -3,7 +3,12 @@
 #include <atomic>
 #include <cstdio>
 
+#include "framework/checkpoint/checkpoint_store.hpp"
+#include "framework/comm/any_rank.hpp"
+#include "framework/comm/fingerprint.hpp"
+#include "framework/comm/on_rank_zero.hpp"
 #include "framework/core/error.hpp"
+#include "framework/files/atomic_file.hpp"
 #include "framework/score/told_conditions.hpp"
 #include "framework/train/replica.hpp"
 #include "framework/train/snapshot_retention.hpp"
@@ -25,6 +30,22 @@ std::string saved_line(int64_t step, double stall_s, double written_s, int64_t b
   return line + text;
 }
 
+// Whether all ranks see what rank zero writes into a folder. Collective.
+bool is_shared(const std::filesystem::path& folder, comm::Communicator& comm) {
+  const std::filesystem::path probe = comm::on_rank_zero(
+      comm,
+      [&] {
+        const auto path = files::temporary_sibling(folder / "shared");
+        files::write_file_atomically(path, "");
+        return path.string();
+      },
+      "probe of the run folder");
+  std::error_code ignored;
+  const bool all = !comm::any_rank(comm, !std::filesystem::exists(probe, ignored), "probe seen");
+  if (comm.rank() == 0) std::filesystem::remove(probe, ignored);
+  return all;
+}
+
 }  // namespace
 
 // What the writer came to.
@@ -37,7 +58,8 @@ struct Saver::Outcome {
 struct Saver::Job {
   struct Snapshot {
     std::filesystem::path path;
-    checkpoint::TensorMap tensors;
+    std::string prefix;             // of its average's tensors in ema.safetensors
+    checkpoint::TensorMap tensors;  // in parts: those beside the average
     checkpoint::Metadata metadata;
   };
   RunFolder folder;
@@ -62,14 +84,36 @@ struct Saver::Job {
     problems = write_checkpoint(folder.checkpoints(), content, config.keep, checked, *layer);
     for (const Snapshot& snapshot : snapshots)
       score::write_snapshot(snapshot.path, snapshot.tensors, snapshot.metadata);
-    for (auto& problem : remove_old_snapshots(folder.snapshots(), content.step,
-                                              {config.snapshot_keep, config.snapshot_keep_every}))
-      problems.push_back(std::move(problem));
-    folder.clear_temporaries();
+    clear();
     if (!to_replica) return;
     claim_replica(config.replica, folder.root());
-    for (auto& problem : write_checkpoint(config.replica, content, config.keep, checked, *layer))
-      problems.push_back(std::move(problem));
+    note(write_checkpoint(config.replica, content, config.keep, checked, *layer));
+  }
+
+  // Of a checkpoint that was written in parts: here alone they are together.
+  void finish_from(const checkpoint::CheckpointReader& written) const {
+    const checkpoint::TensorMap averages = written.tensors("ema.safetensors").tensors;
+    for (Snapshot snapshot : snapshots) {
+      for (const auto& [name, values] : averages)
+        if (name.starts_with(snapshot.prefix))
+          snapshot.tensors[name.substr(snapshot.prefix.size())] = values;
+      score::write_snapshot(snapshot.path, snapshot.tensors, snapshot.metadata);
+    }
+    clear();
+    if (!to_replica) return;
+    claim_replica(config.replica, folder.root());
+    note(checkpoint::copy_checkpoint(written, config.replica, static_cast<int>(config.keep),
+                                     *layer));
+  }
+
+  void clear() const {
+    note(remove_old_snapshots(folder.snapshots(), content.step,
+                              {config.snapshot_keep, config.snapshot_keep_every}));
+    folder.clear_temporaries();
+  }
+
+  void note(const std::vector<std::string>& more) const {
+    outcome->problems.insert(outcome->problems.end(), more.begin(), more.end());
   }
 };
 
@@ -98,7 +142,10 @@ TrainState Saver::state() const {
 }
 
 void Saver::prepare() {
-  if (config_.checkpoint.background && comms_.host->rank() == 0) copy_.allocate(state());
+  if (!config_.checkpoint.background) return;
+  in_parts_ = !learner_.update.owned().empty() && is_shared(folder_.checkpoints(), *comms_.host);
+  const bool mine = comms_.host->rank() == 0;
+  if (mine || in_parts_) copy_.allocate(state(), mine, in_parts_);
 }
 
 void Saver::save(const RunProgress& progress, bool last) {
@@ -107,7 +154,13 @@ void Saver::save(const RunProgress& progress, bool last) {
   hooks_.check();
   ++saves_;
   if (!config_.checkpoint.background) return save_now(progress, last);
-  save_beside(progress, last);
+  progress_under_way_ = progress;
+  last_under_way_ = last;
+  parts_s_ = 0;
+  if (in_parts_)
+    save_in_parts(progress);
+  else
+    save_beside(progress, last);
   stall_s_ = comm::seconds_since(start);
 }
 
@@ -159,10 +212,8 @@ void Saver::save_now(const RunProgress& progress, bool last) {
 }
 
 void Saver::save_beside(const RunProgress& progress, bool last) {
-  copy_.take(state(), *comms_.host);
+  copy_.take(state(), *comms_.host, /*in_parts=*/false);
   if (comms_.host->rank() != 0) return;
-  step_under_way_ = progress.step;
-  last_under_way_ = last;
   task_.start([job = job_of(progress, last)] { job.write(); });
 }
 
@@ -174,7 +225,9 @@ Saver::Job Saver::job_of(const RunProgress& progress, bool last) {
   job.content = {progress.step, copy_.files(), texts_of(config_, state(), progress)};
   for (size_t i = 0; progress.step > 0 && i < learner_.update.ema_profiles().size(); ++i) {
     const score::SnapshotLabel label = label_of(i, progress);
-    Job::Snapshot snapshot{snapshot_path(i, progress.step), copy_.average(state(), i),
+    Job::Snapshot snapshot{snapshot_path(i, progress.step),
+                           optim::ema_name(learner_.update.ema_profiles()[i]) + ".",
+                           in_parts_ ? checkpoint::TensorMap() : copy_.average(state(), i),
                            score::snapshot_metadata(config_, learner_.model.example_shape, label)};
     for (const auto& [name, values] : label.statistics) snapshot.tensors[name] = values;
     job.snapshots.push_back(std::move(snapshot));
@@ -182,35 +235,147 @@ Saver::Job Saver::job_of(const RunProgress& progress, bool last) {
   return job;
 }
 
+// A checkpoint that is being put together in parts.
+struct Saver::Parts {
+  Parts(const std::filesystem::path& root, int64_t step, files::FileLayer& layer)
+      : writer(root, step, layer) {}
+  checkpoint::CheckpointWriter writer;
+  std::vector<std::string> names = {};
+};
+
+// Collective.
+void Saver::save_in_parts(const RunProgress& progress) {
+  comm::Communicator& comm = *comms_.host;
+  try {
+    // Of no use to the others, but all of them learn of a failure.
+    const std::string folder = comm::on_rank_zero(
+        comm,
+        [&] {
+          parts_ = std::make_shared<Parts>(folder_.checkpoints(), progress.step, layer_);
+          return parts_->writer.folder().string();
+        },
+        "folder of the checkpoint");
+    copy_.take(state(), comm, /*in_parts=*/true);
+    parts_under_way_ = true;
+    write_own_part(folder);
+  } catch (const CommError&) {
+    throw;
+  } catch (const Error&) {
+    heed_failure(progress.step, std::current_exception(), last_under_way_);
+  }
+}
+
+void Saver::write_own_part(const std::filesystem::path& folder) {
+  const int rank = comms_.host->rank(), size = comms_.host->size();
+  const auto content = std::make_shared<CheckpointContent>();
+  if (rank == 0) {
+    *content = {progress_under_way_.step, copy_.files(),
+                texts_of(config_, state(), progress_under_way_)};
+    for (const auto& [file, pieces] : copy_.parts())
+      for (int r = 0; r < size; ++r) parts_->names.push_back(checkpoint::part_name(file, r, size));
+  }
+  outcome_ = std::make_shared<Outcome>();
+  task_.start([=, own = copy_.parts(), arrived = copy_.arrived(), parts = parts_, layer = &layer_] {
+    wait_for(arrived);
+    for (const auto& [file, pieces] : own)
+      checkpoint::write_part(folder, checkpoint::part_name(file, rank, size), pieces, *layer);
+    for (const auto& [file, tensors] : content->tensors) parts->writer.write_tensors(file, tensors);
+    for (const auto& [file, text] : content->texts) parts->writer.write_text(file, text);
+  });
+}
+
+void Saver::tell_of_part(Wishes& wishes) const {
+  if (!parts_under_way_) return;
+  wishes.writing = !task_.ended();
+  wishes.write_failed = !wishes.writing && task_.failed();
+}
+
+void Saver::heed(const StepReport& report) {
+  // Said before the save began.
+  if (!parts_under_way_ || report.step < progress_under_way_.step || report.writing) return;
+  end_parts(report.write_failed);
+}
+
+// All ranks' parts have ended. Collective.
+void Saver::end_parts(const std::vector<int>& failed) {
+  parts_under_way_ = false;
+  parts_s_ = task_.seconds();
+  std::string reason;
+  try {
+    task_.take();
+  } catch (const std::exception& error) {
+    reason = error.what();
+  }
+  if (failed.empty()) return publish_parts();
+  parts_.reset();
+  reason = comm::broadcast_text(*comms_.host, reason, failed[0], "why a part was not written");
+  heed_failure(
+      progress_under_way_.step,
+      std::make_exception_ptr(CheckpointError("rank " + std::to_string(failed[0]) + ": " + reason)),
+      last_under_way_);
+}
+
+// On rank zero's thread: what the others have written becomes the checkpoint.
+void Saver::publish_parts() {
+  if (comms_.host->rank() != 0) return;
+  Job job = job_of(progress_under_way_, last_under_way_);
+  job.content = {.step = progress_under_way_.step};  // the rest is written
+  task_.start([job = std::move(job), parts = std::exchange(parts_, nullptr)] {
+    checkpoint::CheckpointWriter& writer = parts->writer;
+    for (const std::string& name : parts->names)
+      writer.take_up(name, checkpoint::take_record(writer.folder(), name));
+    job.check_own();
+    const auto folder = job.folder.checkpoints();
+    job.outcome->problems = writer.commit(static_cast<int>(job.config.keep));
+    job.finish_from({folder / files::step_name(writer.manifest().step), writer.manifest(), {}});
+  });
+}
+
 void Saver::look() {
-  if (task_.under_way() && task_.ended()) settle();
+  if (!parts_under_way_ && task_.under_way() && task_.ended()) settle();
 }
 
 void Saver::finish(bool last) {
-  if (!task_.under_way()) return;
   last_under_way_ = last_under_way_ || last;
+  if (parts_under_way_) {
+    wait_for_task();
+    comm::Communicator& comm = *comms_.host;
+    int64_t mine = task_.failed() ? 1 : 0;
+    std::vector<int64_t> all(static_cast<size_t>(comm.size()));
+    comm.all_gather({&mine, 1, comm::DataType::int64},
+                    {all.data(), comm.size(), comm::DataType::int64}, "parts written")
+        .wait();
+    std::vector<int> failed;
+    for (int r = 0; r < comm.size(); ++r)
+      if (all[static_cast<size_t>(r)] != 0) failed.push_back(r);
+    end_parts(failed);
+  }
+  if (!task_.under_way()) return;
+  wait_for_task();
+  settle();
+}
+
+void Saver::wait_for_task() {
   const double limit_s = config_.comm.link.limits.save;
   if (!task_.wait(limit_s)) {
     give_up();
     throw CheckpointError(folder_.checkpoints().string() + ": the save of " +
-                          step_text(step_under_way_) + " has not ended after " +
+                          step_text(progress_under_way_.step) + " has not ended after " +
                           std::to_string(static_cast<int64_t>(limit_s)) +
                           " s (comm.save_timeout_s): the disk does not answer. Look at the file "
                           "system; the same command continues from the last checkpoint.");
   }
-  settle();
 }
 
 // The writer has ended.
 void Saver::settle() {
-  const double seconds = task_.seconds();
+  const double seconds = parts_s_ + task_.seconds();
   try {
     task_.take();
   } catch (const Error&) {
-    return heed_failure(step_under_way_, std::current_exception(), last_under_way_);
+    return heed_failure(progress_under_way_.step, std::current_exception(), last_under_way_);
   }
-  hooks_.tell(saved_line(step_under_way_, stall_s_, seconds,
-                         HostCopy::bytes_for(learner_.parameters, learner_.update)));
+  hooks_.tell(saved_line(progress_under_way_.step, stall_s_, seconds, copy_.bytes()));
   for (const auto& problem : outcome_->problems) hooks_.tell(problem);
 }
 

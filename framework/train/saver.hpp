@@ -6,6 +6,11 @@
 // training and whoever reads the checkpoint wait for it. The other ranks need not know when it has
 // ended: if they come to the next save first, they wait there for rank zero. Bits on the disk are
 // those of a save at once.
+//
+// Sharded state is written in parts (checkpoint/parts.hpp), each by the rank that has it, all at
+// once, where all ranks see the run folder. Whether its part is still under way or has failed a
+// rank tells with each step's control vector. When all have ended, rank zero's thread takes the
+// parts up and publishes the checkpoint; so `latest` changes only once all parts are on the disk.
 #pragma once
 
 #include <functional>
@@ -43,14 +48,18 @@ class Saver {
 
   TrainState state() const;
 
-  /// Takes the memory of the copies, so that the first save need not.
+  /// Takes the memory of the copies, so that the first save need not. Collective.
   void prepare();
   /// Saves what is trained now. last: no save may come after this one. Collective. Throws
   /// CheckpointError on rank zero where a save has failed and the config does not let it go on.
   void save(const RunProgress& progress, bool last);
+  /// What this rank tells of its part, with each step; and what it heard of all in one. heed():
+  /// collective, with the reports of all steps. Throws as save().
+  void tell_of_part(Wishes& wishes) const;
+  void heed(const StepReport& report);
   /// Between steps: tells of a save that has ended. Throws as save().
   void look();
-  /// Waits for the save under way. Throws as save(); if `last`, for any failure.
+  /// Waits for the save under way. Collective. Throws as save(); if `last`, for any failure.
   void finish(bool last);
   /// Rank zero's weights of an average, as a snapshot. Collective.
   void save_average(size_t profile, const RunProgress& progress);
@@ -59,6 +68,12 @@ class Saver {
  private:
   struct Job;
   struct Outcome;
+  struct Parts;
+  void save_in_parts(const RunProgress& progress);
+  void write_own_part(const std::filesystem::path& folder);
+  void end_parts(const std::vector<int>& failed);
+  void publish_parts();
+  void wait_for_task();
   bool replica_is_due(bool last) const;
   void save_now(const RunProgress& progress, bool last);
   void save_beside(const RunProgress& progress, bool last);
@@ -76,8 +91,12 @@ class Saver {
   Hooks hooks_;
   files::FileLayer& layer_;
   HostCopy copy_;
+  bool in_parts_ = false;
+  bool parts_under_way_ = false;  // the same on all ranks
+  std::shared_ptr<Parts> parts_;  // rank zero's
+  RunProgress progress_under_way_;
+  double parts_s_ = 0;  // how long this rank's part took
   int64_t saves_ = 0;
-  int64_t step_under_way_ = 0;
   bool last_under_way_ = false;
   double stall_s_ = 0;
   std::shared_ptr<Outcome> outcome_;  // the writer's

@@ -20,6 +20,8 @@ std::vector<ControlField> step_control_fields(int64_t global_batch, bool example
       {"stop", ControlField::Kind::flag},
       {"quartile_loss", ControlField::Kind::sum, 4},
       {"save", ControlField::Kind::flag},
+      {"writing", ControlField::Kind::flag},
+      {"write_failed", ControlField::Kind::flag},
       {"data_wait", ControlField::Kind::sum},
       {"quartile_count", ControlField::Kind::sum, 4},
       {"comm_exposed", ControlField::Kind::sum},
@@ -111,6 +113,8 @@ std::array<ToldLoss, kTold> own_largest(const OwnExamples& own) {
 void raise_wishes(comm::ControlVector& control, const Wishes& wishes) {
   if (wishes.stop) control.raise("stop");
   if (wishes.save) control.raise("save");
+  if (wishes.writing) control.raise("writing");
+  if (wishes.write_failed) control.raise("write_failed");
 }
 
 SpikeLaw::Limits summed_limits(const config::TrainConfig& train, const SpikeLaw& spikes,
@@ -184,6 +188,8 @@ StepReport report_of(const comm::ControlVector& control, const config::TrainConf
   r.comm_exposed_seconds = control.sum("comm_exposed") / comm.size();
   r.stop = control.any("stop");
   r.save = control.any("save");
+  r.writing = control.any("writing");
+  r.write_failed = control.raised_by("write_failed");
   r.learning_rate = learning_rate_of(train, step);
   const auto bad_ranks = control.raised_by("not_finite");
   r.skipped = !bad_ranks.empty() || !std::isfinite(norm);

@@ -11,8 +11,9 @@
 
 namespace scorenet::train {
 
-/// loss, not_finite, stop, save, quartile_loss, quartile_count, data_wait, comm_exposed, reorder.
-/// If wanted, also example_loss: one for each slot, filled by the rank that has the slot.
+/// loss, not_finite, stop, save, writing, write_failed, quartile_loss, quartile_count, data_wait,
+/// comm_exposed, reorder. If wanted, also example_loss: one for each slot, filled by the rank that
+/// has the slot.
 std::vector<comm::ControlField> step_control_fields(int64_t global_batch, bool example_losses);
 
 /// In which quarter of the schedule's log-SNR range each time lies, cleanest first: (B) int64 in

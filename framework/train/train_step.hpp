@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "framework/comm/control_vector.hpp"
 #include "framework/comm/make_communicator.hpp"
@@ -40,14 +41,18 @@ struct StepReport {
   bool overflow = false;            // skipped, since float16 gradients overflowed at their scale
   bool stop = false;                // some rank asked to stop
   bool save = false;                // rank zero's clock asks for a checkpoint
+  bool writing = false;             // some rank writes its part of a checkpoint
+  std::vector<int> write_failed;    // ranks whose part could not be written
   bool spike = false;               // far above the recent steps (spike_law.hpp); finite
   std::string trouble;              // skipped or a spike: what, which rank, samples and times
 };
 
-/// What a rank asks all ranks for, beside its share of a step.
+/// What a rank asks for or tells, beside its share of a step.
 struct Wishes {
   bool stop = false;
   bool save = false;
+  bool writing = false;       // not asked for, but told: its part of a checkpoint is under way,
+  bool write_failed = false;  // or could not be written (saver.hpp)
 };
 
 class TrainStep {

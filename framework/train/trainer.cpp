@@ -160,7 +160,9 @@ bool Trainer::at_end() const { return progress_.step >= config::total_steps(conf
 Wishes Trainer::wishes() const {
   const double minutes = config_.checkpoint.every_minutes;
   const bool timed = minutes > 0 && comms_.host->rank() == 0;
-  return {stop_asked(), timed && comm::seconds_since(saved_at_) >= 60 * minutes};
+  Wishes all{stop_asked(), timed && comm::seconds_since(saved_at_) >= 60 * minutes};
+  saver_.tell_of_part(all);
+  return all;
 }
 
 void Trainer::take_step(const data::LoadedBatch& batch) {
@@ -182,6 +184,7 @@ void Trainer::heed(const std::optional<StepReport>& report) {
   handle_trouble(*report);
   stop_asked_ = stop_asked_ || (report->stop && !at_end());
   save_asked_ = save_asked_ || report->save;
+  saver_.heed(*report);
 }
 
 bool Trainer::save_is_due() const {
@@ -254,6 +257,7 @@ void Trainer::go_back() {
   learner_.model.config.train.redraw = progress_.redraw;
   skipped_in_a_row_ = 0;
   report_.went_back(progress_.step);
+  for (const auto& warning : then.warnings) report_.line(warning);
   report_.line(because + " back to step " + std::to_string(back_to_) +
                " with other draws (rollback " + std::to_string(progress_.redraw) + " of the run)");
   set_phase(comm::Phase::train);

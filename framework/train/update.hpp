@@ -85,6 +85,8 @@ class Update {
   /// The i-th average with the layout of the parameters. Collective if sharded.
   torch::Tensor average(size_t i) const;
 
+  /// Where this rank's part of sharded buffers lies in the whole; empty: nothing is sharded.
+  std::vector<reduce::OwnedRange> owned() const { return sum_->owned(); }
   /// What a checkpoint holds besides the weights.
   std::vector<StateBuffer> buffers() const;
   std::vector<StateTensor> tensors() const;

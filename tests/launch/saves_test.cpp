@@ -120,7 +120,7 @@ TEST_F(Saves, RankZerosClockAsksAllRanksForCheckpoints) {
   const std::string steps = " --train.steps 60 --checkpoint.every 0";
   ASSERT_EQ(run(train("straight", steps, 2)).exit_code, 0);
   const Outcome timed =
-      run(train("timed", steps + " --checkpoint.every_minutes 0.003 --comm.check_every 1", 2));
+      run(train("timed", steps + " --checkpoint.every_minutes 0.0005 --comm.check_every 1", 2));
   ASSERT_EQ(timed.exit_code, 0) << timed.err;
   size_t saves = 0;
   for (const auto& line : lines_of(folder_ / "timed/log.txt"))

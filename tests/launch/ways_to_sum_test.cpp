@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "framework/checkpoint/safetensors.hpp"
+#include "framework/checkpoint/checkpoint_store.hpp"
 #include "tests/launch/program.hpp"
 
 namespace scorenet::test {
@@ -24,8 +24,10 @@ class GradientSum : public testing::Test {
   }
   checkpoint::TensorMap tensors(const std::string& run, int step, const std::string& file) const {
     char name[64];
-    std::snprintf(name, sizeof name, "/checkpoints/%07d/", step);
-    return checkpoint::read_safetensors(folder_ / (run + name + file + ".safetensors")).tensors;
+    std::snprintf(name, sizeof name, "/checkpoints/%07d", step);
+    return checkpoint::open_checkpoint(folder_ / (run + name))
+        .tensors(file + ".safetensors")
+        .tensors;
   }
   // Largest difference between what two runs hold in one file.
   double gap(const std::string& a, const std::string& b, int step, const std::string& file) const {

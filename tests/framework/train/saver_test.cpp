@@ -51,11 +51,19 @@ class SaverTest : public testing::Test {
         : config(config_in),
           training(config, comm),
           saver(config, test.run_, training, test.data_, training.comms,
-                {[this](const std::string& line) { lines.push_back(line); }}, layer) {}
+                {[this](const std::string& line) { lines.push_back(line); }}, layer) {
+      saver.prepare();
+    }
 
-    // Steps until `step` of them are done.
+    // Steps until `step` of them are done, as the trainer takes them.
     void train_to(int64_t step) {
-      for (; progress.step < step; ++progress.step) training.run(progress.step);
+      while (progress.step < step) {
+        saver.look();
+        Wishes wishes;
+        saver.tell_of_part(wishes);
+        const StepReport report = training.run(progress.step++, -1, wishes);
+        saver.heed(report);
+      }
     }
     void save(bool last = false) { saver.save(progress, last); }
 
@@ -85,34 +93,116 @@ config::Config at_once(config::Config config) {
 }
 
 TEST_F(SaverTest, BesideTrainingAndAtOnceWriteTheSameBytesOnAnyRanks) {
-  auto sharded = sim_config();
-  sharded.train.shard_optimizer = true;
-  for (const config::Config& config : {sim_config(), sharded}) {
-    for (const int ranks : {1, 2, 4}) {
-      std::map<std::string, std::string> bytes[2];
-      for (const bool beside : {true, false}) {
-        fs::remove_all(run_.root());
-        run_.create();
-        on_ranks(ranks, [&](comm::Communicator& comm) {
-          Run run(*this, beside ? config : at_once(config), comm);
-          run.train_to(2);
-          run.save();
-          run.train_to(4);  // while the writer may still be at it
-          run.save(true);
-          run.saver.finish(true);
-        });
-        bytes[beside] = bytes_of(run_.root());
-        // The one difference is the key itself.
-        std::erase_if(bytes[beside], [](const auto& entry) {
-          return entry.first.ends_with("config.toml") || entry.first.ends_with("manifest.json") ||
-                 entry.first.starts_with("snapshots");
-        });
-      }
-      EXPECT_EQ(bytes[0], bytes[1]) << ranks;
-      EXPECT_TRUE(bytes[0].contains("checkpoints/0000004/optimizer.safetensors"));
-      EXPECT_TRUE(fs::exists(run_.snapshot(2, "ema0.5")));
-      EXPECT_TRUE(fs::exists(run_.snapshot(4, "ema0.5")));
+  for (const int ranks : {1, 2, 4}) {
+    std::map<std::string, std::string> bytes[2];
+    for (const bool beside : {true, false}) {
+      fs::remove_all(run_.root());
+      run_.create();
+      on_ranks(ranks, [&](comm::Communicator& comm) {
+        Run run(*this, beside ? sim_config() : at_once(sim_config()), comm);
+        run.train_to(2);
+        run.save();
+        run.train_to(4);  // while the writer may still be at it
+        run.save(true);
+        run.saver.finish(true);
+      });
+      bytes[beside] = bytes_of(run_.root());
+      // These hold the one key that differs.
+      std::erase_if(bytes[beside], [](const auto& entry) {
+        return entry.first.ends_with("config.toml") || entry.first.ends_with("manifest.json") ||
+               entry.first.starts_with("snapshots");
+      });
     }
+    EXPECT_EQ(bytes[0], bytes[1]) << ranks;
+    EXPECT_TRUE(bytes[0].contains("checkpoints/0000004/optimizer.safetensors"));
+    EXPECT_TRUE(fs::exists(run_.snapshot(2, "ema0.5")));
+    EXPECT_TRUE(fs::exists(run_.snapshot(4, "ema0.5")));
+  }
+}
+
+config::Config sharded(config::Config config = sim_config()) {
+  config.train.shard_optimizer = true;
+  return config;
+}
+
+TEST_F(SaverTest, ShardedStateIsWrittenInPartsThatAreTheSameTensors) {
+  auto config = sharded();
+  config.checkpoint.replica = folder_.path() / "copy";
+  for (const int ranks : {2, 3, 4}) {
+    checkpoint::TensorMap tensors[2], average[2];
+    for (const bool beside : {true, false}) {
+      fs::remove_all(run_.root());
+      fs::remove_all(config.checkpoint.replica);
+      run_.create();
+      on_ranks(ranks, [&](comm::Communicator& comm) {
+        Run run(*this, beside ? config : at_once(config), comm);
+        run.train_to(3);
+        run.save(true);
+        run.saver.finish(true);
+      });
+      const auto found = checkpoint::open_latest(run_.checkpoints());
+      const auto copied = checkpoint::open_latest(config.checkpoint.replica);
+      EXPECT_EQ(found->manifest().files.contains(
+                    checkpoint::part_name("optimizer.safetensors", ranks - 1, ranks)),
+                beside);
+      EXPECT_EQ(bytes_of(found->folder()), bytes_of(copied->folder()));
+      for (const char* file : {"model.safetensors", "optimizer.safetensors", "ema.safetensors"})
+        for (const auto& [name, values] : found->tensors(file).tensors)
+          tensors[beside][file + name] = values;
+      average[beside] = checkpoint::read_safetensors(run_.snapshot(3, "ema0.5")).tensors;
+    }
+    for (const auto& [of, other] : {std::pair(tensors[0], tensors[1]), {average[0], average[1]}}) {
+      EXPECT_EQ(of.size(), other.size());
+      for (const auto& [name, values] : of)
+        EXPECT_TRUE(torch::equal(values, other.at(name))) << ranks << name;
+    }
+  }
+}
+
+TEST_F(SaverTest, LatestWaitsForTheSlowestPartAndTrainingForNone) {
+  FrozenLayer frozen;
+  on_ranks(2, [&](comm::Communicator& comm) {
+    Run run(*this, sharded(), comm, comm.rank() == 1 ? frozen : files::real_files());
+    run.train_to(2);
+    run.save();
+    run.train_to(9);
+    EXPECT_FALSE(fs::exists(run_.checkpoints() / "latest"));
+    comm.barrier("nothing there yet").wait();
+    frozen.let_go();
+    // A step tells of the end, after which rank zero publishes.
+    for (int64_t step = 10; step < 2000 && !fs::exists(run_.checkpoints() / "latest"); ++step)
+      run.train_to(step), comm.barrier("looked").wait();
+    run.saver.finish(true);
+  });
+  EXPECT_EQ(checkpoint::open_latest(run_.checkpoints())->step(), 2);
+}
+
+TEST_F(SaverTest, APartThatCannotBeWrittenIsToldWithItsRankAndTheNextSaveTriesAgain) {
+  for (const bool goes_on : {true, false}) {
+    fs::remove_all(run_.root());
+    run_.create();
+    auto config = sharded();
+    config.checkpoint.on_failure = goes_on ? "continue" : "stop";
+    const auto errors = comm::run_simulated(2, {}, [&](comm::Communicator& comm) {
+      FaultLayer full(3, FaultLayer::Fault::error, ENOSPC);
+      Run run(*this, config, comm, comm.rank() == 1 ? full : files::real_files());
+      run.train_to(1);
+      run.save();
+      run.saver.finish(false);
+      if (comm.rank() == 0) {
+        EXPECT_THAT(run.lines, ElementsAre(testing::AllOf(HasSubstr("step 1 not saved: rank 1: "),
+                                                          HasSubstr("No space left"))));
+      }
+      run.train_to(2);
+      run.save(true);
+      run.saver.finish(true);
+    });
+    EXPECT_THAT(errors, testing::Each(goes_on ? testing::Matcher<std::string>(testing::IsEmpty())
+                                              : HasSubstr("No space left")));
+    const auto found = checkpoint::open_latest(run_.checkpoints());
+    EXPECT_EQ(found.has_value(), goes_on);
+    for (const auto& entry : fs::directory_iterator(run_.checkpoints()))
+      EXPECT_EQ(entry.path().string().find(".tmp-"), std::string::npos);
   }
 }
 

@@ -49,7 +49,7 @@ class SimTraining : private Borrowed, public Learner {
 
   /// This rank's share of step `k`, of examples that are a function of k and their place; the one
   /// in slot `huge` is a thousand times as large.
-  StepReport run(int64_t k, int64_t huge = -1) {
+  StepReport run(int64_t k, int64_t huge = -1, const Wishes& wishes = {}) {
     const int64_t batch = model.config.train.batch_size;
     data::LoadedBatch loaded;
     loaded.step = k;
@@ -61,7 +61,7 @@ class SimTraining : private Borrowed, public Learner {
             .narrow(0, loaded.slots.begin, loaded.slots.size());
     if (huge >= loaded.slots.begin && huge < loaded.slots.begin + loaded.slots.size())
       loaded.batch.examples[huge - loaded.slots.begin].mul_(1000);
-    return step->run(loaded, k, {}).value();
+    return step->run(loaded, k, wishes).value();
   }
 
   torch::Tensor weights() const {
