@@ -84,13 +84,30 @@ bool read_rows(Reader& reader, png_bytepp rows) {
                            (reader.reason[0] != '\0' ? reader.reason.data() : "out of memory"));
 }
 
+size_t chunk_length(std::string_view bytes, size_t at) {
+  size_t length = 0;
+  for (size_t i = 0; i < 4; ++i) length = length << 8 | static_cast<uint8_t>(bytes[at + i]);
+  return length;
+}
+
+// Whether some chunk is longer than what is left of the file. libpng takes, and fills, a chunk's
+// memory before it reads it: 2 GB for a file of a few bytes.
+bool ends_within_a_chunk(std::string_view bytes) {
+  for (size_t at = kSignature; at + 12 <= bytes.size();) {
+    const size_t length = chunk_length(bytes, at);
+    if (length > bytes.size() - at - 12) return true;
+    if (bytes.substr(at + 4, 4) == "IEND") return false;
+    at += 12 + length;
+  }
+  return false;  // libpng sees what is missing
+}
+
 // Calls use(type, content) for each chunk that lies whole in the file.
 template <typename Use>
 void for_each_chunk(std::string_view bytes, Use use) {
   size_t at = kSignature;
   while (bytes.size() - at >= 12) {
-    size_t length = 0;
-    for (size_t i = 0; i < 4; ++i) length = length << 8 | static_cast<uint8_t>(bytes[at + i]);
+    const size_t length = chunk_length(bytes, at);
     if (length > bytes.size() - at - 12) return;
     use(bytes.substr(at + 4, 4), bytes.substr(at + 8, length));
     at += 12 + length;
@@ -111,6 +128,7 @@ void read_values(Reader& reader, RawPicture& picture) {
 
 RawPicture decode_png(std::string_view bytes, Part part) {
   Reader reader(bytes);
+  if (ends_within_a_chunk(bytes)) throw std::runtime_error("libpng: the file ends early");
   if (!read_info(reader)) fail(reader);
   RawPicture picture;
   picture.height = png_get_image_height(reader.png, reader.info);

@@ -61,13 +61,14 @@ void measure_transforms(ScoreModel& model, data::ImageDataset& dataset, comm::Co
     };
   }
   transform::measure_statistics(model.transforms, split, ranks);
-  for (auto& [name, chain] : model.conditions) {
+  for (auto& told : model.conditions) {
+    const std::string& name = told.first;
     const transform::Split values{
         dataset.size(), dataset.condition_shape(name), dataset.condition_where(name),
         [&dataset, &name](int64_t first, int64_t count) {
           return dataset.read_conditions(slot_range(first, count)).at(name);
         }};
-    transform::measure_statistics(chain.chain(), values, ranks);
+    transform::measure_statistics(told.second.chain(), values, ranks);
   }
 }
 

@@ -207,6 +207,17 @@ void store_pixels(const float* values, int64_t pixels, int64_t channels, const f
   }
 }
 
+// Lane i is lane from[i] of a, or of b behind it.
+[[gnu::always_inline]] inline Ints shuffled(const Ints a, const Ints b, const Ints from) {
+#ifdef __clang__  // it shuffles by constants alone
+  Ints out;
+  for (int i = 0; i < 16; ++i) out[i] = from[i] < 16 ? a[from[i]] : b[from[i] - 16];
+  return out;
+#else
+  return __builtin_shuffle(a, b, from);
+#endif
+}
+
 template <class T>
 void transpose(const T* in, int64_t in_stride, int64_t pixels, int64_t channels, T* out,
                int64_t out_stride) {
@@ -223,8 +234,8 @@ void transpose(const T* in, int64_t in_stride, int64_t pixels, int64_t channels,
         for (int i = 0; i < 16; ++i) {
           if (i & D) continue;
           const Ints a = r[i], b = r[i + D];
-          r[i] = __builtin_shuffle(a, b, low);
-          r[i + D] = __builtin_shuffle(a, b, high);
+          r[i] = shuffled(a, b, low);
+          r[i + D] = shuffled(a, b, high);
         }
       };
       exchange.template operator()<1>(

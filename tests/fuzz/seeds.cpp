@@ -182,7 +182,8 @@ void data_maps(const Corpus& corpus) {
   add("pattern", "path = \"*.h5\"\nsplit = \"validation\"\n");
   add("two_axes",
       "path = \"a.h5\"\narrays = [\"field\"]\nsample_axes = [0, 1]\nchannel_axis = 2\n"
-      "window = [\"\", \"0:2\", \"\", \"1:3\", \"\"]\nsplits = { train = \"0:2\", validation = \"2:\" }\n");
+      "window = [\"\", \"0:2\", \"\", \"1:3\", \"\"]\n"
+      "splits = { train = \"0:2\", validation = \"2:\" }\n");
   add("last",
       "path = \"a.h5\"\narrays = [\"last\"]\nsample_axes = [2]\nchannel_axis = \"none\"\n"
       "splits = { train = \"0:4\", validation = \"4:6\" }\nlevels = 0\n");

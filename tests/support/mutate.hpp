@@ -280,8 +280,8 @@ class Hostile {
   Hostile(const Hostile&) = delete;
   Hostile& operator=(const Hostile&) = delete;
 
-  /// Whether `work` took the input: it says so, or returns at all. Any other exception than `Expected`, or more than ten
-  /// seconds, fails the test.
+  /// Whether `work` took the input: it says so, or returns at all. Any other exception than
+  /// `Expected`, or more than ten seconds, fails the test.
   template <typename... Expected, typename Work>
   bool takes(const Work& work) {
     constexpr double kLongest = 10;

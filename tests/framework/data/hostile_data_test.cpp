@@ -261,6 +261,20 @@ TEST_F(HostileData, ACanvasThatItsAnimationCannotFillIsRefused) {
   EXPECT_ERROR(read_picture(path), DataError, "x.webp", "8323088 x 8");
 }
 
+// libpng takes, and fills, the memory that a chunk says it needs.
+TEST_F(HostileData, AChunkOfAPngThatTheFileCannotHoldIsRefusedBeforeMemoryIsTaken) {
+  const std::string whole = png(8, 0, 0, 16, test::png_chunk("tEXt", std::string("a\0b", 3)));
+  const size_t text = whole.find("tEXt") - 4;
+  const std::string longer = whole.substr(0, text) + '\x5c' + whole.substr(text + 1);
+  const fs::path path = folder_.path() / "x.png";
+  write_bytes(path, longer);
+  rusage before{}, after{};
+  ::getrusage(RUSAGE_SELF, &before);
+  EXPECT_ERROR(read_picture(path), DataError, "x.png", "ends early");
+  ::getrusage(RUSAGE_SELF, &after);
+  EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 100'000);  // in kB: it says 1.5 GB
+}
+
 // HDF5: contiguous, in packed chunks, virtual, with labels, class names and attributes.
 
 void write_contiguous(const std::string& path) {
