@@ -24,7 +24,8 @@ void add_model_options(CLI::App* verb, ModelArguments& arguments) {
                                   "config of an analytic model (model.type = gaussian_mixture)");
   verb->add_option(
           "--precision", arguments.precision,
-          "precision of the network's arithmetic: fp32, bf16, fp16; auto: fp32, the same numbers "
+          "precision of the network's arithmetic: fp32, tf32 (fp32 whose products a GPU rounds), "
+          "bf16, fp16; auto: fp32, the same numbers "
           "on every machine [its config's train.precision]")
       ->check(CLI::IsMember(models::precision_names()));
   network->excludes(config);
@@ -37,6 +38,7 @@ namespace {
 void set_precision(score::ScoreModel& model, const std::string& asked) {
   const std::string precision = asked.empty() ? model.config.train.precision : asked;
   model.compute_dtype = models::compute_dtype(precision);
+  models::round_products_as(precision);
   const std::string cost = models::cost_of_precision(precision, model.device);
   if (cost.empty() || launched_as_other_rank()) return;
   std::cerr << "note: " << model.name << " computes in " << precision << ": " << cost

@@ -1,5 +1,6 @@
 #include "models/autocast.hpp"
 
+#include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 
 #include "framework/core/error.hpp"
@@ -16,6 +17,7 @@ struct Precision {
 // auto: what training decides for itself; everything else computes in float32.
 constexpr Precision kPrecisions[] = {{"auto", torch::kFloat32},
                                      {"fp32", torch::kFloat32},
+                                     {"tf32", torch::kFloat32},
                                      {"bf16", torch::kBFloat16},
                                      {"fp16", torch::kFloat16}};
 
@@ -50,6 +52,11 @@ torch::Dtype compute_dtype(const std::string& precision) {
     known += (known.empty() ? "" : ", ") + std::string(known_one.name);
   }
   throw ConfigError("train.precision = \"" + precision + "\": unknown. Use one of " + known + ".");
+}
+
+void round_products_as(const std::string& precision) {
+  at::globalContext().setAllowTF32CuDNN(precision != "fp32");
+  at::globalContext().setAllowTF32CuBLAS(precision == "tf32");
 }
 
 std::vector<std::string> precision_names() {

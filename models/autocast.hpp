@@ -30,10 +30,15 @@ class AutocastScope {
 /// float32.
 torch::Dtype active_compute_dtype(torch::DeviceType device = torch::kCPU);
 
-/// The type that a name of precision_names() computes in: "fp32" in float32, "bf16" in bfloat16,
-/// "fp16" in float16. "auto" is float32 here; only training may choose bfloat16 for it
+/// The type that a name of precision_names() computes in: "fp32" and "tf32" in float32, "bf16" in
+/// bfloat16, "fp16" in float16. "auto" is float32 here; only training may choose bfloat16 for it
 /// (train/train_precision.hpp). Throws ConfigError that lists the names.
 torch::Dtype compute_dtype(const std::string& precision);
+
+/// What a GPU of compute capability 8.0 may round to TF32 (10 bits behind the point) in float32
+/// products: "fp32" nothing, "tf32" all, any other name convolutions alone, as LibTorch does by
+/// itself. For the whole process, until the next call.
+void round_products_as(const std::string& precision);
 
 /// "fp32", "bf16" or "fp16": the reverse. REQUIRES one of the three.
 std::string precision_name(torch::Dtype dtype);

@@ -6,6 +6,7 @@
 #include "framework/core/error.hpp"
 #include "models/attention.hpp"
 #include "models/blocks.hpp"
+#include "models/kernels/tokens.hpp"
 #include "models/recompute.hpp"
 
 namespace scorenet::models {
@@ -38,12 +39,23 @@ void check_options(const DiTOptions& o) {
   }
 }
 
-// Layer norm without parameters of its own, then x (1 + scale) + shift with one scale and
-// shift per example.
-torch::Tensor modulated_norm(const torch::Tensor& x, const torch::Tensor& shift,
-                             const torch::Tensor& scale) {
-  const torch::Tensor normed = torch::layer_norm(x, {x.size(-1)}, {}, {}, kNormEps);
-  return normed * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1);
+// fused: by kernels of our own.
+kernels::NormedTokens modulated(const torch::Tensor& x, const torch::Tensor& shift,
+                                const torch::Tensor& scale, bool fused) {
+  if (fused) return kernels::modulated_norm(x, shift, scale, kNormEps);
+  return {kernels::modulated_norm_formula(x, shift, scale, kNormEps), x};
+}
+
+// The module's own call would add the bias in a pass of its own.
+torch::Tensor linear(const torch::Tensor& x, const torch::nn::Linear& layer) {
+  return at::linear(x, layer->weight, layer->bias);
+}
+
+// residual + gate layer(h).
+torch::Tensor gated(const torch::Tensor& residual, const torch::Tensor& gate,
+                    const torch::Tensor& h, const torch::nn::Linear& layer, bool fused) {
+  if (!fused) return residual + gate.unsqueeze(1) * linear(h, layer);
+  return kernels::gated_sum(residual, gate, at::linear(h, layer->weight), layer->bias);
 }
 
 // (n, share): sines, then cosines, of the places of one axis.
@@ -95,23 +107,40 @@ DiTBlockImpl::DiTBlockImpl(const DiTOptions& o, int64_t dropout_layer)
       fc1_(register_module("fc1", torch::nn::Linear(o.width, o.mlp_ratio * o.width))),
       fc2_(register_module("fc2", torch::nn::Linear(o.mlp_ratio * o.width, o.width))) {}
 
-torch::Tensor DiTBlockImpl::attention(const torch::Tensor& x) {
-  const int64_t batch = x.size(0), tokens = x.size(1), width = options_.width;
-  const torch::Tensor qkv = qkv_(x)
-                                .view({batch, tokens, 3, options_.heads, width / options_.heads})
-                                .permute({2, 0, 3, 1, 4});
-  const torch::Tensor mixed = attend(qkv[0], qkv[1], qkv[2]);
-  return proj_(mixed.transpose(1, 2).reshape({batch, tokens, width}));
+// x (B, T, width).
+bool DiTBlockImpl::has_own_kernels(const torch::Tensor& x) const {
+  return options_.kernels == "auto" && kernels::has_token_route(x);
+}
+
+torch::Tensor DiTBlockImpl::mixed(const torch::Tensor& x, bool fused) {
+  std::array<torch::Tensor, 3> parts;  // (B, heads, tokens, width / heads)
+  if (fused) {
+    const torch::Tensor qkv = at::linear(x, qkv_->weight, qkv_->bias.detach());
+    parts = kernels::split_heads(qkv, qkv_->bias, options_.heads);
+  } else {
+    const auto rows = linear(x, qkv_).chunk(3, 2);
+    for (size_t i = 0; i < parts.size(); ++i)
+      parts[i] = rows[i].unflatten(2, {options_.heads, -1}).transpose(1, 2);
+  }
+  return attend(parts[0], parts[1], parts[2]).transpose(1, 2).flatten(2);
+}
+
+torch::Tensor DiTBlockImpl::expanded(const torch::Tensor& x, bool fused) {
+  if (!fused) return torch::gelu(linear(x, fc1_), "tanh");
+  return kernels::gelu_behind_bias(at::linear(x, fc1_->weight), fc1_->bias);
 }
 
 torch::Tensor DiTBlockImpl::forward(const torch::Tensor& x, const torch::Tensor& activated,
                                     const BatchSlots* dropout, const torch::Tensor& residual) {
-  const auto m = modulation_(activated).chunk(6, 1);  // shift, scale, gate of each half
-  const torch::Tensor& kept = residual.defined() ? residual : x;
-  const torch::Tensor h = kept + m[2].unsqueeze(1) * attention(modulated_norm(x, m[0], m[1]));
-  torch::Tensor inner = torch::gelu(fc1_(modulated_norm(h, m[3], m[4])), "tanh");
-  inner = slot_dropout(inner, options_.dropout, dropout_layer_, dropout);
-  return h + m[5].unsqueeze(1) * fc2_(inner);
+  const auto m = linear(activated, modulation_).chunk(6, 1);  // shift, scale, gate of each half
+  const bool fused = has_own_kernels(x);
+  const auto [normed, input] = modulated(x, m[0], m[1], fused);
+  const torch::Tensor h =
+      gated(residual.defined() ? residual : input, m[2], mixed(normed, fused), proj_, fused);
+  const auto [normed_h, kept] = modulated(h, m[3], m[4], fused);
+  const torch::Tensor inner =
+      slot_dropout(expanded(normed_h, fused), options_.dropout, dropout_layer_, dropout);
+  return gated(kept, m[5], inner, fc2_, fused);
 }
 
 DiTImpl::DiTImpl(const DiTOptions& options, int64_t image_channels, int64_t axes)
@@ -195,8 +224,8 @@ torch::Tensor DiTImpl::forward(const NetworkInput& input) {
   torch::Tensor h = patches.flatten(2).transpose(1, 2);  // (B, tokens, width)
   h = h + grid_positions(grid, boundaries_, options_.width, h.device()).to(h.scalar_type());
   for (auto& block : blocks_) h = run_block(block, h, activated, input.dropout);
-  const auto m = final_modulation_(activated).chunk(2, 1);
-  h = final_(modulated_norm(h, m[0], m[1]));
+  const auto m = linear(activated, final_modulation_).chunk(2, 1);
+  h = linear(modulated(h, m[0], m[1], blocks_.front()->has_own_kernels(h)).normed, final_);
   return cropped(from_patches(h, grid), x.sizes().slice(2)).to(x.scalar_type());
 }
 

@@ -34,9 +34,14 @@ class DiTBlockImpl : public torch::nn::Module {
   /// for recomputed(); or undefined.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& activated,
                         const BatchSlots* dropout, const torch::Tensor& residual = {});
+  /// Whether the GPU route (kernels/tokens.hpp) takes x, (B, tokens, width).
+  bool has_own_kernels(const torch::Tensor& x) const;
 
  private:
-  torch::Tensor attention(const torch::Tensor& x);
+  // Attention of (B, tokens, width) without its last layer. fused: by kernels of our own.
+  torch::Tensor mixed(const torch::Tensor& x, bool fused);
+  // (B, tokens, width) -> (B, tokens, mlp_ratio width), behind GELU.
+  torch::Tensor expanded(const torch::Tensor& x, bool fused);
 
   DiTOptions options_;
   int64_t dropout_layer_;

@@ -73,6 +73,9 @@ struct DiTOptions {
   std::vector<std::string> padding = {"zeros"};  // or periodic: of all axes, or one name an axis
   bool recompute =
       false;  // compute activations again in the backward pass, keep few (recompute.hpp)
+  /// auto: the GPU route (kernels/tokens.hpp) where it applies; aten: never. Same results to
+  /// rounding.
+  std::string kernels = "auto";
 };
 
 /// The names that users choose by, read from the tables that give them a meaning.

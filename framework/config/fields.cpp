@@ -131,7 +131,7 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back({"model.recompute", &c.recompute,
                  "unet, dit: recompute activations in the backward pass to save memory"});
   out.push_back(one_of("model.kernels", &c.unet.kernels,
-                       "unet on CPUs: auto takes the fused blocks where they apply, aten never",
+                       "unet, dit: auto takes kernels of our own where they apply, aten never",
                        models::kernel_choices()));
   out.push_back({"model.fourier_features", &c.fourier_features,
                  "unet: append VDM's Fourier features to the input"});
@@ -251,7 +251,8 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
                  "largest global gradient norm; 0: no clipping", 0, 1e9});
   out.push_back(one_of(
       "train.precision", &c.precision,
-      "precision of the network's arithmetic; weights stay fp32; fp16 scales its loss; auto: "
+      "precision of the network's arithmetic; weights stay fp32; tf32: fp32 whose products a GPU "
+      "rounds; fp16 scales its loss; auto: "
       "trains in bf16 where all ranks compute it natively (avx512_bf16, amx_bf16, GPUs from 8.0 "
       "on) and the network is no mlp, else in fp32, and evaluates in fp32",
       models::precision_names()));

@@ -22,6 +22,7 @@ std::string describe_precision(const std::string& asked, const std::string& sett
            (models::auto_precision(device) == "bf16" ? " has bf16 arithmetic)"
                                                      : " has no bf16 arithmetic)");
   }
+  if (asked == "tf32") return device.is_cpu() ? "fp32 (tf32 is for GPUs)" : asked;
   const std::string cost = models::cost_of_precision(settled, device);
   return settled + (cost.empty() ? "" : "; " + cost);
 }

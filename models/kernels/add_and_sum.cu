@@ -1,7 +1,7 @@
 // Biases with residuals, and the sums over images and pixels that are their gradients.
 #include <algorithm>
 
-#include "models/kernels/channels_last_packs.cuh"
+#include "models/kernels/column_spread.cuh"
 
 namespace scorenet::models::kernels {
 namespace {
@@ -21,26 +21,6 @@ __global__ void __launch_bounds__(1024)
   const int64_t summed = static_cast<int64_t>(blockIdx.x) * kWarp + warp();
   if (lane() == 0 && summed < columns) out[summed] = all;
 }
-
-// How the pixels of a whole batch are shared out: a block has `columns` packs of channels, the
-// blockIdx.y-th such part, and `rows` pixels at a time.
-struct Spread {
-  int columns, rows, parts;
-  bool packed;
-};
-
-Spread make_spread(const ImageShape& shape, bool aligned) {
-  const int whole = 16 / element_bytes(shape.element);
-  const bool packed = aligned && shape.channels % whole == 0;
-  const int packs = static_cast<int>(shape.channels) / (packed ? whole : 1);
-  const int columns = std::min(packs, 64);
-  return {columns, kThreads / columns, ceil_div(packs, columns), packed};
-}
-
-constexpr int kSumCount = 8;    // packs that a thread has under way
-constexpr int kMostSums = 512;  // blocks of pixels: about four a multiprocessor
-
-int64_t total_pixels(const ImageShape& shape) { return shape.batch * shape.pixels; }
 
 template <class E, int kPack>
 __global__ void __launch_bounds__(kThreads)
@@ -74,16 +54,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
   }
-#pragma unroll
-  for (int k = 0; k < kPack; ++k) own[k * kThreads + static_cast<int>(threadIdx.x)] = sum[k];
-  __syncthreads();
-  if (row != 0 || channel >= static_cast<int>(shape.channels)) return;
-#pragma unroll
-  for (int k = 0; k < kPack; ++k) {
-    float all = 0.0f;
-    for (int r = 0; r < spread.rows; ++r) all += own[k * kThreads + r * spread.columns + column];
-    partial[static_cast<int64_t>(blockIdx.x) * shape.channels + channel + k] = all;
-  }
+  spread_sums<kPack>(sum, shape, spread, own, partial);
 }
 
 constexpr int kAddCount = 4;

@@ -1,11 +1,9 @@
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "framework/core/error.hpp"
 #include "models/kernels/channels_last.hpp"
 #include "models/kernels/channels_last_kernels.hpp"
+#include "models/kernels/cuda_calls.hpp"
 
 namespace scorenet::models::kernels {
 namespace {
@@ -13,22 +11,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using MaybeTensor = std::optional<torch::Tensor>;
-
-void check_launch(LaunchError error, const char* kernel) {
-  if (error == nullptr) return;
-  throw Error(ExitCode::usage, std::string(kernel) + ": CUDA could not start it: " + error +
-                                   ". model.kernels = aten does without it.");
-}
-
-bool is_element(torch::Dtype dtype) {
-  return dtype == torch::kFloat32 || dtype == torch::kBFloat16 || dtype == torch::kFloat16;
-}
-
-Element element_of(const torch::Tensor& x) {
-  return x.scalar_type() == torch::kFloat32    ? Element::float32
-         : x.scalar_type() == torch::kBFloat16 ? Element::bfloat16
-                                               : Element::float16;
-}
 
 ImageShape shape_of(const torch::Tensor& x) {
   return {x.size(0), x.size(2) * x.size(3), x.size(1), element_of(x)};
@@ -41,33 +23,12 @@ torch::Tensor dense_like(const torch::Tensor& x) {
   return torch::empty(x.sizes(), x.options().requires_grad(false),
                       torch::MemoryFormat::ChannelsLast);
 }
-torch::Tensor floats(const torch::Tensor& x, c10::IntArrayRef shape) {
-  return torch::empty(shape, torch::dtype(torch::kFloat32).device(x.device()));
-}
-
 // float32 and dense; undefined stays so.
 torch::Tensor as_floats(const MaybeTensor& t) {
   return t && t->defined() ? t->to(torch::kFloat32).contiguous() : torch::Tensor();
 }
-const float* numbers(const torch::Tensor& t) {
-  return t.defined() ? t.const_data_ptr<float>() : nullptr;
-}
-float* numbers_to_fill(const torch::Tensor& t) {
-  return t.defined() ? t.mutable_data_ptr<float>() : nullptr;
-}
-
-Stream stream_of(const torch::Tensor& x) {
-  return c10::cuda::getCurrentCUDAStream(x.device().index()).stream();
-}
-
 NormRule rule_of(const NormSettings& settings) {
   return {settings.groups, static_cast<float>(settings.eps), settings.silu};
-}
-
-bool recorded(std::initializer_list<torch::Tensor> inputs) {
-  if (!torch::GradMode::is_enabled()) return false;
-  return std::any_of(inputs.begin(), inputs.end(),
-                     [](const torch::Tensor& t) { return t.defined() && t.requires_grad(); });
 }
 
 struct Normed {
@@ -90,15 +51,6 @@ Normed norm_forward(const torch::Tensor& x, const torch::Tensor& shift, const to
                          numbers_to_fill(out.centres)};
   check_launch(launch_norm_forward(shape_of(x), rule_of(settings), data, stream_of(x)),
                "group norm");
-  return out;
-}
-
-torch::Tensor column_sums(const torch::Tensor& table) {  // over dimension 0
-  const int64_t columns = table.numel() / table.size(0);
-  const torch::Tensor out = floats(table, table.sizes().slice(1));
-  check_launch(launch_column_sums(numbers(table), table.size(0), columns, numbers_to_fill(out),
-                                  stream_of(table)),
-               "column sums");
   return out;
 }
 
@@ -130,23 +82,6 @@ NormGradients norm_backward(const variable_list& saved, const NormSettings& sett
                "group norm's gradient");
   const torch::Tensor parameters = column_sums(sums);
   return {d_x, d_shift, parameters[0], parameters[1]};
-}
-
-// Gradients of y in `inputs` that can be differentiated again; undefined where none is wanted.
-variable_list differentiable_gradients(const torch::Tensor& y, const variable_list& inputs,
-                                       const torch::Tensor& d_y) {
-  variable_list wanted;
-  for (const torch::Tensor& t : inputs) {
-    if (t.defined() && t.requires_grad()) wanted.push_back(t);
-  }
-  const variable_list found = torch::autograd::grad({y}, wanted, {d_y}, /*retain_graph=*/true,
-                                                    /*create_graph=*/true);
-  variable_list all;
-  auto next = found.begin();
-  for (const torch::Tensor& t : inputs) {
-    all.push_back(t.defined() && t.requires_grad() ? *next++ : torch::Tensor());
-  }
-  return all;
 }
 
 // Arguments: x, shift, weight, bias, settings, whether x is a second result.
@@ -284,7 +219,7 @@ torch::Tensor channels_last_norm(const torch::Tensor& x, const torch::Tensor& sh
                                  const NormSettings& settings) {
   if (!fits(x, settings)) return dense(channels_last_formula(x, shift, weight, bias, settings));
   const torch::Tensor x_dense = dense(x), added = as_floats(shift);
-  if (!recorded({x_dense, added, weight, bias})) {
+  if (!is_followed({x_dense, added, weight, bias})) {
     return norm_forward(x_dense, added, weight, bias, settings, /*wants_centres=*/false).y;
   }
   const MaybeTensor maybe_shift = added.defined() ? MaybeTensor(added) : std::nullopt;
@@ -293,7 +228,7 @@ torch::Tensor channels_last_norm(const torch::Tensor& x, const torch::Tensor& sh
 
 NormedInput channels_last_norm_keeping(const torch::Tensor& x, const torch::Tensor& weight,
                                        const torch::Tensor& bias, const NormSettings& settings) {
-  if (!fits(x, settings) || !recorded({x, weight, bias})) {
+  if (!fits(x, settings) || !is_followed({x, weight, bias})) {
     return {channels_last_norm(x, {}, weight, bias, settings), x};
   }
   const variable_list out =
@@ -305,12 +240,12 @@ torch::Tensor add_bias_and_residual(const torch::Tensor& h, const torch::Tensor&
                                     const torch::Tensor& residual) {
   const torch::Tensor h_dense = dense(h);
   const MaybeTensor other = residual.defined() ? MaybeTensor(dense(residual)) : std::nullopt;
-  if (recorded({h_dense, bias, residual})) return BiasAndResidual::apply(h_dense, bias, other);
+  if (is_followed({h_dense, bias, residual})) return BiasAndResidual::apply(h_dense, bias, other);
   return BiasAndResidual::add(h_dense, bias, other.value_or(torch::Tensor()));
 }
 
 torch::Tensor drop_by_slots(const torch::Tensor& x, const DeviceSlots& at, double probability) {
-  if (recorded({x})) return SlotDropout::apply(x, at.key, at.slots.contiguous(), probability);
+  if (is_followed({x})) return SlotDropout::apply(x, at.key, at.slots.contiguous(), probability);
   return SlotDropout::drop(x, {at.key, at.slots.contiguous()}, probability);
 }
 

@@ -11,6 +11,7 @@
 #include "models/autocast.hpp"
 #include "models/kernels/channels_last.hpp"
 #include "models/make_model.hpp"
+#include "models/score_network.hpp"
 
 namespace scorenet::models {
 namespace {

@@ -1,6 +1,7 @@
 // The pieces below the networks: noise-level embedding, attention, precision.
 #include "models/embedding.hpp"
 
+#include <ATen/Context.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -143,8 +144,19 @@ TEST(Autocast, ForgetsLoweredWeightsWhenTheScopeEnds) {
   EXPECT_EQ(product(), 6.0f);
 }
 
+TEST(Autocast, Float32ProductsOfAGpuAreRoundedAsAsked) {
+  const auto rounded = [](const char* precision) {
+    round_products_as(precision);
+    return std::pair{at::globalContext().allowTF32CuDNN(), at::globalContext().allowTF32CuBLAS()};
+  };
+  EXPECT_EQ(rounded("tf32"), std::pair(true, true));
+  EXPECT_EQ(rounded("fp32"), std::pair(false, false));
+  EXPECT_EQ(rounded("auto"), std::pair(true, false));  // LibTorch's own choice
+}
+
 TEST(Autocast, PrecisionNamesAreThoseOfTheConfig) {
   EXPECT_EQ(compute_dtype("fp32"), torch::kFloat32);
+  EXPECT_EQ(compute_dtype("tf32"), torch::kFloat32);
   EXPECT_EQ(compute_dtype("bf16"), torch::kBFloat16);
   EXPECT_EQ(compute_dtype("fp16"), torch::kFloat16);
   try {
