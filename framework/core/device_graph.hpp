@@ -26,7 +26,10 @@ bool records_graphs(torch::Device device);
 
 /// Calls `work` once and records it; nothing is computed before launch(). `work` must have run
 /// before, so that libraries have chosen their kernels. The graph owns the tensors that `work`
-/// makes; tensors that it writes to must outlive the graph. REQUIRES records_graphs(device).
-std::unique_ptr<DeviceGraph> record_graph(torch::Device device, const std::function<void()>& work);
+/// makes; tensors that it writes to must outlive the graph. beside: a living graph whose memory
+/// this one uses too, or null; then a launch of either may write over what the other's last launch
+/// left. Throws c10::OutOfMemoryError. REQUIRES records_graphs(device).
+std::unique_ptr<DeviceGraph> record_graph(torch::Device device, const std::function<void()>& work,
+                                          const DeviceGraph* beside = nullptr);
 
 }  // namespace scorenet

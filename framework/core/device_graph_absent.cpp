@@ -6,7 +6,8 @@ namespace scorenet {
 
 bool records_graphs(torch::Device) { return false; }
 
-std::unique_ptr<DeviceGraph> record_graph(torch::Device device, const std::function<void()>&) {
+std::unique_ptr<DeviceGraph> record_graph(torch::Device device, const std::function<void()>&,
+                                          const DeviceGraph*) {
   throw Error(ExitCode::usage, "CUDA graphs on " + device.str() +
                                    ": this build cannot record them. Set run.graph = false.");
 }

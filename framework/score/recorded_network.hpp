@@ -2,32 +2,19 @@
 // and likelihoods ask for the same shapes hundreds of times.
 #pragma once
 
-#include <torch/types.h>
-
-#include <array>
-#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <tuple>
-#include <vector>
+#include <utility>
 
 #include "framework/core/device_graph.hpp"
-#include "models/conditions.hpp"
+#include "framework/score/network_call.hpp"
+#include "framework/score/recorded_gradient.hpp"
 
 namespace scorenet::score {
 
-/// The input of an evaluation, all on the network's device.
-struct NetworkCall {
-  torch::Tensor x;        // (B, ...), float32
-  torch::Tensor log_snr;  // (B)
-  models::Conditions given;
-};
-
 class RecordedNetwork {
  public:
-  using Evaluate = std::function<torch::Tensor(const NetworkCall&)>;
-
   /// The value of evaluate(call). The first calls of a shape compute it directly; then it is
   /// recorded. compute_dtype: the type that evaluate computes in, which counts as part of the
   /// shape. Weights may change between calls, but must stay at their addresses. Several threads may
@@ -35,18 +22,22 @@ class RecordedNetwork {
   torch::Tensor operator()(const Evaluate& evaluate, const NetworkCall& call,
                            torch::Dtype compute_dtype);
 
+  /// The same with a derivative in call.x, and in nothing else.
+  RecordedGradient& with_gradient() { return with_gradient_; }
+
  private:
-  // Of x, its and the level's types, and which conditions are given.
-  using Shape = std::tuple<std::vector<int64_t>, torch::Dtype, torch::Dtype, std::array<bool, 4>>;
+  using Shape = std::pair<int64_t, CallKind>;  // with the batch
   struct Recording {
     int64_t calls = 0;
     NetworkCall inputs;
     torch::Tensor result;
-    std::unique_ptr<DeviceGraph> graph;
+    std::shared_ptr<DeviceGraph> graph;
   };
-  static void record(Recording& recording, const Evaluate& evaluate, const NetworkCall& call);
+  void record(Recording& recording, const Evaluate& evaluate, const NetworkCall& call);
 
-  std::mutex mutex_;  // a recording's inputs and result are one caller's at a time
+  // Results of all recordings lie in one memory: its launches take turns.
+  std::shared_ptr<GraphMemory> memory_ = std::make_shared<GraphMemory>();
+  RecordedGradient with_gradient_{memory_};
   std::map<Shape, Recording> recordings_;
 };
 

@@ -7,6 +7,7 @@
 #include "framework/diffusion/discrete_steps.hpp"
 #include "framework/diffusion/learned_schedule.hpp"
 #include "framework/diffusion/learned_weights.hpp"
+#include "framework/diffusion/likelihood/flow_jet.hpp"
 #include "framework/diffusion/preconditioning.hpp"
 #include "framework/score/mixture_file.hpp"
 #include "framework/score/recorded_network.hpp"
@@ -28,13 +29,27 @@ models::ModelOptions model_options(const config::Config& config, uint64_t seed) 
   o.unet.conditions = o.mlp.conditions = o.dit.conditions = condition_sizes(config);
   o.unet.padding = o.dit.padding = c.padding;
   o.unet.recompute = o.dit.recompute = c.recompute;
+  o.dit.kernels = c.unet.kernels;
   if (c.numbered.steps > 0) o.unet.log_snr_of_step = diffusion::log_snr_of_steps(c.numbered);
   if (c.fourier_features) o.unet.fourier_features = {7, 8};  // VDM's, single grey levels
   return o;
 }
 
-diffusion::Network network_for(const ScoreModel& model, const models::Conditions& given,
-                               const models::BatchSlots* dropout) {
+namespace {
+
+// What a caller of a network may differentiate.
+enum class Derivatives { all, in_x_alone };
+
+// Whether a recording may serve this call's derivatives.
+bool asks_for_x_alone(const NetworkCall& call, Derivatives derivatives) {
+  const bool others = call.log_snr.requires_grad() || call.given.numbers.requires_grad() ||
+                      call.given.fields.requires_grad();
+  return derivatives == Derivatives::in_x_alone && call.x.requires_grad() && !others &&
+         !diffusion::PlainAttention::is_asked_for();  // a second derivative is about to come
+}
+
+diffusion::Network network_with(const ScoreModel& model, const models::Conditions& given,
+                                const models::BatchSlots* dropout, Derivatives derivatives) {
   const auto evaluate = [network = model.trained().network, dropout, compute = model.compute_dtype,
                          type = model.device.type()](const NetworkCall& call) {
     const models::AutocastScope scope(compute, type);
@@ -42,13 +57,23 @@ diffusion::Network network_for(const ScoreModel& model, const models::Conditions
   };
   const models::Conditions there =
       given.mapped([&model](const torch::Tensor& t) { return t.to(model.device); });
-  return [&model, there, dropout, evaluate, compute = model.compute_dtype](
+  return [&model, there, dropout, evaluate, compute = model.compute_dtype, derivatives](
              const torch::Tensor& x, const torch::Tensor& log_snr) {
     const NetworkCall call{x.to(model.device, torch::kFloat32), log_snr.to(model.device), there};
     RecordedNetwork* const recorded = model.trained().recorded.get();
-    if (!recorded || dropout || torch::GradMode::is_enabled()) return evaluate(call);
-    return (*recorded)(evaluate, call, compute);
+    if (!recorded || dropout) return evaluate(call);
+    if (!torch::GradMode::is_enabled()) return (*recorded)(evaluate, call, compute);
+    if (asks_for_x_alone(call, derivatives))
+      return recorded->with_gradient()(evaluate, call, compute);
+    return evaluate(call);
   };
+}
+
+}  // namespace
+
+diffusion::Network network_for(const ScoreModel& model, const models::Conditions& given,
+                               const models::BatchSlots* dropout) {
+  return network_with(model, given, dropout, Derivatives::all);
 }
 
 optim::NamedTensors named_parameters(const ScoreModel& model) {
@@ -88,8 +113,9 @@ diffusion::Denoiser denoiser_for(const ScoreModel& model, const models::Conditio
   if (model.is_analytic())
     return stoppable(
         diffusion::make_mixture_denoiser(model.analytic().mixture, model.analytic().errors));
-  return stoppable(diffusion::make_denoiser(network_for(model, given, nullptr),
-                                            parametrisation(model.config.diffusion)));
+  return stoppable(
+      diffusion::make_denoiser(network_with(model, given, nullptr, Derivatives::in_x_alone),
+                               parametrisation(model.config.diffusion)));
 }
 
 namespace {
@@ -140,6 +166,7 @@ ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_sh
   model.transforms = transform::TransformChain(config.data.transforms, config.data.missing);
   model.conditions = condition_chains(config);
   model.compute_dtype = models::compute_dtype(config.train.precision);
+  models::round_products_as(config.train.precision);
   if (config.model.type == "gaussian_mixture") {
     const auto mixture = read_mixture(config.model.file);
     model.source = AnalyticMixture{mixture, score_errors(config.model, mixture->dims())};

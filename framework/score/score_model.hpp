@@ -100,8 +100,8 @@ diffusion::Network network_for(const ScoreModel& model, const models::Conditions
 /// then "schedule.*" and "uncertainty.*". Snapshots and checkpoints use these names.
 optim::NamedTensors named_parameters(const ScoreModel& model);
 
-/// The denoiser of a batch that is told this (undefined parts: nothing). Throws ConfigError for a
-/// classifier.
+/// The denoiser of a batch that is told this (undefined parts: nothing). It may be differentiated
+/// in x alone, not in the weights. Throws ConfigError for a classifier.
 diffusion::Denoiser denoiser_for(const ScoreModel& model, const models::Conditions& given = {});
 
 /// What this model expects of a data set (data/fit.hpp), but for a mixture's dimensions.

@@ -52,6 +52,12 @@ PlainAttention::~PlainAttention() {
   at::globalContext().setSDPUseMemEfficient(fused.memory_efficient);
 }
 
+bool PlainAttention::is_asked_for() {
+  FusedAttentionSwitch& fused = fused_attention_switch();
+  const std::lock_guard lock(fused.mutex);
+  return fused.scopes > 0;
+}
+
 torch::Tensor gradient_or_zero(const torch::Tensor& y, const torch::Tensor& x, bool create_graph) {
   if (!y.requires_grad()) return torch::zeros_like(x);
   const auto gradient =

@@ -19,6 +19,8 @@ class PlainAttention {
   ~PlainAttention();
   PlainAttention(const PlainAttention&) = delete;
   PlainAttention& operator=(const PlainAttention&) = delete;
+  /// Whether such an object exists.
+  static bool is_asked_for();
 };
 
 /// float64, detached; D numbers an example.

@@ -323,7 +323,8 @@ torch::Tensor philox_words(const torch::Tensor& key, const torch::Tensor& slots,
 // keeps to the device.
 bool records_graphs(torch::Device device) { return device == kDevice; }
 
-std::unique_ptr<DeviceGraph> record_graph(torch::Device, const std::function<void()>& work) {
+std::unique_ptr<DeviceGraph> record_graph(torch::Device, const std::function<void()>& work,
+                                          const DeviceGraph*) {
   struct Rerun final : DeviceGraph {
     explicit Rerun(const std::function<void()>& all) : work(all) {}
     void launch() override {
