@@ -93,6 +93,10 @@ class Communicator {
   virtual Work all_to_all(Buffer in, Buffer out, std::string_view tag) = 0;
   virtual Work barrier(std::string_view tag) = 0;
 
+  /// Memory, not zeroed, from which operations travel with the fewest copies; null where any memory
+  /// is as good. It frees itself, before or after the communicator.
+  virtual std::shared_ptr<void> allocate(int64_t /*bytes*/) { return nullptr; }
+
   /// Sets the time limit of every wait from now on. The first phase is `start`.
   virtual void set_phase(Phase phase) = 0;
 

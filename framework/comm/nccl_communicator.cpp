@@ -245,6 +245,7 @@ class NcclCommunicator final : public Communicator {
         shared_->settle(ncclCommFinalize(shared_->comm), "ncclCommFinalize",
                         shared_->limits.of(shared_->phase));
         ncclCommDestroy(shared_->comm);
+        shared_->comm = nullptr;
       } catch (const CommError& e) {
         std::fprintf(stderr, "%s\n", e.what());
         abort_with_limit();
@@ -308,6 +309,20 @@ class NcclCommunicator final : public Communicator {
       return ncclAllReduce(scratch_, scratch_, 1, ncclFloat32, ncclSum, shared_->comm,
                            stream_.get());
     });
+  }
+
+  /// Registered, so that the links and switches may reach it without NCCL's own buffers in between.
+  std::shared_ptr<void> allocate(int64_t bytes) override {
+    void* data = nullptr;
+    if (bytes == 0 || ncclMemAlloc(&data, size_t(bytes)) != ncclSuccess) return nullptr;
+    void* handle = nullptr;
+    if (ncclCommRegister(shared_->comm, data, size_t(bytes), &handle) != ncclSuccess)
+      handle = nullptr;  // it travels all the same
+    return {data, [shared = shared_, handle](void* memory) {
+              if (handle != nullptr && shared->comm != nullptr && !shared->failed)
+                ncclCommDeregister(shared->comm, handle);
+              ncclMemFree(memory);
+            }};
   }
 
   [[noreturn]] void abort(int exit_code) noexcept override {

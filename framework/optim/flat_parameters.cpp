@@ -24,7 +24,20 @@ FlatParameters::FlatParameters(const torch::nn::Module& module)
 FlatParameters::FlatParameters(const NamedTensors& named)
     : FlatParameters(named, reduce::make_flat_layout(parameter_sizes(named))) {}
 
-FlatParameters::FlatParameters(const NamedTensors& named, const reduce::FlatLayout& layout)
+namespace {
+
+torch::Tensor zeros(int64_t count, const torch::TensorOptions& options,
+                    const FlatParameters::Allocate& allocate) {
+  const auto bytes = count * static_cast<int64_t>(options.dtype().itemsize());
+  const std::shared_ptr<void> memory = allocate ? allocate(bytes) : nullptr;
+  if (!memory) return torch::zeros({count}, options);
+  return torch::from_blob(memory.get(), {count}, [memory](void*) {}, options).zero_();
+}
+
+}  // namespace
+
+FlatParameters::FlatParameters(const NamedTensors& named, const reduce::FlatLayout& layout,
+                               const Allocate& allocate)
     : layout_(layout) {
   for (const auto& [name, parameter] : named) {
     names_.push_back(name);
@@ -44,8 +57,8 @@ FlatParameters::FlatParameters(const NamedTensors& named, const reduce::FlatLayo
                      " parameters does not fit the " + std::to_string(parameters_.size()) +
                      " of the network.");
   }
-  values_ = torch::zeros({layout_.total}, options);
-  gradients_ = torch::zeros({layout_.total}, options);
+  values_ = zeros(layout_.total, options, allocate);
+  gradients_ = zeros(layout_.total, options, allocate);
   const torch::NoGradGuard no_grad;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     torch::Tensor view = view_of(values_, i);

@@ -7,6 +7,8 @@
 
 #include <torch/types.h>
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,9 +42,11 @@ class FlatParameters {
   explicit FlatParameters(const torch::nn::Module& module);
   /// The same for parameters of several modules, in the given order.
   explicit FlatParameters(const NamedTensors& named);
-  /// With a layout of its own (gradient_plan.hpp). Throws ShapeError if it is not of
-  /// these parameters.
-  FlatParameters(const NamedTensors& named, const reduce::FlatLayout& layout);
+  /// With a layout of its own (gradient_plan.hpp), in memory of its own: `allocate` may return null
+  /// for ordinary memory. Throws ShapeError if the layout is not of these parameters.
+  using Allocate = std::function<std::shared_ptr<void>(int64_t bytes)>;
+  FlatParameters(const NamedTensors& named, const reduce::FlatLayout& layout,
+                 const Allocate& allocate = nullptr);
 
   /// (layout().total), the module's dtype. Padding between parameters is zero.
   const torch::Tensor& values() const { return values_; }

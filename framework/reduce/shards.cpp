@@ -45,13 +45,18 @@ comm::Work Shards::reduce(size_t s, const torch::Tensor& whole, const torch::Ten
 
 void Shards::gather(const torch::Tensor& part, const torch::Tensor& whole,
                     const std::string& tag) const {
+  for (comm::Work& work : start_gather(part, whole, tag)) work.wait();
+}
+
+std::vector<comm::Work> Shards::start_gather(const torch::Tensor& part, const torch::Tensor& whole,
+                                             const std::string& tag) const {
   std::vector<comm::Work> work;
   for (size_t s = 0; s < segments_.size(); ++s) {
     work.push_back(
         communicator_.all_gather(buffer_of(part, owned_[s].part_offset, owned_[s].count),
                                  buffer_of(whole, segments_[s].offset, segments_[s].count), tag));
   }
-  for (comm::Work& w : work) w.wait();
+  return work;
 }
 
 }  // namespace scorenet::reduce

@@ -54,6 +54,9 @@ class Shards {
                     const std::string& tag) const;
   /// Fills the segments of `whole` on all ranks with what each owns; float32. Collective.
   void gather(const torch::Tensor& part, const torch::Tensor& whole, const std::string& tag) const;
+  /// The same without waiting for it: one work a segment.
+  std::vector<comm::Work> start_gather(const torch::Tensor& part, const torch::Tensor& whole,
+                                       const std::string& tag) const;
 
  private:
   std::vector<Segment> segments_;

@@ -158,6 +158,10 @@ torch::Tensor DeviceStep::control_results() const {
   return results_.narrow(0, local_, results_.size(0) - local_ - 1);
 }
 
+torch::Tensor DeviceStep::norm_result() const {
+  return results_.narrow(0, results_.size(0) - 1, 1);
+}
+
 // The control vector of this rank: the host's numbers, and what the losses add to them.
 torch::Tensor DeviceStep::own_numbers() const {
   const torch::Tensor losses = results_.narrow(0, 0, local_);
@@ -183,7 +187,12 @@ torch::Tensor DeviceStep::own_numbers() const {
 void DeviceStep::sum_over_ranks(bool started) {
   if (comms_.host->size() == 1) return;
   update_.sum_on_device(started);
-  const torch::Tensor control = control_results();
+  torch::Tensor control = control_results();
+  if (update_.norms_are_parts()) {
+    const torch::NoGradGuard no_grad;
+    norm_result().copy_(update_.norm_on_device().square());
+    control = results_.narrow(0, local_, control.numel() + 1);
+  }
   control_sum_.wait();
   control_sum_ =
       comms_.bulk().all_reduce({control.data_ptr(), control.numel(), comm::DataType::float64},
@@ -200,8 +209,9 @@ torch::Tensor DeviceStep::is_no_spike(const torch::Tensor& norm) const {
 
 void DeviceStep::update_weights() {
   const torch::NoGradGuard no_grad;
-  const torch::Tensor norm = update_.norm_on_device();
-  results_.narrow(0, results_.size(0) - 1, 1).copy_(norm);
+  const torch::Tensor norm =
+      update_.norms_are_parts() ? norm_result().squeeze(0).sqrt() : update_.norm_on_device();
+  norm_result().copy_(norm);
   const torch::Tensor bad_ranks = control_results().narrow(
       0, static_cast<int64_t>(control_.first_of("not_finite")), control_.flag_words());
   torch::Tensor apply = bad_ranks.eq(0).all().logical_and(norm.isfinite());
@@ -229,12 +239,14 @@ void DeviceStep::launch() {
     accumulate_gradients(/*silent=*/false);
     sum_over_ranks(/*started=*/true);
     update_weights();
+    update_.share_weights_on_device();
     return;
   }
   first_part_->launch();
   if (alone) return;
   sum_over_ranks(/*started=*/false);
   second_part_->launch();
+  update_.share_weights_on_device();
 }
 
 // Behind everything that was launched.

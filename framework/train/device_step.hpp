@@ -6,6 +6,7 @@
 //     device   noise, loss, gradients                       first part
 //              sum over the ranks                           NCCL
 //              norm, finite or not, clipping, AdamW, EMA    second part
+//              with sharded moments: weights to all ranks   NCCL
 //
 // Whether a step counts is a number on the device, made from the ranks' reduced flags: an update
 // that must not happen is multiplied by it. Under train.on_spike = skip the host hands over limits
@@ -73,6 +74,8 @@ class DeviceStep final : public TrainStep {
   void send_results(const UnderWay& of);
   StepReport read_report(const UnderWay& of);
   torch::Tensor control_results() const;
+  torch::Tensor norm_result()
+      const;  // (1); sharded, before the sum: the square of this rank's part
 
   int64_t local_ = 0;  // examples of this rank
 

@@ -158,7 +158,17 @@ class ShardedSum : public GradientSum {
   torch::Tensor weights() const override { return part_; }
   // The weights may have been restored, or put back after an evaluation.
   void before_update() override { shards_.take(parameters_.values(), part_); }
-  void after_update() override { shards_.gather(part_, parameters_.values(), "updated weights"); }
+  void after_update() override { shards_.gather(part_, parameters_.values(), kUpdated); }
+  bool runs_on_device() const override { return true; }
+  void after_update_on_device() override {
+    wait_for_weights();  // those of the step before
+    gathered_ = shards_.start_gather(part_, parameters_.values(), kUpdated);
+    for (comm::Work& work : gathered_) work.join();
+  }
+  void settle() override {
+    GradientSum::settle();
+    wait_for_weights();
+  }
 
   bool is_sharded() const override { return true; }
   std::vector<reduce::OwnedRange> owned() const override { return shards_.owned(); }
@@ -173,6 +183,13 @@ class ShardedSum : public GradientSum {
   reduce::GradientReducer& reducer() override { return reducer_; }
 
  private:
+  static constexpr const char* kUpdated = "updated weights";
+
+  void wait_for_weights() {
+    for (comm::Work& work : gathered_) work.wait();
+    gathered_.clear();
+  }
+
   reduce::ReducerOptions scattered(const Parts& parts) const {
     reduce::ReducerOptions options = reducer_options(parts);
     options.traffic = reduce::scatter_traffic(shards_, part_gradient_);
@@ -184,6 +201,7 @@ class ShardedSum : public GradientSum {
   reduce::Shards shards_;
   torch::Tensor part_, part_gradient_;  // this rank's
   reduce::GradientReducer reducer_;
+  std::vector<comm::Work> gathered_;  // under way on the device
 };
 
 }  // namespace

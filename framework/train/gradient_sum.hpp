@@ -52,8 +52,7 @@ class GradientSum {
   virtual void finish() { reducer().finish(); }
   /// As finish(), for work that the device is given from now on (reduce::GradientReducer).
   void finish_on_device() { reducer().finish_on_device(); }
-  /// Whether finish_on_device() may be used: every rank gets the whole gradient, and no step on the
-  /// way needs the host.
+  /// Whether finish_on_device() may be used: no step on the way needs the host.
   virtual bool runs_on_device() const { return false; }
   /// The norm of the whole sum, from that of target()'s gradient. Collective if sharded.
   virtual double whole_norm(double own) const { return own; }
@@ -66,6 +65,10 @@ class GradientSum {
   virtual void before_update() {}
   /// After it: all ranks have all weights. Collective if sharded.
   virtual void after_update() {}
+  /// As after_update(), for what the device is given from now on. settle() waits for it and throws
+  /// its errors.
+  virtual void after_update_on_device() {}
+  virtual void settle() { reducer().settle(); }
 
   /// Whether this rank's moments and averages are a part of the whole.
   virtual bool is_sharded() const { return false; }

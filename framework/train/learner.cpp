@@ -30,7 +30,8 @@ score::ScoreModel trainable_model(const config::Config& config, data::ImageDatas
 Learner::Learner(score::ScoreModel model_in, int64_t levels, comm::Communicators& comms)
     : model(std::move(model_in)),
       plan(plan_gradients(model, model.example_shape, comms)),
-      parameters(score::named_parameters(model), plan.layout),
+      parameters(score::named_parameters(model), plan.layout,
+                 [&comms](int64_t bytes) { return comms.bulk().allocate(bytes); }),
       objective(model, levels),
       update(model.config, parameters, plan, comms),
       spikes(model.config.train.spike_deviations),

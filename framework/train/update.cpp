@@ -40,6 +40,7 @@ void Update::sum_on_device(bool started) {
 }
 
 void Update::step(const optim::AdamW::DeviceStep& step, const torch::Tensor& average_shares) {
+  sum_->before_update();
   optimizer_.step(step);
   ema_.update(sum_->weights(), average_shares * step.apply);
 }

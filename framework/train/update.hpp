@@ -57,10 +57,15 @@ class Update {
   bool runs_on_device() const { return sum_->runs_on_device() && !loss_scale_.adapts(); }
   /// started: backward has begun to send (begin(), end()); otherwise all is sent now.
   void sum_on_device(bool started);
-  void settle() { sum_->reducer().settle(); }
+  void settle() { sum_->settle(); }
+  /// Of what this rank's optimiser works on. If norms_are_parts() the whole norm is the root of the
+  /// sum of all ranks' squares.
   torch::Tensor norm_on_device() const { return optimizer_.gradient_norm_on_device(); }
+  bool norms_are_parts() const { return sum_->is_sharded(); }
   /// average_shares: (profiles) float32, average_shares(moment) on the device.
   void step(const optim::AdamW::DeviceStep& step, const torch::Tensor& average_shares);
+  /// After it: all ranks have all weights. Collective.
+  void share_weights_on_device() { sum_->after_update_on_device(); }
   std::vector<double> average_shares(const optim::EmaMoment& moment) const {
     return ema_.shares(moment);
   }

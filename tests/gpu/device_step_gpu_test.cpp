@@ -64,7 +64,8 @@ struct Training : private Borrowed, public Learner {
                                 .remainder(256)
                                 .to(torch::kUInt8)
                                 .view({12, 3, 16, 16});
-    if (spoil == k) parameters.parameters()[0].detach().view({-1})[0].fill_(NAN);
+    // Its square is no finite number; the weight itself is.
+    if (spoil == k) parameters.parameters().back().detach().view({-1})[0].fill_(1e38);
     return step->run(loaded, k, {});
   }
 

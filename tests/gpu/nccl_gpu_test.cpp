@@ -65,6 +65,20 @@ TEST_F(NcclGpu, EveryCollectiveOnDeviceMemory) {
   EXPECT_TRUE(part.eq(n * r).all().item<bool>());
 }
 
+// Memory of NCCL's own, registered where the library can.
+TEST_F(NcclGpu, ItsOwnMemoryTravels) {
+  const std::shared_ptr<void> memory = nccl_->allocate((1 << 20) * 4);
+  ASSERT_NE(memory, nullptr);
+  const auto values =
+      torch::from_blob(memory.get(), {1 << 20}, torch::dtype(torch::kFloat32).device(device_));
+  const int n = nccl_->size();
+  for (int k = 0; k < 3; ++k) {
+    values.fill_(nccl_->rank() + k);
+    nccl_->all_reduce(buffer_of(values), comm::ReduceOp::sum, "own memory").wait();
+    EXPECT_TRUE(values.eq(n * (n - 1) / 2 + n * k).all().item<bool>());
+  }
+}
+
 TEST_F(NcclGpu, TakesWhatTheComputeStreamHasNotFinishedYet) {
   // Half a second's worth of products is queued before the buffer is filled; nothing waits for it
   // but NCCL's stream.

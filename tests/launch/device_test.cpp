@@ -112,12 +112,16 @@ TEST_F(Device, OverTwoRanksItsMemoryGoesToItsCarrierAndTheHostsToMpi) {
 // A recorded step keeps to the device (the fake refuses copies and reads meanwhile) and computes
 // what the same step does launched kernel by kernel.
 TEST_F(Device, ARecordedStepIsTheSameBitForBit) {
-  for (const std::string keys : {"--model.dropout 0.2 --train.micro_batch 5",
-                                 "--train.weight_decay 0.1 --train.clip_norm 0.01"}) {
+  const std::vector<std::pair<std::string, int>> cases = {
+      {"--model.dropout 0.2 --train.micro_batch 5", 1},
+      {"--train.weight_decay 0.1 --train.clip_norm 0.01", 1},
+      {"--train.shard_optimizer true --train.weight_decay 0.1 --train.clip_norm 0.01", 2}};
+  for (const auto& [keys, ranks] : cases) {
     for (const std::string graph : {"true", "false"}) {
       succeed("rm -rf " + file("graph-" + graph));
-      succeed(kAway + " train " + tiny_.config + " --train.steps 10 " + keys + " --run.graph " +
-              graph + " --outdir " + file("graph-" + graph));
+      succeed((ranks == 1 ? kAway : mpirun(ranks, kAway)) + " train " + tiny_.config +
+              " --train.steps 10 --comm.gpu_aware_mpi true " + keys + " --run.graph " + graph +
+              " --outdir " + file("graph-" + graph));
     }
     const auto a = weights("graph-true"), b = weights("graph-false");
     for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(torch::equal(a[i], b[i])) << keys << i;
@@ -133,13 +137,15 @@ TEST_F(Device, AStepThatIsNotFiniteChangesNothingAndNamesItsSample) {
   const Outcome halted = run(kAway + rest + "--outdir " + file("halted"));
   EXPECT_EQ(halted.exit_code, 4) << halted.err;
   EXPECT_THAT(halted.err, testing::HasSubstr("sample 17 "));
-  for (const int ranks : {1, 2}) {
+  const std::vector<std::pair<int, std::string>> cases = {
+      {1, ""}, {2, ""}, {2, "--train.shard_optimizer true "}};
+  for (const auto& [ranks, keys] : cases) {
     std::vector<int64_t> skipped;
     std::vector<std::vector<torch::Tensor>> trained;
     for (const std::string& program : {std::string("SCORENET"), kAway}) {
       const std::string name = "skip" + std::to_string(trained.size());
       succeed("rm -rf " + file(name));
-      succeed((ranks == 1 ? program : mpirun(ranks, program)) + rest +
+      succeed((ranks == 1 ? program : mpirun(ranks, program)) + rest + keys +
               "--train.on_nonfinite skip --run.tick 3 --comm.gpu_aware_mpi true --outdir " +
               file(name));
       const auto tick = nlohmann::json::parse(lines_of(file(name + "/stats.jsonl")).back());
@@ -147,7 +153,7 @@ TEST_F(Device, AStepThatIsNotFiniteChangesNothingAndNamesItsSample) {
       trained.push_back(weights(name));
     }
     // Number 17 comes once in every epoch of 24 images: in every other step of 12.
-    EXPECT_THAT(skipped, testing::Each(5)) << ranks << " ranks";
+    EXPECT_THAT(skipped, testing::Each(5)) << ranks << " ranks " << keys;
     for (size_t i = 0; i < trained[0].size(); ++i) {
       EXPECT_LT((trained[0][i] - trained[1][i]).abs().max().item<double>(), 1e-4)
           << ranks << " ranks, parameter " << i;

@@ -95,6 +95,40 @@ TEST(NcclCommunicator, AJoinedComputeStreamGoesOnAfterTheSumAndTheHostAtOnce) {
   EXPECT_THAT(fake_gpu::violations(), IsEmpty());
 }
 
+TEST(NcclCommunicator, ItsMemoryIsRegisteredAndGivenBackBeforeItself) {
+  fake_gpu::reset({});
+  const auto errors = run_simulated(2, {}, [](Communicator& bootstrap) {
+    const auto c = make_nccl_communicator(bootstrap, quick());
+    const std::shared_ptr<void> memory = c->allocate(100 * sizeof(float));
+    ASSERT_NE(memory, nullptr);
+    auto* const v = static_cast<float*>(memory.get());
+    std::fill(v, v + 100, 1.0f);
+    c->all_reduce({v, 100, DataType::float32}, ReduceOp::sum, "registered").wait();
+    EXPECT_EQ(v[99], 2.0f);
+    EXPECT_GE(fake_gpu::registered(), 1);
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+  EXPECT_THAT(fake_gpu::violations(), IsEmpty());
+  EXPECT_EQ(fake_gpu::registered(), 0);
+  EXPECT_EQ(fake_gpu::allocated(), 0);
+}
+
+// Weights may be freed after everything else.
+TEST(NcclCommunicator, MemoryThatOutlivesItIsFreedWithoutIt) {
+  fake_gpu::reset({});
+  const auto errors = run_simulated(2, {}, [](Communicator& bootstrap) {
+    std::shared_ptr<void> memory;
+    {
+      const auto c = make_nccl_communicator(bootstrap, quick());
+      memory = c->allocate(16);
+    }
+    EXPECT_GE(fake_gpu::allocated(), 1);
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+  EXPECT_THAT(fake_gpu::violations(), IsEmpty());
+  EXPECT_EQ(fake_gpu::allocated(), 0);
+}
+
 TEST(NcclCommunicator, TheFakeSeesABufferThatIsTouchedTooEarly) {
   // A test of the test tool: the program writes into a bucket that is still under way.
   fake_gpu::reset({.delay_s = 20e-3});

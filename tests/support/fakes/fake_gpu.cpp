@@ -72,6 +72,8 @@ struct Fake {
   int next_id = 0;
   std::atomic<int> destroyed{0};
   std::atomic<int> aborted{0};
+  std::atomic<int> allocated{0};
+  std::atomic<int> registered{0};
 };
 
 Fake& fake() {
@@ -366,6 +368,8 @@ void reset(const Behaviour& behaviour) {
   fake().worlds.clear();
   fake().destroyed = 0;
   fake().aborted = 0;
+  fake().allocated = 0;
+  fake().registered = 0;
 }
 
 std::vector<std::string> violations() {
@@ -375,6 +379,8 @@ std::vector<std::string> violations() {
 
 int destroyed() { return fake().destroyed; }
 int aborted() { return fake().aborted; }
+int allocated() { return fake().allocated; }
+int registered() { return fake().registered; }
 
 void launch(cudaStream_t stream, std::function<void()> work) { enqueue(stream, std::move(work)); }
 
@@ -524,6 +530,27 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
   if (comm->gone || comm->aborted) violation("abort of a communicator that is gone");
   comm->aborted = true;
   ++fake().aborted;
+  return ncclSuccess;
+}
+ncclResult_t ncclMemAlloc(void** data, size_t bytes) {
+  *data = std::malloc(bytes);
+  ++fake().allocated;
+  return ncclSuccess;
+}
+ncclResult_t ncclMemFree(void* data) {
+  std::free(data);
+  --fake().allocated;
+  return ncclSuccess;
+}
+ncclResult_t ncclCommRegister(ncclComm_t comm, void* data, size_t, void** handle) {
+  if (comm->gone || comm->aborted) violation("memory registered with a communicator that is gone");
+  *handle = data;
+  ++fake().registered;
+  return ncclSuccess;
+}
+ncclResult_t ncclCommDeregister(ncclComm_t comm, void*) {
+  if (comm->gone || comm->aborted) violation("memory given back to a communicator that is gone");
+  --fake().registered;
   return ncclSuccess;
 }
 const char* ncclGetErrorString(ncclResult_t code) {

@@ -36,6 +36,9 @@ std::vector<std::string> violations();
 /// How many communicators were destroyed and aborted since reset().
 int destroyed();
 int aborted();
+/// Of memory from ncclMemAlloc: pieces that are not freed, and pieces that are registered.
+int allocated();
+int registered();
 
 /// A kernel: `work` runs on the stream after all that was queued before.
 void launch(cudaStream_t stream, std::function<void()> work);

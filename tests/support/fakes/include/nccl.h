@@ -60,3 +60,7 @@ ncclResult_t ncclSend(const void* in, size_t count, ncclDataType_t, int peer, nc
 ncclResult_t ncclRecv(void* out, size_t count, ncclDataType_t, int peer, ncclComm_t, cudaStream_t);
 ncclResult_t ncclGroupStart();
 ncclResult_t ncclGroupEnd();
+ncclResult_t ncclMemAlloc(void** data, size_t bytes);
+ncclResult_t ncclMemFree(void* data);
+ncclResult_t ncclCommRegister(ncclComm_t, void* data, size_t bytes, void** handle);
+ncclResult_t ncclCommDeregister(ncclComm_t, void* handle);
