@@ -7,7 +7,7 @@
 //                                                          and a faster device: the measured
 //                                                          profile, scaled
 // Weak scaling: every rank computes --batch images a step (default: what a rank of
-// this start would).
+// this start would). Beside that, how many images a rank of this machine can compute at once.
 #include <cmath>
 #include <iostream>
 #include <memory>
@@ -19,6 +19,7 @@
 #include "framework/files/atomic_file.hpp"
 #include "framework/files/output_guard.hpp"
 #include "framework/perf/step_model.hpp"
+#include "framework/train/batch_memory.hpp"
 #include "framework/train/gradient_plan.hpp"
 #include "framework/train/train_precision.hpp"
 #include "framework/train/update.hpp"
@@ -31,6 +32,8 @@
 
 namespace scorenet::launch {
 namespace {
+
+constexpr double kMib = 1 << 20;
 
 struct PlanArguments {
   std::string config_path, json;
@@ -85,6 +88,17 @@ perf::StepCosts measure_costs(const score::ScoreModel& model, c10::IntArrayRef s
   return costs;
 }
 
+train::BatchMemory measure_memory(const score::ScoreModel& model, c10::IntArrayRef shape,
+                                  int64_t batch, const comm::Communicators& comms) {
+  int64_t weights = 0;
+  for (const int64_t size : optim::parameter_sizes(score::named_parameters(model))) weights += size;
+  const auto averages = static_cast<int>(train::ema_profiles_of(model.config.ema).size());
+  const bool sharded = model.config.train.shard_optimizer;
+  const int64_t of_pass = 2 * 4 * weights;  // weights and gradients, which a pass has itself
+  const int64_t state = perf::state_bytes(weights, averages, comms.host->size(), sharded) - of_pass;
+  return train::measure_batch_memory(model, shape, batch, state, comms.host->local_size());
+}
+
 void scale_to(perf::StepCosts& costs, double seconds) {
   const double factor = seconds / perf::alone_seconds(costs);
   costs.forward_s *= factor;
@@ -117,6 +131,13 @@ nlohmann::ordered_json to_json(const perf::LinkModel& link, bool measured) {
           {"measured", measured}};
 }
 
+nlohmann::ordered_json to_json(const train::BatchMemory& memory) {
+  return {{"bytes_an_image", memory.bytes_an_example},
+          {"fixed_bytes", memory.fixed_bytes},
+          {"available_bytes", memory.available_bytes},
+          {"largest_batch_a_rank", memory.largest_batch}};
+}
+
 nlohmann::ordered_json report(const perf::StepCosts& costs, const perf::Cluster& cluster,
                               const std::vector<perf::ScalingRow>& rows,
                               const PlanArguments& arguments, int64_t batch) {
@@ -144,9 +165,9 @@ nlohmann::ordered_json report(const perf::StepCosts& costs, const perf::Cluster&
   for (const perf::ScalingRow& row : rows) {
     out["predictions"].push_back(
         {{"ranks", row.ranks},
-         {"bucket_mib", static_cast<double>(row.caps.cap_bytes) / 1048576.0},
-         {"first_bucket_mib", static_cast<double>(row.caps.first_bytes) / 1048576.0},
-         {"last_bucket_mib", static_cast<double>(row.caps.last_bytes) / 1048576.0},
+         {"bucket_mib", static_cast<double>(row.caps.cap_bytes) / kMib},
+         {"first_bucket_mib", static_cast<double>(row.caps.first_bytes) / kMib},
+         {"last_bucket_mib", static_cast<double>(row.caps.last_bytes) / kMib},
          {"step_s", row.prediction.step_s},
          {"exposed_s", row.prediction.exposed_s},
          {"efficiency", row.prediction.efficiency},
@@ -159,18 +180,24 @@ nlohmann::ordered_json report(const perf::StepCosts& costs, const perf::Cluster&
 void print(const nlohmann::ordered_json& out, const std::vector<perf::ScalingRow>& rows) {
   const auto& step = out["step"];
   const auto& link = out["link"];
+  const auto& memory = out["memory"];
   std::printf(
       "%lld weights, %lld images a rank; one rank's step %.2f ms (%s): forward %.2f, backward "
       "%.2f, optimizer %.2f\nlink: %.2f us, %.3f GB/s per rank (%s), %d ranks per host; ring or "
       "tree, whichever is faster; %s; jitter %.2f ms\nleft out: contention of traffic with "
-      "compute, so real efficiencies are lower; state without activations\n%s",
+      "compute, so real efficiencies are lower; state without activations\nmemory: %.2f MiB an "
+      "image and %.2f GiB besides; of %.1f GiB free here a rank computes at most %lld images at "
+      "once\n%s",
       out["weights"].get<long long>(), out["batch_a_rank"].get<long long>(),
       1e3 * step["seconds"].get<double>(), step["measured"].get<bool>() ? "measured" : "given",
       1e3 * step["forward_s"].get<double>(), 1e3 * step["backward_s"].get<double>(),
       1e3 * step["optimizer_s"].get<double>(), link["latency_us"].get<double>(),
       link["bandwidth_gb_per_s"].get<double>(), link["measured"].get<bool>() ? "measured" : "given",
       out["ranks_per_host"].get<int>(), out["sharded"].get<bool>() ? "sharded" : "not sharded",
-      1e3 * step["jitter_s"].get<double>(), perf::scaling_table(rows).c_str());
+      1e3 * step["jitter_s"].get<double>(), memory["bytes_an_image"].get<double>() / kMib,
+      memory["fixed_bytes"].get<double>() / (1024 * kMib),
+      memory["available_bytes"].get<double>() / (1024 * kMib),
+      memory["largest_batch_a_rank"].get<long long>(), perf::scaling_table(rows).c_str());
 }
 
 ExitCode plan(const config::Config& config, const PlanArguments& arguments,
@@ -194,6 +221,8 @@ ExitCode plan(const config::Config& config, const PlanArguments& arguments,
                             ? arguments.batch
                             : std::max<int64_t>(1, config.train.batch_size / comms.host->size());
   const perf::Cluster cluster = cluster_of(arguments, comms, device);
+  // Before larger passes: a process keeps its memory.
+  const train::BatchMemory memory = measure_memory(model, shape, batch, comms);
   perf::StepCosts costs = measure_costs(model, shape, batch);
   if (arguments.step_time_ms > 0) scale_to(costs, arguments.step_time_ms * 1e-3);
   costs.jitter_s = arguments.jitter_ms * 1e-3;
@@ -201,7 +230,8 @@ ExitCode plan(const config::Config& config, const PlanArguments& arguments,
   const auto rows = perf::predict_scaling(
       costs, cluster, arguments.ranks, static_cast<int>(train::ema_profiles_of(config.ema).size()));
   if (comms.host->rank() != 0) return ExitCode::done;
-  const auto out = report(costs, cluster, rows, arguments, batch);
+  auto out = report(costs, cluster, rows, arguments, batch);
+  out["memory"] = to_json(memory);
   print(out, rows);
   if (!arguments.json.empty()) files::write_file_atomically(arguments.json, out.dump(2) + "\n");
   return ExitCode::done;

@@ -47,6 +47,26 @@ TEST_F(Plan, PredictsFromAGivenLinkAndStepTime) {
   EXPECT_EQ(rows[2]["state_bytes_a_rank"].get<double>(), 24 * weights);
 }
 
+TEST_F(Plan, FindsTheBatchThatFitsIntoTheMemory) {
+  const auto memory = [&](const std::string& keys) {
+    const Outcome outcome =
+        run("SCORENET plan " + tiny_.config + " --data.path '' --bandwidth 1 --ranks 1,2 " + keys +
+            " --json " + (folder_ / "plan.json") + " --force");
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_THAT(outcome.out, HasSubstr("images at once"));
+    return parsed("plan.json")["memory"];
+  };
+  const json small = memory("--shape 1,32,32 --batch 64"),
+             large = memory("--shape 1,64,64 --batch 64");
+  const double per_small = small["bytes_an_image"], per_large = large["bytes_an_image"];
+  EXPECT_GT(per_small, 32 * 32 * 4 * 4);  // at least a few activations of the image's size
+  EXPECT_GT(per_large / per_small, 2.5);  // four times the pixels
+  // All of it is used but a tenth.
+  const double used = large["largest_batch_a_rank"].get<double>() * per_large;
+  EXPECT_LT(used, 0.91 * large["available_bytes"].get<double>());
+  EXPECT_GT(used, 0.8 * large["available_bytes"].get<double>());
+}
+
 TEST_F(Plan, MeasuresTheLinkBetweenTheRanksPresentAndNeedsNoData) {
   const Outcome outcome =
       run(mpirun(2) + " plan " + tiny_.config +
