@@ -2,22 +2,21 @@
 // random images from memory, all else as the config says.
 //
 //   gpu_step_benchmark CONFIG [--shape 3,32,32] [--batch N] [--steps N] [--warmup N] [--loader]
-//                      [--profile FILE] [--section.key value ...]
+//                      [--profile FILE] [--peak] [--section.key value ...]
 //
 // Prints one line of JSON. Steps are not waited for one by one: host_* is how often run() returns,
 // median_ms, p10_ms and p90_ms lie between the ends of steps on the device (on a CPU both are the
 // same), images_per_s is the wall clock's over all of them. --loader: a loader's thread delivers
 // the images; else every step copies one batch. --profile: three more steps into a trace for
-// benchmarks/peers/gpu/kernel_shares.py.
+// benchmarks/peers/gpu/kernel_shares.py. tflops counts the matrix products and convolutions of the
+// network, three times those of a forward pass; --peak: beside it what a product of two bf16
+// matrices of 8192 x 8192 reaches before the steps.
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/profiler_kineto.h>
-#include <torch/cuda.h>
-#include <torch/utils.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <functional>
@@ -28,8 +27,7 @@
 #include <string>
 #include <vector>
 
-#include "framework/config/parse.hpp"
-#include "framework/config/validate.hpp"
+#include "benchmarks/gpu_run.hpp"
 #include "framework/core/allocator.hpp"
 #include "framework/core/error.hpp"
 #include "framework/train/learner.hpp"
@@ -38,7 +36,7 @@
 #include "models/flops.hpp"
 #include "models/score_network.hpp"
 
-namespace scorenet {
+namespace scorenet::benchmark {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -49,16 +47,8 @@ struct Options {
   std::vector<int64_t> shape = {3, 32, 32};
   int64_t batch = 0;  // 0: the config's
   int64_t steps = 50, warmup = 20;
-  bool loader = false;
+  bool loader = false, peak = false;
 };
-
-config::Config config_of(const Options& o, const std::vector<std::string>& overrides) {
-  config::Config config = config::parse_file(o.config_path);
-  config::apply_overrides(config, overrides);
-  if (o.batch > 0) config.train.batch_size = o.batch;
-  config::validate(config, 1);
-  return config;
-}
 
 // As many images as batches are read ahead of a step, so that each comes from other memory.
 torch::Tensor random_images(const Options& o, const config::Config& config) {
@@ -137,18 +127,6 @@ class Marks {
   std::vector<c10::Event> device_marks_;
 };
 
-double quantile(std::vector<double> values, double q) {
-  std::sort(values.begin(), values.end());
-  const auto place = static_cast<size_t>(q * static_cast<double>(values.size()));
-  return values[std::min(place, values.size() - 1)];
-}
-
-double rounded(double value) { return std::round(1e3 * value) / 1e3; }
-
-void synchronize(torch::Device device) {
-  if (device.is_cuda()) torch::cuda::synchronize(device.index());
-}
-
 // Of the timed steps: what was in use, and what the allocator held.
 class MemoryPeak {
  public:
@@ -189,7 +167,22 @@ Json first_words(const Options& o, const train::Learner& learner) {
           {"batch", model.config.train.batch_size},
           {"precision", models::precision_name(model.compute_dtype)},
           {"loader", o.loader},
-          {"gflop_per_image", rounded(3e-9 * models::forward_flops(network, model.example_shape))}};
+          {"gflop_forward", rounded(1e-9 * models::forward_flops(network, model.example_shape))}};
+}
+
+// TFLOP/s of ten products after three, random numbers: zeros would be faster.
+double matrix_peak(torch::Device device) {
+  constexpr int64_t kSide = 8192;
+  const auto options = torch::dtype(torch::kBFloat16).device(device);
+  const torch::Tensor a = torch::randn({kSide, kSide}, options), b = torch::randn_like(a);
+  torch::Tensor out = torch::empty_like(a);
+  for (int i = 0; i < 3; ++i) at::matmul_out(out, a, b);
+  synchronize(device);
+  const auto start = Clock::now();
+  for (int i = 0; i < 10; ++i) at::matmul_out(out, a, b);
+  synchronize(device);
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return 10 * 2e-12 * std::pow(static_cast<double>(kSide), 3) / seconds;
 }
 
 void measure(const Options& o, train::Learner& learner, Source& source, Json& line) {
@@ -218,6 +211,7 @@ void measure(const Options& o, train::Learner& learner, Source& source, Json& li
   line["host_median_ms"] = rounded(quantile(marks.host_ms(), 0.5));
   const auto images = static_cast<double>(learner.model.config.train.batch_size * o.steps);
   line["images_per_s"] = rounded(images / wall_s);
+  line["tflops"] = rounded(3e-3 * line["gflop_forward"].get<double>() * images / wall_s);
   memory.add_to(line);
   if (!o.profile.empty()) trace([&] { take_steps(3, nullptr); }, device, o.profile);
 }
@@ -230,10 +224,8 @@ void check_weights(const train::Learner& learner) {
 }
 
 int run(const Options& o, const std::vector<std::string>& overrides) {
-  const config::Config config = config_of(o, overrides);
-  const torch::Device device =
-      torch::cuda::is_available() ? torch::Device(torch::kCUDA, 0) : torch::Device(torch::kCPU);
-  if (device.is_cuda()) torch::set_num_threads(1);  // as the train verb
+  const torch::Device device = device_at_hand();
+  const config::Config config = config_of(o.config_path, overrides, o.batch);
   comm::Communicators comms = comm::make_communicators({.backend = "single"});
   score::ScoreModel model = score::build_model(config, o.shape, device);
   model.compute_dtype =
@@ -242,6 +234,7 @@ int run(const Options& o, const std::vector<std::string>& overrides) {
   Source source(random_images(o, config), config, o.loader);
 
   Json line = first_words(o, learner);
+  if (o.peak) line["matrix_peak_tflops"] = rounded(matrix_peak(device));
   measure(o, learner, source, line);
   check_weights(learner);
   line["device"] = device.is_cuda() ? "cuda" : "cpu";
@@ -250,11 +243,11 @@ int run(const Options& o, const std::vector<std::string>& overrides) {
 }
 
 }  // namespace
-}  // namespace scorenet
+}  // namespace scorenet::benchmark
 
 int main(int argc, char** argv) {
   scorenet::tune_allocator();
-  scorenet::Options o;
+  scorenet::benchmark::Options o;
   CLI::App app("one training step of a config's network, timed", "gpu_step_benchmark");
   app.add_option("config", o.config_path, "experiment (TOML); its data file is not read")
       ->required();
@@ -265,10 +258,11 @@ int main(int argc, char** argv) {
   app.add_flag("--loader", o.loader,
                "images through a loader's thread, flipped as the config says");
   app.add_option("--profile", o.profile, "trace three more steps into FILE");
+  app.add_flag("--peak", o.peak, "also time a product of two large bf16 matrices");
   app.allow_extras();
   CLI11_PARSE(app, argc, argv);
   try {
-    return scorenet::run(o, app.remaining());
+    return scorenet::benchmark::run(o, app.remaining());
   } catch (const scorenet::Error& e) {
     std::cerr << e.what() << std::endl;
     return static_cast<int>(e.exit_code());

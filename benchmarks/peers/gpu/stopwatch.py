@@ -2,6 +2,7 @@
 them. A budget of time ends warming up, compiling included, and timing."""
 
 import contextlib
+import fcntl
 import signal
 import time
 
@@ -41,6 +42,18 @@ class Budget:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+@contextlib.contextmanager
+def alone(path):
+    """Holds the lock of this file, as flock(1) does; without a path: at once. So several programs
+    compile side by side and are timed one after the other."""
+    if not path:
+        yield
+        return
+    with open(path, "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 class Marks:
     """Moments on the device: CUDA events, or the clock where the CPU computes."""
 
@@ -73,9 +86,26 @@ def quantile(values, q):
     return sorted(values)[min(int(q * len(values)), len(values) - 1)]
 
 
-def measure(work, images, count, warmup, device, budget):
-    """Calls `work` warmup + count times, `images` images each, until the budget ends. Returns what
-    a line of results says."""
+def timed(work, count, device, budget, result):
+    """The times between `count` calls, in ms, and the wall's over all of them, in seconds."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    marks = Marks(device)
+    start = time.perf_counter()
+    marks.mark()
+    for _ in range(count):
+        work()
+        marks.mark()
+        if budget.left() <= 0:
+            result["stopped"] = "out of time while timing"
+            break
+    synchronize(device)
+    return marks.intervals_ms(), time.perf_counter() - start
+
+
+def measure(work, images, count, warmup, device, budget, lock=None):
+    """Calls `work` warmup + count times, `images` images each, until the budget ends; the `count`
+    calls while it holds the lock of that file. Returns what a line of results says."""
     result = {}
     start = time.perf_counter()
     done = 0
@@ -92,20 +122,8 @@ def measure(work, images, count, warmup, device, budget):
         result["warmup_s"] = round(time.perf_counter() - start, 2)
         return result
     result["warmup_s"] = round(time.perf_counter() - start, 2)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    marks = Marks(device)
-    start = time.perf_counter()
-    marks.mark()
-    for _ in range(count):
-        work()
-        marks.mark()
-        if budget.left() <= 0:
-            result["stopped"] = "out of time while timing"
-            break
-    synchronize(device)
-    wall = time.perf_counter() - start
-    times = marks.intervals_ms()
+    with alone(lock):
+        times, wall = timed(work, count, device, budget, result)
     result |= {
         "steps": len(times),
         "median_ms": round(quantile(times, 0.5), 3),

@@ -55,6 +55,11 @@ def arguments():
     parser.add_argument(
         "--budget-seconds", type=float, default=0, help="for all modes together; 0: no end"
     )
+    parser.add_argument(
+        "--lock",
+        metavar="FILE",
+        help="hold this file's lock while timing: other programs that compile may run beside it",
+    )
     parser.add_argument("--device", default="cuda")
     parser.add_argument(
         "--profile",
@@ -163,7 +168,9 @@ def run_mode(options, device, budget):
     torch._dynamo.reset()
     torch.manual_seed(1)
     work, evaluations = work_of(options, device)
-    result = stopwatch.measure(work, options.batch, options.steps, options.warmup, device, budget)
+    result = stopwatch.measure(
+        work, options.batch, options.steps, options.warmup, device, budget, options.lock
+    )
     if "images_per_s" in result:
         check(work, options)
         result["evaluations_per_image"] = evaluations
