@@ -42,6 +42,7 @@ PAGES = [
 NOT_RUN = {
     "./launch/quickstart": "builds the program; its own commands are those of the other pages",
     "./launch/run_tests": "runs this test",
+    "./launch/long_test --minutes 20": "takes 20 minutes; short_long_test runs it with fewer steps",
     "configs/fashion_mnist/run": "takes a day",
     "configs/path_integral/run": "takes hours; with --help it is run",
     "./launch/setup --cuda": "fetches wheels",

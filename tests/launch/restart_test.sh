@@ -153,6 +153,16 @@ kill -TERM "$job"
 check "a stop in the pause ends it" ended_with 75 stand
 check "without another start" starts 3
 
+# --- Ranks on fewer places: a divisor of the first count.
+fits() { # FIRST PLACES RANKS
+  bash -c 'source "$0"; first_ranks=$1; [ "$(ranks_that_fit "$2")" = "$3" ]' \
+    "$root/launch/restart.sh" "$@"
+}
+check "24 ranks become 12 on 16 places" fits 24 16 12
+check "four become two on three" fits 4 3 2
+check "five become one on four" fits 5 4 1
+check "four stay four on nine" fits 4 9 4
+
 # --- What other jobs left, alive and dead.
 sleep 1000 &
 living=$!
@@ -183,6 +193,8 @@ if hosts_start "$folder/hosts"; then
   check "goes on where the other is back" wait_until 60 grep -q 'restart 2' hosts.log
   check "ends well" ended_with 0 hosts
   check "with the bits of the undisturbed run" same_bits hosts 0000300
+  check "and leaves nothing behind" nothing_left hosts
+  check "not in shared memory" eval '! ls /dev/shm/vader_segment.*$$.* 2>/dev/null'
 else
   echo "skipped: hosts of one's own need namespaces"
 fi

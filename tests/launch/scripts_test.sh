@@ -61,7 +61,8 @@ check "an error of the program keeps its code" exits 2 "$script" --config tiny.t
   --train.step 1
 
 # Every script that a user starts: it explains itself, and says in a sentence what is missing.
-for name in quickstart run_tests setup format tidy train_mpirun.sh train.sbatch evaluate.sbatch; do
+for name in quickstart run_tests long_test setup format tidy train_mpirun.sh train.sbatch \
+  evaluate.sbatch; do
   check "$name explains itself" exits 0 bash "$root/launch/$name" --help
   check "with its own name" grep -q "$name" out
   check "$name refuses an unknown option" exits 2 env -u SLURM_JOB_ID bash "$root/launch/$name" \

@@ -8,14 +8,17 @@
 #   hosts_kill NAME      ends every process there; the host no longer answers
 #   hosts_heal NAME      it answers again
 #
-# Names end in this process's number, so that two tests do not share segments in /dev/shm.
+# Names end in this process's number, or in $hosts_suffix, so that two tests do not share segments
+# in /dev/shm.
+hosts_suffix=${hosts_suffix:-$$}
+
 hosts_start() {
   hosts_folder=$1
   mkdir -p "$hosts_folder"
   local isolate="unshare --uts"
   $isolate true 2>/dev/null || isolate="unshare --user --map-root-user --uts"
   $isolate hostname somewhere 2>/dev/null || return 1
-  printf '%s slots=2\n' "first$$" "second$$" >"$hosts_folder/file"
+  printf '%s slots=2\n' "first$hosts_suffix" "second$hosts_suffix" >"$hosts_folder/file"
   cat >"$hosts_folder/agent" <<AGENT
 #!/bin/sh
 # As ssh: [OPTIONS] HOST COMMAND...
@@ -30,9 +33,9 @@ AGENT
 }
 
 hosts_kill() {
-  touch "$hosts_folder/lost-$1$$"
+  touch "$hosts_folder/lost-$1$hosts_suffix"
   # shellcheck disable=SC2046 # several processes
-  kill -9 $(grep -lszxF "SCORENET_HOST=$1$$" /proc/[0-9]*/environ | cut -d/ -f3)
+  kill -9 $(grep -lszxF "SCORENET_HOST=$1$hosts_suffix" /proc/[0-9]*/environ | cut -d/ -f3)
 }
 
-hosts_heal() { rm -f "$hosts_folder/lost-$1$$"; }
+hosts_heal() { rm -f "$hosts_folder/lost-$1$hosts_suffix"; }
