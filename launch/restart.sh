@@ -4,8 +4,8 @@
 # A script that sources it sets outdir, restarts and ranks, and has these functions:
 #   start_ranks      starts $ranks ranks: launch LAUNCHER... sh -c "$begin_rank" sh "$job_name" ...
 #   clean_hosts      runs "$clean_host" with $job_name and a folder to remove on every host
-#   choose_hosts     sets ranks to what the hosts carry that answered clean_hosts, and missing to the
-#                    names of the others; 1 if none answered
+#   choose_hosts     sets ranks to what the hosts carry that answered clean_hosts, and missing to
+#                    the names of the others; 1 if none answered
 # It calls train_until_ended, which sets $status.
 # shellcheck shell=bash disable=SC2154,SC2034
 
@@ -93,8 +93,8 @@ taken_up_at() {
 stopped=0
 stop() { stopped=1; }
 
-# Before the launcher catches USR1 (or blocks it, as srun does) it would end by it, and before it has
-# ranks it passes it to nobody: so this is called again and again.
+# Before the launcher catches USR1 (or blocks it, as srun does) it would end by it, and before it
+# has ranks it passes it to nobody: so this is called again and again.
 tell_ranks_to_stop() {
   local name signals withstands=0
   while read -r name signals; do
@@ -191,7 +191,8 @@ prepare_restart() {
 }
 
 train_until_ended() {
-  local first_ranks=$ranks restart=0 without_gain=0 lost='' missing='' ended checkpoint_before log_before
+  local first_ranks=$ranks restart=0 without_gain=0 lost='' missing='' ended
+  local checkpoint_before log_before
   while :; do
     checkpoint_before=$(latest_step)
     log_before=$(stat -c %s "$outdir/log.txt" 2>/dev/null || echo 0)
