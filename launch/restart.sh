@@ -21,7 +21,7 @@ said=$job_folder/said # what launcher and ranks wrote to standard error
 # own for Open MPI's shared memory. mpirun, when it is killed, removes neither ranks nor segments.
 # shellcheck disable=SC2016 # expanded by the rank's shell
 begin_rank='export SCORENET_JOB=$1; shift
-if mkdir -p "/dev/shm/$SCORENET_JOB" 2>/dev/null; then
+if mkdir -p -m 700 "/dev/shm/$SCORENET_JOB" 2>/dev/null && [ -O "/dev/shm/$SCORENET_JOB" ]; then
   export OMPI_MCA_btl_vader_backing_directory=/dev/shm/$SCORENET_JOB
   export OMPI_MCA_btl_sm_backing_directory=/dev/shm/$SCORENET_JOB # its name from Open MPI 5 on
 fi
@@ -44,12 +44,13 @@ find /dev/shm -maxdepth 1 -user "$(id -u)" -name "scorenet-job-*" -mmin +60 2>/d
 [ -z "$left" ] && nproc'
 
 # What scripts left that were killed themselves: folders of this user whose script, launcher and
-# ranks are gone.
+# ranks are gone. In a container this script may have the number of an earlier one.
 remove_abandoned() {
   local folder name
   for folder in "$temporary/$job_here"-* "/dev/shm/$job_here"-*; do
     name=$(basename "$folder" .mpi)
-    if [ ! -O "$folder" ] || kill -0 "${name##*-}" 2>/dev/null; then continue; fi
+    [ -O "$folder" ] || continue
+    if [ "$name" != "$job_name" ] && kill -0 "${name##*-}" 2>/dev/null; then continue; fi
     grep -qszxF "SCORENET_JOB=$name" /proc/[0-9]*/environ || rm -rf "$folder"
   done
 }

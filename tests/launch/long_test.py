@@ -57,7 +57,7 @@ schedule = "vp_linear"
 prediction = "eps"
 loss = "simple"
 [train]
-batch_size = 512
+batch_size = 128
 steps = {steps}
 warmup_steps = 4
 learning_rate = 1e-3

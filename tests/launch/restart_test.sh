@@ -13,7 +13,7 @@ own_folder restart
 mkdir tmp
 export TMPDIR=$folder/tmp
 script=$root/launch/train_mpirun.sh
-keys=(--comm.canonical true --comm.heartbeat_limit_s 3 --comm.straggler_excess 0 --run.tick 1)
+keys=(--comm.canonical true --comm.heartbeat_limit_s 5 --comm.straggler_excess 0 --run.tick 1)
 
 # --- Of the program itself.
 
@@ -176,6 +176,9 @@ check "and leaves those of a living job" [ -d "tmp/$name-$living" ]
 check "and of another machine" [ -d "tmp/scorenet-job-elsewhere-1-$dead" ]
 check "but not those of a dead one" [ ! -e "tmp/$name-$dead" ]
 check "nor its shared memory" [ ! -e "/dev/shm/$name-$dead" ]
+check "one of its own number is no hindrance" exits 0 env SCORENET="$folder/stand_in" \
+  PATH="$folder/bin:$PATH" sh -c 'mkdir "$0-$$"; exec "$@"' "tmp/$name" "$script" --config x \
+  --outdir x --ranks 1
 kill "$living"
 rm -rf "${folder:?}"/tmp/*
 
