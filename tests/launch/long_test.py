@@ -24,8 +24,9 @@ What follows ends the script. The test calls it again with another rank count, a
     disk      a limit on the size of the ranks' files, which is like a full disk; gone with the call
 
 Prints a table, a line a fault. Exits with 0 only if the bits are equal, no process, temporary
-folder or shared memory is left, and no fault cost more than 40 steps: those since the last
-checkpoint was due, and those before, if it was still being written beside training (at most one).
+folder or shared memory is left, no fault of the first kind cost more than 40 steps (those since the
+last checkpoint was due, and those before, if it was still being written beside training), and stop
+and script cost none.
 """
 
 import argparse
@@ -46,6 +47,8 @@ EVERY = 20  # steps between checkpoints
 RANK_COUNTS = (2, 4, 1)  # of one call after the other
 GOES_ON = ("rank", "crash", "start", "mpirun", "freeze", "node")
 CALLED_AGAIN = {"stop": 75, "script": -signal.SIGKILL, "disk": 6}  # and how the script ends
+# Steps lost at most, where that is not 2 * EVERY; a save that fails is noticed with the next one.
+MOST_LOST = {"stop": 0, "script": 0, "disk": 3 * EVERY}
 LIMIT_S = 120  # until the next finished step
 CONFIG = """
 [data]
@@ -358,10 +361,12 @@ def faults_of_result(training, rows, options):
     if code != 0:
         yield f"the script ended with {code}: see its words above"
         return
+    if not rows:
+        yield "not one fault was made: --minutes is too short here"
     for file in different_files(training.folder, options.steps):
         yield f"{file}.safetensors differs from the undisturbed run's"
     for row in rows:
-        allowed = 0 if row.kind in ("stop", "script") else 2 * EVERY
+        allowed = MOST_LOST.get(row.kind, 2 * EVERY)
         if row.died - row.resumed > allowed:
             yield f"fault {row.number} cost {row.died - row.resumed} steps, allowed are {allowed}"
     calls = 1 + sum(row.kind in CALLED_AGAIN for row in rows)
