@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "framework/checkpoint/checkpoint_store.hpp"
+#include "framework/comm/any_rank.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "tests/framework/train/sim_training.hpp"
 #include "tests/support/expect_error.hpp"
@@ -170,8 +171,10 @@ TEST_F(SaverTest, LatestWaitsForTheSlowestPartAndTrainingForNone) {
     comm.barrier("nothing there yet").wait();
     frozen.let_go();
     // A step tells of the end, after which rank zero publishes.
-    for (int64_t step = 10; step < 2000 && !fs::exists(run_.checkpoints() / "latest"); ++step)
-      run.train_to(step), comm.barrier("looked").wait();
+    const auto is_there = [&] {
+      return comm::any_rank(comm, fs::exists(run_.checkpoints() / "latest"), "latest");
+    };
+    for (int64_t step = 10; step < 5000 && !is_there(); ++step) run.train_to(step);
     run.saver.finish(true);
   });
   EXPECT_EQ(checkpoint::open_latest(run_.checkpoints())->step(), 2);

@@ -31,9 +31,13 @@ TEST(SpikeLaw, AFewStepsJudgeNothing) {
 }
 
 TEST(SpikeLaw, TheStepBeforeDoesNotCountWhetherItIsKnownYetOrNot) {
-  SpikeLaw known = law_of(90);
-  known.observe(90, 1e6, 1e6);
-  EXPECT_EQ(known.limits(91).loss, law_of(90).limits(91).loss);
+  // All different: one more below them moves the median.
+  SpikeLaw unknown(10);
+  for (int64_t k = 0; k < 90; ++k) unknown.observe(k, std::exp(0.01 * static_cast<double>(k)), 1);
+  const double limit = unknown.limits(91).loss;
+  unknown.observe(90, 1e-6, 1);
+  EXPECT_EQ(unknown.limits(91).loss, limit);
+  EXPECT_NE(unknown.limits(92).loss, limit);
 }
 
 TEST(SpikeLaw, OnlyTheWindowCounts) {
