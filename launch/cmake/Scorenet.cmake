@@ -75,6 +75,18 @@ function(_scorenet_test_program name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 endfunction()
 
+# Its messages, and those of what it starts, are noted (tests/support/record_messages.cpp). A sanitizer wants to be loaded first.
+function(scorenet_record_messages test name)
+  set_property(GLOBAL APPEND PROPERTY SCORENET_RECORDED ${test})
+  if(NOT SCORENET_SANITIZE)
+    if(TARGET ${name})
+      add_dependencies(${name} scorenet_record_messages)
+    endif()
+    set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT "LD_PRELOAD=$<TARGET_FILE:scorenet_record_messages>"
+      "SCORENET_TEST=${name}" "SCORENET_MESSAGES=${CMAKE_BINARY_DIR}/Testing/messages")
+  endif()
+endfunction()
+
 function(scorenet_test name)
   if(NOT SCORENET_TESTS)
     return()
@@ -83,6 +95,7 @@ function(scorenet_test name)
   target_link_libraries(${name} PRIVATE GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY "${CMAKE_BINARY_DIR}")
   set_tests_properties(${name} PROPERTIES TIMEOUT 900)
+  scorenet_record_messages(${name} ${name})
 endfunction()
 
 # The program brings its own main (tests/support/mpi_main.cpp): it prints on rank zero and agrees on the exit code.
@@ -105,6 +118,7 @@ function(scorenet_mpi_test name)
       # Open MPI unloads its plugins with all that they hold: leaks that have no name to leave out.
       set_property(TEST ${name}_${ranks}ranks APPEND PROPERTY ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
     endif()
+    scorenet_record_messages(${name}_${ranks}ranks ${name})
   endforeach()
 endfunction()
 
