@@ -49,6 +49,11 @@ NOT_RUN = {
     "./launch/format": "rewrites the sources",
     "./launch/format --check": "begins .ci/run",
     "./launch/tidy": "takes minutes",
+    "./launch/sanitize address": "takes minutes",
+    "./launch/sanitize thread framework/comm": "takes minutes",
+    "./launch/fuzz": "takes minutes",
+    "./launch/fuzz 600 npy picture": "takes minutes",
+    "./launch/run_tests --long": "runs this test",
 }
 # Pages whose commands another test runs: of these the names are looked up.
 RUN_ELSEWHERE = ["configs/sites/README.md"]  # sites_test.py
