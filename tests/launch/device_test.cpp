@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/utils.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "framework/score/snapshot.hpp"
@@ -25,8 +26,11 @@ class Device : public TrainedOnce<Device> {
     ASSERT_EQ(outcome.exit_code, 0) << command << "\n" << outcome.err;
   }
   static std::vector<torch::Tensor> weights(const std::string& run) {
+    return weights_in(snapshot(run));
+  }
+  static std::vector<torch::Tensor> weights_in(const std::string& path) {
     std::vector<torch::Tensor> all;
-    const auto loaded = score::load_snapshot(snapshot(run), torch::kCPU);
+    const auto loaded = score::load_snapshot(path, torch::kCPU);
     for (const auto& [name, tensor] : score::named_parameters(loaded.model)) all.push_back(tensor);
     return all;
   }
@@ -127,6 +131,50 @@ TEST_F(Device, ARecordedStepIsTheSameBitForBit) {
     for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(torch::equal(a[i], b[i])) << keys << i;
   }
   expect_same_training("--model.dropout 0.2 --train.micro_batch 5");
+}
+
+// 360 points of the plane, of which number 5 is far away: their file.
+std::string write_points_with_spike(const Folder& folder) {
+  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (360, 2), }";
+  header.resize(118, ' ');
+  {
+    std::ofstream out(folder / "spike.npy", std::ios::binary);
+    out << "\x93NUMPY" << '\x01' << '\0' << static_cast<char>(119) << '\0' << header << '\n';
+    for (int i = 0; i < 720; ++i) {
+      const float value = i / 2 == 5 ? 300.0F : static_cast<float>(i % 17 - 8) / 8;
+      out.write(reinterpret_cast<const char*>(&value), sizeof value);
+    }
+  }
+  const Outcome made = run("SCORENET data convert --npy " + (folder / "spike.npy") +
+                           " --validation 0 --out " + (folder / "spike.h5"));
+  EXPECT_EQ(made.exit_code, 0) << made.err;
+  return folder / "spike.h5";
+}
+
+// The device holds loss and norm against the limits that the host gave it before the step.
+TEST_F(Device, ASpikeIsLeftOutByTheDeviceAsByTheHost) {
+  const std::string rest = " train " + tiny_.config + " --data.path " +
+                           write_points_with_spike(*folder_) +
+                           " --model.type mlp --model.hidden 8,8 --eval.every 0 --train.steps 160 "
+                           "--train.batch_size 4 --run.tick 160 --train.on_spike ";
+  std::vector<std::vector<torch::Tensor>> trained;
+  for (const std::string& command :
+       {"SCORENET" + rest + "skip", kAway + rest + "skip", kAway + rest + "log"}) {
+    const std::string name = "spike" + std::to_string(trained.size());
+    succeed(command + " --outdir " + file(name));
+    EXPECT_THAT(text_of(file(name + "/log.txt")), testing::HasSubstr("step 134: the loss "));
+    const auto tick = nlohmann::json::parse(lines_of(file(name + "/stats.jsonl")).back());
+    EXPECT_EQ(tick["skipped"], trained.size() < 2 ? 1 : 0);
+    trained.push_back(weights_in(file(name + "/snapshots/network-0000160-ema0.9.safetensors")));
+  }
+  double gap = 0, gap_to_logged = 0;
+  for (size_t i = 0; i < trained[0].size(); ++i) {
+    gap = std::max(gap, (trained[0][i] - trained[1][i]).abs().max().item<double>());
+    gap_to_logged =
+        std::max(gap_to_logged, (trained[1][i] - trained[2][i]).abs().max().item<double>());
+  }
+  EXPECT_LT(gap, 1e-4);
+  EXPECT_GT(gap_to_logged, 1e-3);  // one step of Adam
 }
 
 // The device decides by itself that a step must not happen; the host hears of it a step later.

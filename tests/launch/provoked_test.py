@@ -8,6 +8,7 @@ stand on standard error. Other tests look at most messages for their own reasons
 that had nobody. launch/messages.md lists all.
 """
 
+import gzip
 import json
 import os
 import shlex
@@ -257,7 +258,7 @@ COMMANDS = [
         "cannot be used with --grid",
     ),
     ("sample --network mlp.safetensors --outdir o --seeds ''", 2, "--seeds is empty"),
-    ("DRAW mlp.safetensors-99999999999", 2, "more than"),
+    ("sample --outdir o --seeds 0-99999999999 --network mlp.safetensors", 2, "more than"),
     ("sample --network mlp.safetensors --outdir o --grid a", 2, "expected COLUMNSxROWS"),
     ("sample --network mlp.safetensors --outdir o --grid 1x1 --seeds 0", 2, "are not pictures"),
     (
@@ -402,6 +403,7 @@ COMMANDS = [
         "which pins that end",
     ),
     ("data info cut.npy", 3, "cut.npy"),
+    ("data info packed.npy", 0, ""),  # says on standard output why it cannot be read
     ("data convert --folder splits_in_a_class --out x.h5", 3, "holds splits inside a class"),
     (
         "data convert --folder one_split_sorted --layout splits --out x.h5",
@@ -493,6 +495,7 @@ def write_files(folder, program):
     (folder / "loop/a/again").symlink_to("..")
     whole = (CORPUS / "npy" / "reals").read_bytes()
     (folder / "cut.npy").write_bytes(whole[:-8])
+    (folder / "packed.npy").write_bytes(gzip.compress(whole))
 
 
 def config_cases():
@@ -510,6 +513,7 @@ def run(program, folder, command):
         cwd=folder,
         capture_output=True,
         text=True,
+        errors="surrogateescape",  # a message may hold a name that is not UTF-8
         timeout=200,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.DEVNULL,

@@ -46,8 +46,8 @@ nothing_left() { # NAME
 }
 
 check "undisturbed, one rank trains" exits 0 "$SCORENET" train tiny.toml --outdir undisturbed \
-  "${keys[@]}" --train.steps 300
-start lost --ranks 2 --restarts 2 -- --train.steps 300
+  "${keys[@]}" --train.steps 2000
+start lost --ranks 2 --restarts 2 -- --train.steps 2000
 check "a run gets to work" wait_until 60 reaches lost 25
 kill -9 "$(ranks_of lost | tail -n 1)"
 check "goes on without its killed rank" wait_until 60 grep -q 'restart 1' lost.log
@@ -63,7 +63,7 @@ kill -STOP "$(ranks_of lost | tail -n 1)"
 check "goes on from a frozen rank" wait_until 60 grep -q 'restart 3' lost.log
 check "and names it" grep -qE 'restart 3: rank [01] on .* is frozen or unreachable' lost.log
 check "ends well" ended_with 0 lost
-check "with the bits of the undisturbed run" same_bits lost 0000300
+check "with the bits of the undisturbed run" same_bits lost 0002000
 check "after three restarts, as each gained a checkpoint" [ "$(restarts_of lost)" = 3 ]
 check "and leaves nothing behind" nothing_left lost
 
@@ -184,7 +184,7 @@ rm -rf "${folder:?}"/tmp/*
 
 # --- Two hosts, of which one is lost.
 if hosts_start "$folder/hosts"; then
-  start hosts --ranks 4 --restarts 2 --hostfile "$folder/hosts/file" -- --train.steps 300
+  start hosts --ranks 4 --restarts 2 --hostfile "$folder/hosts/file" -- --train.steps 2000
   check "a run over two hosts gets to work" wait_until 60 reaches hosts 25
   check "four ranks" [ "$(ranks_of hosts | wc -l)" = 4 ]
   hosts_kill second
@@ -195,7 +195,7 @@ if hosts_start "$folder/hosts"; then
   hosts_kill first
   check "goes on where the other is back" wait_until 60 grep -q 'restart 2' hosts.log
   check "ends well" ended_with 0 hosts
-  check "with the bits of the undisturbed run" same_bits hosts 0000300
+  check "with the bits of the undisturbed run" same_bits hosts 0002000
   check "and leaves nothing behind" nothing_left hosts
   check "not in shared memory" eval '! ls /dev/shm/vader_segment.*$$.* 2>/dev/null'
 else
