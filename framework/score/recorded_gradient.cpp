@@ -24,9 +24,9 @@ torch::Tensor gradient_in_x(const Passes& passes) {
                                /*retain_graph=*/true)[0];
 }
 
-void record(Passes& passes, const NetworkCall& call, int64_t batch) {
+void record(Passes& passes, const NetworkCall& call) {
   const torch::AutoGradMode derivatives(true);
-  passes.inputs = call.mapped([batch](const torch::Tensor& t) { return with_rows(t, batch); });
+  passes.inputs = call.mapped([&](const torch::Tensor& t) { return with_rows(t, passes.rows); });
   passes.inputs.x.requires_grad_(true);
   // Once as it is, so that libraries have chosen their kernels for the backward pass too.
   passes.result = passes.evaluate(passes.inputs);
@@ -50,9 +50,9 @@ void record(Passes& passes, const NetworkCall& call, int64_t batch) {
 }
 
 // False where the device's memory is too small for it.
-bool record_if_it_fits(Passes& passes, const NetworkCall& call, int64_t batch) {
+bool record_if_it_fits(Passes& passes, const NetworkCall& call) {
   try {
-    record(passes, call, batch);
+    record(passes, call);
   } catch (const c10::OutOfMemoryError&) {
     passes.too_large = true;
     passes.inputs = {};
@@ -118,25 +118,24 @@ class RecordedPass : public torch::autograd::Function<RecordedPass> {
 std::shared_ptr<Passes> RecordedGradient::passes_for(int64_t batch, const CallKind& kind) {
   Family& family = families_[kind];
   if (batch > family.largest) family = {batch, {}};
-  auto& passes = family.quarters[static_cast<size_t>((4 * batch - 1) / family.largest)];
+  const int64_t quarter = (4 * batch - 1) / family.largest;  // from 0
+  auto& passes = family.quarters[static_cast<size_t>(quarter)];
   if (!passes) {
     passes = std::make_shared<Passes>();
     passes->memory = memory_;
+    passes->rows = ((quarter + 1) * family.largest + 3) / 4;
   }
   return passes;
 }
 
 torch::Tensor RecordedGradient::operator()(const Evaluate& evaluate, const NetworkCall& call,
                                            torch::Dtype compute_dtype) {
-  const int64_t batch = call.x.size(0);
   const std::lock_guard lock(memory_->mutex);
-  const CallKind kind = kind_of(call, compute_dtype);
-  const std::shared_ptr<Passes> passes = passes_for(batch, kind);
+  const auto passes = passes_for(call.x.size(0), kind_of(call, compute_dtype));
   if (passes->too_large || passes->calls++ < kEagerCalls) return evaluate(call);
   if (!passes->forward) {
     passes->evaluate = evaluate;
-    const int64_t largest = families_[kind].largest, quarter = (4 * batch - 1) / largest + 1;
-    if (!record_if_it_fits(*passes, call, (quarter * largest + 3) / 4)) return evaluate(call);
+    if (!record_if_it_fits(*passes, call)) return evaluate(call);
   }
   const NetworkCall detached = call.mapped([](const torch::Tensor& t) { return t.detach(); });
   return RecordedPass::apply(call.x, c10::make_intrusive<Pass>(passes, detached));

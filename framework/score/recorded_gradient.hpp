@@ -35,6 +35,7 @@ class RecordedGradient {
   /// A forward and a backward pass of one shape.
   struct Passes {
     std::shared_ptr<GraphMemory> memory;
+    int64_t rows = 0;  // at least as many as a batch that it serves
     int64_t calls = 0;
     bool too_large = false;  // for the device's memory, on top of what is there
     Evaluate evaluate;

@@ -1,5 +1,5 @@
 // How a whole batch's pixels are shared out where a block works on some channels of many pixels:
-// for add_and_sum.cu and gelu.cu.
+// for add_and_sum.cu, gelu.cu and join_parts.cu.
 #pragma once
 
 #include <algorithm>

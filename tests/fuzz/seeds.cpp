@@ -37,20 +37,6 @@ class Corpus {
   fs::path folder_;
 };
 
-std::string gzipped(const std::string& bytes) {
-  z_stream stream{};
-  deflateInit2(&stream, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
-  std::string out(deflateBound(&stream, bytes.size()) + 64, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
 void safetensors(const Corpus& corpus) {
   const auto x = torch::arange(4);
   checkpoint::write_safetensors(corpus.place("safetensors", "types"),
@@ -98,7 +84,7 @@ void arrays(const Corpus& corpus) {
   for (size_t i = 0; i < 4; ++i) {
     const std::string which(1, static_cast<char>(i)), name = "file" + std::to_string(i);
     corpus.add("idx", name, which + files[i]);
-    corpus.add("idx", name + "_gz", which + gzipped(files[i]));
+    corpus.add("idx", name + "_gz", which + test::gzipped(files[i]));
   }
   const auto npy = [&](const std::string& name, const std::string& type, const std::string& shape,
                        size_t bytes) {
@@ -109,7 +95,8 @@ void arrays(const Corpus& corpus) {
   npy("doubles", "<f8", "4, 2, 2", 128);
   npy("labels", "<i8", "4,", 32);
   npy("halves", "<f2", "4, 2", 16);
-  corpus.add("npy", "bytes_gz", gzipped(test::npy("|u1", "(4, 2, 2)", std::string(16, '\x02'))));
+  corpus.add("npy", "bytes_gz",
+             test::gzipped(test::npy("|u1", "(4, 2, 2)", std::string(16, '\x02'))));
 }
 
 std::string png(char bits, char colour, char interlace, size_t row_bytes,

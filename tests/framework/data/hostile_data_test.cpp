@@ -2,7 +2,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <webp/encode.h>
-#include <zlib.h>
 
 #include <atomic>
 #include <csignal>
@@ -27,6 +26,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::big_endian;
+using test::gzipped;
 using test::Hostile;
 using test::Mutator;
 using test::with_checksums;
@@ -34,20 +34,6 @@ using test::write_bytes;
 
 std::string array(const std::string& type, const std::string& shape, size_t bytes) {
   return test::npy(type, "(" + shape + ")", std::string(bytes, '\x01'));
-}
-
-std::string gzipped(const std::string& bytes) {
-  z_stream stream{};
-  deflateInit2(&stream, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
-  std::string out(deflateBound(&stream, bytes.size()) + 64, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
 }
 
 // Values that a header may claim, in the place of one that it has.
