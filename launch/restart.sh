@@ -106,20 +106,44 @@ tell_ranks_to_stop() {
 
 nap() { sleep 0.2 || :; } # Ctrl-C in a terminal ends it early
 
+# --- A launcher that was stopped (SIGSTOP) passes nothing on and starts nobody again. Its ranks go
+# on, until their words fill its pipe.
+
+frozen_limit_s=${SCORENET_FROZEN_LAUNCHER_S:-60}
+
+launcher_is_stopped() {
+  local key state=''
+  while read -r key state _; do [ "$key" != State: ] || break; done 2>/dev/null <"/proc/$job/status"
+  [ "$state" = T ]
+}
+
+# To be called every 0.2 s. A script that is stopped itself, as the whole job may be, counts on
+# where it was.
+end_frozen_launcher() {
+  if [ "$restarts" = 0 ] || ! launcher_is_stopped; then naps_frozen=0; return; fi
+  ((++naps_frozen >= 5 * frozen_limit_s)) || return 0
+  frozen=1
+  kill -KILL "$job" 2>/dev/null || :
+}
+
 # --- The loop.
 
 # Waits for the launcher's end and sets status. After a restart it says when the ranks train again.
 wait_for_ranks() {
-  local naps=0
+  local naps=0 naps_frozen=0
+  frozen=0
   while kill -0 "$job" 2>/dev/null; do
     if [ "$stopped" = 1 ]; then
       [ $((naps++ % 10)) != 0 ] || tell_ranks_to_stop
       nap
     elif [ -n "$lost" ]; then
       tell_of_restart || nap
-    else
+    elif [ "$restarts" = 0 ]; then
       wait "$job" || : # a trapped signal ends it early
+    else
+      read -rt 0.2 -u "$nothing" || : # like nap, without a process a time
     fi
+    end_frozen_launcher
   done
   status=0
   wait "$job" || status=$?
@@ -148,6 +172,7 @@ s/^srun: error: ([^: ]+): tasks? ([0-9,-]+): (.*)/rank \2 on \1 was lost (\3)/p'
 who_was_lost() {
   local who
   who=$(sed -nE "$words_of_loss" "$said" 2>/dev/null | head -n 1) || :
+  [ "$frozen" = 0 ] || who='the launcher was frozen'
   if [ -z "$who" ] && [ "$status" -gt 128 ]; then
     who="the launcher was lost (signal $((status - 128)))"
   fi
@@ -193,7 +218,8 @@ prepare_restart() {
 
 train_until_ended() {
   local first_ranks=$ranks restart=0 without_gain=0 lost='' missing='' ended
-  local checkpoint_before log_before
+  local checkpoint_before log_before frozen nothing
+  exec {nothing}<> <(:) # says nothing, and never ends
   while :; do
     checkpoint_before=$(latest_step)
     log_before=$(stat -c %s "$outdir/log.txt" 2>/dev/null || echo 0)

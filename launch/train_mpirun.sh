@@ -15,8 +15,9 @@
 # their slots are too few, with fewer ranks (a divisor of --ranks). Each restart prints a line: who
 # was lost, at which step, how long it took. The job ends when N restarts in a row gained no
 # checkpoint; between two of these it waits 1, 3, 7, ... 60 s. Errors of the program itself (exit
-# codes 2, 3, 4, 6) and stop signals end it as ever. Other hosts are asked through ssh, or
-# OMPI_MCA_plm_rsh_agent.
+# codes 2, 3, 4, 6) and stop signals end it as ever. An mpirun that was stopped (SIGSTOP) for
+# SCORENET_FROZEN_LAUNCHER_S (60) seconds is killed and counts as lost. Other hosts are asked
+# through ssh, or OMPI_MCA_plm_rsh_agent.
 #
 # A job manager that ends the job with SIGTERM gives mpirun's ranks one second: too short to save.
 # So TERM, USR1, HUP and INT (Ctrl-C) here become USR1 for mpirun, which passes it to all ranks;
@@ -37,7 +38,7 @@ while [ $# -gt 0 ]; do
     --hostfile) hostfile=$2; shift 2 ;;
     --restarts) restarts=$2; shift 2 ;;
     --) shift; break ;;
-    -h | --help) sed -n '2,25s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,24s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) die 2 "unknown option '$1'; see --help" ;;
   esac
 done

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "framework/comm/end_of_mpi.hpp"
 #include "framework/comm/mpi_detail.hpp"
 #include "framework/core/error.hpp"
 #include "framework/core/host_name.hpp"
@@ -86,25 +87,28 @@ class MpiHeartbeat final : public Heartbeat {
   }
 
   void run() {
-    auto last_turn = Clock::now();
     std::unique_lock lock(mutex_);
     while (!stop_) {
       lock.unlock();
-      // I was the one that stood still: nobody else's silence means anything.
-      const bool stood_still =
-          seconds_since(last_turn) > std::max(5 * period_s_, options_.limit_s / 2);
-      last_turn = Clock::now();
-      receive();
-      for (Peer& peer : peers_) {
-        if (stood_still) peer.last_seen = last_turn;
-        send(peer, false);
-        check_alive(peer);
-      }
+      take_turn(false);
       lock.lock();
       changed_.wait_for(lock, std::chrono::duration<double>(period_s_), [this] { return stop_; });
     }
     lock.unlock();
     if (take_leave_) leave();
+  }
+
+  void take_turn(bool said_goodbye) {
+    // I was the one that stood still: nobody else's silence means anything.
+    const bool stood_still =
+        seconds_since(last_turn_) > std::max(5 * period_s_, options_.limit_s / 2);
+    last_turn_ = Clock::now();
+    receive();
+    for (Peer& peer : peers_) {
+      if (stood_still) peer.last_seen = last_turn_;
+      if (!said_goodbye) send(peer, false);
+      check_alive(peer);
+    }
   }
 
   void send(Peer& peer, bool leaving) {
@@ -150,16 +154,16 @@ class MpiHeartbeat final : public Heartbeat {
     std::fprintf(stderr, "[rank %d %s] %s\n", rank_, hosts_[size_t(rank_)].c_str(), text.data());
     if (recorder_) recorder_->dump();
     std::fflush(nullptr);
-    MPI_Abort(MPI_COMM_WORLD, int(ExitCode::communication));
-    std::_Exit(int(ExitCode::communication));
+    abort_mpi(int(ExitCode::communication));
   }
 
   /// Ranks say goodbye to rank zero and wait for its answer, which it gives when all have left.
+  /// Who has not left still works, for as long as it likes, or is found silent.
   void leave() {
-    const auto start = Clock::now();
     if (rank_ != 0) say_goodbye();
-    while (!all_left() && seconds_since(start) < options_.limit_s) {
+    while (!all_left()) {
       receive();
+      if (seconds_since(last_turn_) > period_s_) take_turn(rank_ != 0);
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
     if (rank_ == 0) say_goodbye();
@@ -167,12 +171,17 @@ class MpiHeartbeat final : public Heartbeat {
 
   void say_goodbye() {
     for (Peer& peer : peers_) {
-      const auto start = Clock::now();
-      for (int sent = 0; sent == 0 && seconds_since(start) < options_.limit_s;) {
-        MPI_Test(&peer.sending, &sent, MPI_STATUS_IGNORE);
-      }
+      wait_until_sent(peer);
       send(peer, true);
-      MPI_Wait(&peer.sending, MPI_STATUS_IGNORE);
+      wait_until_sent(peer);
+    }
+  }
+
+  /// A peer that no longer reads stops nobody: what waits for it next has a limit too.
+  void wait_until_sent(Peer& peer) {
+    const auto start = Clock::now();
+    for (int sent = 0; sent == 0 && seconds_since(start) < options_.limit_s;) {
+      MPI_Test(&peer.sending, &sent, MPI_STATUS_IGNORE);
     }
   }
 
@@ -191,6 +200,7 @@ class MpiHeartbeat final : public Heartbeat {
   int size_ = 1;
   std::vector<std::string> hosts_;
   std::vector<Peer> peers_;
+  Clock::time_point last_turn_ = Clock::now();
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stop_ = false;
@@ -205,8 +215,8 @@ std::unique_ptr<Heartbeat> start_heartbeat(const MpiEnvironment& environment,
                                            std::shared_ptr<const FlightRecorder> recorder,
                                            const HeartbeatOptions& options) {
   if (!(options.limit_s > 0)) {
-    throw ConfigError("comm.heartbeat = " + std::to_string(options.limit_s) +
-                      " s: must be > 0 (default 60).");
+    throw ConfigError("comm.heartbeat_limit_s = " + std::to_string(options.limit_s) +
+                      ": must be > 0 (default 60).");
   }
   if (environment.size() == 1 || !environment.thread_multiple()) return nullptr;
   return std::make_unique<MpiHeartbeat>(std::move(vitals), std::move(recorder), options);

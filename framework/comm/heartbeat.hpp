@@ -33,7 +33,8 @@ class Heartbeat {
 
 /// Collective. Null if there is one rank, or if MPI lets only one thread call it. `vitals` is what
 /// this rank tells the others about itself. The destructor tells the others that this rank ends,
-/// and waits for them for at most the limit; while an exception is unwinding it does not wait.
+/// and waits until all of them do or one is found frozen; while an exception is unwinding it does
+/// not wait.
 /// Throws ConfigError unless limit_s > 0.
 std::unique_ptr<Heartbeat> start_heartbeat(const MpiEnvironment& environment,
                                            std::shared_ptr<const Vitals> vitals,

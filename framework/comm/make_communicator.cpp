@@ -97,6 +97,8 @@ Communicators make_communicators(const CommOptions& options) {
     HeartbeatOptions beat;
     beat.limit_s = options.heartbeat_limit_s;
     result.heartbeat = start_heartbeat(*result.environment, result.vitals, result.recorder, beat);
+    // Without a heartbeat nobody knows whether the others still work.
+    if (result.heartbeat) result.environment->limit_end(beat.limit_s);
   }
   return result;
 }

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "framework/comm/end_of_mpi.hpp"
 #include "framework/comm/host_reduce.hpp"
 #include "framework/comm/mpi_detail.hpp"
 #include "framework/comm/mpi_work.hpp"
@@ -218,8 +219,7 @@ class MpiCommunicator final : public Communicator {
 
   [[noreturn]] void abort(int exit_code) noexcept override {
     std::fflush(nullptr);
-    MPI_Abort(MPI_COMM_WORLD, exit_code);
-    std::_Exit(exit_code);  // MPI_Abort may return before the process ends
+    abort_mpi(exit_code);
   }
 
  private:
@@ -355,7 +355,7 @@ MpiEnvironment::MpiEnvironment() {
 }
 
 MpiEnvironment::~MpiEnvironment() {
-  if (owner_) MPI_Finalize();
+  if (owner_) finalize_mpi(rank_, end_limit_s_);
 }
 
 std::string MpiEnvironment::library() const {

@@ -32,12 +32,16 @@ class MpiEnvironment {
   bool thread_multiple() const { return thread_multiple_; }
   /// "Open MPI v4.1.4, ..."
   std::string library() const;
+  /// How long the destructor waits for the other ranks and the launcher (end_of_mpi.hpp). 0, as at
+  /// first: for ever.
+  void limit_end(double seconds) { end_limit_s_ = seconds; }
 
  private:
   bool owner_ = false;
   bool thread_multiple_ = false;
   int rank_ = 0;
   int size_ = 1;
+  double end_limit_s_ = 0;
 };
 
 /// What this rank is doing, for the heartbeat to tell the others.

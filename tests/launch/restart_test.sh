@@ -11,7 +11,7 @@ source "$root/tests/support/hosts.sh"
 
 own_folder restart
 mkdir tmp
-export TMPDIR=$folder/tmp
+export TMPDIR=$folder/tmp SCORENET_FROZEN_LAUNCHER_S=3
 script=$root/launch/train_mpirun.sh
 keys=(--comm.canonical true --comm.heartbeat_limit_s 5 --comm.straggler_excess 0 --run.tick 1)
 
@@ -62,9 +62,13 @@ check "gets further still" wait_until 60 reaches lost 145
 kill -STOP "$(ranks_of lost | tail -n 1)"
 check "goes on from a frozen rank" wait_until 60 grep -q 'restart 3' lost.log
 check "and names it" grep -qE 'restart 3: rank [01] on .* is frozen or unreachable' lost.log
+check "gets further again" wait_until 60 reaches lost 205
+kill -STOP "$(pgrep -f "^mpirun .*--outdir lost ")"
+check "goes on without its frozen mpirun" wait_until 60 grep -q 'restart 4' lost.log
+check "and says so" grep -q 'restart 4: the launcher was frozen at step' lost.log
 check "ends well" ended_with 0 lost
 check "with the bits of the undisturbed run" same_bits lost 0002000
-check "after three restarts, as each gained a checkpoint" [ "$(restarts_of lost)" = 3 ]
+check "after four restarts, as each gained a checkpoint" [ "$(restarts_of lost)" = 4 ]
 check "and leaves nothing behind" nothing_left lost
 
 start script --ranks 2 --restarts 2 -- --train.steps 1000000

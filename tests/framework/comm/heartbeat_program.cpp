@@ -1,5 +1,7 @@
 // Started under mpirun by heartbeat_test: heartbeat_program CASE, every rank in a collective
 // while one misbehaves.
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -22,7 +24,7 @@ int run(const std::string& what) {
   CommOptions options;
   options.heartbeat_limit_s = 1.5;
   options.limits = {20, 2, 20, 20};
-  const Communicators c = make_communicators(options);
+  Communicators c = make_communicators(options);
   c.recorder->set_dump("heartbeat_record_" + what + "_" + std::to_string(c.host->rank()),
                        {c.host->rank(), c.host->size(), "host"});
   c.host->barrier("start").wait();
@@ -43,6 +45,17 @@ int run(const std::string& what) {
     c.host->abort(int(e.exit_code()));
   }
   std::printf("rank %d is through\n", c.host->rank());
+  std::fflush(stdout);
+  // The others leave, and this one does not; or it works on, for longer than the limit.
+  if (what == "freeze_leaving" && c.host->rank() == 1) std::raise(SIGSTOP);
+  if (what == "slow_end" && c.host->rank() == 0) sleep_s(4);
+  c.heartbeat.reset();
+  // No heartbeat any more; only the end of MPI is left.
+  if (what == "freeze_at_end" && c.host->rank() == 1) std::raise(SIGSTOP);
+  if (what == "freeze_launcher") {
+    c.host->barrier("before").wait();
+    if (c.host->rank() == 0) kill(getppid(), SIGSTOP);
+  }
   return 0;
 }
 

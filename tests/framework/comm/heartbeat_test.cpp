@@ -79,6 +79,42 @@ TEST(Heartbeat, AKilledRankEndsTheJob) {
   EXPECT_LT(o.seconds, kBound);
 }
 
+TEST(Heartbeat, ARankThatFreezesWhileTheOthersLeaveIsNamed) {
+  const Outcome o = run_case("freeze_leaving");
+  EXPECT_EQ(o.code, 5) << o.output;
+  EXPECT_LT(o.seconds, kBound);
+  EXPECT_THAT(o.output, AllOf(HasSubstr("rank 1 on "), HasSubstr("is frozen or unreachable")));
+}
+
+TEST(Heartbeat, ARankThatFreezesAfterItsLastBeatEndsTheJob) {
+  const Outcome o = run_case("freeze_at_end");
+  EXPECT_EQ(o.code, 5) << o.output;
+  EXPECT_LT(o.seconds, kBound);
+  EXPECT_THAT(o.output, AllOf(HasSubstr("rank 0 is through"),
+                              HasSubstr("MPI did not end within 1.5 s (comm.heartbeat_limit_s)")));
+}
+
+TEST(Heartbeat, ARankThatWorksOnWhileTheOthersLeaveIsWaitedFor) {
+  const Outcome o = run_case("slow_end");
+  EXPECT_EQ(o.code, 0) << o.output;
+  EXPECT_GT(o.seconds, 4);
+}
+
+// Nobody is left to read the sentence, or to tell the exit code; but the hosts are free.
+TEST(Heartbeat, RanksEndThoughTheirLauncherIsFrozen) {
+  const auto start = Clock::now();
+  const std::string script = std::string(MPIRUN) + " --oversubscribe -n 3 " + PROGRAM +
+                             " freeze_launcher & launcher=$!; sleep 2; n=0; "
+                             "while pgrep -f '^" +
+                             PROGRAM +
+                             " freeze_launcher' >pids && "
+                             "[ $((n += 1)) -lt 300 ]; do sleep 0.1; done; "
+                             "grep -q '^State:.T' /proc/$launcher/status; frozen=$?; "
+                             "kill -9 $launcher $(cat pids); exit $((frozen + (n >= 300)))";
+  EXPECT_EQ(WEXITSTATUS(std::system(script.c_str())), 0);
+  EXPECT_LT(seconds_since(start), kBound);
+}
+
 TEST(Heartbeat, ALivingRankThatDoesNotComeIsFoundByTheDeadlineOfThePhase) {
   const Outcome o = run_case("absent_one");
   EXPECT_EQ(o.code, 5) << o.output;

@@ -11,6 +11,7 @@
 
 #include "framework/comm/control_vector.hpp"
 #include "framework/comm/fingerprint.hpp"
+#include "framework/comm/heartbeat.hpp"
 #include "framework/core/error.hpp"
 #include "tests/support/collectives_spec.hpp"
 
@@ -47,6 +48,13 @@ std::string mismatch_message(Communicator& c, const std::function<void()>& call)
 TEST(MpiCommunicator, DoesWhatEveryCommunicatorMust) {
   const MpiEnvironment environment;
   test::check_collectives(*make_mpi_communicator(environment, quick()));
+}
+
+TEST(Heartbeat, WantsALimit) {
+  const MpiEnvironment environment;
+  EXPECT_THAT(
+      [&] { start_heartbeat(environment, std::make_shared<Vitals>(), nullptr, {.limit_s = 0}); },
+      testing::ThrowsMessage<ConfigError>(HasSubstr("comm.heartbeat_limit_s = 0")));
 }
 
 TEST(MpiCommunicator, CutsTransfersThatOneCallCannotTake) {
