@@ -88,15 +88,31 @@ perf::StepCosts measure_costs(const score::ScoreModel& model, c10::IntArrayRef s
   return costs;
 }
 
-train::BatchMemory measure_memory(const score::ScoreModel& model, c10::IntArrayRef shape,
-                                  int64_t batch, const comm::Communicators& comms) {
+int64_t weights_of(const score::ScoreModel& model) {
   int64_t weights = 0;
   for (const int64_t size : optim::parameter_sizes(score::named_parameters(model))) weights += size;
+  return weights;
+}
+
+/// Weights, gradients, moments and averages of a rank.
+int64_t state_bytes(const score::ScoreModel& model, const comm::Communicators& comms) {
   const auto averages = static_cast<int>(train::ema_profiles_of(model.config.ema).size());
-  const bool sharded = model.config.train.shard_optimizer;
-  const int64_t of_pass = 2 * 4 * weights;  // weights and gradients, which a pass has itself
-  const int64_t state = perf::state_bytes(weights, averages, comms.host->size(), sharded) - of_pass;
-  return train::measure_batch_memory(model, shape, batch, state, comms.host->local_size());
+  return perf::state_bytes(weights_of(model), averages, comms.host->size(),
+                           model.config.train.shard_optimizer);
+}
+
+/// What rank zero writes beside training: the state without gradients, in host memory.
+int64_t save_copy_bytes(const score::ScoreModel& model, const comm::Communicators& comms) {
+  if (!model.config.checkpoint.background) return 0;
+  return state_bytes(model, comms) - 4 * weights_of(model);
+}
+
+train::BatchMemory measure_memory(const score::ScoreModel& model, c10::IntArrayRef shape,
+                                  int64_t batch, const comm::Communicators& comms) {
+  const int64_t of_pass = 2 * 4 * weights_of(model);  // weights and gradients, which a pass has
+  int64_t besides = state_bytes(model, comms) - of_pass;
+  if (model.device.is_cpu()) besides += save_copy_bytes(model, comms);
+  return train::measure_batch_memory(model, shape, batch, besides, comms.host->local_size());
 }
 
 void scale_to(perf::StepCosts& costs, double seconds) {
@@ -131,11 +147,12 @@ nlohmann::ordered_json to_json(const perf::LinkModel& link, bool measured) {
           {"measured", measured}};
 }
 
-nlohmann::ordered_json to_json(const train::BatchMemory& memory) {
+nlohmann::ordered_json to_json(const train::BatchMemory& memory, int64_t save_copy_bytes) {
   return {{"bytes_an_image", memory.bytes_an_example},
           {"fixed_bytes", memory.fixed_bytes},
           {"available_bytes", memory.available_bytes},
-          {"largest_batch_a_rank", memory.largest_batch}};
+          {"largest_batch_a_rank", memory.largest_batch},
+          {"save_copy_bytes", save_copy_bytes}};
 }
 
 nlohmann::ordered_json report(const perf::StepCosts& costs, const perf::Cluster& cluster,
@@ -187,7 +204,7 @@ void print(const nlohmann::ordered_json& out, const std::vector<perf::ScalingRow
       "tree, whichever is faster; %s; jitter %.2f ms\nleft out: contention of traffic with "
       "compute, so real efficiencies are lower; state without activations\nmemory: %.2f MiB an "
       "image and %.2f GiB besides; of %.1f GiB free here a rank computes at most %lld images at "
-      "once\n%s",
+      "once\na save beside training: %.2f MiB more of rank zero's host\n%s",
       out["weights"].get<long long>(), out["batch_a_rank"].get<long long>(),
       1e3 * step["seconds"].get<double>(), step["measured"].get<bool>() ? "measured" : "given",
       1e3 * step["forward_s"].get<double>(), 1e3 * step["backward_s"].get<double>(),
@@ -197,7 +214,8 @@ void print(const nlohmann::ordered_json& out, const std::vector<perf::ScalingRow
       1e3 * step["jitter_s"].get<double>(), memory["bytes_an_image"].get<double>() / kMib,
       memory["fixed_bytes"].get<double>() / (1024 * kMib),
       memory["available_bytes"].get<double>() / (1024 * kMib),
-      memory["largest_batch_a_rank"].get<long long>(), perf::scaling_table(rows).c_str());
+      memory["largest_batch_a_rank"].get<long long>(),
+      memory["save_copy_bytes"].get<double>() / kMib, perf::scaling_table(rows).c_str());
 }
 
 ExitCode plan(const config::Config& config, const PlanArguments& arguments,
@@ -231,7 +249,7 @@ ExitCode plan(const config::Config& config, const PlanArguments& arguments,
       costs, cluster, arguments.ranks, static_cast<int>(train::ema_profiles_of(config.ema).size()));
   if (comms.host->rank() != 0) return ExitCode::done;
   auto out = report(costs, cluster, rows, arguments, batch);
-  out["memory"] = to_json(memory);
+  out["memory"] = to_json(memory, save_copy_bytes(model, comms));
   print(out, rows);
   if (!arguments.json.empty()) files::write_file_atomically(arguments.json, out.dump(2) + "\n");
   return ExitCode::done;

@@ -1,5 +1,7 @@
 #include "framework/reduce/shards.hpp"
 
+#include <algorithm>
+
 #include "framework/core/error.hpp"
 #include "framework/reduce/flat_layout.hpp"
 
@@ -13,6 +15,17 @@ comm::Buffer buffer_of(const torch::Tensor& tensor, int64_t offset, int64_t coun
 }  // namespace
 
 int64_t shardable_multiple(int ranks) { return ranks * kFlatAlignment; }
+
+std::vector<OwnedRange> within(const std::vector<OwnedRange>& owned, const Segment& stretch) {
+  std::vector<OwnedRange> found;
+  for (const OwnedRange& range : owned) {
+    const int64_t first = std::max(stretch.offset, range.offset);
+    const int64_t last = std::min(stretch.offset + stretch.count, range.offset + range.count);
+    if (first < last)
+      found.push_back({first, last - first, range.part_offset + first - range.offset});
+  }
+  return found;
+}
 
 Shards::Shards(const std::vector<Segment>& segments, comm::Communicator& communicator)
     : segments_(segments), communicator_(communicator) {

@@ -31,6 +31,9 @@ struct OwnedRange {
   int64_t part_offset = 0;
 };
 
+/// What of `owned` lies in `stretch`, and where in the part.
+std::vector<OwnedRange> within(const std::vector<OwnedRange>& owned, const Segment& stretch);
+
 /// Elements of which a segment should be a multiple: every rank's piece then starts on
 /// a cache line.
 int64_t shardable_multiple(int ranks);

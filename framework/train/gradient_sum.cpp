@@ -124,14 +124,9 @@ std::vector<torch::Tensor> decayed_in_part(const optim::FlatParameters& paramete
   std::vector<torch::Tensor> decayed;
   for (size_t i = 0; i < parameters.parameters().size(); ++i) {
     if (!optim::decays(parameters.parameters()[i])) continue;
-    const int64_t begin = parameters.layout().offsets[i];
-    const int64_t end = begin + parameters.layout().sizes[i];
-    for (const reduce::OwnedRange& range : shards.owned()) {
-      const int64_t first = std::max(begin, range.offset);
-      const int64_t last = std::min(end, range.offset + range.count);
-      if (first < last)
-        decayed.push_back(part.narrow(0, range.part_offset + first - range.offset, last - first));
-    }
+    const auto& layout = parameters.layout();
+    for (const auto& piece : reduce::within(shards.owned(), {layout.offsets[i], layout.sizes[i]}))
+      decayed.push_back(part.narrow(0, piece.part_offset, piece.count));
   }
   return decayed;
 }

@@ -21,15 +21,11 @@ void add_pieces(const optim::FlatParameters& parameters,
                 const std::vector<reduce::OwnedRange>& owned, const torch::Tensor& part,
                 const std::string& prefix, std::vector<checkpoint::TensorPiece>& pieces) {
   for (size_t i = 0; i < parameters.names().size(); ++i) {
-    const int64_t begin = parameters.layout().offsets[i];
-    const int64_t end = begin + parameters.layout().sizes[i];
-    for (const reduce::OwnedRange& range : owned) {
-      const int64_t first = std::max(begin, range.offset);
-      const int64_t last = std::min(end, range.offset + range.count);
-      if (first >= last) continue;
+    const reduce::Segment whole{parameters.layout().offsets[i], parameters.layout().sizes[i]};
+    for (const reduce::OwnedRange& piece : reduce::within(owned, whole)) {
       pieces.push_back({prefix + parameters.names()[i], parameters.parameters()[i].sizes().vec(),
-                        first - begin,
-                        part.narrow(0, range.part_offset + first - range.offset, last - first)});
+                        piece.offset - whole.offset,
+                        part.narrow(0, piece.part_offset, piece.count)});
     }
   }
 }

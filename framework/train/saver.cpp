@@ -17,6 +17,15 @@
 namespace scorenet::train {
 namespace {
 
+// After a save at `step`. Returns a sentence for each file that could not be removed.
+std::vector<std::string> clear_folder(const RunFolder& folder,
+                                      const config::CheckpointConfig& config, int64_t step) {
+  auto problems = remove_old_snapshots(folder.snapshots(), step,
+                                       {config.snapshot_keep, config.snapshot_keep_every});
+  folder.clear_temporaries();
+  return problems;
+}
+
 std::string step_text(int64_t step) { return "step " + std::to_string(step); }
 
 std::string saved_line(int64_t step, double stall_s, double written_s, int64_t bytes) {
@@ -106,11 +115,7 @@ struct Saver::Job {
                                      *layer));
   }
 
-  void clear() const {
-    note(remove_old_snapshots(folder.snapshots(), content.step,
-                              {config.snapshot_keep, config.snapshot_keep_every}));
-    folder.clear_temporaries();
-  }
+  void clear() const { note(clear_folder(folder, config, content.step)); }
 
   void note(const std::vector<std::string>& more) const {
     outcome->problems.insert(outcome->problems.end(), more.begin(), more.end());
@@ -194,11 +199,8 @@ void Saver::save_now(const RunProgress& progress, bool last) {
   for (size_t i = 0; progress.step > 0 && i < learner_.update.ema_profiles().size(); ++i)
     attempt([&] { save_average(i, progress); });
   if (mine) {
-    for (auto& problem : remove_old_snapshots(
-             folder_.snapshots(), progress.step,
-             {config_.checkpoint.snapshot_keep, config_.checkpoint.snapshot_keep_every}))
+    for (auto& problem : clear_folder(folder_, config_.checkpoint, progress.step))
       problems.push_back(std::move(problem));
-    folder_.clear_temporaries();
   }
   if (replica_is_due(last)) {
     if (mine) attempt([&] { claim_replica(config_.checkpoint.replica, folder_.root()); });

@@ -114,10 +114,6 @@ function(scorenet_mpi_test name)
     # A hang is a failure. Two cores are enough for one such test at a time.
     set_tests_properties(${name}_${ranks}ranks PROPERTIES TIMEOUT 120 PROCESSORS 2
       ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMP_NUM_THREADS=1")
-    if(SCORENET_SANITIZE MATCHES "address")
-      # Open MPI unloads its plugins with all that they hold: leaks that have no name to leave out.
-      set_property(TEST ${name}_${ranks}ranks APPEND PROPERTY ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
-    endif()
     scorenet_record_messages(${name}_${ranks}ranks ${name})
   endforeach()
 endfunction()

@@ -67,6 +67,27 @@ TEST_F(Plan, FindsTheBatchThatFitsIntoTheMemory) {
   EXPECT_GT(used, 0.8 * large["available_bytes"].get<double>());
 }
 
+TEST_F(Plan, KnowsTheMemoryOfASaveThatARunTakes) {
+  for (const std::string keys : {"", " --checkpoint.background false"}) {
+    std::filesystem::remove_all(folder_ / "run");
+    Outcome outcome = run("SCORENET train " + tiny_.config + " --train.steps 1 --outdir " +
+                          (folder_ / "run") + keys);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    const std::string log = text_of(folder_ / "run/log.txt");
+    const std::string before = "from a copy of ";
+    const size_t at = log.find(before);
+    const double megabytes =
+        at == std::string::npos ? 0 : std::stod(log.substr(at + before.size()));
+    EXPECT_EQ(megabytes > 0, keys.empty()) << log;
+    outcome = run("SCORENET plan " + tiny_.config + " --bandwidth 1 --ranks 1 --json " +
+                  (folder_ / "plan.json") + " --force" + keys);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    // The run's has padding between the parameters.
+    EXPECT_NEAR(parsed("plan.json")["memory"]["save_copy_bytes"].get<double>(), 1e6 * megabytes,
+                0.05 * 1e6 * megabytes);
+  }
+}
+
 TEST_F(Plan, MeasuresTheLinkBetweenTheRanksPresentAndNeedsNoData) {
   const Outcome outcome =
       run(mpirun(2) + " plan " + tiny_.config +

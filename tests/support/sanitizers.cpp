@@ -7,4 +7,28 @@
 // two locks of mca_btl_tcp is reported.
 extern "C" const char* __tsan_default_options() { return "ignore_noninstrumented_modules=1"; }
 
+#elif defined(__SANITIZE_ADDRESS__)
+
+// Open MPI unloads its plugins with all that they hold. They stay, so that what they leak has a
+// name.
+extern "C" int dlclose(void*) { return 0; }
+
+// What Open MPI and the libraries below it keep until the process ends.
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libmpi.so\n"
+         "leak:libopen-rte.so\n"
+         "leak:libopen-pal.so\n"
+         "leak:mca_\n"
+         "leak:libpmix\n"
+         "leak:libhwloc\n"
+         "leak:libevent\n"
+         "leak:libucs\n"
+         "leak:libucp\n"
+         "leak:libfabric\n"
+         "leak:libibverbs\n"
+         "leak:libpsm\n"
+         "leak:libnl\n"
+         "leak:libefa\n";
+}
+
 #endif
