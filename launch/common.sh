@@ -15,6 +15,15 @@ allow_root_mpi() {
   say "running as root: OMPI_ALLOW_RUN_AS_ROOT and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM set"
 }
 
+# The program of the folder that launch/ lies in: a checkout, or share/scorenet of an installation.
+program_of() { # FOLDER
+  if [ -x "$1/../../bin/scorenet" ] && [ ! -e "$1/CMakeLists.txt" ]; then
+    (cd "$1/../../bin" && echo "$PWD/scorenet")
+  else
+    echo "$1/build/bin/scorenet"
+  fi
+}
+
 # Every source of the project, one a line; in a copy without git those of the folders that have any.
 all_sources() {
   local file

@@ -10,6 +10,7 @@
 # --hostfile FILE    lines "host slots=N", as mpirun reads them
 # --restarts N       go on after a lost rank, host or mpirun and after a hang; default 0: end
 # -- KEYS          passed on: --train.steps 1000 ...
+# $SCORENET          the program; default: of this checkout's build, or of this installation
 #
 # With --restarts the ranks are started again from the last checkpoint, on the hosts that answer; if
 # their slots are too few, with fewer ranks (a divisor of --ranks). Each restart prints a line: who
@@ -38,7 +39,7 @@ while [ $# -gt 0 ]; do
     --hostfile) hostfile=$2; shift 2 ;;
     --restarts) restarts=$2; shift 2 ;;
     --) shift; break ;;
-    -h | --help) sed -n '2,24s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,25s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) die 2 "unknown option '$1'; see --help" ;;
   esac
 done
@@ -46,7 +47,7 @@ done
 [[ "$restarts" =~ ^(0|[1-9][0-9]{0,8})$ ]] || die 2 "--restarts $restarts: expected a whole number"
 [[ -n "$config" && -n "$outdir" ]] || die 2 "needs --config FILE and --outdir DIR; see --help"
 [ -z "$hostfile" ] || [ -r "$hostfile" ] || die 2 "--hostfile $hostfile: cannot be read"
-scorenet=${SCORENET:-$root/build/bin/scorenet}
+scorenet=${SCORENET:-$(program_of "$root")}
 [ -x "$scorenet" ] ||
   die 2 "$scorenet: not built. Run ./launch/quickstart, or ./launch/setup and cmake --build build"
 keys=("$@")

@@ -1,4 +1,5 @@
-# What `cmake --install` leaves: the program in bin/, and a package that other projects find.
+# What `cmake --install` leaves: the program in bin/, its scripts and configs in share/scorenet/, and a package that other
+# projects find.
 #
 #   find_package(scorenet COMPONENTS diffusion)          looks for LibTorch alone
 #   target_link_libraries(mine PRIVATE scorenet::diffusion)
@@ -55,4 +56,14 @@ install(FILES "${CMAKE_BINARY_DIR}/scorenet-config.cmake" "${CMAKE_BINARY_DIR}/s
   DESTINATION "${SCORENET_PACKAGE_DIR}")
 install(EXPORT scorenet NAMESPACE scorenet:: FILE scorenet-targets.cmake DESTINATION "${SCORENET_PACKAGE_DIR}")
 install(DIRECTORY framework models DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/scorenet" FILES_MATCHING PATTERN "*.hpp")
-install(TARGETS scorenet DESTINATION "${CMAKE_INSTALL_BINDIR}")
+
+# The component `program` is what cpack packs (Archive.cmake). The scripts find the program from where they are.
+set(SCORENET_SHARE "${CMAKE_INSTALL_DATAROOTDIR}/scorenet")
+install(TARGETS scorenet DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT program)
+install(PROGRAMS launch/train_mpirun.sh launch/train.sbatch launch/evaluate.sbatch
+  DESTINATION "${SCORENET_SHARE}/launch" COMPONENT program)
+install(FILES launch/common.sh launch/restart.sh DESTINATION "${SCORENET_SHARE}/launch" COMPONENT program)
+install(DIRECTORY configs DESTINATION "${SCORENET_SHARE}" COMPONENT program FILES_MATCHING PATTERN "*.toml" PATTERN figures EXCLUDE)
+install(FILES LICENSE README.md DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT program)
+# Completion and man pages, where a build has made them: man/man1/scorenet.1, bash-completion/completions/scorenet.
+install(DIRECTORY "${CMAKE_BINARY_DIR}/share/" DESTINATION "${CMAKE_INSTALL_DATAROOTDIR}" COMPONENT program OPTIONAL)

@@ -31,6 +31,7 @@ PAGES = [
     "README.md",
     ".github/CONTRIBUTING.md",
     "launch/README.md",
+    "launch/install.md",
     "benchmarks/README.md",
     "framework/README.md",
     *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("framework/*/README.md")),

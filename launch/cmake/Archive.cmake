@@ -1,0 +1,18 @@
+# What `cpack` packs: the program alone, with its scripts, to be unpacked anywhere (relocate.cmake).
+#
+#   cmake --build build --target scorenet && (cd build && cpack)
+set(_kind cpu)
+if(SCORENET_CUDA)
+  set(_kind cuda)
+endif()
+configure_file(launch/cmake/scorenet.sh.in scorenet.sh @ONLY)
+set(CPACK_GENERATOR TGZ)
+set(CPACK_PACKAGE_NAME scorenet)
+set(CPACK_PACKAGE_FILE_NAME "scorenet-${PROJECT_VERSION}-${CMAKE_SYSTEM_PROCESSOR}-${_kind}")
+set(CPACK_INSTALL_CMAKE_PROJECTS "${CMAKE_BINARY_DIR};scorenet;program;/")
+set(CPACK_CMAKE_GENERATOR "${CMAKE_GENERATOR}")
+set(CPACK_STRIP_FILES ON)
+set(CPACK_PRE_BUILD_SCRIPTS "${CMAKE_SOURCE_DIR}/launch/cmake/relocate.cmake")
+set(CPACK_SCORENET_WRAPPER "${CMAKE_BINARY_DIR}/scorenet.sh")
+set(CPACK_VERBATIM_VARIABLES ON)
+include(CPack)
