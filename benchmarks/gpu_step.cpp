@@ -27,7 +27,7 @@
 #include <string>
 #include <vector>
 
-#include "benchmarks/gpu_run.hpp"
+#include "benchmarks/timed_run.hpp"
 #include "framework/core/allocator.hpp"
 #include "framework/core/error.hpp"
 #include "framework/train/learner.hpp"

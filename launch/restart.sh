@@ -9,9 +9,18 @@
 # It calls train_until_ended, which sets $status.
 # shellcheck shell=bash disable=SC2154,SC2034
 
+# When process $1 began, in ticks: with its number it is one process and no other. Empty: none.
+began() {
+  local line=''
+  read -r line 2>/dev/null <"/proc/$1/stat" || return 0
+  # shellcheck disable=SC2086 # words are wanted: what follows the name, which may have spaces
+  set -- ${line##*) }
+  echo "${20}"
+}
+
 # The job's name begins with what the process number at its end belongs to.
 job_here=scorenet-job-$(hostname)-$(readlink /proc/self/ns/pid | tr -dc 0-9)
-job_name=$job_here-$$
+job_name=$job_here-$(began $$)-$$
 temporary=${TMPDIR:-/tmp}
 job_folder=$temporary/$job_name # this script's own files
 remnants=$job_folder.mpi        # Open MPI's session folders, on every host
@@ -44,13 +53,15 @@ find /dev/shm -maxdepth 1 -user "$(id -u)" -name "scorenet-job-*" -mmin +60 2>/d
 [ -z "$left" ] && nproc'
 
 # What scripts left that were killed themselves: folders of this user whose script, launcher and
-# ranks are gone. In a container this script may have the number of an earlier one.
+# ranks are gone. Numbers of processes come again, in a container this script's too.
 remove_abandoned() {
   local folder name
   for folder in "$temporary/$job_here"-* "/dev/shm/$job_here"-*; do
     name=$(basename "$folder" .mpi)
     [ -O "$folder" ] || continue
-    if [ "$name" != "$job_name" ] && kill -0 "${name##*-}" 2>/dev/null; then continue; fi
+    if [ "$name" != "$job_name" ] && [ "$name" = "$job_here-$(began "${name##*-}")-${name##*-}" ]; then
+      continue
+    fi
     grep -qszxF "SCORENET_JOB=$name" /proc/[0-9]*/environ || rm -rf "$folder"
   done
 }

@@ -170,18 +170,20 @@ check "four stay four on nine" fits 4 9 4
 # --- What other jobs left, alive and dead.
 sleep 1000 &
 living=$!
-name=scorenet-job-$(hostname)-$(readlink /proc/self/ns/pid | tr -dc 0-9)
+here=scorenet-job-$(hostname)-$(readlink /proc/self/ns/pid | tr -dc 0-9)
+begun=$(bash -c 'source "$0"; began "$1"' "$root/launch/restart.sh" "$living")
 sh -c 'exit 0' & dead=$!
 wait "$dead"
-mkdir "tmp/$name-$living" "tmp/$name-$dead" "tmp/scorenet-job-elsewhere-1-$dead" \
-  "/dev/shm/$name-$dead"
+mkdir "tmp/$here-$begun-$living" "tmp/$here-7-$dead" "tmp/$here-7-$living.mpi" \
+  "tmp/scorenet-job-elsewhere-1-7-$dead" "/dev/shm/$here-7-$dead"
 check "a run starts beside others' folders" of_stand_in 0 0
-check "and leaves those of a living job" [ -d "tmp/$name-$living" ]
-check "and of another machine" [ -d "tmp/scorenet-job-elsewhere-1-$dead" ]
-check "but not those of a dead one" [ ! -e "tmp/$name-$dead" ]
-check "nor its shared memory" [ ! -e "/dev/shm/$name-$dead" ]
+check "and leaves those of a living job" [ -d "tmp/$here-$begun-$living" ]
+check "and of another machine" [ -d "tmp/scorenet-job-elsewhere-1-7-$dead" ]
+check "but not those of a dead one" [ ! -e "tmp/$here-7-$dead" ]
+check "nor its shared memory" [ ! -e "/dev/shm/$here-7-$dead" ]
+check "nor where another process has its number now" [ ! -e "tmp/$here-7-$living.mpi" ]
 check "one of its own number is no hindrance" exits 0 env SCORENET="$folder/stand_in" \
-  PATH="$folder/bin:$PATH" sh -c 'mkdir "$0-$$"; exec "$@"' "tmp/$name" "$script" --config x \
+  PATH="$folder/bin:$PATH" sh -c 'mkdir "$0-7-$$"; exec "$@"' "tmp/$here" "$script" --config x \
   --outdir x --ranks 1
 kill "$living"
 rm -rf "${folder:?}"/tmp/*

@@ -1,12 +1,12 @@
 // What a trained network is asked for, on the device at hand: samples, and likelihoods along the
 // flow. Weights are fresh and the images random; all else as the config says.
 //
-//   gpu_evaluation_benchmark CONFIG --what heun18|ode [--shape 3,32,32] [--batch N] [--batches N]
+//   evaluation_benchmark CONFIG --what heun18|ode [--shape 3,32,32] [--batch N] [--batches N]
 //                            [--rk4-steps N] [--section.key value ...]
 //
 // Prints one line of JSON. A batch is what is timed; the first two are not. network_images_per_s
 // counts images times evaluations; an evaluation of ode includes the gradient of one probe. The
-// peer: benchmarks/peers/gpu.
+// peer: benchmarks/peers.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <functional>
@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "benchmarks/gpu_run.hpp"
+#include "benchmarks/timed_run.hpp"
 #include "framework/core/allocator.hpp"
 #include "framework/core/error.hpp"
 #include "framework/core/random.hpp"
@@ -100,7 +100,7 @@ int run(const Options& o, const std::vector<std::string>& overrides) {
 int main(int argc, char** argv) {
   scorenet::tune_allocator();
   scorenet::benchmark::Options o;
-  CLI::App app("samples or likelihoods of a config's network, timed", "gpu_evaluation_benchmark");
+  CLI::App app("samples or likelihoods of a config's network, timed", "evaluation_benchmark");
   app.add_option("config", o.config_path, "experiment (TOML); its data file is not read")
       ->required();
   app.add_option("--what", o.what, "what is timed")->check(CLI::IsMember({"heun18", "ode"}));

@@ -1,9 +1,10 @@
-"""One training step by PyTorch and diffusers, as a peer of gpu_step_benchmark: noised images
-forward, squared error of the noise, backward, clipping, AdamW, moving average. Beside it, what a
-trained network is asked for (inference.py).
+"""One training step by PyTorch and diffusers, as a peer of ours: noised images forward, squared
+error of the noise, backward, clipping, AdamW, moving average. Beside it, what a trained network is
+asked for (inference.py).
 
     python3 train_step.py --network large --mode eager,compile
     python3 train_step.py --network large --mode compile --what heun18 --batch 256
+    python3 train_step.py --network small --device cpu --precision fp32 --ranks 2 --batch 64
     python3 train_step.py --network tiny --device cpu --steps 3 --warmup 1
 
 Prints one line of JSON for each mode, as soon as it is known."""
@@ -12,9 +13,12 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 
 import torch
+import torch.distributed
 import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention, AttnProcessor
 
 import inference
 import networks
@@ -47,6 +51,19 @@ def arguments():
         "--precision", choices=["bf16", "tf32", "fp32"], default="bf16", help="bf16 is autocast's"
     )
     parser.add_argument("--layout", choices=LAYOUTS, default="channels-last")
+    parser.add_argument(
+        "--attention",
+        choices=["fused", "bmm"],
+        default="fused",
+        help="PyTorch's fused attention, or two batched products with a softmax between",
+    )
+    parser.add_argument(
+        "--ranks",
+        type=int,
+        default=1,
+        help="of train: processes under DistributedDataParallel with Gloo, --batch images each",
+    )
+    parser.add_argument("--threads", type=int, default=0, help="a rank; 0: PyTorch's own choice")
     parser.add_argument("--steps", type=int, default=50, help="timed; of heun18 and ode: batches")
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument(
@@ -73,6 +90,8 @@ def arguments():
             parser.error(f"--mode {mode}: expected one of {', '.join(MODES)}")
     if options.steps < 1 or options.warmup < 0 or options.batch < 0 or options.rk4_steps < 1:
         parser.error("--steps and --rk4-steps must be at least 1, --warmup and --batch at least 0")
+    if options.ranks < 1 or (options.ranks > 1 and options.what != "train"):
+        parser.error("--ranks must be at least 1; more than one rank trains only")
     options.batch = options.batch or networks.NETWORKS[options.network].batch
     return options
 
@@ -133,6 +152,12 @@ def training(model, predict_eps, times, options, device):
 def work_of(options, device):
     """What is timed, and how often it passes the network."""
     model = networks.build(options.network, device, LAYOUTS[options.layout])
+    if options.attention == "bmm":
+        for module in model.modules():
+            if isinstance(module, Attention):
+                module.set_processor(AttnProcessor())
+    if options.ranks > 1:
+        model = torch.nn.parallel.DistributedDataParallel(model)
     predict_eps = network_call(model, options, device)
     times = networks.DdpmTimes(device)
     if options.what == "train":
@@ -173,6 +198,8 @@ def run_mode(options, device, budget):
     )
     if "images_per_s" in result:
         check(work, options)
+        # A step of DistributedDataParallel ends on all ranks together.
+        result["images_per_s"] = round(options.ranks * result["images_per_s"], 1)
         result["evaluations_per_image"] = evaluations
         result["network_images_per_s"] = round(evaluations * result["images_per_s"], 1)
         if options.profile and options.current == options.mode[-1]:
@@ -180,9 +207,17 @@ def run_mode(options, device, budget):
     return result
 
 
-def main():
-    options = arguments()
+def run_rank(rank, options, meeting):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=options.ranks
+    )
+    run_all_modes(options, quiet=rank > 0)
+
+
+def run_all_modes(options, quiet=False):
     device = torch.device(options.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     set_arithmetic(options.precision)
     budget = stopwatch.Budget(options.budget_seconds)
     failed = False
@@ -197,6 +232,9 @@ def main():
             "mode": mode,
             "precision": options.precision,
             "layout": options.layout,
+            "attention": options.attention,
+            "ranks": options.ranks,
+            "threads": torch.get_num_threads(),
         }
         try:
             line |= run_mode(options, device, budget)
@@ -207,10 +245,24 @@ def main():
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         }
-        print(json.dumps(line), flush=True)
+        if not quiet:
+            print(json.dumps(line), flush=True)
     # Without waiting for processes that compile for a mode which was stopped.
     sys.stdout.flush()
     os._exit(1 if failed else 0)
+
+
+def main():
+    options = arguments()
+    if options.ranks == 1:
+        run_all_modes(options)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments_of_rank = (options, os.path.join(folder, "meeting"))
+        ranks = torch.multiprocessing.start_processes(
+            run_rank, arguments_of_rank, options.ranks, join=False, start_method="spawn"
+        )
+        codes = [process.join() or process.exitcode for process in ranks.processes]
+    sys.exit(max(map(abs, codes)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-// What the programs that time a GPU share: a config without its data file, the device at hand, and
-// its clock.
+// What programs share that time a config's network: a config without its data file, the device at
+// hand, and its clock.
 #pragma once
 
 #include <torch/cuda.h>
