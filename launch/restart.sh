@@ -55,11 +55,12 @@ find /dev/shm -maxdepth 1 -user "$(id -u)" -name "scorenet-job-*" -mmin +60 2>/d
 # What scripts left that were killed themselves: folders of this user whose script, launcher and
 # ranks are gone. Numbers of processes come again, in a container this script's too.
 remove_abandoned() {
-  local folder name
+  local folder name number
   for folder in "$temporary/$job_here"-* "/dev/shm/$job_here"-*; do
     name=$(basename "$folder" .mpi)
     [ -O "$folder" ] || continue
-    if [ "$name" != "$job_name" ] && [ "$name" = "$job_here-$(began "${name##*-}")-${name##*-}" ]; then
+    number=${name##*-}
+    if [ "$name" != "$job_name" ] && [ "$name" = "$job_here-$(began "$number")-$number" ]; then
       continue
     fi
     grep -qszxF "SCORENET_JOB=$name" /proc/[0-9]*/environ || rm -rf "$folder"
