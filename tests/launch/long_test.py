@@ -21,7 +21,8 @@ comm.canonical. The script must go on by itself after
 What follows ends the script. The test calls it again with another rank count, as a scheduler would:
     stop      USR1 to the script
     script    kill -9 of the script
-    disk      a limit on the size of the ranks' files, which is like a full disk; gone with the call
+    disk      the run folder's disk is filled until the script has ended (a disk in memory; where it
+              may not be mounted, a limit on the size of the ranks' files)
 
 Prints a table, a line a fault. Exits with 0 only if the bits are equal, no process, temporary
 folder or shared memory is left, no fault of the first kind cost more than 40 steps (those since the
@@ -49,6 +50,7 @@ GOES_ON = ("rank", "crash", "start", "mpirun", "freeze", "node")
 CALLED_AGAIN = {"stop": 75, "script": -signal.SIGKILL, "disk": 6}  # and how the script ends
 # Steps lost at most, where that is not 2 * EVERY; a save that fails is noticed with the next one.
 MOST_LOST = {"stop": 0, "script": 0, "disk": 3 * EVERY}
+DISK_MB = 512
 LIMIT_S = 120  # until the next finished step
 CONFIG = """
 [data]
@@ -142,11 +144,42 @@ class Hosts:
         self.away = None
 
 
+class Disk:
+    """In memory, mounted at a new folder if that is allowed."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "scorenet_long", str(folder)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.mounted = subprocess.run(mount, check=False, **quiet).returncode == 0
+        self.filler = folder / "filler"
+
+    def fill(self):
+        with open(self.filler, "wb", buffering=0) as filler:
+            try:
+                while True:
+                    filler.write(bytes(1 << 16))
+            except OSError:  # full
+                pass
+
+    def clear(self):
+        self.filler.unlink(missing_ok=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.mounted:
+            subprocess.run(["umount", str(self.folder)], check=False)
+
+
 class Training:
     """One run folder, trained by the script, which is called as often as it must be."""
 
-    def __init__(self, folder, program, chance, hosts):
+    def __init__(self, folder, program, chance, hosts, disk):
         self.folder, self.program, self.chance, self.hosts = folder, program, chance, hosts
+        self.disk = disk
         self.outdir = str(folder / "disturbed")
         self.log = folder / "disturbed/log.txt"
         self.said = folder / "said"
@@ -245,6 +278,8 @@ class Training:
             end(self.mpirun[0])
         elif kind == "node":
             self.hosts.kill_one(self.chance)
+        elif kind == "disk" and self.disk.mounted:
+            self.disk.fill()
         elif kind == "disk":
             self.limit_files()
         else:
@@ -256,6 +291,7 @@ class Training:
         wait_for(lambda: not self.ranks(), f"the ranks' end after {kind}")
         if script.returncode != CALLED_AGAIN[kind]:
             raise RuntimeError(f"after {kind} the script ended with {script.returncode}")
+        self.disk.clear()
         self.call()
 
 
@@ -437,7 +473,7 @@ def prepare(folder, program, options):
     return (time.monotonic() - then) / options.steps
 
 
-def test(folder, options):
+def test(folder, disk, options):
     begin = time.monotonic()
     program = os.path.realpath(options.program)
     per_step_s = prepare(folder, program, options)
@@ -447,7 +483,9 @@ def test(folder, options):
         print("no fault of a node: namespaces are not allowed here")
         options.faults.remove("node")
         hosts = None
-    training = Training(folder, program, chance, hosts)
+    if "disk" in options.faults and not disk.mounted:
+        print("no disk may be mounted here: disk limits the size of files")
+    training = Training(folder, program, chance, hosts, disk)
     print(Row.HEAD)
     rows, wrong = [], []
     try:
@@ -474,8 +512,12 @@ def test(folder, options):
 
 def main():
     options = parse()
-    with tempfile.TemporaryDirectory(prefix="scorenet_long_") as folder:
-        return test(Path(folder), options)
+    # The disk before the hosts, which see what is mounted when they begin.
+    with (
+        tempfile.TemporaryDirectory(prefix="scorenet_long_") as folder,
+        Disk(Path(folder) / "disturbed") as disk,
+    ):
+        return test(Path(folder), disk, options)
 
 
 if __name__ == "__main__":
