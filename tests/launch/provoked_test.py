@@ -10,6 +10,7 @@ that had nobody. launch/messages.md lists all.
 
 import gzip
 import json
+import math
 import os
 import shlex
 import struct
@@ -111,6 +112,7 @@ train_steps = 5
 [data]
 path = "a.h5"
 channel_axis = 0
+missing = "nan"
 [model]
 type = "classifier"
 [diffusion]
@@ -126,6 +128,7 @@ threads = 1
         [
             "names that axis too",
             "is trained on its cross-entropy",
+            "Fill the values in the data",
             "a classifier learns no schedule",
             "set it to the number of classes",
             "comm.canonical cuts the batch into equal shards",
@@ -214,10 +217,14 @@ hidden = {[1] * 1001}
 ]
 
 # Networks of tests/fuzz/corpus/snapshot, as NAME.safetensors; points.h5: points of two dimensions;
-# e.toml: an empty config; file.txt: some text. COMMAND, code, part of what is said.
+# e.toml: an empty config; file.txt: some text; else what write_files makes. COMMAND, code, part of
+# what is said.
 SHORT = {
     "DRAW": "sample --outdir o --seeds 0 --network",
+    "EVALUATE_ALL": "evaluate --split all --network",
     "EVALUATE": "evaluate --data points.h5 --network",
+    "STACK": "train stacked.toml --outdir r --train.steps 1 --data.arrays",
+    "TRAIN": "train told.toml --outdir",
 }
 COMMANDS = [
     ("train e.toml --outdir ''", 2, "--outdir: is empty"),
@@ -417,6 +424,95 @@ COMMANDS = [
         3,
         "no folder with pictures, so no class",
     ),
+    ("data convert --folder webp --out x.h5", 3, "libwebp: damaged header"),
+    ("data info chunks.h5", 3, "chunks of shape"),
+    (
+        "STACK '[\"dimensions/time\", \"t0_fields/tracer\"]'",
+        3,
+        "may differ only in their channels",
+    ),
+    (
+        "STACK '[\"dimensions/time\", \"boundary_conditions/x_periodic/mask\"]'",
+        3,
+        "must be all bytes, or all real numbers",
+    ),
+    ("info schedule --diffusion.schedule ve --diffusion.t_min -0.5", 2, ">= 0 for schedule ve"),
+    ("evaluate --config law.toml --data wide.npy --split all", 2, "Give data that fits"),
+    ("sample --config offset.toml --outdir o --seeds 0", 2, "has 3 numbers, the mixture needs 2"),
+    ("sample --config divided.toml --outdir o --seeds 0", 2, "needs the condition e of each sample"),
+    (
+        "sample --config divided.toml --outdir o --condition e.npy",
+        2,
+        "holds one array, but the model has the conditions e, f, g",
+    ),
+    (
+        "evaluate --config divided.toml --data law.h5 --condition.e 3",
+        2,
+        "the data file gives the conditions here",
+    ),
+    (
+        "sample --config divided.toml --outdir o --seeds 0 --condition.g 1",
+        2,
+        "is a field, which needs more than one value",
+    ),
+    (
+        "EVALUATE_ALL unet.safetensors --data grey.npy --metrics wkb-published",
+        2,
+        "have 64 dimensions, and its cost",
+    ),
+    ("EVALUATE_ALL mlp_holes.safetensors --data holes.npy", 3, "all its values are missing"),
+    (
+        "EVALUATE mlp_holes.safetensors --metrics w2",
+        2,
+        "compares whole examples",
+    ),
+    (
+        "EVALUATE_ALL mlp.safetensors --data many.npy --n 10001 --metrics w2",
+        2,
+        "at most 10000 fit into memory",
+    ),
+    (
+        "EVALUATE_ALL unet_log.safetensors --data grey.npy",
+        2,
+        "levels, which are scaled to [-1, 1]",
+    ),
+    ("sample --network unet.safetensors --like points.h5 --out x.h5 --seeds 0", 3, "samples of shape"),
+    (
+        "DRAW unet_ve.safetensors --spacing trained-steps --sampler ddim",
+        2,
+        "numbered steps preserve the variance",
+    ),
+    ("convert to-diffusers unet_f.safetensors --outdir x", 6, "diffusers' schedulers know only"),
+    (
+        "ema reconstruct average.safetensors other_seed.safetensors --out x.safetensors",
+        6,
+        "of another network, batch size or seed",
+    ),
+    ("plan told.toml --shape 2", 2, "shape is not known without the data"),
+    ("plan too_many_told.toml --shape 2", 2, "whose product is below 2^31"),
+    ("train too_many_told.toml --outdir r", 2, "e.npy has (1) for each sample"),
+    ("TRAIN run", 0, ""),
+    (
+        "DRAW run/snapshots/network-0000001-ema0.5.safetensors --condition wide.npy",
+        3,
+        "but the network expects (1)",
+    ),
+    (
+        "TRAIN run --data.path wide.npy --data.changed true --train.steps 2",
+        6,
+        "'hidden.0.weight' has shape",
+    ),
+    (
+        "TRAIN large --data.path large.npy",
+        4,
+        "the weights are those of the step before",
+    ),
+    (
+        "TRAIN skips --data.path large.npy --train.steps 9 --train.on_nonfinite skip "
+        "--train.max_skipped 2",
+        4,
+        "2 steps in a row were left out",
+    ),
 ]
 CORPUS = Path(__file__).resolve().parents[1] / "fuzz" / "corpus"
 
@@ -435,6 +531,120 @@ def parts_of(data):
     return header, data[8 + length :]
 
 
+# New name, network of the corpus, what its metadata and its config say instead.
+CHANGED = [
+    ("step", "mlp", {"scorenet.step": "x"}, {}),
+    ("shape", "mlp", {"scorenet.example_shape": "a"}, {}),
+    ("average", "mlp", {"scorenet.weights": "emastd0.1"}, {}),
+    ("other_seed", "mlp", {"scorenet.weights": "emastd0.05"}, {"seed = 0\nlearning": "seed = 1\nlearning"}),
+    ("mlp_holes", "mlp", {}, {'missing = ""': 'missing = "nan"'}),
+    ("unet_log", "unet", {}, {"transforms = []": 'transforms = ["log(1)"]'}),
+    ("unet_ve", "unet", {}, {'schedule = "vp_linear"': 'schedule = "ve"'}),
+    ("unet_f", "unet", {}, {'prediction = "eps"': 'prediction = "F"'}),
+]
+LAW = """
+[data]
+path = "law.h5"
+[model]
+type = "gaussian_mixture"
+file = "law.h5"
+"""
+TOLD = """
+[data]
+path = "points.npy"
+splits = { train = ":", validation = ":" }
+[model]
+type = "mlp"
+hidden = [4]
+[condition.e]
+array = "e.npy"
+[train]
+batch_size = 2
+steps = 1
+warmup_steps = 0
+[ema]
+decays = [0.5]
+[eval]
+every = 0
+"""
+TOMLS = {
+    "law": LAW,
+    "offset": LAW + "score_offset = [1.0, 2.0, 3.0]\n",
+    "divided": LAW.replace("[model]", 'transforms = ["divide(e)"]\n[model]')
+    + """
+[condition]
+e.array = "e"
+f.array = "f"
+g = { array = "g", kind = "field" }
+""",
+    "told": TOLD,
+    "too_many_told": TOLD.replace('"e.npy"', '"e.npy"\nshape = [100000, 100000]'),
+    "stacked": """
+[data]
+path = "flow.h5"
+channel_axis = "none"
+splits = { train = ":1", validation = ":1" }
+[model]
+type = "mlp"
+""",
+}
+
+
+def write_changed(folder):
+    for name, of, metadata, changes in CHANGED:
+        header, data = parts_of((CORPUS / "snapshot" / of).read_bytes())
+        header["__metadata__"].update(metadata)
+        for old, new in changes.items():
+            config = header["__metadata__"]["scorenet.config"]
+            assert config.count(old) == 1, (name, old)
+            header["__metadata__"]["scorenet.config"] = config.replace(old, new)
+        (folder / f"{name}.safetensors").write_bytes(safetensors(header, data))
+
+
+def npy(shape, values, kind="d"):
+    """Values of struct's kind; a single one is that of all."""
+    count = math.prod(shape)
+    values = list(values) * (count if len(values) == 1 else 1)
+    text = {"d": "<f8", "B": "|u1"}[kind]
+    header = f"{{'descr': '{text}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return (
+        b"\x93NUMPY\x01\x00"
+        + struct.pack("<H", len(header))
+        + header.encode()
+        + struct.pack(f"<{count}{kind}", *values)
+    )
+
+
+def write_data(folder, program):
+    for name, array in {
+        "points": npy((4, 2), range(8)),
+        "wide": npy((4, 3), range(12)),
+        "large": npy((4, 2), [1e30]),
+        "holes": npy((4, 2), [float("nan")]),
+        "many": npy((10001, 2), [0.0]),
+        "grey": npy((2, 1, 8, 8), range(128), "B"),
+        "e": npy((4, 1), range(4)),
+    }.items():
+        (folder / f"{name}.npy").write_bytes(array)
+    for command in (
+        "--kind weather --samples 2 --shape 1 1 2 --out law.h5",
+        "--kind well --samples 1 --shape 2 2 2 --out flow.h5",
+        "--kind gaussian --train 8 --chunk 2 --out chunks.h5",
+    ):
+        run(program, folder, "data synthesize " + command)
+    # Chunks of as many axes as the array and one of a value's bytes: one axis too few.
+    whole = (folder / "chunks.h5").read_bytes()
+    layout = struct.pack("<3I", 2, 2, 8)
+    assert whole.count(layout) == 1
+    at = whole.index(layout) - 9
+    assert whole[at] == 3
+    (folder / "chunks.h5").write_bytes(whole[:at] + b"\x02" + whole[at + 1 :])
+    webp = bytearray((CORPUS / "picture" / "webp_lossy").read_bytes())
+    webp[16] = 27  # the size of its first chunk
+    (folder / "webp/a").mkdir(parents=True)
+    (folder / "webp/a/x.webp").write_bytes(webp)
+
+
 def write_files(folder, program):
     for path in (CORPUS / "snapshot").iterdir():
         (folder / f"{path.name}.safetensors").write_bytes(path.read_bytes())
@@ -446,14 +656,11 @@ def write_files(folder, program):
         folder,
         "data synthesize --kind gaussian --train 16 --validation 4 --test 4 --out points.h5",
     )
+    write_changed(folder)
+    write_data(folder, program)
+    for name, text in TOMLS.items():
+        (folder / f"{name}.toml").write_text(text)
     whole = (CORPUS / "snapshot" / "mlp").read_bytes()
-    for name, key, value in [
-        ("step", "scorenet.step", "x"),
-        ("shape", "scorenet.example_shape", "a"),
-    ]:
-        header, data = parts_of(whole)
-        header["__metadata__"][key] = value
-        (folder / f"{name}.safetensors").write_bytes(safetensors(header, data))
     header, data = parts_of(whole)
     last = max(
         (name for name in header if name != "__metadata__"),
@@ -505,13 +712,14 @@ def config_cases():
         yield {}, command, code, [part]
 
 
-def run(program, folder, command):
+def run(program, folder, command, output=subprocess.PIPE):
     for short, whole in SHORT.items():
         command = command.replace(short, whole)
     return subprocess.run(
         [program, *shlex.split(command)],
         cwd=folder,
-        capture_output=True,
+        stdout=output,
+        stderr=subprocess.PIPE,
         text=True,
         errors="surrogateescape",  # a message may hold a name that is not UTF-8
         timeout=200,
@@ -524,7 +732,16 @@ def try_one(program, folder, case):
     files, command, code, parts = case
     for file, text in files.items():
         (folder / file).write_text(text)
-    done = run(program, folder, command)
+    return faults_of(run(program, folder, command), command, code, parts)
+
+
+def try_full_output(program, folder):
+    command = "info schedule"
+    with open("/dev/full", "w") as full:
+        return faults_of(run(program, folder, command, full), command, 6, ["standard output: not"])
+
+
+def faults_of(done, command, code, parts):
     missing = [part for part in parts if part not in done.stderr]
     if done.returncode == code and not missing:
         return 0
@@ -541,6 +758,7 @@ def main(program):
         folder = Path(name)
         write_files(folder, program)
         faults = sum(try_one(program, folder, case) for case in config_cases())
+        faults += try_full_output(program, folder)
     print(f"{len(CONFIGS) + len(COMMANDS)} commands, {faults} faults")
     return 1 if faults else 0
 
