@@ -439,7 +439,11 @@ COMMANDS = [
     ("info schedule --diffusion.schedule ve --diffusion.t_min -0.5", 2, ">= 0 for schedule ve"),
     ("evaluate --config law.toml --data wide.npy --split all", 2, "Give data that fits"),
     ("sample --config offset.toml --outdir o --seeds 0", 2, "has 3 numbers, the mixture needs 2"),
-    ("sample --config divided.toml --outdir o --seeds 0", 2, "needs the condition e of each sample"),
+    (
+        "sample --config divided.toml --outdir o --seeds 0",
+        2,
+        "needs the condition e of each sample",
+    ),
     (
         "sample --config divided.toml --outdir o --condition e.npy",
         2,
@@ -476,7 +480,11 @@ COMMANDS = [
         2,
         "levels, which are scaled to [-1, 1]",
     ),
-    ("sample --network unet.safetensors --like points.h5 --out x.h5 --seeds 0", 3, "samples of shape"),
+    (
+        "sample --network unet.safetensors --like points.h5 --out x.h5 --seeds 0",
+        3,
+        "samples of shape",
+    ),
     (
         "DRAW unet_ve.safetensors --spacing trained-steps --sampler ddim",
         2,
@@ -536,7 +544,12 @@ CHANGED = [
     ("step", "mlp", {"scorenet.step": "x"}, {}),
     ("shape", "mlp", {"scorenet.example_shape": "a"}, {}),
     ("average", "mlp", {"scorenet.weights": "emastd0.1"}, {}),
-    ("other_seed", "mlp", {"scorenet.weights": "emastd0.05"}, {"seed = 0\nlearning": "seed = 1\nlearning"}),
+    (
+        "other_seed",
+        "mlp",
+        {"scorenet.weights": "emastd0.05"},
+        {"seed = 0\nlearning": "seed = 1\nlearning"},
+    ),
     ("mlp_holes", "mlp", {}, {'missing = ""': 'missing = "nan"'}),
     ("unet_log", "unet", {}, {"transforms = []": 'transforms = ["log(1)"]'}),
     ("unet_ve", "unet", {}, {'schedule = "vp_linear"': 'schedule = "ve"'}),
