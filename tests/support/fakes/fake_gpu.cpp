@@ -70,6 +70,7 @@ struct Fake {
   std::vector<std::string> violations;
   std::map<std::string, std::shared_ptr<NcclWorld>> worlds;  // by unique id
   int next_id = 0;
+  std::vector<std::shared_ptr<void>> kept;  // events and communicators: streams may still use them
   std::atomic<int> destroyed{0};
   std::atomic<int> aborted{0};
   std::atomic<int> allocated{0};
@@ -79,6 +80,13 @@ struct Fake {
 Fake& fake() {
   static Fake instance;
   return instance;
+}
+
+template <typename T>
+T* kept(T* made) {
+  const std::lock_guard lock(fake().mutex);
+  fake().kept.push_back(std::shared_ptr<T>(made));
+  return made;
 }
 
 void violation(const std::string& what) {
@@ -451,12 +459,10 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   return cudaSuccess;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = new FakeEvent;
+  *event = kept(new FakeEvent);
   return cudaSuccess;
 }
-cudaError_t cudaEventDestroy(cudaEvent_t) {
-  return cudaSuccess;
-}  // leaked: a stream may still use it
+cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   {
     const std::lock_guard lock(event->mutex);
@@ -500,7 +506,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int size, ncclUniqueId id,
     if (device == current_device) violation("two ranks on device " + std::to_string(device));
   }
   world->device_of[rank] = current_device;
-  *comm = new FakeNcclComm;
+  *comm = kept(new FakeNcclComm);
   (*comm)->world = world;
   (*comm)->rank = rank;
   (*comm)->polls = 3;
