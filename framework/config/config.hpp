@@ -147,6 +147,7 @@ struct RunConfig {
   int64_t threads = 0;   // a rank; 0: its share of the machine's cores
   int64_t timeline = 0;  // steps
   bool graph = true;     // a GPU's step is one recorded graph
+  bool tensorboard = true;
 };
 
 struct Config {

@@ -407,6 +407,8 @@ void run_fields(RunConfig& c, std::vector<Field>& out) {
                  "steps to trace after each start, one Chrome trace per rank; 0: none", 0, 1e5});
   out.push_back({"run.graph", &c.graph,
                  "on a GPU: record the step once (CUDA graph) and launch it as a whole"});
+  out.push_back({"run.tensorboard", &c.tensorboard,
+                 "write event files for TensorBoard into the run folder, beside the logs"});
 }
 
 }  // namespace

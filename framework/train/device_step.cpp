@@ -54,7 +54,7 @@ void DeviceStep::allocate(const data::LoadedBatch& loaded) {
   limits_ = numbers_.add(2);
   numbers_.allocate(torch::kFloat64, device);
   slots_ = words_.add(local_);
-  quarters_ = words_.add(local_);
+  level_bins_ = words_.add(local_);
   labels_ = words_.add(has_labels(model_) ? local_ : 0);
   noise_key_ = words_.add(1);
   dropout_keys_ = words_.add(model_.config.model.dropout > 0 ? models::kMostDropoutLayers : 0);
@@ -105,7 +105,7 @@ void DeviceStep::fill_words(const data::LoadedBatch& loaded, int64_t step,
   const config::Config& config = model_.config;
   const auto slots = slot_range(loaded.slots.begin, loaded.slots.size());
   words_.next(slots_).copy_(torch::tensor(slots, torch::kInt64));
-  words_.next(quarters_).copy_(quarters_of(*model_.schedule, times));
+  words_.next(level_bins_).copy_(level_bins_of(*model_.schedule, times));
   if (has_labels(model_))
     words_.next(labels_).copy_(conditions_of_step(model_, loaded, slots, step).labels);
   words_.next(noise_key_).fill_(key_word(key_at(config, RandomStream::training_noise, step)));
@@ -166,17 +166,17 @@ torch::Tensor DeviceStep::norm_result() const {
 torch::Tensor DeviceStep::own_numbers() const {
   const torch::Tensor losses = results_.narrow(0, 0, local_);
   const torch::Tensor finite = losses.isfinite();
-  const torch::Tensor quarter = torch::arange(4, words_.on_device(quarters_).options());
-  const torch::Tensor in_quarter =
-      words_.on_device(quarters_).unsqueeze(0).eq(quarter.unsqueeze(1)).logical_and(finite);
-  const torch::Tensor sums = torch::where(in_quarter, losses, 0.0).sum(1);
+  const torch::Tensor bins = words_.on_device(level_bins_);
+  const torch::Tensor bin = torch::arange(kLevelBins, bins.options());
+  const torch::Tensor in_bin = bins.unsqueeze(0).eq(bin.unsqueeze(1)).logical_and(finite);
+  const torch::Tensor sums = torch::where(in_bin, losses, 0.0).sum(1);
   torch::Tensor all = numbers_.on_device(host_numbers_).clone();
   const auto place = [&](const std::string& field, int64_t count) {
     return all.narrow(0, static_cast<int64_t>(control_.first_of(field)), count);
   };
   place("loss", 1).copy_(sums.sum());
-  place("quartile_loss", 4).copy_(sums);
-  place("quartile_count", 4).copy_(in_quarter.sum(1));
+  place("level_loss", kLevelBins).copy_(sums);
+  place("level_count", kLevelBins).copy_(in_bin.sum(1));
   const auto flag = control_.own_flag("not_finite");
   all.narrow(0, static_cast<int64_t>(flag.first), 1)
       .copy_(finite.logical_not().any().to(torch::kFloat64) * std::ldexp(1.0, flag.bit));

@@ -85,7 +85,7 @@ class DeviceStep final : public TrainStep {
   size_t times_ = 0, inverse_density_ = 0, weight_ = 0, host_numbers_ = 0, learning_rate_ = 0,
          average_shares_ = 0, limits_ = 0;
   PackedInput words_;  // int64
-  size_t slots_ = 0, quarters_ = 0, labels_ = 0, noise_key_ = 0, dropout_keys_ = 0;
+  size_t slots_ = 0, level_bins_ = 0, labels_ = 0, noise_key_ = 0, dropout_keys_ = 0;
 
   // Losses (B), control vector, norm; float64, on the device. Two returns, for the step under way
   // and the one before.

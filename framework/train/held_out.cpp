@@ -80,6 +80,7 @@ void HeldOut::evaluate_all(const Place& place, const torch::Tensor& average) {
     evaluate_classifier(place);
   else
     evaluate_likelihood(place);
+  if (place.log) place.log->evaluation_is_whole(place.step);
 }
 
 void HeldOut::draw_grid(const Place& place, const std::string& weights) {
@@ -100,6 +101,7 @@ void HeldOut::draw_grid(const Place& place, const std::string& weights) {
   data::write_png_grid(folder_.grid(place.step, weights),
                        pixels_from_data(score::picture_values(learner_.model, samples.x, divisors)),
                        8);
+  place.log->grid(folder_.grid(place.step, weights), weights);
 }
 
 void HeldOut::evaluate_likelihood(const Place& place) {

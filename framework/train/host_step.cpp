@@ -65,27 +65,27 @@ void HostStep::accumulate_gradients(const Draw& d, int64_t step) {
 // network's forward pass.
 void HostStep::record(const Draw& d, const torch::Tensor& loss, int64_t first) {
   const auto times = d.examples.levels.times.t.narrow(0, first, loss.size(0));
-  const auto quarters = quarters_of(*model_.schedule, times);
+  const auto bins = level_bins_of(*model_.schedule, times);
   const double* const losses = loss.const_data_ptr<double>();
-  const int64_t* const quarter = quarters.const_data_ptr<int64_t>();
-  double sums[4] = {}, counts[4] = {};
+  const int64_t* const bin = bins.const_data_ptr<int64_t>();
+  double sums[kLevelBins] = {}, counts[kLevelBins] = {};
   local_losses_.insert(local_losses_.end(), losses, losses + loss.size(0));
   for (int64_t i = 0; i < loss.size(0); ++i) {
     if (!std::isfinite(losses[i])) {
       control_.raise("not_finite");
       continue;
     }
-    sums[quarter[i]] += losses[i];
-    counts[quarter[i]] += 1;
+    sums[bin[i]] += losses[i];
+    counts[bin[i]] += 1;
     if (objective_.has_history())
       control_.add("example_loss", losses[i], d.slots[static_cast<size_t>(first + i)]);
   }
   const auto begin = d.indices.begin() + first;
   local_trouble_ += trouble_of(loss, {begin, begin + loss.size(0)}, times);
-  for (int64_t q = 0; q < 4; ++q) {
-    control_.add("loss", sums[q]);
-    control_.add("quartile_loss", sums[q], q);
-    control_.add("quartile_count", counts[q], q);
+  for (int64_t b = 0; b < kLevelBins; ++b) {
+    control_.add("loss", sums[b]);
+    control_.add("level_loss", sums[b], b);
+    control_.add("level_count", counts[b], b);
   }
 }
 

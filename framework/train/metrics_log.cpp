@@ -126,6 +126,11 @@ nlohmann::ordered_json to_json(const Tick& t) {
     out["loss_q" + std::to_string(i)] =
         std::isfinite(q) ? nlohmann::ordered_json(q) : nlohmann::ordered_json();
   }
+  out["log_snr"] = {t.log_snr_clean, t.log_snr_noisy};
+  out["loss_by_log_snr"] = nlohmann::ordered_json::array();
+  for (const double loss : t.loss_by_level)
+    out["loss_by_log_snr"].push_back(std::isfinite(loss) ? nlohmann::ordered_json(loss)
+                                                         : nlohmann::ordered_json());
   out["phase_sec"] = nlohmann::ordered_json::object();
   for (const auto& [phase, seconds] : t.phase_sec) out["phase_sec"][phase] = seconds;
   out["straggler"] = nullptr;
@@ -146,6 +151,9 @@ std::string log_field_legend() {
          "says\n"
          "loss_q0..loss_q3   the same over each quarter of the log-SNR range, cleanest images "
          "first\n"
+         "log_snr            log-SNR of the schedule's cleanest and noisiest time\n"
+         "loss_by_log_snr    the loss over each of equal intervals between the two, cleanest "
+         "first; null: no image fell there\n"
          "grad_norm          global gradient norm before clipping, mean over the tick (status "
          "line: gradnorm)\n"
          "learning_rate      of the tick's last step (lr)\n"
@@ -216,10 +224,30 @@ void MetricsLog::tick(const Tick& tick) {
   stats_ << to_json(tick).dump() << std::endl;
   check_written();
   const double values[] = {tick.loss, tick.grad_norm, tick.images_per_sec};
-  for (size_t i = 0; i < kTickNames.size(); ++i) metric(tick.step, kTickNames[i], values[i]);
+  for (size_t i = 0; i < kTickNames.size(); ++i) write_metric(tick.step, kTickNames[i], values[i]);
+  if (tensorboard_) tensorboard_->tick(tick);
 }
 
 void MetricsLog::metric(int64_t step, const std::string& name, double value) {
+  write_metric(step, name, value);
+  if (tensorboard_) tensorboard_->evaluation_value(name, value);
+}
+
+void MetricsLog::grid(const std::filesystem::path& path, const std::string& weights) {
+  if (tensorboard_) tensorboard_->evaluation_grid(path, weights);
+}
+
+void MetricsLog::evaluation_is_whole(int64_t step) {
+  if (tensorboard_) tensorboard_->evaluation_is_whole(step);
+}
+
+void MetricsLog::open_tensorboard(const RunFolder& folder, int64_t resumed_step,
+                                  const std::string& config, bool changed) {
+  tensorboard_.emplace(folder, resumed_step, config, changed,
+                       [this](const std::string& sentence) { line(sentence); });
+}
+
+void MetricsLog::write_metric(int64_t step, const std::string& name, double value) {
   metrics_ << step << ',' << name << ',' << format("%.17g", value) << std::endl;
   check_written();
 }

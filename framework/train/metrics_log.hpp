@@ -7,12 +7,18 @@
 #include <cstdint>
 #include <fstream>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "framework/train/run_folder.hpp"
+#include "framework/train/tensorboard_log.hpp"
 
 namespace scorenet::train {
+
+/// Equal intervals of the schedule's log-SNR range, cleanest first, in which losses are counted:
+/// some for each of the four quarters.
+inline constexpr int64_t kLevelBins = 20;
 
 /// One status line: sums and means since the last one.
 struct Tick {
@@ -21,7 +27,9 @@ struct Tick {
   double loss = 0;  // mean over the tick's images, nats per dimension as weighted by diffusion.loss
   double loss_quartile[4] =
       {};  // the same over each quarter of log-SNR, cleanest first; NaN if none fell there
-  double grad_norm = 0;  // before clipping, mean over the tick's steps
+  double loss_by_level[kLevelBins] = {};        // over each bin of log-SNR; NaN if none fell there
+  double log_snr_clean = 0, log_snr_noisy = 0;  // where the bins begin and end
+  double grad_norm = 0;                         // before clipping, mean over the tick's steps
   double learning_rate = 0;
   double images_per_sec = 0;  // all ranks together
   double sec_per_kimg = 0;
@@ -63,21 +71,32 @@ class MetricsLog {
   /// To the terminal and log.txt.
   void line(const std::string& text);
   void tick(const Tick& tick);
-  /// Named numbers that belong to a step, such as an evaluation's: metrics.csv (step,name,value).
+  /// Named numbers of a step's evaluation: metrics.csv (step,name,value).
   void metric(int64_t step, const std::string& name, double value);
   /// Whether metrics.csv has numbers of this step that no tick writes.
   bool has_evaluation(int64_t step) const;
   /// Drops them, before the step is evaluated again.
   void forget_evaluation(int64_t step);
+  /// A grid of samples of the evaluation under way, once its file is there.
+  void grid(const std::filesystem::path& path, const std::string& weights);
+  /// All of this step's evaluation has been told.
+  void evaluation_is_whole(int64_t step);
+
+  /// From here on all but the lines goes to TensorBoard too. Arguments as TensorBoardLog's.
+  void open_tensorboard(const RunFolder& folder, int64_t resumed_step, const std::string& config,
+                        bool changed);
+
   /// Between ticks: redraws the bar, if there is one.
   void progress(int64_t step, double images_per_sec, double loss, double eta_sec);
 
  private:
   void clear_bar();
   void check_written() const;
+  void write_metric(int64_t step, const std::string& name, double value);
 
   std::array<std::filesystem::path, 3> paths_;  // of the three below
   std::ofstream log_, stats_, metrics_;
+  std::optional<TensorBoardLog> tensorboard_;
   int64_t total_steps_;
   bool bar_;
   bool bar_drawn_ = false;

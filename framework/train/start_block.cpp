@@ -1,12 +1,15 @@
 #include "framework/train/start_block.hpp"
 
 #include <torch/utils.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <sstream>
 
 #include "framework/config/validate.hpp"
 #include "framework/core/check.hpp"
+#include "framework/core/host_name.hpp"
+#include "framework/core/processor_name.hpp"
 #include "framework/train/host_copy.hpp"
 #include "framework/train/train_precision.hpp"
 #include "models/autocast.hpp"
@@ -32,6 +35,12 @@ std::string transforms_line(const score::ScoreModel& model) {
   if (model.transforms.has_missing())
     text += (text.empty() ? "" : "; ") + ("missing: " + model.config.data.missing);
   return text.empty() ? "" : "transforms      " + text + "\n";
+}
+
+// What computes: what a figure of its speed has to say.
+std::string program_line(const score::ScoreModel& model) {
+  return "scorenet " SCORENET_VERSION ", LibTorch " TORCH_VERSION ", on " + host_name() + " (" +
+         (model.device.is_cpu() ? "" : model.device.str() + ", ") + processor_name() + ")";
 }
 
 std::string network_line(const score::ScoreModel& model) {
@@ -95,6 +104,7 @@ std::string start_block(const config::Config& config, const std::filesystem::pat
   const int64_t steps = config::total_steps(config.train);
   const bool overlaps = ranks > 1 && !config.comm.canonical;
   out << "output folder   " << outdir.string() << "\n"
+      << "program         " << program_line(learner.model) << "\n"
       << "data            " << dataset.path() << " /" << dataset.split() << ": " << dataset.size()
       << " x " << shape_string(dataset.example_shape())
       << (dataset.has_labels() ? ", labels" : ", no labels") << "\n"

@@ -18,12 +18,12 @@ std::vector<ControlField> step_control_fields(int64_t global_batch, bool example
       {"loss", ControlField::Kind::sum},
       {"not_finite", ControlField::Kind::flag},
       {"stop", ControlField::Kind::flag},
-      {"quartile_loss", ControlField::Kind::sum, 4},
+      {"level_loss", ControlField::Kind::sum, kLevelBins},
       {"save", ControlField::Kind::flag},
       {"writing", ControlField::Kind::flag},
       {"write_failed", ControlField::Kind::flag},
       {"data_wait", ControlField::Kind::sum},
-      {"quartile_count", ControlField::Kind::sum, 4},
+      {"level_count", ControlField::Kind::sum, kLevelBins},
       {"comm_exposed", ControlField::Kind::sum},
       {"reorder", ControlField::Kind::flag},
   };
@@ -31,11 +31,11 @@ std::vector<ControlField> step_control_fields(int64_t global_batch, bool example
   return fields;
 }
 
-torch::Tensor quarters_of(const diffusion::Schedule& schedule, const torch::Tensor& times) {
+torch::Tensor level_bins_of(const diffusion::Schedule& schedule, const torch::Tensor& times) {
   const torch::NoGradGuard no_grad;
   const diffusion::LogSnrRange range = diffusion::log_snr_range(schedule);
   const auto fraction = (range.clean - schedule.log_snr(times)) / (range.clean - range.noisy);
-  return (4 * fraction).clamp(0.0, 3.0).to(torch::kInt64);
+  return (kLevelBins * fraction).clamp(0.0, kLevelBins - 1.0).to(torch::kInt64);
 }
 
 models::Conditions conditions_of_step(const score::ScoreModel& model,
@@ -180,9 +180,9 @@ StepReport report_of(const comm::ControlVector& control, const config::TrainConf
   r.step = step;
   r.grad_norm = norm;
   r.loss = control.sum("loss") / static_cast<double>(train.batch_size);
-  for (int q = 0; q < 4; ++q) {
-    r.quartile_loss[q] = control.sum("quartile_loss", q);
-    r.quartile_count[q] = control.sum("quartile_count", q);
+  for (int64_t bin = 0; bin < kLevelBins; ++bin) {
+    r.level_loss[bin] = control.sum("level_loss", bin);
+    r.level_count[bin] = control.sum("level_count", bin);
   }
   r.data_wait_seconds = control.sum("data_wait") / comm.size();
   r.comm_exposed_seconds = control.sum("comm_exposed") / comm.size();

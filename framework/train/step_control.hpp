@@ -11,14 +11,14 @@
 
 namespace scorenet::train {
 
-/// loss, not_finite, stop, save, writing, write_failed, quartile_loss, quartile_count, data_wait,
+/// loss, not_finite, stop, save, writing, write_failed, level_loss, level_count, data_wait,
 /// comm_exposed, reorder. If wanted, also example_loss: one for each slot, filled by the rank that
 /// has the slot.
 std::vector<comm::ControlField> step_control_fields(int64_t global_batch, bool example_losses);
 
-/// In which quarter of the schedule's log-SNR range each time lies, cleanest first: (B) int64 in
-/// 0..3, on the CPU.
-torch::Tensor quarters_of(const diffusion::Schedule& schedule, const torch::Tensor& times);
+/// In which of kLevelBins equal intervals of the schedule's log-SNR range each time lies, cleanest
+/// first: (B) int64, on the CPU.
+torch::Tensor level_bins_of(const diffusion::Schedule& schedule, const torch::Tensor& times);
 
 /// What a step tells the network, on the CPU: with probability label_drop an example is trained
 /// without its label and its conditions (Ho & Salimans 2022): index num_classes, told 0. A

@@ -23,6 +23,8 @@ class TickMeter {
 
  private:
   double seconds() const;
+  /// Of the examples in these bins of log-SNR; NaN if there were none.
+  double mean_of_levels(int64_t begin, int64_t end) const;
 
   int64_t batch_size_;
   comm::Clock::time_point start_ = comm::Clock::now();
@@ -30,7 +32,7 @@ class TickMeter {
   int64_t steps_ = 0;
   int64_t counted_ = 0;  // steps that were not skipped
   double loss_ = 0, grad_norm_ = 0, data_wait_ = 0, comm_exposed_ = 0, learning_rate_ = 0;
-  double quartile_loss_[4] = {}, quartile_count_[4] = {};
+  double level_loss_[kLevelBins] = {}, level_count_[kLevelBins] = {};
 };
 
 }  // namespace scorenet::train

@@ -18,6 +18,7 @@
 #include "framework/comm/make_communicator.hpp"
 #include "framework/data/batch_loader.hpp"
 #include "framework/score/score_model.hpp"
+#include "framework/train/metrics_log.hpp"
 #include "framework/train/objective.hpp"
 #include "framework/train/spike_law.hpp"
 #include "framework/train/step_clock.hpp"
@@ -29,9 +30,9 @@ namespace scorenet::train {
 struct StepReport {
   int64_t step = 0;  // from 0
   double loss = 0;   // mean over the global batch, as Objective::loss_per_example
-  double quartile_loss[4] =
-      {};  // sums over the examples in each quarter of the log-SNR range, cleanest first
-  double quartile_count[4] = {};
+  double level_loss[kLevelBins] =
+      {};  // sums over the examples in each bin of the log-SNR range, cleanest first
+  double level_count[kLevelBins] = {};
   double grad_norm = 0;  // before clipping
   double learning_rate = 0;
   double data_wait_seconds = 0;     // mean over ranks

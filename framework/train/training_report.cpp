@@ -3,6 +3,7 @@
 #include <ATen/DeviceAccelerator.h>
 #include <unistd.h>
 
+#include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
 #include "framework/core/host_name.hpp"
 #include "framework/train/kept_config.hpp"
@@ -39,11 +40,18 @@ void TrainingReport::open(const RunProgress& progress, const std::string& start)
   folder_.clear_temporaries();
   const auto changed = keep_config(folder_, config_, progress.step);
   bar_ = wants_bar(config_.run.progress);
-  log_.emplace(folder_, progress.step, total_steps_, bar_);
+  open_log(progress.step, !changed.empty());
   log_->line(start);
   // Before the first checkpoint the folder's config is all there is to compare with.
   for (size_t i = 0; progress.changes.empty() && i < changed.size(); ++i)
     log_->line("changed         " + changed[i]);
+}
+
+// changed: whether the config is another than that of the start before.
+void TrainingReport::open_log(int64_t step, bool changed) {
+  log_.emplace(folder_, step, total_steps_, bar_);
+  if (config_.run.tensorboard)
+    log_->open_tensorboard(folder_, step, config::to_toml(config_), changed);
 }
 
 void TrainingReport::line(const std::string& text) {
@@ -84,7 +92,7 @@ std::optional<StepReport> TrainingReport::settled() {
 void TrainingReport::went_back(int64_t step) {
   meter_ = TickMeter(config_.train.batch_size);
   learner_.step->clock().take();
-  if (log_) log_.emplace(folder_, step, total_steps_, bar_);
+  if (log_) open_log(step, /*changed=*/false);
 }
 
 void TrainingReport::tick(const RunProgress& progress, double total_sec) {
@@ -94,6 +102,10 @@ void TrainingReport::tick(const RunProgress& progress, double total_sec) {
   tick.step = progress.step;
   tick.kimg = static_cast<double>(progress.step * config_.train.batch_size) / 1000.0;
   tick.skipped = progress.skipped;
+  const torch::NoGradGuard no_grad;
+  const auto range = diffusion::log_snr_range(*learner_.model.schedule);
+  tick.log_snr_clean = range.clean;
+  tick.log_snr_noisy = range.noisy;
   tick.cpu_mem_gb = resident_memory_gb();
   tick.gpu_mem_gb = peak_device_memory_gb(learner_.model.device);
   tick.total_sec = total_sec;

@@ -46,6 +46,7 @@ class TrainingReport {
   void tick(const RunProgress& progress, double total_sec);
 
  private:
+  void open_log(int64_t step, bool changed);
   void add_straggler(Tick& tick, int64_t step);
   void write_timeline() const;
   /// Images that are still to be trained on.

@@ -121,8 +121,8 @@ TEST_F(DeviceStepGpu, TrainsAsTheCpuDoes) {
     EXPECT_NEAR(gpu.reports[k].grad_norm, cpu.reports[k].grad_norm, 1e-2 * cpu.reports[k].grad_norm)
         << k;
     EXPECT_EQ(gpu.reports[k].learning_rate, cpu.reports[k].learning_rate);
-    for (int q = 0; q < 4; ++q)
-      EXPECT_EQ(gpu.reports[k].quartile_count[q], cpu.reports[k].quartile_count[q]);
+    for (int64_t bin = 0; bin < kLevelBins; ++bin)
+      EXPECT_EQ(gpu.reports[k].level_count[bin], cpu.reports[k].level_count[bin]);
   }
 }
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/core/error.hpp"
+#include "tests/support/fault_layer.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace scorenet::train {
@@ -119,6 +120,55 @@ TEST(Duration, ReadsAsAPersonSaysIt) {
   EXPECT_EQ(duration_text(62.4), "1m 02s");
   EXPECT_EQ(duration_text(3723), "1h 02m 03s");
   EXPECT_EQ(duration_text(90000), "1d 01h 00m");
+}
+
+TEST_F(MetricsLogTest, TheLossOverLogSnrStandsInATick) {
+  Tick tick = tick_at(50);
+  tick.log_snr_clean = 13;
+  tick.log_snr_noisy = -5;
+  tick.loss_by_level[3] = std::nan("");
+  tick.loss_by_level[4] = 0.5;
+  const auto object = to_json(tick);
+  EXPECT_EQ(object["log_snr"], nlohmann::json({13.0, -5.0}));
+  ASSERT_EQ(object["loss_by_log_snr"].size(), static_cast<size_t>(kLevelBins));
+  EXPECT_TRUE(object["loss_by_log_snr"][3].is_null());
+  EXPECT_EQ(object["loss_by_log_snr"][4], 0.5);
+}
+
+// Of the run folder's event files: how many there are, and their bytes together.
+std::pair<size_t, uintmax_t> event_files(const RunFolder& folder) {
+  std::pair<size_t, uintmax_t> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.root())) {
+    if (!entry.path().filename().string().starts_with("events.out.tfevents.")) continue;
+    ++found.first;
+    found.second += entry.file_size();
+  }
+  return found;
+}
+
+TEST_F(MetricsLogTest, AnEvaluationThatIsGivenUpIsNotInTensorBoard) {
+  MetricsLog log(folder_, 0, 100, false);
+  log.open_tensorboard(folder_, 0, "[run]", false);
+  const auto before = event_files(folder_);
+  EXPECT_EQ(before.first, 1u);
+  log.metric(5, "elbo", 1);
+  EXPECT_EQ(event_files(folder_), before);
+  log.evaluation_is_whole(5);
+  EXPECT_GT(event_files(folder_).second, before.second);
+}
+
+TEST_F(MetricsLogTest, ADiskThatTakesNoEventsIsToldOnceAndEndsNothing) {
+  for (const int call : {1, 2, 3, 4}) {  // create, head, config, tick
+    test::FaultLayer full(call, test::FaultLayer::Fault::error, ENOSPC);
+    std::vector<std::string> told;
+    TensorBoardLog log(
+        folder_, 0, "[run]", /*changed=*/true,
+        [&](const std::string& sentence) { told.push_back(sentence); }, full);
+    for (const int64_t step : {1, 2, 3}) log.tick(tick_at(step));
+    ASSERT_EQ(told.size(), 1u) << call;
+    EXPECT_THAT(told[0], testing::AllOf(HasSubstr("events.out.tfevents."),
+                                        HasSubstr("No more events for TensorBoard")));
+  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "framework/train/tick_meter.hpp"
 #include "tests/framework/train/sim_training.hpp"
 
 namespace scorenet::train {
@@ -15,11 +16,11 @@ torch::Tensor doubles(const std::vector<double>& values) {
   return torch::tensor(values, torch::kFloat64);
 }
 
-TEST(StepControl, QuartersAreOfTheLogSnrRangeCleanestFirst) {
-  // Under vdm_linear log_snr is linear in t, so the quarters of its range are quarters of [0, 1].
+TEST(StepControl, BinsAreOfTheLogSnrRangeCleanestFirst) {
+  // Under vdm_linear log_snr is linear in t, so the 20 bins of its range are those of [0, 1].
   const auto schedule = diffusion::make_schedule({.name = "vdm_linear"});
-  const auto quarters = quarters_of(*schedule, doubles({0.0, 0.1, 0.3, 0.6, 0.9, 1.0}));
-  EXPECT_TRUE(torch::equal(quarters, torch::tensor({0, 0, 1, 2, 3, 3}, torch::kInt64)));
+  const auto bins = level_bins_of(*schedule, doubles({0.0, 0.12, 0.31, 0.62, 0.91, 1.0}));
+  EXPECT_TRUE(torch::equal(bins, torch::tensor({0, 2, 6, 12, 18, 19}, torch::kInt64)));
 }
 
 data::LoadedBatch batch_with_labels() {
@@ -88,7 +89,7 @@ StepReport report_of_two(double norm, const optim::LossScale& scale,
     comm::ControlVector control(step_control_fields(4, false), comm.rank(), comm.size());
     control.add("loss", comm.rank() + 1);
     control.add("data_wait", 0.5);
-    control.add("quartile_loss", comm.rank() + 1, 2);
+    control.add("level_loss", comm.rank() + 1, 2);
     change(control, comm.rank());
     control.exchange(comm).wait();
     SpikeLaw spikes(10);
@@ -105,9 +106,9 @@ const auto kNothingMore = [](comm::ControlVector&, int) {};
 TEST(StepControl, AReportHoldsTheMeansOverTheBatchAndTheRanks) {
   const StepReport report = report_of_two(3.0, optim::LossScale(false), kNothingMore);
   EXPECT_EQ(report.step, 7);
-  EXPECT_DOUBLE_EQ(report.loss, (1.0 + 2.0) / 4);        // over the global batch
-  EXPECT_DOUBLE_EQ(report.data_wait_seconds, 0.5);       // mean over the ranks
-  EXPECT_DOUBLE_EQ(report.quartile_loss[2], 1.0 + 2.0);  // a sum
+  EXPECT_DOUBLE_EQ(report.loss, (1.0 + 2.0) / 4);     // over the global batch
+  EXPECT_DOUBLE_EQ(report.data_wait_seconds, 0.5);    // mean over the ranks
+  EXPECT_DOUBLE_EQ(report.level_loss[2], 1.0 + 2.0);  // a sum
   EXPECT_DOUBLE_EQ(report.grad_norm, 3.0);
   EXPECT_FALSE(report.skipped || report.stop || report.overflow);
   EXPECT_EQ(report.trouble, "");
@@ -140,6 +141,24 @@ TEST(StepControl, ANormThatIsNotFiniteIsAnOverflowOnlyWhereTheScaleCanFall) {
   EXPECT_TRUE(full.skipped);
   EXPECT_FALSE(full.overflow);
   EXPECT_THAT(full.trouble, HasSubstr("the reduced gradient is not"));
+}
+
+TEST(TickMeter, LossesByLevelAreMeansOverImagesNotOverSteps) {
+  StepReport first, second;
+  first.level_loss[4] = 6, first.level_count[4] = 3;    // bin 4 lies in the cleanest quarter
+  second.level_loss[4] = 2, second.level_count[4] = 1;  // (6 + 2) / (3 + 1)
+  second.level_loss[19] = 5, second.level_count[19] = 1;
+  first.level_loss[1] = 1, first.level_count[1] = 1;  // quarter: (8 + 1) / (4 + 1)
+  TickMeter meter(4);
+  meter.add(first);
+  meter.add(second);
+  const Tick tick = meter.take();
+  EXPECT_EQ(tick.loss_by_level[4], 2.0);
+  EXPECT_EQ(tick.loss_by_level[19], 5.0);
+  EXPECT_TRUE(std::isnan(tick.loss_by_level[5]));
+  EXPECT_EQ(tick.loss_quartile[0], 1.8);
+  EXPECT_TRUE(std::isnan(tick.loss_quartile[1]));
+  EXPECT_EQ(tick.loss_quartile[3], 5.0);
 }
 
 }  // namespace

@@ -13,13 +13,13 @@ TEST(TrainStep, ReportsTheSameOnAllRanksAsOnOne) {
   StepReport one;
   on_ranks(1, [&](comm::Communicator& comm) { one = SimTraining(sim_config(), comm).run(0); });
   double counted = 0;
-  for (const double count : one.quartile_count) counted += count;
-  EXPECT_EQ(counted, 8);  // each example of the batch fell into one quarter
+  for (const double count : one.level_count) counted += count;
+  EXPECT_EQ(counted, 8);  // each example of the batch fell into one bin
   on_ranks(4, [&](comm::Communicator& comm) {
     const StepReport report = SimTraining(sim_config(), comm).run(0);
     EXPECT_NEAR(report.loss, one.loss, 1e-6 * one.loss);
     EXPECT_NEAR(report.grad_norm, one.grad_norm, 1e-5 * one.grad_norm);
-    for (int q = 0; q < 4; ++q) EXPECT_EQ(report.quartile_count[q], one.quartile_count[q]);
+    for (int64_t b = 0; b < kLevelBins; ++b) EXPECT_EQ(report.level_count[b], one.level_count[b]);
     EXPECT_FALSE(report.skipped);
   });
 }
