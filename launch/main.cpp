@@ -26,6 +26,7 @@ void add_verbs(CLI::App& app, scorenet::launch::Task& task) {
   add_info_verb(app, task);
   add_plan_verb(app, task);
   add_timeline_verb(app, task);
+  add_report_verb(app, task);
   add_doctor_verb(app, task);
   add_threads_options(app, task);
 }

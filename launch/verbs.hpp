@@ -19,6 +19,7 @@ void add_info_verb(CLI::App& app, Task& task);
 void add_plan_verb(CLI::App& app, Task& task);
 void add_timeline_verb(CLI::App& app, Task& task);
 void add_doctor_verb(CLI::App& app, Task& task);
+void add_report_verb(CLI::App& app, Task& task);
 
 /// --threads overrides the config's run.threads; both then have the same value.
 void take_threads(Task& task, config::Config& config);
