@@ -9,27 +9,10 @@
 #include "framework/config/plain_text.hpp"
 #include "framework/core/allocator.hpp"
 #include "framework/core/stop_signal.hpp"
+#include "launch/help_text.hpp"
 #include "launch/verbs.hpp"
 
 namespace {
-
-void add_verbs(CLI::App& app, scorenet::launch::Task& task) {
-  using namespace scorenet::launch;
-  app.set_version_flag("--version", "scorenet " SCORENET_VERSION);
-  app.require_subcommand(1);
-  add_train_verb(app, task);
-  add_evaluate_verb(app, task);
-  add_sample_verb(app, task);
-  add_data_verb(app, task);
-  add_ema_verb(app, task);
-  add_convert_verb(app, task);
-  add_info_verb(app, task);
-  add_plan_verb(app, task);
-  add_timeline_verb(app, task);
-  add_report_verb(app, task);
-  add_doctor_verb(app, task);
-  add_threads_options(app, task);
-}
 
 // Names on the command line end up in configs, reports and logs, none of which can
 // hold other bytes.
@@ -51,8 +34,9 @@ int main(int argc, char** argv) {
   scorenet::tune_allocator();
   CLI::App app("scorenet: distributed training and evaluation of score networks (diffusion models)",
                "scorenet");
+  app.formatter(help_formatter(help_topic(argc, argv)));
   Task task;
-  add_verbs(app, task);
+  add_all_verbs(app, task);
   try {
     check_arguments(argc, argv);
     app.parse(argc, argv);

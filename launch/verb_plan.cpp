@@ -293,7 +293,6 @@ void add_plan_verb(CLI::App& app, Task& task) {
   add_output_option(verb, "--json", a->json, "write the report to this file too");
   add_force_flag(verb, a->force);
   verb->allow_extras();
-  verb->footer("any key of the config can be given as --section.key VALUE.");
   verb->callback([verb, a, &task] {
     config::Config config = config::parse_file(a->config_path);
     config::apply_overrides(config, verb->remaining());

@@ -113,7 +113,6 @@ void add_train_verb(CLI::App& app, Task& task) {
   verb->add_flag("-n,--dry-run", arguments->dry_run,
                  "check everything and print the resolved config and sizes, without training");
   verb->allow_extras();
-  verb->footer(config::help_text);
   verb->callback([verb, arguments, &task] {
     if (arguments->outdir.empty())
       throw ConfigError("--outdir '': is empty. Give the run's folder, for example runs/a.");

@@ -62,7 +62,8 @@ void describe_verb(const CLI::App& app, int argc, char** argv, Task& task) {
   const std::string& verb = names[0];
   const bool has_config = is_one_of(verb, {"train", "plan"});
   const bool dry = verb == "train" && app.get_subcommand(verb)->count("--dry-run") > 0;
-  task.alone = is_one_of(verb, {"data", "convert", "ema", "info", "timeline", "report"});
+  task.alone = is_one_of(
+      verb, {"data", "convert", "ema", "info", "timeline", "report", "completion", "man"});
   task.heeds_stop = (is_one_of(verb, {"train", "evaluate", "sample", "plan"}) && !dry) ||
                     (verb == "data" && names.back() != "info");
   task.keeps_its_lines = verb == "train" && !dry;

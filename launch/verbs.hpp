@@ -20,6 +20,10 @@ void add_plan_verb(CLI::App& app, Task& task);
 void add_timeline_verb(CLI::App& app, Task& task);
 void add_doctor_verb(CLI::App& app, Task& task);
 void add_report_verb(CLI::App& app, Task& task);
+void add_help_verbs(CLI::App& app, Task& task);
+
+/// All of them, and --threads. app must outlive the task's action.
+void add_all_verbs(CLI::App& app, Task& task);
 
 /// --threads overrides the config's run.threads; both then have the same value.
 void take_threads(Task& task, config::Config& config);

@@ -272,7 +272,8 @@ TEST(Help, EveryVerbExplainsItselfAndTrainListsAllKeysWithRanges) {
   }
   EXPECT_THAT(
       run("SCORENET train --help").out,
-      AllOf(HasSubstr("--train.learning_rate"), HasSubstr("a number > 0"), HasSubstr("[2e-04]")));
+      AllOf(HasSubstr("\n[train]\n"), HasSubstr("learning_rate"), HasSubstr("a number > 0"),
+            HasSubstr("2e-04")));
 }
 
 TEST(Doctor, SaysWhatWasFound) {

@@ -337,6 +337,8 @@ def known_names(program):
         "convert from-diffusers",
         "convert to-diffusers",
         "report",
+        "completion",
+        "man",
     ]
     text = ""
     for verb in verbs:
@@ -344,6 +346,8 @@ def known_names(program):
             [program, *verb.split(), "--help"], capture_output=True, text=True
         ).stdout
     keys = set(re.findall(r"--([a-z]+\.[a-z0-9_]+)", text))
+    for table, rows in re.findall(r"^\[(\w+)(?:\.NAME)?\]\n((?:  .*\n)+)", text, re.M):
+        keys |= {f"{table}.{key}" for key in re.findall(r"^  ([a-z]\w*)(?:  |$)", rows, re.M)}
     for script in ROOT.glob("launch/*"):
         if script.is_file() and script.suffix not in (".cpp", ".hpp"):
             text += script.read_text()
@@ -360,6 +364,7 @@ FOREIGN = {
     "--array",
     "--map-by",
     "--hostfile",
+    "--logdir",
     "--gpus-per-node",
     "--target",
     "--ntasks-per-node",
