@@ -270,10 +270,9 @@ TEST(Help, EveryVerbExplainsItselfAndTrainListsAllKeysWithRanges) {
     const Outcome help = run(std::string("SCORENET ") + verb + " --help");
     EXPECT_EQ(help.exit_code, 0) << verb;
   }
-  EXPECT_THAT(
-      run("SCORENET train --help").out,
-      AllOf(HasSubstr("\n[train]\n"), HasSubstr("learning_rate"), HasSubstr("a number > 0"),
-            HasSubstr("2e-04")));
+  EXPECT_THAT(run("SCORENET train --help").out,
+              AllOf(HasSubstr("\n[train]\n"), HasSubstr("learning_rate"), HasSubstr("a number > 0"),
+                    HasSubstr("2e-04")));
 }
 
 TEST(Doctor, SaysWhatWasFound) {
