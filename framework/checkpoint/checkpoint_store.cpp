@@ -163,7 +163,8 @@ void CheckpointWriter::copy_file(const fs::path& from, const FileRecord& record)
     std::vector<char> piece(size_t{1} << 20);
     while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())) || in.gcount() > 0)
       sink({piece.data(), static_cast<size_t>(in.gcount())});
-    if (!in.eof()) throw CheckpointError(from.string() + ": cannot be read.");
+    if (!in.eof())
+      throw CheckpointError(from.string() + ": cannot be read. The disk or the file is damaged.");
   });
   manifest_.files[file] = record;
 }

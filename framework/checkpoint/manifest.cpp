@@ -28,7 +28,8 @@ std::string checksum_of_part(const std::filesystem::path& path, int64_t begin, i
   Digest sum(DigestBits::b64);
   for (int64_t left = end - begin; left > 0;) {
     const auto count = std::min<int64_t>(left, static_cast<int64_t>(piece.size()));
-    if (!in.read(piece.data(), count)) throw CheckpointError(path.string() + ": cannot be read.");
+    if (!in.read(piece.data(), count))
+      throw CheckpointError(path.string() + ": cannot be read. The disk or the file is damaged.");
     sum.add(piece.data(), static_cast<size_t>(count));
     left -= count;
   }

@@ -89,7 +89,7 @@ std::string header_text(const std::filesystem::path& path, const TensorMap& tens
   try {
     text = header.dump();
   } catch (const Json::exception& error) {
-    fail(path, std::string("a name or a text is not UTF-8 (") + error.what() + ").");
+    fail(path, std::string("a name or a text is not UTF-8 (") + error.what() + "). Rename it.");
   }
   text.resize((text.size() + 8 + kAlignment - 1) / kAlignment * kAlignment - 8, ' ');
   return text;
@@ -153,7 +153,8 @@ TensorPlace parse_place(const nlohmann::json& entry, const std::filesystem::path
     return dtype == candidate.name;
   });
   if (type == kTypes.end())
-    fail_tensor(path, name, "type \"" + dtype + "\" is not one this program reads.");
+    fail_tensor(path, name,
+                "type \"" + dtype + "\" is none that this program reads. Store it as float32.");
   place.dtype = type->dtype;
   const int64_t bytes =
       element_count(place.shape, path, name) * static_cast<int64_t>(c10::elementSize(place.dtype));

@@ -62,7 +62,8 @@ void check_chunk_shape(const Hdf5ArrayInfo& info, const std::string& where) {
                        return size >= 1 && size <= std::numeric_limits<uint32_t>::max();
                      });
   if (sound) return;
-  throw DataError(where + ": chunks of shape " + shape_string(info.chunk) + " cannot be. " +
+  throw DataError(where + ": chunks of shape " + shape_string(info.chunk) +
+                  ", expected sizes >= 1 for an array of shape " + shape_string(info.shape) + ". " +
                   kDamaged);
 }
 

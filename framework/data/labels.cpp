@@ -15,7 +15,7 @@ struct Stored {
 };
 
 [[noreturn]] void fail_no_integers(const std::string& where, const std::string& type) {
-  throw DataError(where + ": type " + type + ", expected integers.");
+  throw DataError(where + ": type " + type + ", expected integers. Store the labels as integers.");
 }
 
 Stored stored_labels(const std::string& path, const std::string& array) {

@@ -56,19 +56,6 @@ LikelihoodResult as_estimate(LikelihoodResult bound) {
   return bound;
 }
 
-// The formula is an equality, and the mixture knows the other side: whatever no rule has
-// noticed shows here.
-void check_against_density(const torch::Tensor& nats, const GaussianMixture& mixture,
-                           const torch::Tensor& x) {
-  const auto one = torch::ones({x.size(0)}, torch::kFloat64);
-  const auto density = -mixture.log_density(x, {one, torch::zeros_like(one), one / 0.0});
-  const auto error = ((nats - density).abs() / (1 + density.abs())).nan_to_num(0, 0);
-  const auto row = error.argmax().item<int64_t>();
-  if (error[row].item<double>() <= kExactError) return;
-  refuse_exact("mcallester differs from the mixture's -log p (relative)", error[row].item<double>(),
-               kExactError, x, row, "the model is too sharp for the quadratures");
-}
-
 Denoiser denoiser_of(const GaussianMixture& mixture) {
   return [&mixture](const torch::Tensor& x_t, const NoiseLevel& level) {
     return mixture.denoise(x_t, level);
@@ -101,6 +88,17 @@ LikelihoodResult mcallester(const GaussianMixture& mixture, const Schedule& sche
       by_draws(clean_end(mixture), schedule, schedule.t_min(), x, slots, options, 2 * k + 1));
 }
 
+void require_density(const torch::Tensor& nats, const GaussianMixture& mixture,
+                     const torch::Tensor& x0) {
+  const auto one = torch::ones({x0.size(0)}, torch::kFloat64);
+  const auto density = -mixture.log_density(x0, {one, torch::zeros_like(one), one / 0.0});
+  const auto error = ((nats - density).abs() / (1 + density.abs())).nan_to_num(0, 0);
+  const auto row = error.argmax().item<int64_t>();
+  if (error[row].item<double>() <= kExactError) return;
+  refuse_exact("mcallester differs from the mixture's -log p (relative)", error[row].item<double>(),
+               kExactError, x0, row, "the model is too sharp for the quadratures");
+}
+
 LikelihoodResult mcallester_exact(const GaussianMixture& mixture, const Schedule& schedule,
                                   const torch::Tensor& x0) {
   const torch::NoGradGuard no_grad;
@@ -116,7 +114,7 @@ LikelihoodResult mcallester_exact(const GaussianMixture& mixture, const Schedule
   const LikelihoodResult result = assemble(at_end(noisy_end(mixture), schedule.t_max()),
                                            exact_diffusion_term(denoiser, schedule, x),
                                            at_end(clean_end(mixture), schedule.t_min()));
-  check_against_density(result.nats, mixture, x);
+  require_density(result.nats, mixture, x);
   return result;
 }
 

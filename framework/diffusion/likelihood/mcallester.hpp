@@ -40,4 +40,9 @@ LikelihoodResult mcallester(const GaussianMixture& mixture, const Schedule& sche
 LikelihoodResult mcallester_exact(const GaussianMixture& mixture, const Schedule& schedule,
                                   const torch::Tensor& x0);
 
+/// What the last one ends with: values (B) against the mixture's own -log p(x0), which the formula
+/// equals, so that whatever no rule has noticed shows here. Throws ConfigError as refuse_exact.
+void require_density(const torch::Tensor& nats, const GaussianMixture& mixture,
+                     const torch::Tensor& x0);
+
 }  // namespace scorenet::diffusion

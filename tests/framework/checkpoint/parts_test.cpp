@@ -80,6 +80,26 @@ TEST_F(PartsTest, APartWithoutItsRecordIsNotTakenUp) {
                "f.part-0000-of-0001");
 }
 
+TEST_F(PartsTest, ARecordOfAnotherPartIsRefused) {
+  CheckpointWriter writer(root_, 7);
+  write_part(writer.folder(), part_name("f.safetensors", 0, 2), {piece(0, 24)});
+  const std::string other = part_name("f.safetensors", 1, 2);
+  fs::rename(writer.folder() / (part_name("f.safetensors", 0, 2) + ".record"),
+             writer.folder() / (other + ".record"));
+  EXPECT_ERROR(take_record(writer.folder(), other), CheckpointError, other, "record of its part");
+}
+
+TEST(JoinParts, WhatIsNoPieceOfATensorWithAShapeIsNamed) {
+  const TensorMap pieces = {{"w@0", torch::zeros(6)}};
+  EXPECT_TRUE(join_parts({{pieces, {{"w", "2,3"}}}}, "f").contains("w"));
+  for (const char* text : {"2,x", "2;3", "-6", "2,,3"})
+    EXPECT_ERROR(join_parts({{pieces, {{"w", text}}}}, "f"), CheckpointError, "f, tensor \"w\"",
+                 "its shape is \"" + std::string(text) + "\"");
+  for (const char* key : {"w", "w@", "w@x", "w@0,1", "v@0"})
+    EXPECT_ERROR(join_parts({{{{key, torch::zeros(6)}}, {{"w", "6"}}}}, "f"), CheckpointError,
+                 "f, tensor \"" + std::string(key) + "\"", "is no piece of a tensor with a shape");
+}
+
 TEST_F(PartsTest, ACopyOfACheckpointIsItsBytes) {
   save({{piece(0, 5)}, {piece(5, 24)}});
   const auto from = open_latest(root_);

@@ -341,6 +341,21 @@ TEST_F(ImageDatasetTest, ScalarsAttributesAndPartsOfArraysComeBack) {
                "cannot be created");
 }
 
+TEST_F(ImageDatasetTest, WhatIsNoGroupOrHoldsNoStringsIsNamed) {
+  const std::string path = folder_.file("x.h5");
+  {
+    auto file = Hdf5File::create(path);
+    file.write_array("/group/numbers", torch::arange(3));
+    file.close();
+  }
+  const auto file = Hdf5File::open(path);
+  EXPECT_EQ(file.children("/group"), std::vector<std::string>{"numbers"});
+  EXPECT_ERROR(file.children("/absent"), DataError, path, "no group \"/absent\"");
+  EXPECT_ERROR(file.children("/group/numbers"), DataError, path, "no group \"/group/numbers\"");
+  EXPECT_ERROR(file.read_strings("/group/numbers"), DataError, path, "/group/numbers", "int64",
+               "expected strings");
+}
+
 TEST_F(ImageDatasetTest, RowsThatDoNotFitAreNotWritten) {
   auto file = Hdf5File::create(folder_.file("small.h5"));
   auto array = file.create_array("/x", {4, 2}, torch::kFloat32);

@@ -83,6 +83,18 @@ TEST(McAllester, OfTinyCovariancesItIsRightOrRefused) {
   EXPECT_LE(right_or_refused(plane, *schedule_named("edm"), y, "plane"), 1);
 }
 
+TEST(McAllester, ValuesThatAreNotTheMixturesAreRefused) {
+  const auto mixture = mixture_1d({0.3, 0.7}, {-1.0, 0.8}, {0.04, 0.09});
+  const auto x = doubles({-1.3, 0.8}).unsqueeze(1);
+  const auto nats = true_nats(*mixture, x);
+  const auto off_by = [&](double relative) { return nats + relative * (1 + nats.abs()); };
+  EXPECT_NO_THROW(require_density(off_by(0.9e-6), *mixture, x));
+  auto second = nats.clone();
+  second[1] = off_by(-2e-6)[1];
+  EXPECT_ERROR(require_density(second, *mixture, x), ConfigError,
+               "differs from the mixture's -log p", "x = (0.8)");
+}
+
 // D > 2: half of N(0, 0.2 I) and half of N((5, 0, 0), 0.2 I).
 GaussianMixture two_balls() {
   return {doubles({0.5, 0.5}), doubles({0, 0, 0, 5, 0, 0}).view({2, 3}),
