@@ -1,12 +1,19 @@
 // Images per second of one training step (forward, loss, backward, clipping, AdamW, EMA) on one
-// rank, float32 and bfloat16, ATen blocks and the CPU fast path, interleaved so that a busy
-// neighbour disturbs all alike. Before timing, every variant's loss and gradient are compared with
-// those of ATen in float32.
+// rank, float32 and bfloat16, by ATen's operations (aten), the CPU fast path's blocks (blocks) and
+// whatever the network takes by itself (auto: in float32 the CPU executor), interleaved so that a
+// busy neighbour disturbs all alike. Before timing, every variant's loss and gradient are compared
+// with those of ATen in float32.
 //
 //   OMP_NUM_THREADS=1 train_step_benchmark [small|large] [BATCH] [REPEATS] [VARIANT]
 //
+// VARIANT: one alone, "fp32 auto" say, or "fp32", "bf16" for all of that precision. With AVX2 alone on
+// a machine that has more: ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 SCORENET_BENCHMARK_AVX2=1.
+//
+// With "forward" or "likelihood" behind these: the forward pass alone, or with the gradient in x.
 // small: 28x28x1, channels 32, 64, 64, attention at 7x7. large: DDPM's for CIFAR-10, 32x32x3,
 // channels 128, 256, 256, 256.
+#include <hwy/targets.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/utils.h>
 
 #include <algorithm>
@@ -110,6 +117,19 @@ double loss_and_gradient(Variant& v, const Batch& batch) {
   return loss.item<double>();
 }
 
+// What an evaluation of a sampler or an elbo costs, and one of an ode likelihood.
+void forward_alone(Variant& v, const Batch& batch) {
+  const torch::NoGradGuard no_grad;
+  const models::AutocastScope precision(v.dtype);
+  v.network->forward(batch.input);
+}
+void forward_and_input_gradient(Variant& v, Batch batch) {
+  batch.input.x = batch.input.x.detach().requires_grad_(true);
+  const models::AutocastScope precision(v.dtype);
+  const torch::Tensor y = v.network->forward(batch.input);
+  torch::autograd::grad({y}, {batch.input.x}, {batch.target});
+}
+
 void step(Variant& v, const Batch& batch) {
   loss_and_gradient(v, batch);
   v.adamw.step(1e-4, v.adamw.gradient_norm());
@@ -121,9 +141,15 @@ double wall_now() {
 }
 double cpu_now() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
-void time_step(Variant& v, const Batch& batch) {
+void time_step(Variant& v, const Batch& batch, const std::string& work) {
   const double wall = wall_now(), cpu = cpu_now();
-  step(v, batch);
+  if (work == "forward") {
+    forward_alone(v, batch);
+  } else if (work == "likelihood") {
+    forward_and_input_gradient(v, batch);
+  } else {
+    step(v, batch);
+  }
   v.wall_s.push_back(wall_now() - wall);
   v.cpu_s.push_back(cpu_now() - cpu);
 }
@@ -149,15 +175,17 @@ void report(const Variant& v, double batch, double reference_cpu_s) {
               batch / wall[wall.size() / 2], reference_cpu_s / median);
 }
 
-int run(const std::string& size, int64_t batch_size, int repeats, const std::string& only) {
+int run(const std::string& size, int64_t batch_size, int repeats, const std::string& only,
+        const std::string& work) {
   const Setting setting = setting_of(size);
   std::vector<Variant> variants;
-  variants.reserve(4);
+  variants.reserve(6);
   for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
-    for (const char* kernels : {"aten", "auto"}) {
-      const std::string name =
-          (dtype == torch::kFloat32 ? "fp32 " : "bf16 ") + std::string(kernels);
-      if (only.empty() || name == only) variants.emplace_back(dtype, kernels, setting);
+    const std::string precision = dtype == torch::kFloat32 ? "fp32" : "bf16";
+    for (const char* kernels : {"aten", "blocks", "auto"}) {
+      const std::string name = precision + " " + kernels;
+      if (only.empty() || name == only || precision == only)
+        variants.emplace_back(dtype, kernels, setting);
     }
   }
   const Batch batch = draw_batch(batch_size, setting.shape);
@@ -168,7 +196,7 @@ int run(const std::string& size, int64_t batch_size, int repeats, const std::str
       static_cast<long long>(batch_size), at::get_num_threads());
   compare(variants, batch);
   for (int i = 0; i < repeats; ++i) {
-    for (Variant& v : variants) time_step(v, batch);
+    for (Variant& v : variants) time_step(v, batch, work);
   }
   auto reference = variants[0].cpu_s;
   std::sort(reference.begin(), reference.end());
@@ -183,7 +211,9 @@ int run(const std::string& size, int64_t batch_size, int repeats, const std::str
 
 int main(int argc, char** argv) {
   scorenet::tune_allocator();
+  if (std::getenv("SCORENET_BENCHMARK_AVX2") != nullptr) hwy::DisableTargets(HWY_AVX3);
   const std::string size = argc > 1 ? argv[1] : "small";
   const int64_t batch = argc > 2 ? std::stoll(argv[2]) : (size == "large" ? 8 : 32);
-  return scorenet::run(size, batch, argc > 3 ? std::stoi(argv[3]) : 7, argc > 4 ? argv[4] : "");
+  return scorenet::run(size, batch, argc > 3 ? std::stoi(argv[3]) : 7, argc > 4 ? argv[4] : "",
+                       argc > 5 ? argv[5] : "step");
 }

@@ -1,6 +1,7 @@
 #include "models/flops.hpp"
 
 #include <ATen/record_function.h>
+#include <c10/util/ScopeExit.h>
 #include <torch/utils.h>
 
 #include <cstring>
@@ -54,6 +55,8 @@ std::unique_ptr<at::ObserverContext> on_enter(const at::RecordFunction& call) {
   return nullptr;
 }
 
+thread_local bool counting_forward = false;
+
 class CountingScope {
  public:
   explicit CountingScope(double* count)
@@ -77,6 +80,8 @@ class CountingScope {
 
 }  // namespace
 
+bool counts_operations() { return counting_forward; }
+
 int64_t parameter_count(const torch::nn::Module& module) {
   int64_t count = 0;
   for (const auto& parameter : module.parameters()) count += parameter.numel();
@@ -97,10 +102,12 @@ double forward_flops(ScoreNetwork& network, c10::IntArrayRef example_shape) {
   const auto parameters = network.parameters();
   const auto options = parameters.empty() ? torch::TensorOptions() : parameters[0].options();
   NetworkInput input;
-  // A network asked for its input's gradient computes by ATen's operations, which can be counted;
-  // the fused kernels cannot.
+  // Asked for its input's gradient, the CPU fast path stands aside, as the executor does for
+  // counts_operations(): ATen's operations can be counted, kernels of our own cannot.
   input.x = torch::zeros(shape, options.requires_grad(true));
   input.log_snr = torch::zeros({1}, options.requires_grad(false));
+  counting_forward = true;
+  const auto stop = c10::make_scope_exit([] { counting_forward = false; });
   return count_flops([&] { network.forward(input); });
 }
 

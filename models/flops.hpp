@@ -18,4 +18,7 @@ double count_flops(const std::function<void()>& work);
 /// backward together cost three times this. Runs the network once on zeros.
 double forward_flops(ScoreNetwork& network, c10::IntArrayRef example_shape);
 
+/// Whether this thread is in forward_flops: a network then computes by LibTorch's operations alone.
+bool counts_operations();
+
 }  // namespace scorenet::models

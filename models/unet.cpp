@@ -4,16 +4,23 @@
 #include "models/kernels/fast_path.hpp"
 
 namespace scorenet::models {
+namespace {
+
+int64_t out_channels(const UNetOptions& options, int64_t image_channels) {
+  return options.learned_variance ? 2 * image_channels : image_channels;
+}
+
+}  // namespace
 
 UNetImpl::UNetImpl(const UNetOptions& options, int64_t image_channels, int64_t axes)
-    : encoder_(*this, options, image_channels, boundaries_of(options.padding, axes)) {
+    : encoder_(*this, options, image_channels, boundaries_of(options.padding, axes)),
+      executor_(options, encoder_.prepared_channels(), out_channels(options, image_channels)) {
   build_up(options);
   const int64_t first = options.channels.front();
   conv_norm_out_ =
       register_module("conv_norm_out", make_group_norm(encoder_.norm(), first, "the output layer"));
   conv_out_ = register_module(
-      "conv_out", conv3(first, options.learned_variance ? 2 * image_channels : image_channels,
-                        encoder_.boundaries()));
+      "conv_out", conv3(first, out_channels(options, image_channels), encoder_.boundaries()));
   encoder_.know_blocks(*this);
 }
 
@@ -54,15 +61,31 @@ torch::Tensor UNetImpl::output_layer_channels_last(const torch::Tensor& h) {
   return out.contiguous();  // as the other routes leave it
 }
 
+torch::Tensor UNetImpl::by_layers(const torch::Tensor& in, const BlockContext& context) {
+  std::vector<torch::Tensor> skips;
+  torch::Tensor h = encoder_.forward(in, context, skips);
+  for (auto& stage : up_blocks_) h = stage->up(h, context, skips);
+  return context.padded          ? output_layer_padded(h)
+         : context.channels_last ? output_layer_channels_last(h)
+                                 : conv_out_(torch::silu(conv_norm_out_(h)));
+}
+
+torch::Tensor UNetImpl::by_executor(const torch::Tensor& in, const BlockContext& context) {
+  const auto parameters = named_parameters();
+  const auto self = std::static_pointer_cast<UNetImpl>(shared_from_this());
+  return executor_.forward(
+      {in, context.activated_time,
+       [&parameters](const std::string& name) { return parameters[name]; },
+       [self](const torch::Tensor& x, const torch::Tensor& time) {
+         return self->by_layers(x, BlockContext{.activated_time = time});
+       }});
+}
+
 torch::Tensor UNetImpl::forward(const NetworkInput& input) {
   const BlockContext context = encoder_.context(input);
-  std::vector<torch::Tensor> skips;
-  torch::Tensor h = encoder_.forward(input.x, context, skips);
-  for (auto& stage : up_blocks_) h = stage->up(h, context, skips);
-  h = context.padded          ? output_layer_padded(h)
-      : context.channels_last ? output_layer_channels_last(h)
-                              : conv_out_(torch::silu(conv_norm_out_(h)));
-  return cropped(h, input.x.sizes().slice(2)).to(input.x.scalar_type());
+  const torch::Tensor in = encoder_.prepared(input.x, context);
+  const torch::Tensor out = context.whole ? by_executor(in, context) : by_layers(in, context);
+  return cropped(out, input.x.sizes().slice(2)).to(input.x.scalar_type());
 }
 
 }  // namespace scorenet::models

@@ -10,6 +10,7 @@
 
 #include <vector>
 
+#include "models/cpu/executor.hpp"
 #include "models/score_network.hpp"
 #include "models/unet_encoder.hpp"
 
@@ -27,10 +28,15 @@ class UNetImpl : public ScoreNetwork {
 
  private:
   void build_up(const UNetOptions& options);
+  // From what encoder_.prepared() gives to the output, by the layers one after the other, or by
+  // the executor.
+  torch::Tensor by_layers(const torch::Tensor& in, const BlockContext& context);
+  torch::Tensor by_executor(const torch::Tensor& in, const BlockContext& context);
   torch::Tensor output_layer_padded(const torch::Tensor& h);
   torch::Tensor output_layer_channels_last(const torch::Tensor& h);
 
   UNetEncoder encoder_;
+  cpu::Executor executor_;
   std::vector<Stage> up_blocks_;
   torch::nn::GroupNorm conv_norm_out_{nullptr};
   Convolution conv_out_{nullptr};

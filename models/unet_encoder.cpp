@@ -4,6 +4,8 @@
 
 #include "framework/core/check.hpp"
 #include "models/autocast.hpp"
+#include "models/cpu/executor.hpp"
+#include "models/flops.hpp"
 #include "models/kernels/channels_last.hpp"
 #include "models/kernels/fast_path.hpp"
 #include "models/recompute.hpp"
@@ -35,7 +37,7 @@ void check_options(const UNetOptions& o) {
   if (o.num_classes < 0) fail("num_classes", std::to_string(o.num_classes), "must be >= 0");
   const auto choices = kernel_choices();
   if (std::find(choices.begin(), choices.end(), o.kernels) == choices.end())
-    fail("kernels", "\"" + o.kernels + "\"", "auto or aten");
+    fail("kernels", "\"" + o.kernels + "\"", "auto, aten or blocks");
   if (o.downsample_padding != 0 && o.downsample_padding != 1) {
     fail("downsample_padding", std::to_string(o.downsample_padding), "must be 0 or 1");
   }
@@ -48,7 +50,7 @@ constexpr int64_t kWidestFastChannels = 64;
 
 }  // namespace
 
-std::vector<std::string> kernel_choices() { return {"auto", "aten"}; }
+std::vector<std::string> kernel_choices() { return {"auto", "aten", "blocks"}; }
 
 StageImpl::StageImpl() { register_module("resnets", torch::nn::ModuleList()); }
 
@@ -156,10 +158,7 @@ UNetEncoder::UNetEncoder(torch::nn::Module& owner, const UNetOptions& options,
     : options_(options), image_channels_(image_channels), boundaries_(boundaries) {
   check_options(options_);
   const int64_t first = options_.channels.front();
-  const int64_t in =
-      image_channels * (1 + 2 * static_cast<int64_t>(options_.fourier_features.size())) +
-      options_.conditions.channels;
-  conv_in_ = owner.register_module("conv_in", conv3(in, first, boundaries_));
+  conv_in_ = owner.register_module("conv_in", conv3(prepared_channels(), first, boundaries_));
   time_embedding_ = owner.register_module("time_embedding", TimeEmbedding(first, 4 * first));
   if (options_.num_classes > 0) {
     class_embedding_ = owner.register_module(
@@ -226,8 +225,10 @@ BlockContext UNetEncoder::context(const NetworkInput& input) {
   if (class_embedding_) time = time + class_embedding_(labels);
   const Conditions given = completed(input.given, options_.conditions, input.x);
   if (condition_embedding_) time = time + condition_embedding_(given);
-  BlockContext context{torch::silu(time), input.dropout, takes_fast_path(input),
-                       takes_gpu_route(input)};
+  BlockContext context{torch::silu(time), input.dropout};
+  context.whole = takes_executor(input);
+  context.padded = takes_fast_path(input);
+  context.channels_last = takes_gpu_route(input);
   context.recompute = options_.recompute;
   context.fields = given.fields;
   if (context.channels_last) context.shifts = shifts_of(blocks_, context.activated_time);
@@ -255,22 +256,39 @@ bool UNetEncoder::takes_gpu_route(const NetworkInput& input) const {
          conv_in_->weight.scalar_type() == torch::kFloat32 && kernels::has_gpu_route(input.x);
 }
 
+bool UNetEncoder::takes_executor(const NetworkInput& input) const {
+  const bool drops = options_.dropout > 0 && input.dropout != nullptr;
+  return options_.kernels == "auto" && is_plain_image(boundaries_) && !drops &&
+         !options_.recompute && input.x.is_cpu() && input.x.size(0) > 0 && input.x.scalar_type() == torch::kFloat32 &&
+         conv_in_->weight.scalar_type() == torch::kFloat32 &&
+         active_compute_dtype() == torch::kFloat32 && !counts_operations() &&
+         cpu::executor_available();
+}
+
 bool UNetEncoder::takes_fast_path(const NetworkInput& input) const {
   const bool drops = options_.dropout > 0 && input.dropout != nullptr;
   const bool fits = std::all_of(options_.channels.begin(), options_.channels.end(),
                                 [](int64_t c) { return c % 16 == 0 && c <= kWidestFastChannels; });
-  return options_.kernels == "auto" && is_plain_image(boundaries_) && fits && !drops &&
+  return options_.kernels != "aten" && is_plain_image(boundaries_) && fits && !drops &&
          !input.x.requires_grad() && input.x.is_cpu() && input.x.scalar_type() == torch::kFloat32 &&
          conv_in_->weight.scalar_type() == torch::kFloat32 &&
          kernels::fast_path_available(active_compute_dtype());
 }
 
-torch::Tensor UNetEncoder::forward(const torch::Tensor& x, const BlockContext& context,
-                                   std::vector<torch::Tensor>& skips) {
+int64_t UNetEncoder::prepared_channels() const {
+  return image_channels_ * (1 + 2 * static_cast<int64_t>(options_.fourier_features.size())) +
+         options_.conditions.channels;
+}
+
+torch::Tensor UNetEncoder::prepared(const torch::Tensor& x, const BlockContext& context) const {
   const bool fourier = !options_.fourier_features.empty();
   torch::Tensor in = fourier ? append_fourier_features(x, options_.fourier_features) : x;
   if (context.fields.defined()) in = torch::cat({in, context.fields}, 1);
-  in = padded_to_multiple(in, int64_t{1} << (options_.channels.size() - 1));
+  return padded_to_multiple(in, int64_t{1} << (options_.channels.size() - 1));
+}
+
+torch::Tensor UNetEncoder::forward(const torch::Tensor& in, const BlockContext& context,
+                                   std::vector<torch::Tensor>& skips) {
   torch::Tensor h = context.channels_last ? conv3x3_channels_last(in, *conv_in_) : conv_in_(in);
   if (context.padded) h = kernels::to_padded(h);
   skips.push_back(h);

@@ -20,6 +20,7 @@ struct BlockContext {
   torch::Tensor activated_time;            // (B, 4 channels[0])
   const BatchSlots* dropout = nullptr;     // null: none
   bool padded = false;                     // features are padded NHWC tensors: the CPU fast path
+  bool whole = false;                      // the whole network is one node: the CPU executor
   bool channels_last = false;              // features are channels-last: the GPU route
   std::vector<torch::Tensor> shifts = {};  // there: shifts_of, by ResidualBlock::number()
   bool recompute = false;                  // recompute.hpp: keep no activations within a layer
@@ -70,18 +71,24 @@ class UNetEncoder {
   UNetEncoder(torch::nn::Module& owner, const UNetOptions& options, int64_t image_channels,
               const Boundaries& boundaries);
 
-  /// Takes the fast path for float32 weights and x on a CPU with the instructions, if all channels
-  /// are multiples of 16 up to 64 (wider is slower), and without dropout or a derivative in x
-  /// (which may be a second derivative). Takes the GPU route for float32 weights and x if
-  /// has_gpu_route(x). Both are for images bounded by zeros. Throws ShapeError unless input.x is
+  /// Takes the CPU executor (cpu/executor.hpp) in float32 on a CPU with the instructions, without
+  /// dropout or recomputation. Takes the fast path for float32 weights and x on a CPU with the
+  /// instructions, if all channels are multiples of 16 up to 64 (wider is slower), and without
+  /// dropout or a derivative in x (which may be a second derivative). Takes the GPU route for
+  /// float32 weights and x if has_gpu_route(x). All are for images bounded by zeros. Throws ShapeError unless input.x is
   /// (B, image_channels, ...), ConfigError for labels given to an unconditional network.
   BlockContext context(const NetworkInput& input);
 
-  /// x: as in the input. Returns the features at the coarsest level, (B, channels.back(), ...), or
-  /// padded NHWC if context.padded, in autocast's dtype if context.channels_last, each axis padded
-  /// by zeros behind it until every level halves it. skips gains the outputs that the way up reads,
-  /// coarsest last.
-  torch::Tensor forward(const torch::Tensor& x, const BlockContext& context,
+  /// What the first convolution reads: x with its Fourier features and the fields behind it, each
+  /// axis padded by zeros behind it until every level halves it.
+  torch::Tensor prepared(const torch::Tensor& x, const BlockContext& context) const;
+  /// The channels that prepared() gives.
+  int64_t prepared_channels() const;
+
+  /// in: prepared(). Returns the features at the coarsest level, (B, channels.back(), ...), or
+  /// padded NHWC if context.padded, in autocast's dtype if context.channels_last. skips gains the
+  /// outputs that the way up reads, coarsest last.
+  torch::Tensor forward(const torch::Tensor& in, const BlockContext& context,
                         std::vector<torch::Tensor>& skips);
 
   /// To be called once all residual blocks of `owner` are made.
@@ -92,8 +99,10 @@ class UNetEncoder {
   NormOptions norm() const { return {options_.norm_groups, options_.norm_eps}; }
   bool has_attention(size_t level) const;
   const Boundaries& boundaries() const { return boundaries_; }
+  const UNetOptions& options() const { return options_; }
 
  private:
+  bool takes_executor(const NetworkInput& input) const;
   bool takes_fast_path(const NetworkInput& input) const;
   bool takes_gpu_route(const NetworkInput& input) const;
   torch::Tensor time_coordinate_of(const torch::Tensor& log_snr);

@@ -178,7 +178,7 @@ double gradient_error(const Pass& a, const Pass& reference) {
 TEST_P(FastPath, GivesTheNetworksLossAndGradients) {
   for (const auto& size : std::vector<std::vector<int64_t>>{{8, 8}, {13, 10}}) {
     for (const int64_t padding : {0, 1}) {
-      auto automatic = network_options("auto"), aten = network_options("aten");
+      auto automatic = network_options("blocks"), aten = network_options("aten");
       automatic.unet.downsample_padding = aten.unet.downsample_padding = padding;
       const Pass reference = train_pass(aten, torch::kFloat32, size[0], size[1]);
       const Pass ours = train_pass(automatic, GetParam(), size[0], size[1]);
@@ -205,11 +205,11 @@ TEST_P(FastPath, IsTakenWhereItAppliesAndOnlyThere) {
   };
   const auto input = input_of(8, 8);
   const double all = operations(network_options("aten"), input);
-  EXPECT_LT(operations(network_options("auto"), input), 0.5 * all);
+  EXPECT_LT(operations(network_options("blocks"), input), 0.5 * all);
   auto watched = input;
   watched.x.requires_grad_(true);  // a caller who may want second derivatives
-  EXPECT_EQ(operations(network_options("auto"), watched), all);
-  auto dropping = network_options("auto");
+  EXPECT_EQ(operations(network_options("blocks"), watched), all);
+  auto dropping = network_options("blocks");
   dropping.unet.dropout = 0.1;
   const BatchSlots slots{{1, RandomStream::dropout, 0}, {0, 1, 2}};
   auto dropped = input_of(8, 8);
@@ -218,7 +218,7 @@ TEST_P(FastPath, IsTakenWhereItAppliesAndOnlyThere) {
 }
 
 TEST_P(FastPath, RefusesSecondDerivatives) {
-  const auto net = perturbed(network_options("auto"));
+  const auto net = perturbed(network_options("blocks"));
   const AutocastScope scope(GetParam());
   const auto y = net->forward(input_of(8, 8)).sum();
   EXPECT_THROW(torch::autograd::grad({y}, {net->named_parameters()["conv_in.weight"]}, {},

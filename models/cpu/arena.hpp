@@ -1,0 +1,29 @@
+// Memory that is used again from pass to pass. What comes back was zero before its first use and
+// keeps what it held: the borders of padded images stay zero.
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace scorenet::models::cpu {
+
+class Arenas {
+ public:
+  Arenas() : free_(std::make_shared<Free>()) {}
+
+  /// At least `floats` numbers, lent until the last copy of the tensor is gone. Threads may call at
+  /// once; the lender may be gone before what it lent.
+  torch::Tensor lend(int64_t floats) const;
+
+ private:
+  struct Free {
+    std::mutex mutex;
+    std::vector<torch::Tensor> memory;
+  };
+  std::shared_ptr<Free> free_;
+};
+
+}  // namespace scorenet::models::cpu

@@ -1,0 +1,144 @@
+#include "models/cpu/executor.hpp"
+
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "models/cpu/planned_network.hpp"
+#include "models/cpu/tiles.hpp"
+
+namespace scorenet::models::cpu {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using Reference = std::function<torch::Tensor(const torch::Tensor&, const torch::Tensor&)>;
+
+// Places in the list of tensors that the node is given; the parameters stand behind.
+enum Input { kX, kTime, kParameters };
+
+struct Kept : torch::CustomClassHolder {
+  std::shared_ptr<PlannedNetwork> network;
+  std::shared_ptr<PackedWeights> packed;
+  Reference reference;
+};
+
+std::vector<torch::Tensor> parameters_in(const variable_list& tensors) {
+  return {tensors.begin() + kParameters, tensors.end()};
+}
+
+class UNetNode : public torch::autograd::Function<UNetNode> {
+ public:
+  static torch::Tensor forward(AutogradContext* ctx, at::TensorList in,
+                               const std::shared_ptr<PlannedNetwork>& network,
+                               const Reference& reference) {
+    variable_list tensors(in.begin(), in.end());
+    ForwardState state;
+    const torch::Tensor y =
+        network->forward(tensors[kX].contiguous(), tensors[kTime].contiguous(),
+                         parameters_in(tensors), &state);
+    auto kept = c10::make_intrusive<Kept>();
+    kept->network = network;
+    kept->packed = state.packed;
+    kept->reference = reference;
+    ctx->saved_data["kept"] = c10::IValue::make_capsule(std::move(kept));
+    // Saved as tensors, the activations are given back as soon as the backward pass is over.
+    tensors.push_back(state.values);
+    tensors.push_back(state.statistics);
+    ctx->save_for_backward(std::move(tensors));
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& gradient) {
+    const auto kept = c10::static_intrusive_pointer_cast<Kept>(ctx->saved_data["kept"].toCapsule());
+    variable_list tensors = ctx->get_saved_variables();
+    ForwardState state;
+    state.packed = kept->packed;
+    state.statistics = tensors.back();
+    tensors.pop_back();
+    state.values = tensors.back();
+    tensors.pop_back();
+    if (torch::GradMode::is_enabled())  // create_graph
+      return differentiable(*ctx, *kept, tensors, gradient[0]);
+
+    Wanted wanted{ctx->needs_input_grad(kX), ctx->needs_input_grad(kTime), false};
+    for (size_t i = kParameters; i < tensors.size(); ++i)
+      wanted.parameters = wanted.parameters || ctx->needs_input_grad(i);
+    NetworkGradients made = kept->network->backward(gradient[0], tensors[kX].contiguous(),
+                                                    tensors[kTime].contiguous(),
+                                                    parameters_in(tensors), state, wanted);
+    variable_list all{made.x, made.time};
+    all.insert(all.end(), made.parameters.begin(), made.parameters.end());
+    all.resize(tensors.size() + 2);  // two more for what is no tensor
+    return all;
+  }
+
+ private:
+  // Gradients that can be differentiated again: the reference's.
+  static variable_list differentiable(AutogradContext& ctx, const Kept& kept,
+                                      const variable_list& tensors,
+                                      const torch::Tensor& gradient) {
+    variable_list wanted;
+    std::vector<size_t> at;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      if (!ctx.needs_input_grad(i)) continue;
+      wanted.push_back(tensors[i]);
+      at.push_back(i);
+    }
+    const torch::Tensor y = kept.reference(tensors[kX], tensors[kTime]);
+    const variable_list made = torch::autograd::grad({y}, wanted, {gradient}, /*retain_graph=*/true,
+                                                     /*create_graph=*/true, /*allow_unused=*/true);
+    variable_list all(tensors.size() + 2);
+    for (size_t i = 0; i < at.size(); ++i) all[at[i]] = made[i];
+    return all;
+  }
+};
+
+bool is_followed(const variable_list& tensors) {
+  if (!torch::GradMode::is_enabled()) return false;
+  for (const torch::Tensor& t : tensors)
+    if (t.requires_grad()) return true;
+  return false;
+}
+
+}  // namespace
+
+// A plan for each size of image.
+struct Executor::Plans {
+  UNetOptions options;
+  int64_t in_channels, out_channels;
+  std::mutex mutex;
+  std::map<std::pair<int64_t, int64_t>, std::shared_ptr<PlannedNetwork>> made;
+
+  std::shared_ptr<PlannedNetwork> of(int64_t height, int64_t width) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    auto& plan = made[{height, width}];
+    if (plan == nullptr) {
+      plan = std::make_shared<PlannedNetwork>(options, in_channels, out_channels,
+                                              Area{height, width});
+    }
+    return plan;
+  }
+};
+
+bool executor_available() { return has_fast_target(); }
+
+Executor::Executor(const UNetOptions& options, int64_t in_channels, int64_t out_channels)
+    : plans_(new Plans{options, in_channels, out_channels, {}, {}}) {}
+
+Executor::~Executor() = default;
+
+torch::Tensor Executor::forward(const ExecutorCall& call) {
+  const auto network = plans_->of(call.x.size(2), call.x.size(3));
+  variable_list tensors{call.x, call.time};
+  for (const std::string& name : network->parameters()) tensors.push_back(call.parameter(name));
+  if (is_followed(tensors))
+    return UNetNode::apply(at::TensorList(tensors), network, call.reference);
+  return network->forward(call.x.contiguous(), call.time.contiguous(), parameters_in(tensors),
+                          nullptr);
+}
+
+}  // namespace scorenet::models::cpu

@@ -1,0 +1,63 @@
+// Group norm, with SiLU or without, of the CPU executor: its statistics and the sums of its
+// gradients over the passes of norm.hpp.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/cpu/view.hpp"
+
+namespace scorenet::models::cpu {
+
+struct GroupNormShape {
+  std::vector<int64_t> in;  // channel at each position, or -1
+  int64_t channels = 0;
+  int64_t groups = 1;
+  double eps = 1e-5;
+  bool silu = true;
+};
+
+class GroupNorm {
+ public:
+  explicit GroupNorm(GroupNormShape shape) : shape_(std::move(shape)) {}
+
+  struct Parameters {
+    const float* weight;
+    const float* bias;
+  };
+  /// Numbers that forward leaves of an image for backward: mean and 1 / standard deviation.
+  int64_t statistics() const { return 2 * shape_.groups; }
+  int64_t channels() const { return shape_.channels; }
+
+  /// statistics: of image n at statistics + n stride.
+  struct Statistics {
+    double* first;
+    int64_t stride;
+    double* of(int64_t n) const { return first + n * stride; }
+  };
+  void forward(const Parameters& p, const View& x, const View& y, int64_t images,
+               const Statistics& statistics) const;
+
+  struct Gradients {
+    double* weight = nullptr;  // added to; or null, and bias too
+    double* bias = nullptr;
+    float* sums = nullptr;  // of d_x over pixels, image n at sums + n sums_image; or null
+    int64_t sums_image = 0;
+  };
+  /// Overwrites d_y. more: up to two images that are added to d_x, which may be one of them.
+  void backward(const Parameters& p, const View& x, const View& d_y, const View& d_x,
+                const std::vector<const View*>& more, int64_t images, const Statistics& statistics,
+                const Gradients& gradients) const;
+
+ private:
+  void set_statistics(const double* sum, const double* squares, int64_t pixels,
+                      double* statistics) const;
+  void set_factors(const Parameters& p, const double* statistics, float* scale,
+                   float* shift) const;
+  void finish(const Parameters& p, const double* statistics, int64_t pixels, const double* g,
+              const double* gx, float* k, double* d_weight, double* d_bias) const;
+
+  GroupNormShape shape_;
+};
+
+}  // namespace scorenet::models::cpu

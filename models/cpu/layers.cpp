@@ -1,0 +1,148 @@
+#include "models/cpu/layers.hpp"
+
+#include <ATen/Parallel.h>
+
+#include "models/cpu/norm.hpp"
+
+namespace scorenet::models::cpu {
+namespace {
+
+// sum[c] += over images and pixels, image after image.
+void add_channel_sums(const View& x, int64_t images, double* sum) {
+  const auto channels = static_cast<size_t>(x.channels);
+  std::vector<double> of_images(channels * static_cast<size_t>(images));
+  at::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n)
+      channel_sums(x.from_image(n), of_images.data() + static_cast<size_t>(n) * channels, nullptr);
+  });
+  for (size_t i = 0; i < of_images.size(); ++i) sum[i % channels] += of_images[i];
+}
+
+}  // namespace
+
+void PlacedConvolution::forward(const Pass& pass, const View& x, const View& y,
+                                const View* residual) const {
+  const float* weights = pass.packed + packed;
+  made.forward(weights, x, y, pass.images, {made.bias(weights), 0, residual});
+}
+
+void PlacedConvolution::forward_shifted(const Pass& pass, const View& x, const View& y,
+                                        int64_t shift) const {
+  made.forward(pass.packed + packed, x, y, pass.images,
+               {pass.shifts + shift, pass.shifts_of_image, nullptr});
+}
+
+void PlacedConvolution::input_gradient(const Pass& pass, const View& d_y, const View& d_x,
+                                       const View* residual) const {
+  made.input_gradient(pass.packed_backward + packed_backward, d_y, d_x, pass.images, residual);
+}
+
+void PlacedConvolution::weight_gradient(const Pass& pass, const View& x, const View& d_y) const {
+  if (pass.sums == nullptr) return;
+  made.add_weight_gradient(x, d_y, pass.images, pass.sums + sums);
+  if (bias >= 0) add_channel_sums(d_y, pass.images, pass.vectors + bias);
+}
+
+GroupNorm::Parameters PlacedNorm::parameters_of(const Pass& pass) const {
+  return {(*pass.parameters)[static_cast<size_t>(weight)],
+          (*pass.parameters)[static_cast<size_t>(bias)]};
+}
+
+void PlacedNorm::forward(const Pass& pass, const Place& x, const Place& y) const {
+  made.forward(parameters_of(pass), pass.values.view(x), pass.values.view(y), pass.images,
+               {pass.statistics + statistics, pass.statistics_of_image});
+}
+
+void PlacedNorm::backward(const Pass& pass, const Place& x, const Place& d_y, const Place& d_x,
+                          const std::vector<const View*>& more, int64_t shift) const {
+  GroupNorm::Gradients gradients;
+  if (pass.vectors != nullptr) {
+    gradients.weight = pass.vectors + vectors;
+    gradients.bias = pass.vectors + vectors + made.channels();
+  }
+  if (shift >= 0) {
+    gradients.sums = pass.shift_gradients + shift;
+    gradients.sums_image = pass.shifts_of_image;
+  }
+  made.backward(parameters_of(pass), pass.values.view(x), pass.gradients.view(d_y),
+                pass.gradients.view(d_x), more, pass.images,
+                {pass.statistics + statistics, pass.statistics_of_image}, gradients);
+}
+
+void ConvolutionLayer::forward(const Pass& pass) const {
+  c_.forward(pass, pass.values.view(x_.value), pass.values.view(y_.value), nullptr);
+}
+
+void ConvolutionLayer::backward(const Pass& pass) const {
+  const View d_y = pass.gradients.view(y_.gradient), d_x = pass.gradients.view(x_.gradient);
+  c_.weight_gradient(pass, pass.values.view(x_.value), d_y);
+  if (!x_.is_input || pass.input_wanted)
+    c_.input_gradient(pass, d_y, d_x, x_.joined ? &d_x : nullptr);
+}
+
+void NormLayer::forward(const Pass& pass) const { norm_.forward(pass, x_.value, y_.value); }
+
+void NormLayer::backward(const Pass& pass) const {
+  norm_.backward(pass, x_.value, y_.gradient, x_.gradient, {}, -1);
+}
+
+void ResidualLayer::forward(const Pass& pass) const {
+  const View x = pass.values.view(x_.value), y = pass.values.view(y_.value);
+  p_.norm1.forward(pass, x_.value, p_.normed1);
+  p_.conv1.forward_shifted(pass, pass.values.view(p_.normed1), pass.values.view(p_.hidden),
+                           p_.shift);
+  p_.norm2.forward(pass, p_.hidden, p_.normed2);
+  if (p_.shortcut != nullptr) p_.shortcut->forward(pass, x, y, nullptr);
+  p_.conv2.forward(pass, pass.values.view(p_.normed2), y, p_.shortcut != nullptr ? &y : &x);
+}
+
+void ResidualLayer::backward(const Pass& pass) const {
+  const View d_y = pass.gradients.view(y_.gradient), d_x = pass.gradients.view(x_.gradient);
+  const View d_hidden = pass.gradients.view(p_.d_hidden), d_in = pass.gradients.view(p_.d_in);
+  p_.conv2.weight_gradient(pass, pass.values.view(p_.normed2), d_y);
+  p_.conv2.input_gradient(pass, d_y, d_hidden, nullptr);
+  p_.norm2.backward(pass, p_.hidden, p_.d_hidden, p_.d_hidden, {}, p_.shift);
+  p_.conv1.weight_gradient(pass, pass.values.view(p_.normed1), d_hidden);
+  p_.conv1.input_gradient(pass, d_hidden, d_in, nullptr);
+  std::vector<const View*> more;
+  if (p_.shortcut != nullptr) {
+    p_.shortcut->weight_gradient(pass, pass.values.view(x_.value), d_y);
+    p_.shortcut->input_gradient(pass, d_y, d_x, x_.joined ? &d_x : nullptr);
+    more = {&d_x};
+  } else {
+    more = {&d_y};
+    if (x_.joined) more.push_back(&d_x);
+  }
+  p_.norm1.backward(pass, x_.value, p_.d_in, x_.gradient, more, -1);
+}
+
+AttentionViews AttentionLayer::views(const Window& window, const Place& q_k_v,
+                                     const Place& mixed) const {
+  const int64_t channels = mixed.channels;
+  return {window.view(q_k_v.slice(0, channels)), window.view(q_k_v.slice(channels, channels)),
+          window.view(q_k_v.slice(2 * channels, channels)), window.view(mixed)};
+}
+
+void AttentionLayer::forward(const Pass& pass) const {
+  const View x = pass.values.view(x_.value);
+  p_.norm.forward(pass, x_.value, p_.normed);
+  p_.in.forward(pass, pass.values.view(p_.normed), pass.values.view(p_.q_k_v), nullptr);
+  attend(views(pass.values, p_.q_k_v, p_.mixed), p_.heads, pass.images);
+  p_.out.forward(pass, pass.values.view(p_.mixed), pass.values.view(y_.value), &x);
+}
+
+void AttentionLayer::backward(const Pass& pass) const {
+  const View d_y = pass.gradients.view(y_.gradient), d_x = pass.gradients.view(x_.gradient);
+  const View d_q_k_v = pass.gradients.view(p_.d_q_k_v);
+  p_.out.weight_gradient(pass, pass.values.view(p_.mixed), d_y);
+  p_.out.input_gradient(pass, d_y, pass.gradients.view(p_.d_mixed), nullptr);
+  attend_gradient(views(pass.values, p_.q_k_v, p_.mixed),
+                  views(pass.gradients, p_.d_q_k_v, p_.d_mixed), p_.heads, pass.images);
+  p_.in.weight_gradient(pass, pass.values.view(p_.normed), d_q_k_v);
+  p_.in.input_gradient(pass, d_q_k_v, pass.gradients.view(p_.d_normed), nullptr);
+  std::vector<const View*> more{&d_y};
+  if (x_.joined) more.push_back(&d_x);
+  p_.norm.backward(pass, x_.value, p_.d_normed, x_.gradient, more, -1);
+}
+
+}  // namespace scorenet::models::cpu

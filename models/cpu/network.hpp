@@ -1,0 +1,123 @@
+// The U-Net as the CPU executor runs it: where every activation lies, and the layers in order.
+//
+// A network is planned once for a size of image. Of every image all activations lie one behind the
+// other in an arena, as do all gradients; a batch is so many of these. What is read as one tensor
+// behind a skip connection was written as one: both sources write slices of it.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/cpu/attention.hpp"
+#include "models/cpu/convolution.hpp"
+#include "models/cpu/group_norm.hpp"
+#include "models/cpu/view.hpp"
+#include "models/options.hpp"
+
+namespace scorenet::models::cpu {
+
+/// A padded image in an arena, or some of its channels.
+struct Place {
+  int64_t first = 0;  // floats from the arena's start to pixel (0, 0)
+  int64_t step = 0;
+  int64_t row = 0;
+  int64_t channels = 0;
+  Area area;
+
+  Place slice(int64_t from, int64_t count) const {
+    Place p = *this;
+    p.first += from;
+    p.channels = count;
+    return p;
+  }
+};
+
+/// Some images' arenas.
+struct Window {
+  float* first = nullptr;
+  int64_t image = 0;  // floats of one
+  View view(const Place& p) const {
+    return {first + p.first, p.step, p.row, image, p.channels, p.area};
+  }
+};
+
+/// What the layers are given to run over some images.
+struct Pass {
+  int64_t images = 0;
+  Window values;
+  const std::vector<const float*>* parameters = nullptr;
+  const float* packed = nullptr;
+  double* statistics = nullptr;  // (images, statistics_of_image)
+  int64_t statistics_of_image = 0;
+  float* shifts = nullptr;  // (images, shifts_of_image): what the noise level adds
+  int64_t shifts_of_image = 0;
+
+  // For the way back:
+  Window gradients;
+  const float* packed_backward = nullptr;
+  float* shift_gradients = nullptr;  // as shifts
+  float* sums = nullptr;             // gradients of weights are added here; null: none is wanted
+  double* vectors = nullptr;         // those of biases and norms; null as sums
+  bool input_wanted = false;         // the gradient of the network's input
+};
+
+class Layer;
+struct PlacedConvolution;
+struct PlacedNorm;
+
+class Network {
+ public:
+  /// in_channels: of the first convolution; area: every level halves it. Throws as UNet does.
+  Network(const UNetOptions& options, int64_t in_channels, int64_t out_channels, Area area);
+  ~Network();
+
+  /// The parameters that a pass is given, as UNet names them.
+  const std::vector<std::string>& parameters() const { return names_; }
+
+  // Sizes, of one image or of the network, in numbers.
+  int64_t value_floats() const { return values_; }
+  int64_t gradient_floats() const { return gradients_; }
+  int64_t statistics() const { return statistics_; }
+  int64_t shifts() const { return shifts_; }
+  int64_t packed_floats() const { return packed_; }
+  int64_t packed_backward_floats() const { return packed_backward_; }
+  int64_t sum_floats() const { return sums_; }
+  int64_t vector_numbers() const { return vectors_; }
+  int64_t time_channels() const;
+
+  void pack(const std::vector<const float*>& parameters, float* packed) const;
+  void pack_backward(const std::vector<const float*>& parameters, float* packed) const;
+
+  const Place& input() const { return input_; }
+  const Place& output() const { return output_; }
+  const Place& input_gradient() const { return input_gradient_; }
+  const Place& output_gradient() const { return output_gradient_; }
+
+  /// time: (images, time_channels()). Writes pass.shifts.
+  void project_time(const Pass& pass, float* time) const;
+  void forward(const Pass& pass) const;
+  /// From the output's gradient.
+  void backward(const Pass& pass) const;
+  /// time_gradient: (images, whole blocks of time_channels()).
+  void project_time_backward(const Pass& pass, float* time, float* time_gradient) const;
+  /// From the sums of all passes; all of `gradients`, one a parameter, are overwritten.
+  void write_gradients(const float* sums, const double* vectors,
+                       const std::vector<float*>& gradients) const;
+
+ private:
+  friend class Planner;
+
+  std::vector<std::string> names_;
+  std::deque<PlacedConvolution> convolutions_;  // layers point to these
+  std::deque<PlacedNorm> norms_;
+  const PlacedConvolution* time_ = nullptr;  // from the noise level's embedding to all shifts
+  std::vector<std::unique_ptr<Layer>> layers_;
+  Place input_, output_, input_gradient_, output_gradient_;
+  int64_t values_ = 0, gradients_ = 0, statistics_ = 0, shifts_ = 0;
+  int64_t packed_ = 0, packed_backward_ = 0, sums_ = 0, vectors_ = 0;
+};
+
+}  // namespace scorenet::models::cpu

@@ -1,0 +1,271 @@
+#include "models/cpu/planned_network.hpp"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "framework/core/digest.hpp"
+
+namespace scorenet::models::cpu {
+namespace {
+
+// Images that go through all layers together: enough for each weight that is read, few enough for
+// the cache.
+constexpr int64_t kImagesAtOnce = 4;
+// Images of one sum of gradients, where several threads make several sums.
+constexpr int64_t kImagesOfSum = 16;
+// Sums of more than this exist once: the threads then share each layer.
+constexpr int64_t kManyFloats = int64_t{8} << 20;
+
+// f(first, images) over a batch, by all threads where there are enough images: then each runs all
+// layers by itself, and else all share each layer.
+template <class F>
+void over_batch(int64_t images, const F& f) {
+  const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+  const int64_t group = std::clamp<int64_t>(images / threads, 1, kImagesAtOnce);
+  const int64_t groups = (images + group - 1) / group;
+  const auto run = [&](int64_t begin, int64_t end) {
+    for (int64_t g = begin; g < end; ++g)
+      f(g * group, std::min(group, images - g * group));
+  };
+  if (images < threads) {
+    run(0, groups);
+  } else {
+    at::parallel_for(0, groups, 1, run);
+  }
+}
+
+std::vector<const float*> numbers_of(const std::vector<torch::Tensor>& tensors) {
+  std::vector<const float*> all;
+  for (const torch::Tensor& t : tensors) all.push_back(t.const_data_ptr<float>());
+  return all;
+}
+
+std::string digest_of(const std::vector<torch::Tensor>& tensors) {
+  Digest digest;
+  for (const torch::Tensor& t : tensors)
+    digest.add(t.const_data_ptr(), static_cast<size_t>(t.numel()) * sizeof(float));
+  return digest.hex();
+}
+
+// (C, H, W), dense, into channels of an image, and back.
+void copy_in(const float* from, int64_t channels, const View& to) {
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t y = 0; y < to.area.height; ++y)
+      for (int64_t x = 0; x < to.area.width; ++x)
+        to.pixel[y * to.row + x * to.step + c] = *from++;
+}
+void copy_out(const View& from, int64_t channels, float* to) {
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t y = 0; y < from.area.height; ++y)
+      for (int64_t x = 0; x < from.area.width; ++x)
+        *to++ = from.pixel[y * from.row + x * from.step + c];
+}
+
+}  // namespace
+
+// All of one way through the network, forward or back.
+struct PlannedNetwork::Way {
+  std::vector<const float*> parameters;
+  const PackedWeights* packed = nullptr;
+  torch::Tensor values;      // of the whole batch, or undefined: of the images at work alone
+  torch::Tensor statistics;  // (B, ...), float64
+  torch::Tensor shifts;      // (B, ...)
+  torch::Tensor d_shifts;
+  torch::Tensor d_y, d_x;
+};
+
+PlannedNetwork::PlannedNetwork(const UNetOptions& options, int64_t in_channels,
+                               int64_t out_channels, Area area)
+    : network_(options, in_channels, out_channels, area),
+      in_channels_(in_channels),
+      out_channels_(out_channels) {}
+
+std::shared_ptr<PackedWeights> PlannedNetwork::packed_of(
+    const std::vector<torch::Tensor>& parameters) {
+  const std::string digest = digest_of(parameters);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (last_ != nullptr && last_->digest == digest) return last_;
+  auto packed = std::make_shared<PackedWeights>();
+  packed->digest = digest;
+  // Only of weights that no pass reads any more: what pads the channels is zero there already.
+  if (last_ != nullptr && last_.use_count() == 1) {
+    packed->forward = last_->forward;
+    packed->backward = last_->backward;
+  } else {
+    packed->forward = torch::zeros({network_.packed_floats()}, torch::kFloat32);
+  }
+  network_.pack(numbers_of(parameters), packed->forward.data_ptr<float>());
+  last_ = packed;
+  return packed;
+}
+
+torch::Tensor PlannedNetwork::padded_time(const torch::Tensor& time) const {
+  const int64_t channels = time.size(1);
+  return torch::constant_pad_nd(time, {0, whole_blocks(channels) - channels}).contiguous();
+}
+
+Pass PlannedNetwork::pass_of(const Way& way, int64_t first, int64_t images) const {
+  Pass pass;
+  pass.images = images;
+  pass.parameters = &way.parameters;
+  pass.packed = way.packed->forward.const_data_ptr<float>();
+  pass.statistics_of_image = network_.statistics();
+  pass.shifts_of_image = network_.shifts();
+  if (way.values.defined()) {
+    pass.values = {way.values.data_ptr<float>() + first * network_.value_floats(),
+                   network_.value_floats()};
+  }
+  if (way.statistics.defined())
+    pass.statistics = way.statistics.data_ptr<double>() + first * pass.statistics_of_image;
+  if (way.shifts.defined())
+    pass.shifts = way.shifts.data_ptr<float>() + first * pass.shifts_of_image;
+  if (way.d_shifts.defined())
+    pass.shift_gradients = way.d_shifts.data_ptr<float>() + first * pass.shifts_of_image;
+  if (way.packed->backward.defined())
+    pass.packed_backward = way.packed->backward.const_data_ptr<float>();
+  return pass;
+}
+
+torch::Tensor PlannedNetwork::forward(const torch::Tensor& x, const torch::Tensor& time,
+                                      const std::vector<torch::Tensor>& parameters,
+                                      ForwardState* state) {
+  const int64_t batch = x.size(0), pixels = x.size(2) * x.size(3);
+  const std::shared_ptr<PackedWeights> packed = packed_of(parameters);
+  Way way;
+  way.parameters = numbers_of(parameters);
+  way.packed = packed.get();
+  way.shifts = torch::empty({batch, network_.shifts()}, torch::kFloat32);
+  if (state != nullptr) {
+    way.values = kept_values_.lend(batch * network_.value_floats());
+    way.statistics = torch::empty({batch, network_.statistics()}, torch::kFloat64);
+    *state = {way.values, way.statistics, packed};
+  }
+  network_.project_time(pass_of(way, 0, batch), padded_time(time).data_ptr<float>());
+
+  const torch::Tensor y = torch::empty({batch, out_channels_, x.size(2), x.size(3)}, x.options());
+  over_batch(batch, [&](int64_t first, int64_t images) {
+    Way own = way;
+    Pass pass = pass_of(way, first, images);
+    if (state == nullptr) {
+      own.values = values_.lend(images * network_.value_floats());
+      own.statistics = torch::empty({images, network_.statistics()}, torch::kFloat64);
+      pass.values = {own.values.data_ptr<float>(), network_.value_floats()};
+      pass.statistics = own.statistics.data_ptr<double>();
+    }
+    const View in = pass.values.view(network_.input()), out = pass.values.view(network_.output());
+    for (int64_t n = 0; n < images; ++n) {
+      copy_in(x.const_data_ptr<float>() + (first + n) * in_channels_ * pixels, in_channels_,
+              in.from_image(n));
+    }
+    network_.forward(pass);
+    for (int64_t n = 0; n < images; ++n) {
+      copy_out(out.from_image(n), out_channels_,
+               y.data_ptr<float>() + (first + n) * out_channels_ * pixels);
+    }
+  });
+  return y;
+}
+
+void PlannedNetwork::back_over(const Way& way, int64_t first, int64_t images, float* sums,
+                               double* vectors) const {
+  Pass pass = pass_of(way, first, images);
+  pass.sums = sums;
+  pass.vectors = vectors;
+  pass.input_wanted = way.d_x.defined();
+  const torch::Tensor gradients = gradients_.lend(images * network_.gradient_floats());
+  pass.gradients = {gradients.data_ptr<float>(), network_.gradient_floats()};
+  const View out = pass.gradients.view(network_.output_gradient());
+  const View in = pass.gradients.view(network_.input_gradient());
+  const int64_t pixels = out.area.pixels();
+  for (int64_t n = 0; n < images; ++n) {
+    copy_in(way.d_y.const_data_ptr<float>() + (first + n) * out_channels_ * pixels, out_channels_,
+            out.from_image(n));
+  }
+  network_.backward(pass);
+  for (int64_t n = 0; pass.input_wanted && n < images; ++n) {
+    copy_out(in.from_image(n), in_channels_,
+             way.d_x.data_ptr<float>() + (first + n) * in_channels_ * pixels);
+  }
+}
+
+NetworkGradients PlannedNetwork::backward(const torch::Tensor& d_y, const torch::Tensor& x,
+                                          const torch::Tensor& time,
+                                          const std::vector<torch::Tensor>& parameters,
+                                          const ForwardState& state, const Wanted& wanted) {
+  const int64_t batch = x.size(0);
+  Way way;
+  way.parameters = numbers_of(parameters);
+  way.packed = state.packed.get();
+  std::call_once(state.packed->backward_once, [&] {
+    torch::Tensor& to = state.packed->backward;
+    if (!to.defined()) to = torch::zeros({network_.packed_backward_floats()}, torch::kFloat32);
+    network_.pack_backward(way.parameters, to.data_ptr<float>());
+  });
+  way.values = state.values;
+  way.statistics = state.statistics;
+  way.d_shifts = torch::zeros({batch, network_.shifts()}, torch::kFloat32);
+  way.d_y = d_y.contiguous();
+  NetworkGradients result;
+  if (wanted.x) result.x = way.d_x = torch::empty_like(x, at::MemoryFormat::Contiguous);
+
+  torch::Tensor sums, vectors;
+  const int64_t rounded = whole_blocks(network_.sum_floats());
+  if (wanted.parameters) {
+    // Sums of a fixed number of images each, added in their order: no bit depends on the threads.
+    const int64_t of_sum = rounded > kManyFloats ? batch : kImagesOfSum;
+    const int64_t parts = (batch + of_sum - 1) / of_sum;
+    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    const int64_t together = parts >= threads ? threads : 1;
+    for (int64_t part = 0; part < parts; part += together) {
+      const int64_t now = std::min(together, parts - part);
+      const torch::Tensor some = torch::zeros({now, rounded}, torch::kFloat32);
+      const torch::Tensor some_vectors =
+          torch::zeros({now, network_.vector_numbers()}, torch::kFloat64);
+      const auto run = [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t last = std::min((part + i + 1) * of_sum, batch);
+          for (int64_t n = (part + i) * of_sum; n < last; n += kImagesAtOnce) {
+            back_over(way, n, std::min(kImagesAtOnce, last - n),
+                      some.data_ptr<float>() + i * rounded,
+                      some_vectors.data_ptr<double>() + i * network_.vector_numbers());
+          }
+        }
+      };
+      if (now > 1) {
+        at::parallel_for(0, now, 1, run);
+      } else {
+        run(0, now);
+      }
+      for (int64_t i = 0; i < now; ++i) {
+        sums = part + i == 0 ? some[0] : sums.add_(some[i]);
+        vectors = part + i == 0 ? some_vectors[0] : vectors.add_(some_vectors[i]);
+      }
+    }
+  } else {
+    over_batch(batch, [&](int64_t first, int64_t images) {
+      back_over(way, first, images, nullptr, nullptr);
+    });
+  }
+  if (wanted.parameters || wanted.time) {
+    Pass pass = pass_of(way, 0, batch);
+    pass.sums = wanted.parameters ? sums.data_ptr<float>() : nullptr;
+    pass.vectors = wanted.parameters ? vectors.data_ptr<double>() : nullptr;
+    const torch::Tensor d_time =
+        torch::empty({batch, whole_blocks(network_.time_channels())}, torch::kFloat32);
+    network_.project_time_backward(pass, padded_time(time).data_ptr<float>(),
+                                   d_time.data_ptr<float>());
+    if (wanted.time) result.time = d_time.narrow(1, 0, time.size(1));
+  }
+  if (wanted.parameters) {
+    std::vector<float*> to;
+    for (const torch::Tensor& p : parameters) {
+      result.parameters.push_back(torch::empty_like(p, at::MemoryFormat::Contiguous));
+      to.push_back(result.parameters.back().data_ptr<float>());
+    }
+    network_.write_gradients(sums.const_data_ptr<float>(), vectors.const_data_ptr<double>(), to);
+  }
+  return result;
+}
+
+}  // namespace scorenet::models::cpu

@@ -1,0 +1,69 @@
+// A planned network with what it needs to run: packed weights, arenas, and the way in which a batch
+// is dealt to threads.
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "models/cpu/arena.hpp"
+#include "models/cpu/network.hpp"
+
+namespace scorenet::models::cpu {
+
+/// Weights as the kernels read them. Those for the way back are made when first needed.
+struct PackedWeights {
+  std::string digest;  // of the parameters
+  torch::Tensor forward;
+  torch::Tensor backward;
+  std::once_flag backward_once;
+};
+
+/// What a forward pass keeps for its backward pass. `values` and `statistics` may be undefined.
+struct ForwardState {
+  torch::Tensor values, statistics;
+  std::shared_ptr<PackedWeights> packed;
+};
+
+/// Which gradients a backward pass makes.
+struct Wanted {
+  bool x = false, time = false, parameters = false;
+};
+struct NetworkGradients {
+  torch::Tensor x, time;
+  std::vector<torch::Tensor> parameters;
+};
+
+class PlannedNetwork {
+ public:
+  PlannedNetwork(const UNetOptions& options, int64_t in_channels, int64_t out_channels, Area area);
+
+  const std::vector<std::string>& parameters() const { return network_.parameters(); }
+
+  /// x: (B, C, H, W), time: (B, time channels), both contiguous. state: filled if it is not null.
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& time,
+                        const std::vector<torch::Tensor>& parameters, ForwardState* state);
+  NetworkGradients backward(const torch::Tensor& d_y, const torch::Tensor& x,
+                            const torch::Tensor& time,
+                            const std::vector<torch::Tensor>& parameters,
+                            const ForwardState& state, const Wanted& wanted);
+
+ private:
+  struct Way;
+
+  std::shared_ptr<PackedWeights> packed_of(const std::vector<torch::Tensor>& parameters);
+  torch::Tensor padded_time(const torch::Tensor& time) const;
+  Pass pass_of(const Way& way, int64_t first, int64_t images) const;
+  void back_over(const Way& way, int64_t first, int64_t images, float* sums, double* vectors) const;
+
+  Network network_;
+  int64_t in_channels_, out_channels_;
+  Arenas kept_values_, values_, gradients_;
+  std::mutex mutex_;
+  std::shared_ptr<PackedWeights> last_;
+};
+
+}  // namespace scorenet::models::cpu

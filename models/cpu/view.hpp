@@ -1,0 +1,40 @@
+// The layout of all activations of the CPU executor: padded NHWC, float32.
+//
+// An image has a border of one pixel of zeros, so that every tap of a 3x3 kernel is the same
+// product on a shifted pointer. Channels come in blocks of 16; what a tensor does not fill of its
+// last block is zero, in activations and in weights, so that no kernel asks for a remainder. A view
+// may be some blocks of a wider image: what is written there needs no concatenation.
+#pragma once
+
+#include <cstdint>
+
+namespace scorenet::models::cpu {
+
+constexpr int64_t kBlock = 16;
+
+constexpr int64_t blocks_of(int64_t channels) { return (channels + kBlock - 1) / kBlock; }
+constexpr int64_t whole_blocks(int64_t channels) { return blocks_of(channels) * kBlock; }
+
+struct Area {
+  int64_t height = 0;
+  int64_t width = 0;
+  int64_t pixels() const { return height * width; }
+};
+
+/// Images of one size. Strides in floats.
+struct View {
+  float* pixel = nullptr;  // pixel (0, 0) of the first image, its first channel
+  int64_t step = 0;        // from pixel to pixel of a row
+  int64_t row = 0;
+  int64_t image = 0;
+  int64_t channels = 0;  // whole blocks, but for what is only read channel by channel
+  Area area;
+
+  View from_image(int64_t n) const {
+    View v = *this;
+    v.pixel += n * image;
+    return v;
+  }
+};
+
+}  // namespace scorenet::models::cpu
