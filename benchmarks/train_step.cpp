@@ -6,8 +6,9 @@
 //
 //   OMP_NUM_THREADS=1 train_step_benchmark [small|large] [BATCH] [REPEATS] [VARIANT]
 //
-// VARIANT: one alone, "fp32 auto" say, or "fp32", "bf16" for all of that precision. With AVX2 alone on
-// a machine that has more: ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 SCORENET_BENCHMARK_AVX2=1.
+// VARIANT: one alone, "fp32 auto" say, or "fp32", "bf16" for all of that precision. With AVX2 alone
+// on a machine that has more, for aten and auto:
+// ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 SCORENET_BENCHMARK_AVX2=1.
 //
 // With "forward" or "likelihood" behind these: the forward pass alone, or with the gradient in x.
 // small: 28x28x1, channels 32, 64, 64, attention at 7x7. large: DDPM's for CIFAR-10, 32x32x3,

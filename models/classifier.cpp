@@ -37,7 +37,8 @@ torch::Tensor ImageClassifierImpl::features(const NetworkInput& input) {
   BlockContext context = encoder_.context(input);
   context.padded = false;  // guidance differentiates in x, and training is short
   std::vector<torch::Tensor> skips;
-  const torch::Tensor coarsest = encoder_.forward(encoder_.prepared(input.x, context), context, skips);
+  const torch::Tensor coarsest =
+      encoder_.forward(encoder_.prepared(input.x, context), context, skips);
   std::vector<int64_t> axes(encoder_.boundaries().size());
   std::iota(axes.begin(), axes.end(), 2);
   return torch::silu(norm_out_(coarsest)).mean(axes);

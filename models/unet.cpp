@@ -73,12 +73,11 @@ torch::Tensor UNetImpl::by_layers(const torch::Tensor& in, const BlockContext& c
 torch::Tensor UNetImpl::by_executor(const torch::Tensor& in, const BlockContext& context) {
   const auto parameters = named_parameters();
   const auto self = std::static_pointer_cast<UNetImpl>(shared_from_this());
-  return executor_.forward(
-      {in, context.activated_time,
-       [&parameters](const std::string& name) { return parameters[name]; },
-       [self](const torch::Tensor& x, const torch::Tensor& time) {
-         return self->by_layers(x, BlockContext{.activated_time = time});
-       }});
+  return executor_.forward({in, context.activated_time,
+                            [&parameters](const std::string& name) { return parameters[name]; },
+                            [self](const torch::Tensor& x, const torch::Tensor& time) {
+                              return self->by_layers(x, BlockContext{.activated_time = time});
+                            }});
 }
 
 torch::Tensor UNetImpl::forward(const NetworkInput& input) {

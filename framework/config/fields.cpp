@@ -130,10 +130,11 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back(padding);
   out.push_back({"model.recompute", &c.recompute,
                  "unet, dit: recompute activations in the backward pass to save memory"});
-  out.push_back(one_of("model.kernels", &c.unet.kernels,
-                       "unet, dit: auto takes kernels of our own where they apply, aten never; blocks: "
-                       "unet, those of one block each",
-                       models::kernel_choices()));
+  out.push_back(
+      one_of("model.kernels", &c.unet.kernels,
+             "unet, dit: auto takes kernels of our own where they apply, aten never; blocks: "
+             "unet, those of one block each",
+             models::kernel_choices()));
   out.push_back({"model.fourier_features", &c.fourier_features,
                  "unet: append VDM's Fourier features to the input"});
   out.push_back(

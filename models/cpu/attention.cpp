@@ -96,8 +96,8 @@ class HeadMatrices {
   }
 
   // (tokens, depth of `row`) times weights (depth, columns).
-  void multiply(const Matrix& a, int64_t row, int64_t depth, const Matrix& weights,
-                int64_t columns, Matrix& to) const {
+  void multiply(const Matrix& a, int64_t row, int64_t depth, const Matrix& weights, int64_t columns,
+                Matrix& to) const {
     resize(to, tokens_ * columns);
     const Tap tap{a.data(), row, 0, depth, weights.data(), depth * kBlock};
     Target target;

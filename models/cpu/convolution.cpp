@@ -32,8 +32,9 @@ constexpr int64_t kStripFloats = 1 << 17;
 
 bool fits_winograd(const ConvolutionShape& s, int64_t out_channels) {
   const auto in = std::count_if(s.in.begin(), s.in.end(), [](int64_t c) { return c >= 0; });
-  return s.form == Form::same && s.in.size() % kBlock == 0 && in >= kWinogradChannels && out_channels >= kWinogradChannels &&
-         s.area.height % 2 == 0 && s.area.width % 2 == 0 && s.area.width >= kWinogradWidth;
+  return s.form == Form::same && s.in.size() % kBlock == 0 && in >= kWinogradChannels &&
+         out_channels >= kWinogradChannels && s.area.height % 2 == 0 && s.area.width % 2 == 0 &&
+         s.area.width >= kWinogradWidth;
 }
 
 // Tile rows of all images, cut into strips.
@@ -203,9 +204,9 @@ int64_t Convolution::place_weights(std::vector<Phase>& phases, int64_t depth,
   return at;
 }
 
-std::vector<const float*> Convolution::out_rows(
-    const std::vector<const float*>& parameters) const {
-  const auto in = std::count_if(shape_.in.begin(), shape_.in.end(), [](int64_t c) { return c >= 0; });
+std::vector<const float*> Convolution::out_rows(const std::vector<const float*>& parameters) const {
+  const auto in =
+      std::count_if(shape_.in.begin(), shape_.in.end(), [](int64_t c) { return c >= 0; });
   std::vector<const float*> rows(static_cast<size_t>(shape_.out_channels), nullptr);
   for (const Part& part : shape_.out) {
     const float* weight = parameters[static_cast<size_t>(part.weight)];
@@ -256,7 +257,8 @@ void Convolution::pack_backward(const std::vector<const float*>& parameters, flo
       for (int64_t i = 0; i < in_channels(); ++i) {
         if (shape_.in[static_cast<size_t>(i)] < 0) continue;
         const float* w = rows[static_cast<size_t>(o)] + shape_.in[static_cast<size_t>(i)] * entries;
-        float* block = to + phase.weights + (i / kBlock * taps * out_depth_ + o) * kBlock + i % kBlock;
+        float* block =
+            to + phase.weights + (i / kBlock * taps * out_depth_ + o) * kBlock + i % kBlock;
         for (int64_t t = 0; t < taps; ++t) {
           float sum = 0;
           for (const int64_t e : phase.taps[static_cast<size_t>(t)].entries) sum += w[e];
@@ -351,8 +353,8 @@ void Convolution::run_winograd(const float* packed, const View& x, const View& y
                        v.at(r * strips.tiles));
       }
       for (int64_t p = 0; p < kWinogradPlanes; ++p) {
-        const Tap tap{v.at(0) + p * v.plane, read, 0, read, packed + p * read * made,
-                      read * kBlock};
+        const Tap tap{v.at(0) + p * v.plane,    read,         0, read,
+                      packed + p * read * made, read * kBlock};
         Target target;
         target.pixel = m.at(0) + p * m.plane;
         target.step = made;
@@ -443,8 +445,7 @@ void Convolution::add_winograd_gradient(const View& x, const View& d_y, int64_t 
                         z.at(r * strips.tiles));
     });
     for_each(kWinogradPlanes, [&](int64_t p) {
-      const OuterProduct product{v.at(0) + p * v.plane, z.at(0) + p * z.plane,
-                                 sums + p * in * out};
+      const OuterProduct product{v.at(0) + p * v.plane, z.at(0) + p * z.plane, sums + p * in * out};
       add_outer_products(&product, 1, {1, rows * strips.tiles}, shape);
     });
   }
@@ -452,7 +453,8 @@ void Convolution::add_winograd_gradient(const View& x, const View& d_y, int64_t 
 
 void Convolution::write_weight_gradient(const float* sums,
                                         const std::vector<float*>& gradients) const {
-  const auto in = std::count_if(shape_.in.begin(), shape_.in.end(), [](int64_t c) { return c >= 0; });
+  const auto in =
+      std::count_if(shape_.in.begin(), shape_.in.end(), [](int64_t c) { return c >= 0; });
   const int64_t entries = kernel_entries();
   std::vector<float*> rows(static_cast<size_t>(shape_.out_channels), nullptr);
   for (const Part& part : shape_.out) {
@@ -478,7 +480,8 @@ void Convolution::write_weight_gradient(const float* sums,
 }
 
 // dk = G^T dU G, 16 results at a time.
-void Convolution::write_winograd_gradient(const float* sums, const std::vector<float*>& rows) const {
+void Convolution::write_winograd_gradient(const float* sums,
+                                          const std::vector<float*>& rows) const {
   const int64_t in = in_channels(), out = shape_.out_channels;
   const auto back = [](float a, float b, float c, float d, int64_t k) {
     return k == 0 ? a + 0.5f * (b + c) : k == 1 ? 0.5f * (b - c) : 0.5f * (b + c) + d;

@@ -37,9 +37,8 @@ class UNetNode : public torch::autograd::Function<UNetNode> {
                                const Reference& reference) {
     variable_list tensors(in.begin(), in.end());
     ForwardState state;
-    const torch::Tensor y =
-        network->forward(tensors[kX].contiguous(), tensors[kTime].contiguous(),
-                         parameters_in(tensors), &state);
+    const torch::Tensor y = network->forward(tensors[kX].contiguous(), tensors[kTime].contiguous(),
+                                             parameters_in(tensors), &state);
     auto kept = c10::make_intrusive<Kept>();
     kept->network = network;
     kept->packed = state.packed;
@@ -67,9 +66,9 @@ class UNetNode : public torch::autograd::Function<UNetNode> {
     Wanted wanted{ctx->needs_input_grad(kX), ctx->needs_input_grad(kTime), false};
     for (size_t i = kParameters; i < tensors.size(); ++i)
       wanted.parameters = wanted.parameters || ctx->needs_input_grad(i);
-    NetworkGradients made = kept->network->backward(gradient[0], tensors[kX].contiguous(),
-                                                    tensors[kTime].contiguous(),
-                                                    parameters_in(tensors), state, wanted);
+    NetworkGradients made =
+        kept->network->backward(gradient[0], tensors[kX].contiguous(), tensors[kTime].contiguous(),
+                                parameters_in(tensors), state, wanted);
     variable_list all{made.x, made.time};
     all.insert(all.end(), made.parameters.begin(), made.parameters.end());
     all.resize(tensors.size() + 2);  // two more for what is no tensor
@@ -79,8 +78,7 @@ class UNetNode : public torch::autograd::Function<UNetNode> {
  private:
   // Gradients that can be differentiated again: the reference's.
   static variable_list differentiable(AutogradContext& ctx, const Kept& kept,
-                                      const variable_list& tensors,
-                                      const torch::Tensor& gradient) {
+                                      const variable_list& tensors, const torch::Tensor& gradient) {
     variable_list wanted;
     std::vector<size_t> at;
     for (size_t i = 0; i < tensors.size(); ++i) {
@@ -117,8 +115,8 @@ struct Executor::Plans {
     const std::lock_guard<std::mutex> lock(mutex);
     auto& plan = made[{height, width}];
     if (plan == nullptr) {
-      plan = std::make_shared<PlannedNetwork>(options, in_channels, out_channels,
-                                              Area{height, width});
+      plan =
+          std::make_shared<PlannedNetwork>(options, in_channels, out_channels, Area{height, width});
     }
     return plan;
   }

@@ -52,8 +52,7 @@ class GroupNorm {
  private:
   void set_statistics(const double* sum, const double* squares, int64_t pixels,
                       double* statistics) const;
-  void set_factors(const Parameters& p, const double* statistics, float* scale,
-                   float* shift) const;
+  void set_factors(const Parameters& p, const double* statistics, float* scale, float* shift) const;
   void finish(const Parameters& p, const double* statistics, int64_t pixels, const double* g,
               const double* gx, float* k, double* d_weight, double* d_bias) const;
 

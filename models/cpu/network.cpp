@@ -120,7 +120,8 @@ class Planner {
   void plan_joins(Area area) {
     std::vector<std::pair<int64_t, Area>> skips{{o_.channels[0], area}};
     for (size_t level = 0; level < o_.channels.size(); ++level) {
-      for (int64_t i = 0; i < o_.layers_per_block; ++i) skips.emplace_back(o_.channels[level], area);
+      for (int64_t i = 0; i < o_.layers_per_block; ++i)
+        skips.emplace_back(o_.channels[level], area);
       if (level + 1 == o_.channels.size()) break;
       area = half(area);
       skips.emplace_back(o_.channels[level], area);
@@ -143,8 +144,8 @@ class Planner {
     join.whole.in = positions_of(below, skip);
     const auto slice = [&](int64_t first, int64_t channels) {
       const int64_t blocks = whole_blocks(channels);
-      return Features{join.whole.value.slice(first, blocks), join.whole.gradient.slice(first, blocks),
-                      positions_of(channels)};
+      return Features{join.whole.value.slice(first, blocks),
+                      join.whole.gradient.slice(first, blocks), positions_of(channels)};
     };
     join.below = slice(0, below);
     join.skip = slice(behind, skip);
@@ -180,7 +181,8 @@ class Planner {
 
   Features middle(const Features& x) {
     const int64_t width = o_.channels.back();
-    const Features h = layer("mid_block", 0, x, width, features(x.value.area, width), o_.mid_attention);
+    const Features h =
+        layer("mid_block", 0, x, width, features(x.value.area, width), o_.mid_attention);
     return layer("mid_block", 1, h, width, joins_[0].below, false);
   }
 
@@ -206,8 +208,8 @@ class Planner {
     const Area area = x.value.area;
     const Features normed = features(area, o_.channels[0]), y = features(area, out_channels);
     add<NormLayer>(norm("conv_norm_out", x.in, true), x, normed);
-    add<ConvolutionLayer>(convolution("conv_out", Form::same, area, normed.in, out_channels), normed,
-                          y);
+    add<ConvolutionLayer>(convolution("conv_out", Form::same, area, normed.in, out_channels),
+                          normed, y);
     n_.output_ = y.value;
     n_.output_gradient_ = y.gradient;
   }
@@ -243,15 +245,15 @@ class Planner {
   int64_t add_shift(const std::string& name, const PlacedConvolution& conv1, int64_t out) {
     const int64_t at = n_.shifts_;
     shift_parts_.push_back({parameter(name + ".time_emb_proj.weight"),
-                            parameter(name + ".time_emb_proj.bias"),
-                            conv1.made.shape().out[0].bias, out, at});
+                            parameter(name + ".time_emb_proj.bias"), conv1.made.shape().out[0].bias,
+                            out, at});
     n_.shifts_ += whole_blocks(out);
     return at;
   }
 
   void add_time() {
-    n_.time_ = &place({Form::point, positions_of(4 * o_.channels[0]), shift_parts_, n_.shifts_, {}},
-                      true);
+    n_.time_ =
+        &place({Form::point, positions_of(4 * o_.channels[0]), shift_parts_, n_.shifts_, {}}, true);
   }
 
   void add_attention(const std::string& name, const Features& x, const Features& y,

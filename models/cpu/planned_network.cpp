@@ -25,8 +25,7 @@ void over_batch(int64_t images, const F& f) {
   const int64_t group = std::clamp<int64_t>(images / threads, 1, kImagesAtOnce);
   const int64_t groups = (images + group - 1) / group;
   const auto run = [&](int64_t begin, int64_t end) {
-    for (int64_t g = begin; g < end; ++g)
-      f(g * group, std::min(group, images - g * group));
+    for (int64_t g = begin; g < end; ++g) f(g * group, std::min(group, images - g * group));
   };
   if (images < threads) {
     run(0, groups);
@@ -52,8 +51,7 @@ std::string digest_of(const std::vector<torch::Tensor>& tensors) {
 void copy_in(const float* from, int64_t channels, const View& to) {
   for (int64_t c = 0; c < channels; ++c)
     for (int64_t y = 0; y < to.area.height; ++y)
-      for (int64_t x = 0; x < to.area.width; ++x)
-        to.pixel[y * to.row + x * to.step + c] = *from++;
+      for (int64_t x = 0; x < to.area.width; ++x) to.pixel[y * to.row + x * to.step + c] = *from++;
 }
 void copy_out(const View& from, int64_t channels, float* to) {
   for (int64_t c = 0; c < channels; ++c)

@@ -47,8 +47,7 @@ class PlannedNetwork {
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& time,
                         const std::vector<torch::Tensor>& parameters, ForwardState* state);
   NetworkGradients backward(const torch::Tensor& d_y, const torch::Tensor& x,
-                            const torch::Tensor& time,
-                            const std::vector<torch::Tensor>& parameters,
+                            const torch::Tensor& time, const std::vector<torch::Tensor>& parameters,
                             const ForwardState& state, const Wanted& wanted);
 
  private:

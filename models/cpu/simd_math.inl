@@ -1,7 +1,8 @@
 // Functions of vectors that several kernels share. Included inside HWY_NAMESPACE, once for each
 // instruction set.
 
-// exp(x) to some 1e-7 of itself, for x at most 88; below -87 the least normal number. NaN stays NaN.
+// exp(x) to some 1e-7 of itself, for x at most 88; below -87 the least normal number. NaN stays
+// NaN.
 template <class D, class V>
 HWY_INLINE V exponential(D d, V x) {
   const hn::RebindToSigned<D> integers;
@@ -17,7 +18,8 @@ HWY_INLINE V exponential(D d, V x) {
   p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
   p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
   p = hn::MulAdd(p, hn::Mul(r, r), hn::Add(r, hn::Set(d, 1.0f)));
-  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(integers, n), hn::Set(integers, 127)));
+  const auto biased = hn::Add(hn::ConvertTo(integers, n), hn::Set(integers, 127));
+  const auto exponent = hn::ShiftLeft<23>(biased);
   return hn::Mul(p, hn::BitCast(d, exponent));
 }
 

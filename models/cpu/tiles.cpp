@@ -48,7 +48,8 @@ struct Sums {
     HWY_UNROLL(16)
     for (int r = 0; r < kRows; ++r) {
       HWY_UNROLL(16)
-      for (int b = 0; b < kBlocks * kVectors; ++b) v[r][b] = hn::LoadU(d, from + r * row + b * kLanes);
+      for (int b = 0; b < kBlocks * kVectors; ++b)
+        v[r][b] = hn::LoadU(d, from + r * row + b * kLanes);
     }
   }
   HWY_INLINE void store(float* to, int64_t row) const {
@@ -56,7 +57,8 @@ struct Sums {
     HWY_UNROLL(16)
     for (int r = 0; r < kRows; ++r) {
       HWY_UNROLL(16)
-      for (int b = 0; b < kBlocks * kVectors; ++b) hn::StoreU(v[r][b], d, to + r * row + b * kLanes);
+      for (int b = 0; b < kBlocks * kVectors; ++b)
+        hn::StoreU(v[r][b], d, to + r * row + b * kLanes);
     }
   }
 };
@@ -120,14 +122,14 @@ HWY_NOINLINE void multiply_tile(const Tap* taps, int64_t count, int64_t y, int64
     }
   }
   if (target.residual != nullptr) {
-    const float* residual = target.residual + y * target.residual_row + x * target.residual_step +
-                            block * kBlock;
+    const float* residual =
+        target.residual + y * target.residual_row + x * target.residual_step + block * kBlock;
     HWY_UNROLL(16)
     for (int r = 0; r < kRows; ++r) {
       HWY_UNROLL(16)
       for (int b = 0; b < kBlocks * kVectors; ++b) {
-        sums.v[r][b] = hn::Add(
-            sums.v[r][b], hn::LoadU(d, residual + r * target.residual_step + b * kLanes));
+        sums.v[r][b] =
+            hn::Add(sums.v[r][b], hn::LoadU(d, residual + r * target.residual_step + b * kLanes));
       }
     }
   }
@@ -266,9 +268,7 @@ void add_outer_products(const OuterProduct* products, int64_t count, Area area,
   HWY_DYNAMIC_DISPATCH(AddOuterProducts)(products, count, area, shape);
 }
 
-bool has_fast_target() {
-  return (hwy::SupportedTargets() & (HWY_AVX2 | HWY_AVX3 | HWY_NEON)) != 0;
-}
+bool has_fast_target() { return (hwy::SupportedTargets() & (HWY_AVX2 | HWY_AVX3 | HWY_NEON)) != 0; }
 
 }  // namespace scorenet::models::cpu
 #endif

@@ -11,9 +11,9 @@ namespace scorenet::models::cpu {
 
 /// One tap of a convolution: a pixel of the input for each pixel of the result, and weights.
 struct Tap {
-  const float* pixel = nullptr;  // the one that the result's pixel (0, 0) reads
-  int64_t step = 0, row = 0;     // from what a pixel reads to what the next one, or row, reads
-  int64_t depth = 0;             // channels read
+  const float* pixel = nullptr;    // the one that the result's pixel (0, 0) reads
+  int64_t step = 0, row = 0;       // from what a pixel reads to what the next one, or row, reads
+  int64_t depth = 0;               // channels read
   const float* weights = nullptr;  // of block 0 of the result: depth x 16 numbers
   int64_t block = 0;               // from these to those of the next block
 };

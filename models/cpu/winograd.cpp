@@ -77,9 +77,8 @@ void WinogradOutput(const TileRow& row, const float* m, const WinogradTarget& ta
   const D d;
   for (int64_t tile = 0; tile < row.tiles; ++tile, m += row.channels) {
     float* out = target.corner + 2 * tile * target.step;
-    const float* residual = target.residual != nullptr
-                                ? target.residual + 2 * tile * target.residual_step
-                                : nullptr;
+    const float* residual =
+        target.residual != nullptr ? target.residual + 2 * tile * target.residual_step : nullptr;
     for (int64_t c = 0; c < row.channels; c += kLanes) {
       V t[2][4];  // A^T m
       HWY_UNROLL(4)

@@ -109,8 +109,7 @@ void expect_same(const Result& ours, const Result& reference, const Network& net
 }
 
 class CpuExecutor : public cpu::EachTarget {};
-INSTANTIATE_TEST_SUITE_P(Targets, CpuExecutor,
-                         cpu::each_target(), cpu::name_of_target);
+INSTANTIATE_TEST_SUITE_P(Targets, CpuExecutor, cpu::each_target(), cpu::name_of_target);
 
 TEST_P(CpuExecutor, GivesTheNetworksLossAndGradients) {
   if (!cpu::executor_available()) GTEST_SKIP() << "it does not run there";
@@ -233,7 +232,8 @@ TEST(CpuExecutorState, GivesAnImageTheSameBitsInAnyBatchOnAnyNumberOfThreads) {
   const torch::NoGradGuard no_grad;
   const auto run = [&](int64_t first, int64_t count, int threads) {
     at::set_num_threads(threads);
-    const auto y = executor.forward({x.narrow(0, first, count), time.narrow(0, first, count),
+    const auto y = executor.forward({x.narrow(0, first, count),
+                                     time.narrow(0, first, count),
                                      [&](const std::string& name) { return parameters[name]; },
                                      {}});
     at::set_num_threads(1);

@@ -172,13 +172,14 @@ TEST_P(CpuKernels, ReadJoinedTensorsAndSumLayersIntoOne) {
   std::vector<int64_t> in(48, -1);
   std::iota(in.begin(), in.begin() + 20, 0);
   std::iota(in.begin() + 32, in.begin() + 44, 20);
-  const auto x = noise(1, {2, 32, 4, 6}), a = noise(2, {20, 32, 3, 3}), b = noise(3, {20, 32, 3, 3});
+  const auto x = noise(1, {2, 32, 4, 6}), a = noise(2, {20, 32, 3, 3}),
+             b = noise(3, {20, 32, 3, 3});
   const auto bias = noise(4, {20});
   const Convolution conv({Form::same, in, {{0, 2, -1, 20, 0}, {1, 2, 2, 20, 32}}, 64, {4, 6}});
   auto packed = torch::zeros({conv.forward_floats()});
-  conv.pack_forward({a.const_data_ptr<float>(), b.const_data_ptr<float>(),
-                     bias.const_data_ptr<float>()},
-                    packed.data_ptr<float>());
+  conv.pack_forward(
+      {a.const_data_ptr<float>(), b.const_data_ptr<float>(), bias.const_data_ptr<float>()},
+      packed.data_ptr<float>());
   const Padded px(x, in), py(2, {4, 6}, 64);
   conv.forward(packed.const_data_ptr<float>(), px.view(), py.view(), 2,
                {conv.bias(packed.const_data_ptr<float>()), 0, nullptr});
@@ -194,7 +195,8 @@ TEST_P(CpuKernels, NormaliseAndActivate) {
     for (const auto& [channels, groups] :
          std::vector<std::pair<int64_t, int64_t>>{{20, 5}, {32, 16}, {96, 32}, {144, 4}}) {
       const auto x = (noise(1, {2, channels, 5, 6}) * 2 + 1).requires_grad_();
-      const auto w = noise(2, {channels}).requires_grad_(), b = noise(3, {channels}).requires_grad_();
+      const auto w = noise(2, {channels}).requires_grad_(),
+                 b = noise(3, {channels}).requires_grad_();
       auto expected = torch::group_norm(x, groups, w, b, 1e-5);
       if (silu) expected = torch::silu(expected);
       const auto d_y = noise(4, x.sizes()), more = noise(5, x.sizes());
@@ -214,9 +216,9 @@ TEST_P(CpuKernels, NormaliseAndActivate) {
       const auto d_w = torch::zeros({channels}, torch::kFloat64), d_b = torch::zeros_like(d_w);
       const auto sums = torch::zeros({2, whole_blocks(channels)});
       const View added = pm.view();
-      norm.backward(p, px.view(), pd.view(), pdx.view(), {&added}, 2, s,
-                    {d_w.data_ptr<double>(), d_b.data_ptr<double>(), sums.data_ptr<float>(),
-                     sums.stride(0)});
+      norm.backward(
+          p, px.view(), pd.view(), pdx.view(), {&added}, 2, s,
+          {d_w.data_ptr<double>(), d_b.data_ptr<double>(), sums.data_ptr<float>(), sums.stride(0)});
       EXPECT_LT(relative_error(pdx.channels(in) - more, grads[0]), 3e-6) << channels;
       EXPECT_LT(relative_error(d_w.to(torch::kFloat32), grads[1]), 2e-6) << channels;
       EXPECT_LT(relative_error(d_b.to(torch::kFloat32), grads[2]), 2e-6) << channels;
@@ -255,8 +257,8 @@ TEST_P(CpuKernels, Attend) {
       const AttentionViews views{q.view(), k.view(), v.view(), y.view()};
       attend(views, {heads, width}, 2);
       EXPECT_LT(relative_error(y.channels(in), expected.detach()), 2e-6) << heads;
-      attend_gradient(views, {d_queries.view(), d_k.view(), d_v.view(), d_y.view()},
-                      {heads, width}, 2);
+      attend_gradient(views, {d_queries.view(), d_k.view(), d_v.view(), d_y.view()}, {heads, width},
+                      2);
       const double all = grads[2].norm().item<double>();  // those of one token's weights are 0
       EXPECT_LT((d_queries.channels(in) - grads[0]).norm().item<double>(), 3e-6 * all);
       EXPECT_LT((d_k.channels(in) - grads[1]).norm().item<double>(), 3e-6 * all);
