@@ -27,8 +27,8 @@ constexpr int64_t kGradientRows = 4;
 // Fewer channels leave too little work to each plane, and fewer columns too few tiles.
 constexpr int64_t kWinogradChannels = 32;
 constexpr int64_t kWinogradWidth = 4;
-// Floats of both factors of a strip of Winograd's tiles: half of an L2 cache of 1 MiB.
-constexpr int64_t kStripFloats = 1 << 17;
+// The fewest tiles of a strip: a plane's product then has some full register tiles.
+constexpr int64_t kStripTiles = 32;
 
 bool fits_winograd(const ConvolutionShape& s, int64_t out_channels) {
   const auto in = std::count_if(s.in.begin(), s.in.end(), [](int64_t c) { return c >= 0; });
@@ -37,12 +37,13 @@ bool fits_winograd(const ConvolutionShape& s, int64_t out_channels) {
          s.area.width >= kWinogradWidth;
 }
 
-// Tile rows of all images, cut into strips.
+// Tile rows of all images, cut into strips. A strip moves `passes` times its planes of weights, in x
+// out numbers, and its own, in + out a tile: about as much of both.
 struct Strips {
-  Strips(Area area, int64_t images, int64_t channels)
+  Strips(Area area, int64_t images, int64_t in, int64_t out, int64_t passes)
       : tiles(area.width / 2), rows_of_image(area.height / 2), rows(images * rows_of_image) {
-    const int64_t most = std::max<int64_t>(kStripFloats / (kWinogradPlanes * channels * tiles), 1);
-    at_once = std::min(most, rows);
+    const int64_t wanted = std::max(passes * in * out / (in + out), kStripTiles);
+    at_once = std::clamp<int64_t>((wanted + tiles - 1) / tiles, 1, std::max<int64_t>(rows, 1));
   }
   int64_t count() const { return (rows + at_once - 1) / at_once; }
 
@@ -340,7 +341,7 @@ void Convolution::run(const std::vector<Phase>& phases, const float* packed, con
 void Convolution::run_winograd(const float* packed, const View& x, const View& y, int64_t images,
                                const Epilogue& epilogue) const {
   const int64_t read = x.channels, made = y.channels;
-  const Strips strips(grid_, images, std::max(read, made));
+  const Strips strips(grid_, images, read, made, 1);
   at::parallel_for(0, strips.count(), 1, [&](int64_t begin, int64_t end) {
     const Planes v(strips.at_once * strips.tiles, read), m(strips.at_once * strips.tiles, made);
     for (int64_t strip = begin; strip < end; ++strip) {
@@ -426,7 +427,7 @@ void Convolution::add_weight_gradient(const View& x, const View& d_y, int64_t im
 void Convolution::add_winograd_gradient(const View& x, const View& d_y, int64_t images,
                                         float* sums) const {
   const int64_t in = x.channels, out = d_y.channels;
-  const Strips strips(grid_, images, std::max(in, out));
+  const Strips strips(grid_, images, in, out, 2);  // sums are read and written
   const Planes v(strips.at_once * strips.tiles, in), z(strips.at_once * strips.tiles, out);
   OuterShape shape;
   shape.x_step = in;

@@ -10,8 +10,9 @@ namespace scorenet::models::cpu {
 namespace {
 
 // Images that go through all layers together: enough for each weight that is read, few enough for
-// the cache.
+// the cache. Networks of many weights want more.
 constexpr int64_t kImagesAtOnce = 4;
+constexpr int64_t kImagesAtOnceOfMany = 8;
 // Images of one sum of gradients, where several threads make several sums.
 constexpr int64_t kImagesOfSum = 16;
 // Sums of more than this exist once: the threads then share each layer.
@@ -20,9 +21,9 @@ constexpr int64_t kManyFloats = int64_t{8} << 20;
 // f(first, images) over a batch, by all threads where there are enough images: then each runs all
 // layers by itself, and else all share each layer.
 template <class F>
-void over_batch(int64_t images, const F& f) {
+void over_batch(int64_t images, int64_t at_once, const F& f) {
   const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-  const int64_t group = std::clamp<int64_t>(images / threads, 1, kImagesAtOnce);
+  const int64_t group = std::clamp<int64_t>(images / threads, 1, at_once);
   const int64_t groups = (images + group - 1) / group;
   const auto run = [&](int64_t begin, int64_t end) {
     for (int64_t g = begin; g < end; ++g) f(g * group, std::min(group, images - g * group));
@@ -78,6 +79,10 @@ PlannedNetwork::PlannedNetwork(const UNetOptions& options, int64_t in_channels,
     : network_(options, in_channels, out_channels, area),
       in_channels_(in_channels),
       out_channels_(out_channels) {}
+
+int64_t PlannedNetwork::images_at_once() const {
+  return network_.sum_floats() > kManyFloats ? kImagesAtOnceOfMany : kImagesAtOnce;
+}
 
 std::shared_ptr<PackedWeights> PlannedNetwork::packed_of(
     const std::vector<torch::Tensor>& parameters) {
@@ -142,7 +147,7 @@ torch::Tensor PlannedNetwork::forward(const torch::Tensor& x, const torch::Tenso
   network_.project_time(pass_of(way, 0, batch), padded_time(time).data_ptr<float>());
 
   const torch::Tensor y = torch::empty({batch, out_channels_, x.size(2), x.size(3)}, x.options());
-  over_batch(batch, [&](int64_t first, int64_t images) {
+  over_batch(batch, images_at_once(), [&](int64_t first, int64_t images) {
     Way own = way;
     Pass pass = pass_of(way, first, images);
     if (state == nullptr) {
@@ -223,8 +228,8 @@ NetworkGradients PlannedNetwork::backward(const torch::Tensor& d_y, const torch:
       const auto run = [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           const int64_t last = std::min((part + i + 1) * of_sum, batch);
-          for (int64_t n = (part + i) * of_sum; n < last; n += kImagesAtOnce) {
-            back_over(way, n, std::min(kImagesAtOnce, last - n),
+          for (int64_t n = (part + i) * of_sum; n < last; n += images_at_once()) {
+            back_over(way, n, std::min(images_at_once(), last - n),
                       some.data_ptr<float>() + i * rounded,
                       some_vectors.data_ptr<double>() + i * network_.vector_numbers());
           }
@@ -241,7 +246,7 @@ NetworkGradients PlannedNetwork::backward(const torch::Tensor& d_y, const torch:
       }
     }
   } else {
-    over_batch(batch, [&](int64_t first, int64_t images) {
+    over_batch(batch, images_at_once(), [&](int64_t first, int64_t images) {
       back_over(way, first, images, nullptr, nullptr);
     });
   }

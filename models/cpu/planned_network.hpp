@@ -54,6 +54,7 @@ class PlannedNetwork {
   struct Way;
 
   std::shared_ptr<PackedWeights> packed_of(const std::vector<torch::Tensor>& parameters);
+  int64_t images_at_once() const;
   torch::Tensor padded_time(const torch::Tensor& time) const;
   Pass pass_of(const Way& way, int64_t first, int64_t images) const;
   void back_over(const Way& way, int64_t first, int64_t images, float* sums, double* vectors) const;
