@@ -37,8 +37,8 @@ bool fits_winograd(const ConvolutionShape& s, int64_t out_channels) {
          s.area.width >= kWinogradWidth;
 }
 
-// Tile rows of all images, cut into strips. A strip moves `passes` times its planes of weights, in x
-// out numbers, and its own, in + out a tile: about as much of both.
+// Tile rows of all images, cut into strips. A strip moves `passes` times its planes of weights,
+// in x out numbers, and its own, in + out a tile: about as much of both.
 struct Strips {
   Strips(Area area, int64_t images, int64_t in, int64_t out, int64_t passes)
       : tiles(area.width / 2), rows_of_image(area.height / 2), rows(images * rows_of_image) {
