@@ -53,7 +53,7 @@ struct BackgroundTask::State {
     }
     work = nullptr;  // frees what it owns before anyone hears of the end
     const std::lock_guard lock(mutex);
-    failure = caught;
+    failure = std::move(caught);  // whoever takes it is alone with it
     seconds = std::chrono::duration<double>(Clock::now() - started).count();
     ended = true;
     changed.notify_all();
@@ -92,7 +92,12 @@ bool BackgroundTask::failed() const {
 
 void BackgroundTask::take() {
   const auto state = std::exchange(state_, nullptr);
-  if (state->failure) std::rethrow_exception(state->failure);
+  std::exception_ptr failure;
+  {
+    const std::lock_guard lock(state->mutex);
+    failure = std::exchange(state->failure, nullptr);
+  }
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace scorenet::checkpoint
