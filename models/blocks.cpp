@@ -76,8 +76,9 @@ ResidualBlockImpl::ResidualBlockImpl(const ResidualBlockOptions& o)
     : options_(o),
       norm1_(register_module("norm1", make_group_norm(o.norm, o.in_channels, "a block's input"))),
       conv1_(register_module("conv1", conv3(o.in_channels, o.out_channels, o.boundaries))),
-      time_emb_proj_(
-          register_module("time_emb_proj", torch::nn::Linear(o.time_channels, o.out_channels))),
+      time_emb_proj_(register_module(
+          "time_emb_proj",
+          torch::nn::Linear(o.time_channels, o.scale_shift ? 2 * o.out_channels : o.out_channels))),
       norm2_(register_module("norm2", make_group_norm(o.norm, o.out_channels, "a block"))),
       conv2_(register_module("conv2", conv3(o.out_channels, o.out_channels, o.boundaries))) {
   if (o.in_channels != o.out_channels) {
@@ -93,12 +94,22 @@ ResidualBlockImpl::ResidualBlockImpl(const ResidualBlockOptions& o)
 torch::Tensor ResidualBlockImpl::forward(const torch::Tensor& x,
                                          const torch::Tensor& activated_time,
                                          const BatchSlots* dropout, const torch::Tensor& residual) {
-  torch::Tensor h = conv1_(torch::silu(norm1_(x)));
-  h = h + as_shift(time_emb_proj_(activated_time), h.dim());
-  h = torch::silu(norm2_(h));
+  torch::Tensor h = conv1_(resampled(torch::silu(norm1_(x))));
+  h = torch::silu(norm_with_time(h, time_emb_proj_(activated_time)));
   h = conv2_(slot_dropout(h, options_.dropout, options_.dropout_layer, dropout));
-  const torch::Tensor& kept = residual.defined() ? residual : x;
+  const torch::Tensor kept = resampled(residual.defined() ? residual : x);
   return (conv_shortcut_ ? conv_shortcut_(kept) : kept) + h;
+}
+
+torch::Tensor ResidualBlockImpl::resampled(const torch::Tensor& x) const {
+  if (options_.resampling == Resampling::none) return x;
+  return options_.resampling == Resampling::half ? halved(x) : doubled(x);
+}
+
+torch::Tensor ResidualBlockImpl::norm_with_time(const torch::Tensor& h, const torch::Tensor& time) {
+  if (!options_.scale_shift) return norm2_(h + as_shift(time, h.dim()));
+  const auto parts = time.chunk(2, /*dim=*/1);
+  return norm2_(h) * (1 + as_shift(parts[0], h.dim())) + as_shift(parts[1], h.dim());
 }
 
 torch::Tensor ResidualBlockImpl::forward_padded(const torch::Tensor& x, const torch::Tensor& skip,
@@ -116,7 +127,9 @@ torch::Tensor ResidualBlockImpl::forward_padded(const torch::Tensor& x, const to
 
 AttentionBlockImpl::AttentionBlockImpl(int64_t channels, int64_t head_dim, const NormOptions& norm)
     : heads_(checked_heads(channels, head_dim)),
-      group_norm_(register_module("group_norm", make_group_norm(norm, channels, "attention"))),
+      group_norm_(norm.groups == 0 ? torch::nn::GroupNorm(nullptr)
+                                   : register_module("group_norm",
+                                                     make_group_norm(norm, channels, "attention"))),
       to_q_(register_module("to_q", torch::nn::Linear(channels, channels))),
       to_k_(register_module("to_k", torch::nn::Linear(channels, channels))),
       to_v_(register_module("to_v", torch::nn::Linear(channels, channels))),
@@ -140,7 +153,8 @@ torch::Tensor AttentionBlockImpl::attend_and_join(const torch::Tensor& q, const 
 }
 
 torch::Tensor AttentionBlockImpl::forward(const torch::Tensor& x) {
-  const torch::Tensor h = group_norm_(x.flatten(2)).transpose(1, 2);
+  const torch::Tensor pixels = x.flatten(2);
+  const torch::Tensor h = (group_norm_ ? group_norm_(pixels) : pixels).transpose(1, 2);
   return x + mix(h).transpose(1, 2).reshape(x.sizes());
 }
 

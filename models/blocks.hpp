@@ -3,7 +3,9 @@
 //
 // Residual block: DDPM's (Ho et al. 2020, 2006.11239, appendix B): norm, SiLU, conv, + time, norm,
 // SiLU, dropout, conv, + input. Self-attention over pixels with a residual connection. Down: conv
-// of stride 2. Up: nearest, then conv.
+// of stride 2. Up: nearest, then conv. ADM's variants (Dhariwal & Nichol 2021, 2105.05233, section
+// 3): the time scales and shifts behind the second norm; blocks that resample their input and what
+// goes into their first conv.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -51,6 +53,8 @@ torch::Tensor conv3x3_channels_last(const torch::Tensor& x, const ConvolutionImp
 /// (B) int64. Throws ConfigError if labels are given to a network without classes.
 torch::Tensor labels_or_none(const NetworkInput& input, int64_t num_classes);
 
+enum class Resampling { none, half, twice };
+
 struct ResidualBlockOptions {
   int64_t in_channels = 0;
   int64_t out_channels = 0;
@@ -59,6 +63,8 @@ struct ResidualBlockOptions {
   double dropout = 0.0;
   int64_t dropout_layer = 0;
   Boundaries boundaries = Boundaries(2);
+  bool scale_shift = false;
+  Resampling resampling = Resampling::none;
 };
 
 class ResidualBlockImpl : public torch::nn::Module {
@@ -69,7 +75,8 @@ class ResidualBlockImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& activated_time,
                         const BatchSlots* dropout, const torch::Tensor& residual = {});
   /// The same without dropout on padded NHWC tensors (kernels/fast_path.hpp), of x and skip read as
-  /// one; skip may be undefined.
+  /// one; skip may be undefined. REQUIRES neither scale_shift nor a resampling, as
+  /// forward_channels_last does.
   torch::Tensor forward_padded(const torch::Tensor& x, const torch::Tensor& skip,
                                const torch::Tensor& activated_time);
   /// The same on channels-last tensors (kernels/channels_last.hpp). shift: (B, out)
@@ -78,10 +85,14 @@ class ResidualBlockImpl : public torch::nn::Module {
   torch::Tensor forward_channels_last(const torch::Tensor& x, const torch::Tensor& shift,
                                       const BatchSlots* dropout);
 
+  /// Of x's shape but for the channels, or as the block resamples it.
+  torch::Tensor resampled(const torch::Tensor& x) const;
   /// Which of its network's residual blocks this is.
   int64_t number() const { return options_.dropout_layer; }
 
  private:
+  // The second norm, and the time before or behind it.
+  torch::Tensor norm_with_time(const torch::Tensor& h, const torch::Tensor& time);
   friend std::vector<torch::Tensor> shifts_of(
       const std::vector<std::shared_ptr<ResidualBlockImpl>>& blocks,
       const torch::Tensor& activated_time);
@@ -102,8 +113,8 @@ std::vector<torch::Tensor> shifts_of(const std::vector<std::shared_ptr<ResidualB
 
 class AttentionBlockImpl : public torch::nn::Module {
  public:
-  /// head_dim 0: one head of all channels. Throws ConfigError if head_dim does not
-  /// divide the channels.
+  /// head_dim 0: one head of all channels; norm.groups 0: no norm, which forward alone computes.
+  /// Throws ConfigError if head_dim does not divide the channels.
   AttentionBlockImpl(int64_t channels, int64_t head_dim, const NormOptions& norm);
   /// (B, channels, ...) -> the same.
   torch::Tensor forward(const torch::Tensor& x);
@@ -121,7 +132,7 @@ class AttentionBlockImpl : public torch::nn::Module {
                                 const torch::Tensor& v);
 
   int64_t heads_;
-  torch::nn::GroupNorm group_norm_;
+  torch::nn::GroupNorm group_norm_{nullptr};
   torch::nn::Linear to_q_;
   torch::nn::Linear to_k_;
   torch::nn::Linear to_v_;

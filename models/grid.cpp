@@ -121,6 +121,11 @@ torch::Tensor as_shift(const torch::Tensor& per_channel, int64_t dim) {
   return shift;
 }
 
+torch::Tensor halved(const torch::Tensor& x) {
+  if (x.dim() == 3) return at::avg_pool1d(x, 2);
+  return x.dim() == 4 ? at::avg_pool2d(x, 2) : at::avg_pool3d(x, 2);
+}
+
 torch::Tensor doubled(const torch::Tensor& x) {
   std::vector<int64_t> sizes;
   for (int64_t dim = 2; dim < x.dim(); ++dim) sizes.push_back(2 * x.size(dim));

@@ -49,6 +49,9 @@ torch::Tensor as_shift(const torch::Tensor& per_channel, int64_t dim);
 /// x (B, C, ...) with every place repeated, each axis becoming twice as long.
 torch::Tensor doubled(const torch::Tensor& x);
 
+/// x (B, C, ...) with each axis, an even one, half as long: means of neighbours.
+torch::Tensor halved(const torch::Tensor& x);
+
 struct ConvolutionOptions {
   int64_t in = 0, out = 0;  // channels
   int64_t size = 3;         // of the kernel along each axis

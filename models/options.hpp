@@ -21,8 +21,13 @@ struct UNetOptions {
   /// A level each. Every level but the last halves every axis.
   std::vector<int64_t> channels = {32, 64, 64};
   int64_t layers_per_block = 1;  // residual blocks a level on the way down; one more on the way up
-  std::vector<bool> attention = {};  // a flag a level; empty: none. The middle always has it
+  std::vector<bool> attention = {};  // a flag a level; empty: none. The middle has its own
   bool mid_attention = true;
+  int64_t mid_norm_groups = -1;  // of its norm; 0: it has none; -1: norm_groups
+  bool scale_shift = false;      // the level scales a block's second norm too (ADM), not only adds
+  /// A flag a level: its resampling is a residual block around a mean of neighbours or a
+  /// repetition (ADM), not a convolution. Empty: none.
+  std::vector<bool> residual_resampling = {};
   int64_t attention_head_dim = 8;  // 0: one head of all channels
   int64_t norm_groups = 16;        // must divide every level's channels
   double norm_eps = 1e-5;

@@ -39,7 +39,11 @@ void UNetImpl::build_up(const UNetOptions& options) {
         stage->add_attention(out, options.attention_head_dim, encoder_.norm());
       }
     }
-    if (level > 0) stage->add_upsample(out, encoder_.boundaries());
+    if (level > 0 && encoder_.resamples_in_block(level)) {
+      stage->add_residual_upsample(encoder_.residual(out, out, Resampling::twice));
+    } else if (level > 0) {
+      stage->add_upsample(out, encoder_.boundaries());
+    }
     blocks->push_back(stage);
     up_blocks_.push_back(stage);
     below = out;

@@ -31,6 +31,11 @@ void check_options(const UNetOptions& o) {
     fail("attention with " + std::to_string(o.attention.size()) + " flags; model.channels",
          shape_string(o.channels), "give one flag per level, or none");
   }
+  if (!o.residual_resampling.empty() && o.residual_resampling.size() != o.channels.size()) {
+    fail("residual_resampling with " + std::to_string(o.residual_resampling.size()) +
+             " flags; model.channels",
+         shape_string(o.channels), "give one flag per level, or none");
+  }
   if (!(o.dropout >= 0.0 && o.dropout < 1.0)) {
     fail("dropout", std::to_string(o.dropout), "must be in [0, 1)");
   }
@@ -73,6 +78,21 @@ void StageImpl::add_downsample(int64_t channels, int64_t padding, const Boundari
 void StageImpl::add_upsample(int64_t channels, const Boundaries& boundaries) {
   upsample_ = Upsample(channels, boundaries);
   register_module("upsamplers", torch::nn::ModuleList())->push_back(upsample_);
+}
+
+void StageImpl::add_residual_resampling(const std::string& list,
+                                        const ResidualBlockOptions& options) {
+  residuals_.emplace_back(options);
+  register_module(list, torch::nn::ModuleList())->push_back(residuals_.back());
+  resamples_in_block_ = true;
+}
+
+void StageImpl::add_residual_downsample(const ResidualBlockOptions& options) {
+  add_residual_resampling("downsamplers", options);
+}
+
+void StageImpl::add_residual_upsample(const ResidualBlockOptions& options) {
+  add_residual_resampling("upsamplers", options);
 }
 
 torch::Tensor StageImpl::layer_recomputed(size_t i, const torch::Tensor& x,
@@ -123,11 +143,14 @@ torch::Tensor StageImpl::layer(size_t i, const torch::Tensor& x, const torch::Te
 
 torch::Tensor StageImpl::down(torch::Tensor x, const BlockContext& context,
                               std::vector<torch::Tensor>& skips) {
-  for (size_t i = 0; i < residuals_.size(); ++i) {
+  for (size_t i = 0; i < layers(); ++i) {
     x = layer(i, x, {}, context);
     skips.push_back(x);
   }
-  if (downsample_) {
+  if (resamples_in_block_) {
+    x = layer(layers(), x, {}, context);
+    skips.push_back(x);
+  } else if (downsample_) {
     x = context.padded          ? downsample_->forward_padded(x)
         : context.channels_last ? downsample_->forward_channels_last(x)
                                 : downsample_(x);
@@ -137,16 +160,17 @@ torch::Tensor StageImpl::down(torch::Tensor x, const BlockContext& context,
 }
 
 torch::Tensor StageImpl::middle(torch::Tensor x, const BlockContext& context) {
-  for (size_t i = 0; i < residuals_.size(); ++i) x = layer(i, x, {}, context);
+  for (size_t i = 0; i < layers(); ++i) x = layer(i, x, {}, context);
   return x;
 }
 
 torch::Tensor StageImpl::up(torch::Tensor x, const BlockContext& context,
                             std::vector<torch::Tensor>& skips) {
-  for (size_t i = 0; i < residuals_.size(); ++i) {
+  for (size_t i = 0; i < layers(); ++i) {
     x = layer(i, x, skips.back(), context);
     skips.pop_back();
   }
+  if (resamples_in_block_) return layer(layers(), x, {}, context);
   if (!upsample_) return x;
   return context.padded          ? upsample_->forward_padded(x)
          : context.channels_last ? upsample_->forward_channels_last(x)
@@ -177,10 +201,20 @@ bool UNetEncoder::has_attention(size_t level) const {
   return !options_.attention.empty() && options_.attention[level];
 }
 
-ResidualBlockOptions UNetEncoder::residual(int64_t in, int64_t out) {
-  return {
-      in,         out, 4 * options_.channels.front(), norm(), options_.dropout, dropout_layers_++,
-      boundaries_};
+bool UNetEncoder::resamples_in_block(size_t level) const {
+  return !options_.residual_resampling.empty() && options_.residual_resampling[level];
+}
+
+ResidualBlockOptions UNetEncoder::residual(int64_t in, int64_t out, Resampling resampling) {
+  return {.in_channels = in,
+          .out_channels = out,
+          .time_channels = 4 * options_.channels.front(),
+          .norm = norm(),
+          .dropout = options_.dropout,
+          .dropout_layer = dropout_layers_++,
+          .boundaries = boundaries_,
+          .scale_shift = options_.scale_shift,
+          .resampling = resampling};
 }
 
 void UNetEncoder::build_down(torch::nn::Module& owner) {
@@ -195,7 +229,10 @@ void UNetEncoder::build_down(torch::nn::Module& owner) {
         stage->add_attention(out, options_.attention_head_dim, norm());
       }
     }
-    if (level + 1 < options_.channels.size()) {
+    const bool coarsest = level + 1 == options_.channels.size();
+    if (!coarsest && resamples_in_block(level)) {
+      stage->add_residual_downsample(residual(out, out, Resampling::half));
+    } else if (!coarsest) {
       stage->add_downsample(out, options_.downsample_padding, boundaries_);
     }
     blocks->push_back(stage);
@@ -209,7 +246,9 @@ void UNetEncoder::build_middle(torch::nn::Module& owner) {
   mid_block_ = owner.register_module("mid_block", Stage());
   mid_block_->add_residual(residual(width, width));
   if (options_.mid_attention) {
-    mid_block_->add_attention(width, options_.attention_head_dim, norm());
+    const int64_t groups = options_.mid_norm_groups;
+    mid_block_->add_attention(width, options_.attention_head_dim,
+                              {groups < 0 ? options_.norm_groups : groups, options_.norm_eps});
   }
   mid_block_->add_residual(residual(width, width));
 }
@@ -250,16 +289,24 @@ torch::Tensor UNetEncoder::time_coordinate_of(const torch::Tensor& log_snr) {
   return step_coordinate(log_snr, step_table_);
 }
 
+bool UNetEncoder::has_plain_blocks() const {
+  const auto& flags = options_.residual_resampling;
+  const bool usual_norms = !options_.mid_attention || options_.mid_norm_groups < 0 ||
+                           options_.mid_norm_groups == options_.norm_groups;
+  return !options_.scale_shift && usual_norms &&
+         std::find(flags.begin(), flags.end(), true) == flags.end();
+}
+
 bool UNetEncoder::takes_gpu_route(const NetworkInput& input) const {
-  return options_.kernels == "auto" && is_plain_image(boundaries_) &&
+  return options_.kernels == "auto" && is_plain_image(boundaries_) && has_plain_blocks() &&
          input.x.scalar_type() == torch::kFloat32 &&
          conv_in_->weight.scalar_type() == torch::kFloat32 && kernels::has_gpu_route(input.x);
 }
 
 bool UNetEncoder::takes_executor(const NetworkInput& input) const {
   const bool drops = options_.dropout > 0 && input.dropout != nullptr;
-  return options_.kernels == "auto" && is_plain_image(boundaries_) && !drops &&
-         !options_.recompute && input.x.is_cpu() && input.x.size(0) > 0 &&
+  return options_.kernels == "auto" && is_plain_image(boundaries_) && has_plain_blocks() &&
+         !drops && !options_.recompute && input.x.is_cpu() && input.x.size(0) > 0 &&
          input.x.scalar_type() == torch::kFloat32 &&
          conv_in_->weight.scalar_type() == torch::kFloat32 &&
          active_compute_dtype() == torch::kFloat32 && !counts_operations() &&
@@ -270,8 +317,9 @@ bool UNetEncoder::takes_fast_path(const NetworkInput& input) const {
   const bool drops = options_.dropout > 0 && input.dropout != nullptr;
   const bool fits = std::all_of(options_.channels.begin(), options_.channels.end(),
                                 [](int64_t c) { return c % 16 == 0 && c <= kWidestFastChannels; });
-  return options_.kernels != "aten" && is_plain_image(boundaries_) && fits && !drops &&
-         !input.x.requires_grad() && input.x.is_cpu() && input.x.scalar_type() == torch::kFloat32 &&
+  return options_.kernels != "aten" && is_plain_image(boundaries_) && has_plain_blocks() && fits &&
+         !drops && !input.x.requires_grad() && input.x.is_cpu() &&
+         input.x.scalar_type() == torch::kFloat32 &&
          conv_in_->weight.scalar_type() == torch::kFloat32 &&
          kernels::fast_path_available(active_compute_dtype());
 }

@@ -37,6 +37,9 @@ class StageImpl : public torch::nn::Module {
   void add_attention(int64_t channels, int64_t head_dim, const NormOptions& norm);
   void add_downsample(int64_t channels, int64_t padding, const Boundaries& boundaries);
   void add_upsample(int64_t channels, const Boundaries& boundaries);
+  /// In their place a residual block that resamples; added last.
+  void add_residual_downsample(const ResidualBlockOptions& options);
+  void add_residual_upsample(const ResidualBlockOptions& options);
 
   /// Appends every block's output, and the downsampled one, to skips.
   torch::Tensor down(torch::Tensor x, const BlockContext& context,
@@ -54,7 +57,12 @@ class StageImpl : public torch::nn::Module {
   torch::Tensor layer_recomputed(size_t i, const torch::Tensor& x, const torch::Tensor& skip,
                                  const BlockContext& context);
 
+  void add_residual_resampling(const std::string& list, const ResidualBlockOptions& options);
+  // How many residual blocks there are beside one that resamples.
+  size_t layers() const { return residuals_.size() - (resamples_in_block_ ? 1 : 0); }
+
   std::vector<ResidualBlock> residuals_;
+  bool resamples_in_block_ = false;  // the last one
   std::vector<AttentionBlock> attentions_;
   Downsample downsample_{nullptr};
   Upsample upsample_{nullptr};
@@ -71,6 +79,8 @@ class UNetEncoder {
   UNetEncoder(torch::nn::Module& owner, const UNetOptions& options, int64_t image_channels,
               const Boundaries& boundaries);
 
+  /// Networks of ADM's blocks (scale_shift, residual_resampling, another norm in the middle) take
+  /// none of the special paths.
   /// Takes the CPU executor (cpu/executor.hpp) in float32 on a CPU with the instructions, without
   /// dropout or recomputation. Takes the fast path for float32 weights and x on a CPU with the
   /// instructions, if all channels are multiples of 16 up to 64 (wider is slower), and without
@@ -96,14 +106,17 @@ class UNetEncoder {
   void know_blocks(torch::nn::Module& owner);
 
   /// Options of the next residual block; numbers its dropout.
-  ResidualBlockOptions residual(int64_t in, int64_t out);
+  ResidualBlockOptions residual(int64_t in, int64_t out, Resampling resampling = Resampling::none);
   NormOptions norm() const { return {options_.norm_groups, options_.norm_eps}; }
   bool has_attention(size_t level) const;
+  /// Whether the level's resampling is a residual block.
+  bool resamples_in_block(size_t level) const;
   const Boundaries& boundaries() const { return boundaries_; }
   const UNetOptions& options() const { return options_; }
 
  private:
   bool takes_executor(const NetworkInput& input) const;
+  bool has_plain_blocks() const;
   bool takes_fast_path(const NetworkInput& input) const;
   bool takes_gpu_route(const NetworkInput& input) const;
   torch::Tensor time_coordinate_of(const torch::Tensor& log_snr);

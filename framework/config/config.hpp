@@ -89,6 +89,8 @@ struct TrainConfig {
   int64_t max_rollbacks = 10;
   int64_t redraw = 0;  // not a key: how often the run has gone back, each time with other draws
   bool shard_optimizer = false;
+  std::string init;         // the snapshot or run that a new run takes its first weights from
+  std::string init_digest;  // of those weights; "": written by the program
 };
 
 struct EmaConfig {

@@ -115,6 +115,17 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
                  kInfinity,
                  {},
                  &c.attention_given});
+  out.push_back({"model.mid_attention", &c.unet.mid_attention,
+                 "unet: self-attention between the way down and the way up"});
+  out.push_back({"model.mid_norm_groups", &c.unet.mid_norm_groups,
+                 "unet: groups of the norm of the middle's attention; 0: no norm; -1: norm_groups",
+                 -1, 1 << 16});
+  out.push_back({"model.scale_shift", &c.unet.scale_shift,
+                 "unet: the noise level scales and shifts behind a block's second norm (ADM); "
+                 "false: it is added before it"});
+  out.push_back({"model.residual_resampling", &c.unet.residual_resampling,
+                 "unet: resample in a residual block (ADM), one flag per level; []: by "
+                 "convolutions"});
   out.push_back({"model.attention_head_dim", &c.unet.attention_head_dim,
                  "channels per attention head; 0: one head with all channels", 0, 1 << 16});
   out.push_back(
@@ -277,6 +288,11 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
                  "rollback: stop after this many to one checkpoint", 1, 1e9});
   out.push_back({"train.shard_optimizer", &c.shard_optimizer,
                  "divide AdamW's moments and the moving averages among the ranks (ZeRO stage 1)"});
+  out.push_back({"train.init", &c.init,
+                 "snapshot, or run folder (its newest snapshot), whose weights a new run starts "
+                 "from, by name; \"\": from train.seed"});
+  out.push_back({"train.init_digest", &c.init_digest,
+                 "digest of train.init's weights; the program writes it, and refuses others"});
 }
 
 void ema_fields(EmaConfig& c, std::vector<Field>& out) {

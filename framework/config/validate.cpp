@@ -105,6 +105,12 @@ void check_model(const ModelConfig& model, std::vector<std::string>& out) {
                   " flags, model.channels " + std::to_string(model.unet.channels.size()) +
                   " levels. Give one flag per level.");
   }
+  const size_t flags = model.unet.residual_resampling.size();
+  if (flags != 0 && flags != model.unet.channels.size()) {
+    out.push_back("model.residual_resampling has " + std::to_string(flags) +
+                  " flags, model.channels " + std::to_string(model.unet.channels.size()) +
+                  " levels. Give one flag per level, or none.");
+  }
   if (model.type == "mlp" && model.mlp.hidden.empty())
     out.push_back("model.hidden = []: expected at least one width.");
   if (model.type == "gaussian_mixture" && model.file.empty()) {

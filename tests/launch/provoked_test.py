@@ -34,6 +34,7 @@ labels = true
 [model]
 padding = []
 channels = []
+residual_resampling = [true]
 [diffusion]
 schedule = "vdm_linear"
 learn_ends = true
@@ -63,6 +64,7 @@ array = "x"
             "set model.num_classes to the number of classes",
             "expected one name for all axes",
             "model.channels = []: expected at least one level",
+            "model.residual_resampling has 1 flags",
             "only vdm_learned can learn its ends",
             "gamma_min: must be below",
             "must be below diffusion.t_max",

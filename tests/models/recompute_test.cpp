@@ -21,6 +21,7 @@ struct Case {
   std::vector<int64_t> shape;
   torch::Dtype compute = torch::kFloat32;
   double dropout = 0.0;
+  bool adm = false;  // the U-Net's other blocks
 };
 
 std::shared_ptr<ScoreNetwork> network_of(const Case& c, bool recompute) {
@@ -33,6 +34,8 @@ std::shared_ptr<ScoreNetwork> network_of(const Case& c, bool recompute) {
             .dropout = c.dropout,
             .recompute = recompute,
             .kernels = "blocks"};  // recomputation leaves the CPU executor, which rounds otherwise
+  o.unet.scale_shift = c.adm;
+  o.unet.residual_resampling = {c.adm, c.adm};
   o.dit = {.width = 24, .depth = 4, .dropout = c.dropout, .recompute = recompute};
   return make_model(o, c.shape);
 }
@@ -66,6 +69,7 @@ INSTANTIATE_TEST_SUITE_P(All, Recompute,
                          testing::Values(Case{"unet", {1, 8, 8}},
                                          Case{"unet", {2, 8}, torch::kFloat32, 0.2},
                                          Case{"unet", {1, 4, 4, 4}},
+                                         Case{"unet", {1, 8, 8}, torch::kFloat32, 0.2, true},
                                          Case{"unet", {1, 8, 8}, torch::kBFloat16},
                                          Case{"dit", {1, 8, 8}, torch::kFloat32, 0.2},
                                          Case{"dit", {1, 8, 8}, torch::kBFloat16}));

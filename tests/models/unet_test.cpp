@@ -97,6 +97,29 @@ TEST(UNet, FollowsTheChoicesOfTheOriginalDDPMWeights) {
   expect_diffusers_output("ddpm", options, {});
 }
 
+UNetOptions adm() {
+  auto options = small();
+  options.num_classes = 3;
+  options.scale_shift = true;
+  options.residual_resampling = {true, true};
+  options.mid_norm_groups = 0;
+  return options;
+}
+
+TEST(UNet, HasTheBlocksOfADM) {
+  const auto labels = torch::tensor({1, 3}, torch::kInt64);
+  auto options = adm();
+  expect_diffusers_output("adm", options, labels);
+  options.mid_norm_groups = 8;
+  expect_diffusers_output("adm_norm", options, labels);
+}
+
+TEST(UNet, MayDoWithoutAttentionInTheMiddle) {
+  auto options = small();
+  options.mid_attention = false;
+  expect_diffusers_output("no_middle", options, {});
+}
+
 NetworkInput input_of(std::vector<int64_t> shape) {
   NetworkInput input;
   input.x = normal_for_slots({1, RandomStream::synthetic_data, 0}, slot_range(0, shape[0]),
@@ -128,6 +151,18 @@ TEST(UNet, AnOddImageIsTheCornerOfAPaddedOne) {
   auto even = odd;
   even.x = torch::constant_pad_nd(odd.x, {0, 1, 0, 1});
   EXPECT_TRUE(torch::equal(net->forward(odd), net->forward(even).slice(2, 0, 5).slice(3, 0, 7)));
+}
+
+TEST(UNet, ADMsBlocksTakeSeriesVolumesAndOddImages) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& shape :
+       std::vector<std::vector<int64_t>>{{2, 1, 7}, {2, 1, 5, 7}, {1, 1, 3, 4, 5}}) {
+    UNet net(adm(), 1, static_cast<int64_t>(shape.size()) - 2);
+    set_formula_weights(*net);
+    const auto y = net->forward(input_of(shape));
+    EXPECT_EQ(y.sizes(), shape);
+    EXPECT_TRUE(y.isfinite().all().item<bool>());
+  }
 }
 
 TEST(UNet, AnAbsentLabelIsTheLabelBehindTheLast) {
@@ -179,6 +214,9 @@ TEST(UNet, AnOptionThatDoesNotFitIsNamed) {
   o = small();
   o.attention = {true};
   EXPECT_THAT(message(o), HasSubstr("1 flags"));
+  o = small();
+  o.residual_resampling = {true};
+  EXPECT_THAT(message(o), HasSubstr("model.residual_resampling with 1 flags"));
   o = small();
   o.channels = {};
   EXPECT_THAT(message(o), HasSubstr("model.channels"));

@@ -19,15 +19,17 @@ def formula(name, tensor):
 
 
 def reference(tag, **options):
+    blocks = {
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    }
     model = UNet2DModel(
         in_channels=2,
         out_channels=2,
         layers_per_block=1,
         block_out_channels=(8, 16),
         norm_num_groups=4,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        **options,
+        **{**blocks, **options},
     )
     state = {name: formula(name, tensor) for name, tensor in model.state_dict().items()}
     model.load_state_dict(state)
@@ -59,3 +61,17 @@ if __name__ == "__main__":
         freq_shift=1,
         norm_eps=1e-6,
     )
+    # ADM's: the time scales and shifts, blocks that resample. The middle's attention has no norm
+    # unless it is given groups.
+    adm = {
+        "attention_head_dim": 4,
+        "num_class_embeds": 4,
+        "resnet_time_scale_shift": "scale_shift",
+        "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        "downsample_type": "resnet",
+        "upsample_type": "resnet",
+    }
+    reference("adm", **adm)
+    reference("adm_norm", **adm, attn_norm_num_groups=8)
+    reference("no_middle", attention_head_dim=4, add_attention=False)
