@@ -14,6 +14,7 @@
 
 #include "framework/comm/fingerprint.hpp"
 #include "framework/comm/nccl_communicator.hpp"
+#include "framework/core/build_info.hpp"
 #include "framework/core/host_name.hpp"
 #include "launch/cores.hpp"
 #include "launch/device.hpp"
@@ -26,7 +27,7 @@ namespace {
 void print_build(const comm::Communicators& comms) {
   unsigned major = 0, minor = 0, release = 0;
   H5get_libversion(&major, &minor, &release);
-  std::cout << "scorenet    " SCORENET_VERSION "\n"
+  std::cout << "scorenet    " << build_line() << "\n"
             << "LibTorch    " TORCH_VERSION
             << (torch::cuda::is_available() ? ", CUDA available" : ", CPU only") << "\n"
             << "MPI         "

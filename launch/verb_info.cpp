@@ -8,6 +8,7 @@
 #include <iostream>
 #include <memory>
 
+#include "framework/checkpoint/safetensors.hpp"
 #include "framework/config/fields.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/core/check.hpp"
@@ -39,13 +40,17 @@ void print_schedule(const config::DiffusionConfig& diffusion) {
 
 void print_snapshot(const std::string& path) {
   const score::LoadedSnapshot snapshot = score::load_snapshot(path, torch::kCPU);
+  const auto metadata = checkpoint::read_safetensors_header(path).metadata;
+  const auto program = metadata.find("scorenet.program");
   std::cout << "snapshot    " << path << "\n"
             << "weights     " << snapshot.label << ", step " << snapshot.step << "\n"
             << "examples    " << shape_string(snapshot.example_shape) << "\n"
             << "parameters  " << models::parameter_count(*snapshot.model.trained().network) << "\n"
             << "digests     "
             << (snapshot.has_digests ? "as saved" : "none: of an older version, not checked")
-            << "\n\n"
+            << "\n"
+            << "program     "
+            << (program == metadata.end() ? "of an older version" : program->second) << "\n\n"
             << config::to_toml(snapshot.model.config);
 }
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "framework/core/build_info.hpp"
 #include "framework/core/error.hpp"
 #include "framework/data/hdf5.hpp"
 #include "framework/diffusion/likelihood/units.hpp"
@@ -237,6 +238,7 @@ nlohmann::ordered_json to_json(const EvaluationReport& report) {
   for (const SampleMetricReport& metric : report.sample_metrics)
     metrics[metric.name] = sample_metric_json(metric);
   Json out;
+  out["program"] = build_line();
   out["network"] = report.network;
   out["data"] = report.data;
   out["split"] = report.split;

@@ -9,6 +9,7 @@
 #include "framework/checkpoint/digests.hpp"
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
+#include "framework/core/build_info.hpp"
 #include "framework/core/check.hpp"
 #include "framework/core/finite.hpp"
 #include "framework/score/told_conditions.hpp"
@@ -51,7 +52,8 @@ checkpoint::Metadata snapshot_metadata(const config::Config& config,
                                    {"scorenet.config", config::to_toml(config)},
                                    {"scorenet.example_shape", joined(example_shape)},
                                    {"scorenet.step", std::to_string(label.step)},
-                                   {"scorenet.weights", label.weights}};
+                                   {"scorenet.weights", label.weights},
+                                   {"scorenet.program", build_line()}};
   if (!label.precision.empty()) metadata["scorenet.precision"] = label.precision;
   if (label.traits.kind) metadata["scorenet.data"] = data::to_text(label.traits);
   return metadata;

@@ -5,7 +5,8 @@
 // ("transform.1.mean", "condition.NAME.transform.0.std", float64). Metadata: "scorenet.config" (the
 // resolved config, TOML), "scorenet.example_shape" ("1,28,28"), "scorenet.step", "scorenet.weights"
 // ("ema0.999", "raw"), "format" ("pt"), "scorenet.data" ("discrete", "continuous -1 1": kind and
-// range of the training data, where they are known), and the digests of checkpoint/digests.hpp,
+// range of the training data, where they are known), "scorenet.program" (who wrote it:
+// core/build_info.hpp), and the digests of checkpoint/digests.hpp,
 // which every reader compares. Snapshots from before 2026-11-26 have no digests; they are read
 // without that check.
 #pragma once
