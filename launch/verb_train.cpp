@@ -83,6 +83,7 @@ void check_run_folder(const config::Config& config, const TrainArguments& argume
   files::check_outputs({{"config", arguments.config_path}}, writes(logs));
   auto inputs = data_files(config.data.map);
   inputs.push_back({"model.file", config.model.file});
+  inputs.push_back({"train.init", config.train.init});
   files::check_outputs(inputs, writes({"config.toml", logs[0], logs[1], logs[2]}));
 }
 

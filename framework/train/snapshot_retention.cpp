@@ -2,25 +2,12 @@
 
 #include <charconv>
 #include <map>
-#include <optional>
 #include <set>
 
 namespace scorenet::train {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The step in "network-0000512-LABEL.safetensors".
-std::optional<int64_t> step_of(const fs::path& path) {
-  constexpr std::string_view kStart = "network-";
-  const std::string name = path.filename().string();
-  if (!name.starts_with(kStart) || path.extension() != ".safetensors") return std::nullopt;
-  int64_t step = 0;
-  const char* const end = name.data() + name.size();
-  const auto read = std::from_chars(name.data() + kStart.size(), end, step);
-  if (read.ec != std::errc() || read.ptr == end || *read.ptr != '-') return std::nullopt;
-  return step;
-}
 
 std::set<int64_t> kept_steps(const std::map<int64_t, std::vector<fs::path>>& snapshots,
                              const SnapshotRule& rule) {
@@ -37,6 +24,17 @@ std::set<int64_t> kept_steps(const std::map<int64_t, std::vector<fs::path>>& sna
 
 }  // namespace
 
+std::optional<int64_t> step_of_snapshot(const fs::path& path) {
+  constexpr std::string_view kStart = "network-";
+  const std::string name = path.filename().string();
+  if (!name.starts_with(kStart) || path.extension() != ".safetensors") return std::nullopt;
+  int64_t step = 0;
+  const char* const end = name.data() + name.size();
+  const auto read = std::from_chars(name.data() + kStart.size(), end, step);
+  if (read.ec != std::errc() || read.ptr == end || *read.ptr != '-') return std::nullopt;
+  return step;
+}
+
 std::vector<std::string> remove_old_snapshots(const fs::path& folder, int64_t step,
                                               const SnapshotRule& rule) {
   std::vector<std::string> problems;
@@ -44,7 +42,7 @@ std::vector<std::string> remove_old_snapshots(const fs::path& folder, int64_t st
   std::map<int64_t, std::vector<fs::path>> snapshots;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const auto of = step_of(entry.path());
+    const auto of = step_of_snapshot(entry.path());
     if (of && *of <= step) snapshots[*of].push_back(entry.path());
   }
   const std::set<int64_t> kept = kept_steps(snapshots, rule);

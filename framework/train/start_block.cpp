@@ -1,12 +1,12 @@
 #include "framework/train/start_block.hpp"
 
 #include <torch/utils.h>
-#include <torch/version.h>
 
 #include <algorithm>
 #include <sstream>
 
 #include "framework/config/validate.hpp"
+#include "framework/core/build_info.hpp"
 #include "framework/core/check.hpp"
 #include "framework/core/host_name.hpp"
 #include "framework/core/processor_name.hpp"
@@ -39,7 +39,7 @@ std::string transforms_line(const score::ScoreModel& model) {
 
 // What computes: what a figure of its speed has to say.
 std::string program_line(const score::ScoreModel& model) {
-  return "scorenet " SCORENET_VERSION ", LibTorch " TORCH_VERSION ", on " + host_name() + " (" +
+  return "scorenet " + build_line() + ", on " + host_name() + " (" +
          (model.device.is_cpu() ? "" : model.device.str() + ", ") + processor_name() + ")";
 }
 
@@ -98,7 +98,7 @@ std::string diffusion_line(const score::ScoreModel& model) {
 std::string start_block(const config::Config& config, const std::filesystem::path& outdir,
                         const data::ImageDataset& dataset, const data::DatasetSummary& summary,
                         const Learner& learner, const RunProgress& progress,
-                        const comm::Communicator& comm) {
+                        const comm::Communicator& comm, const std::string& first_weights) {
   std::ostringstream out;
   const int64_t batch = config.train.batch_size, ranks = comm.size();
   const int64_t steps = config::total_steps(config.train);
@@ -110,7 +110,7 @@ std::string start_block(const config::Config& config, const std::filesystem::pat
       << (dataset.has_labels() ? ", labels" : ", no labels") << "\n"
       << values_lines(config.data, summary) << transforms_line(learner.model) << "network         "
       << network_line(learner.model) << "\n"
-      << "diffusion       " << diffusion_line(learner.model) << "\n"
+      << first_weights << "diffusion       " << diffusion_line(learner.model) << "\n"
       << "ranks           " << ranks << " (" << comm.local_size() << " on this host), device "
       << learner.model.device.str() << ", " << torch::get_num_threads() << " threads each\n"
       << "batch           " << batch << " = " << ranks << " ranks x " << (batch + ranks - 1) / ranks

@@ -12,10 +12,11 @@
 
 namespace scorenet::train {
 
-/// One line for each subject: data, network, ranks, precision, ... On rank zero.
+/// One line for each subject: data, network, ranks, precision, ... On rank zero. first_weights:
+/// FirstWeights::lines.
 std::string start_block(const config::Config& config, const std::filesystem::path& outdir,
                         const data::ImageDataset& dataset, const data::DatasetSummary& summary,
                         const Learner& learner, const RunProgress& progress,
-                        const comm::Communicator& comm);
+                        const comm::Communicator& comm, const std::string& first_weights = "");
 
 }  // namespace scorenet::train

@@ -47,9 +47,12 @@ Trainer::Trainer(const config::Config& config, const std::filesystem::path& outd
       comms_(comms),
       data_{data::ImageDataset(config.data.map, config.data.split,
                                score::dataset_options(config, *comms.host))},
-      learner_(trainable_model(completed(config_, data_.dataset), data_.dataset, data_.summary,
-                               folder_, *comms.host, device),
-               data_.dataset.levels(), comms),
+      first_weights_(config_, folder_, *comms.host),
+      learner_(
+          first_weights_.given_to(trainable_model(completed(config_, data_.dataset), data_.dataset,
+                                                  data_.summary, folder_, *comms.host, device),
+                                  *comms.host),
+          data_.dataset.levels(), comms),
       report_(config_, folder_, learner_, comms),
       saver_(config_, folder_, learner_, data_.summary, comms,
              {[this](const std::string& line) { report_.line(line); },
@@ -76,7 +79,7 @@ void Trainer::take_up() {
 
 std::string Trainer::start_block() const {
   return train::start_block(config_, folder_.root(), data_.dataset, data_.summary, learner_,
-                            progress_, *comms_.host);
+                            progress_, *comms_.host, first_weights_.lines());
 }
 
 // Some of the images that are trained on, to lay beside the samples.

@@ -13,6 +13,7 @@
 #include "framework/data/image_dataset.hpp"
 #include "framework/files/folder_lock.hpp"
 #include "framework/train/checkpoint_state.hpp"
+#include "framework/train/first_weights.hpp"
 #include "framework/train/held_out.hpp"
 #include "framework/train/learner.hpp"
 #include "framework/train/run_folder.hpp"
@@ -74,6 +75,7 @@ class Trainer {
   files::FolderLock* lock_;
   comm::Communicators& comms_;
   Data data_;
+  FirstWeights first_weights_;
   Learner learner_;
   TrainingReport report_;
   std::optional<HeldOut> held_out_;  // where the config asks for evaluations
