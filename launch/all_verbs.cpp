@@ -1,12 +1,12 @@
-#include "launch/help_text.hpp"
 #include "framework/core/build_info.hpp"
+#include "launch/help_text.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
 
 void add_all_verbs(CLI::App& app, Task& task) {
-  app.set_version_flag("--version", "scorenet " + build_version() + "\ncommit   " +
-                                        build_commit() + "\nbuilt    " + build_options());
+  app.set_version_flag("--version", "scorenet " + build_version() + "\ncommit   " + build_commit() +
+                                        "\nbuilt    " + build_options());
   app.require_subcommand(1);
   add_train_verb(app, task);
   add_evaluate_verb(app, task);

@@ -8,6 +8,7 @@
 #include "framework/files/atomic_file.hpp"
 #include "framework/files/output_guard.hpp"
 #include "framework/score/diffusers_network.hpp"
+#include "framework/score/diffusers_pipeline.hpp"
 #include "framework/score/diffusers_scheduler.hpp"
 #include "framework/score/diffusers_weights.hpp"
 #include "framework/score/numbered_steps.hpp"
@@ -19,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kWeights[] = "diffusion_pytorch_model.safetensors";
-constexpr char kOurConfig[] = "scorenet.toml";  // in folders that this program wrote
+constexpr char kOurConfig[] = "scorenet.toml";  // beside the weights that this program wrote
 
 // A row of zeros for "no label": the network without any class's contribution.
 void add_no_label_row(checkpoint::TensorMap& tensors) {
@@ -114,23 +115,6 @@ config::Config foreign_config(JsonKeys& keys, const fs::path& scheduler) {
   return config;
 }
 
-std::string usage(const config::Config& config) {
-  std::string text =
-      "A U-Net trained by scorenet.\n\n"
-      "    unet = diffusers.UNet2DModel.from_pretrained(FOLDER)\n"
-      "    prediction = unet(x_t, timestep).sample        # of " +
-      config.diffusion.prediction + ", schedule " + config.diffusion.schedule.name + "\n\n";
-  text += config.model.numbered.steps > 0
-              ? "timestep: as in scheduler/scheduler_config.json.\n"
-              : "timestep = 25 (20 - log_snr), a float: log_snr = log(alpha^2 / sigma^2) of x_t = "
-                "alpha x0 + sigma eps.\n";
-  if (config.diffusion.loss == "hybrid")
-    text += "The second half of the channels says the reverse variance (learned_range).\n";
-  if (config.model.num_classes > 0)
-    text += "class_labels = " + std::to_string(config.model.num_classes) + " asks for no label.\n";
-  return text;
-}
-
 void check_convertible(const LoadedSnapshot& snapshot, const fs::path& path) {
   const config::ModelConfig& model = snapshot.model.config.model;
   std::string what;
@@ -159,9 +143,10 @@ checkpoint::TensorMap finite_weights(const LoadedSnapshot& snapshot, const fs::p
   return weights;
 }
 
-std::string scheduler_text(const config::Config& config, const checkpoint::Metadata& metadata) {
+std::string kept_scheduler(const fs::path& path) {
+  const auto metadata = checkpoint::read_safetensors_header(path).metadata;
   const auto kept = metadata.find(kSchedulerText);
-  return kept != metadata.end() ? kept->second : scheduler_json(config).dump(2) + "\n";
+  return kept != metadata.end() ? kept->second : "";
 }
 
 }  // namespace
@@ -176,6 +161,7 @@ void snapshot_from_diffusers(const fs::path& folder, const fs::path& snapshot) {
   const config::Config config = written_by_us ? config::parse_file((model / kOurConfig).string())
                                               : foreign_config(keys, scheduler);
   auto tensors = read_diffusers_weights(model);
+  if (written_by_us) turn_back(tensors);
   if (!written_by_us) add_no_label_row(tensors);
   check_blocks(config.model, tensors, model / kWeights);
   const auto shape = unet2d_example_shape(keys);
@@ -183,33 +169,42 @@ void snapshot_from_diffusers(const fs::path& folder, const fs::path& snapshot) {
   refuse_extra(built, tensors, model / kWeights);
   fill_weights(built, tensors, model / kWeights);  // checks names and shapes
   checkpoint::Metadata metadata = snapshot_metadata(config, shape, {0, "diffusers"});
-  if (!scheduler.empty()) metadata[kSchedulerText] = files::read_file(scheduler);
+  if (!scheduler.empty() && config.model.numbered.steps > 0)
+    metadata[kSchedulerText] = files::read_file(scheduler);
   write_snapshot(snapshot, tensors, metadata);
 }
 
 std::vector<std::string> diffusers_files() {
-  return {"config.json", kWeights, "README.md", kOurConfig, "scheduler/scheduler_config.json"};
+  return {"model_index.json",
+          "README.md",
+          "pipeline.py",
+          "unet/config.json",
+          std::string("unet/") + kWeights,
+          std::string("unet/") + kOurConfig,
+          "scheduler/scheduler_config.json"};
 }
 
 void snapshot_to_diffusers(const fs::path& path, const fs::path& folder) {
   const LoadedSnapshot snapshot = load_snapshot(path, torch::kCPU);
   check_convertible(snapshot, path);
   const config::Config& config = snapshot.model.config;
-  const auto weights = finite_weights(snapshot, path);
-  const bool numbered = config.model.numbered.steps > 0;
-  const std::string scheduler =
-      numbered ? scheduler_text(config, checkpoint::read_safetensors_header(path).metadata) : "";
-  files::make_output_folder({"--outdir", folder});
-  checkpoint::write_safetensors(folder / kWeights, weights, {{"format", "pt"}});
-  const auto write = [](const fs::path& file, const std::string& text) {
-    files::write_file_atomically(file, text);
-  };
-  write(folder / "config.json", unet2d_json(config, snapshot.example_shape).dump(2) + "\n");
-  write(folder / "README.md", usage(config));
-  write(folder / kOurConfig, config::to_toml(config));
-  if (!numbered) return;
-  files::make_output_folder({"--outdir", folder / "scheduler"});
-  write(folder / "scheduler" / "scheduler_config.json", scheduler);
+  const DiffusersPipeline made =
+      make_pipeline(snapshot, finite_weights(snapshot, path), kept_scheduler(path));
+  const std::string network = unet2d_json(config, snapshot.example_shape).dump(2) + "\n";
+  files::make_output_folder({"--outdir", folder / "unet"});
+  checkpoint::write_safetensors(folder / "unet" / kWeights, made.weights, {{"format", "pt"}});
+  const std::pair<fs::path, std::string> texts[] = {
+      {fs::path("unet") / "config.json", network},
+      {fs::path("unet") / kOurConfig, config::to_toml(config)},
+      {fs::path("scheduler") / "scheduler_config.json", made.scheduler},
+      {"pipeline.py", made.pipeline},
+      {"README.md", made.readme},
+      {"model_index.json", made.model_index}};
+  for (const auto& [name, text] : texts) {
+    if (text.empty()) continue;
+    files::make_output_folder({"--outdir", (folder / name).parent_path()});
+    files::write_file_atomically(folder / name, text);
+  }
 }
 
 }  // namespace scorenet::score

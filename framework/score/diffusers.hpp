@@ -27,12 +27,12 @@ namespace scorenet::score {
 void snapshot_from_diffusers(const std::filesystem::path& folder,
                              const std::filesystem::path& snapshot);
 
-/// Writes config.json, diffusion_pytorch_model.safetensors, a README.md that says how the network
-/// gets the noise level, and scorenet.toml, with which the folder can be converted back. A network
-/// with numbered steps also gets scheduler/scheduler_config.json: the one that it came with, or one
-/// made from the config. Throws CheckpointError for a snapshot that is not a U-Net, has Fourier
-/// features (UNet2DModel has none) or has a prediction that no scheduler has. Throws NotFiniteError
-/// for weights that are not finite. Nothing is written then.
+/// Writes a pipeline's folder: model_index.json, unet/ (with scorenet.toml, by which the folder can
+/// be converted back), scheduler/ or pipeline.py (diffusers_pipeline.hpp), and a README.md that
+/// says how to sample from it. A network with numbered steps keeps the scheduler that it came with.
+/// Throws CheckpointError for a snapshot that is not a U-Net, has Fourier features (UNet2DModel has
+/// none), or resamples as no UNet2DModel does. Throws NotFiniteError for weights that are not
+/// finite. Nothing is written then.
 void snapshot_to_diffusers(const std::filesystem::path& snapshot,
                            const std::filesystem::path& folder);
 

@@ -332,14 +332,14 @@ def kinds(program, work):
         ),
         Kind(
             "diffusers",
-            whole_of(work / "foreign/config.json"),
-            foreign("config.json"),
+            whole_of(work / "foreign/unet/config.json"),
+            foreign("unet/config.json"),
             changed_text,
         ),
         Kind(
             "diffusers weights",
-            whole_of(work / "foreign/diffusion_pytorch_model.safetensors"),
-            foreign("diffusion_pytorch_model.safetensors"),
+            whole_of(work / "foreign/unet/diffusion_pytorch_model.safetensors"),
+            foreign("unet/diffusion_pytorch_model.safetensors"),
         ),
     ]
     for part in sorted(step.iterdir()):

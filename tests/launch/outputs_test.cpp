@@ -96,9 +96,9 @@ TEST_F(Outputs, ReplaceAnOlderFileOnlyWithForce) {
   expect_refused(evaluation() + "--json " + file("older.json"), 2, {"older.json", "--force"},
                  file("older.json"));
   fs::create_directory(file("older"));
-  std::ofstream(file("older/config.json")) << "{}";
+  std::ofstream(file("older/model_index.json")) << "{}";
   expect_refused("convert to-diffusers " + snapshot() + " --outdir " + file("older"), 2,
-                 {"config.json", "--force"}, snapshot());
+                 {"model_index.json", "--force"}, snapshot());
   ASSERT_EQ(run("SCORENET " + evaluation() + "--force --json " + file("older.json")).exit_code, 0);
   EXPECT_THAT(text_of(file("older.json")), HasSubstr("\"elbo\""));
 }
@@ -150,7 +150,7 @@ TEST_F(Outputs, AForeignNetworkThatIsNotFiniteIsNotConverted) {
   const Outcome out =
       run("SCORENET convert to-diffusers " + snapshot() + " --outdir " + file("foreign"));
   ASSERT_EQ(out.exit_code, 0) << out.err;
-  const std::string weights = file("foreign/diffusion_pytorch_model.safetensors");
+  const std::string weights = file("foreign/unet/diffusion_pytorch_model.safetensors");
   checkpoint::write_safetensors(weights, with_value(weights, std::nan("")).tensors);
   expect_refused("convert from-diffusers " + file("foreign") + " --out " + file("f.safetensors"), 4,
                  {"'conv_in.bias'", "finite"}, weights);

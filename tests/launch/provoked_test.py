@@ -492,7 +492,6 @@ COMMANDS = [
         2,
         "numbered steps preserve the variance",
     ),
-    ("convert to-diffusers unet_f.safetensors --outdir x", 6, "diffusers' schedulers know only"),
     (
         "ema reconstruct average.safetensors other_seed.safetensors --out x.safetensors",
         6,

@@ -209,11 +209,11 @@ TEST_F(Diffusers, ThereAndBackIsTheSameFolder) {
   const auto config = converted().model.config;
   const fs::path out = folder_.path() / "out";
   snapshot_to_diffusers(folder_.path() / "a.safetensors", out);
-  const Json json = Json::parse(std::ifstream(out / "config.json"));
+  const Json json = Json::parse(std::ifstream(out / "unet" / "config.json"));
   const Json original = ddpm_config();
   for (const auto& [key, value] : original.items()) EXPECT_EQ(json[key], value) << key;
   const auto tensors =
-      checkpoint::read_safetensors(out / "diffusion_pytorch_model.safetensors").tensors;
+      checkpoint::read_safetensors(out / "unet" / "diffusion_pytorch_model.safetensors").tensors;
   const auto expected = formula_weights("ddpm");
   ASSERT_EQ(tensors.size(), expected.size());
   for (const auto& [name, tensor] : expected) EXPECT_TRUE(torch::equal(tensors.at(name), tensor));
@@ -224,30 +224,185 @@ TEST_F(Diffusers, ThereAndBackIsTheSameFolder) {
 
 // A network of our own is told 25 (20 - log_snr), and has classes with a row for no label: both
 // survive the way there and back.
-TEST_F(Diffusers, ANetworkOfOurOwnComesBackAsItWas) {
+config::Config own_config() {
   config::Config config;
   config.model.unet.channels = {8, 16};
   config.model.unet.attention = {false, true};
   config.model.unet.norm_groups = 4;
-  config.model.num_classes = 3;
   config.diffusion.schedule.name = "vdm_linear";
+  return config;
+}
+
+void write_own(const fs::path& path, const config::Config& config) {
   const ScoreModel model = build_model(config, {1, 8, 8}, torch::kCPU);
   checkpoint::TensorMap tensors;
   for (const auto& [name, parameter] : named_parameters(model))
     tensors[name] = torch::full_like(parameter.detach(), 0.01) + 0.1 * parameter.detach();
-  checkpoint::write_safetensors(folder_.path() / "own.safetensors", tensors,
-                                snapshot_metadata(config, {1, 8, 8}, {7, "ema0.9"}));
+  checkpoint::write_safetensors(path, tensors, snapshot_metadata(config, {1, 8, 8}, {7, "ema0.9"}));
+}
+
+TEST_F(Diffusers, ANetworkOfOurOwnComesBackAsItWas) {
+  config::Config config = own_config();
+  config.model.num_classes = 3;
+  write_own(folder_.path() / "own.safetensors", config);
   snapshot_to_diffusers(folder_.path() / "own.safetensors", folder_.path() / "out");
   snapshot_from_diffusers(folder_.path() / "out", folder_.path() / "back.safetensors");
   const auto there = load_snapshot(folder_.path() / "own.safetensors", torch::kCPU);
   const auto back = load_snapshot(folder_.path() / "back.safetensors", torch::kCPU);
   EXPECT_EQ(back.model.config.diffusion.schedule.name, "vdm_linear");
+  for (const auto& [name, parameter] : named_parameters(there.model)) {
+    const auto same = named_parameters(back.model);
+    const auto found = std::find_if(same.begin(), same.end(),
+                                    [&](const auto& other) { return other.first == name; });
+    EXPECT_TRUE(torch::equal(found->second, parameter)) << name;
+  }
   models::NetworkInput input;
   input.x = torch::linspace(-1, 1, 64).view({1, 1, 8, 8});
   input.log_snr = torch::tensor({2.5}, torch::kFloat64);
   const torch::NoGradGuard no_grad;
   EXPECT_TRUE(torch::equal(there.model.trained().network->forward(input),
                            back.model.trained().network->forward(input)));
+}
+
+// DDPMPipeline tells it the number of the step i, whose log-SNR is clean - i / 25: with the turned
+// layer it computes what it computes of that log-SNR here.
+TEST_F(Diffusers, ANetworkThatIsToldTheLogSnrIsToldStepsThere) {
+  for (const bool cosines_first : {true, false}) {
+    config::Config config = own_config();
+    config.model.unet.cosines_first = cosines_first;
+    config.diffusion.prediction = "v";
+    const fs::path own = folder_.path() / "own.safetensors", out = folder_.path() / "out";
+    write_own(own, config);
+    fs::remove_all(out);
+    snapshot_to_diffusers(own, out);
+    EXPECT_FALSE(fs::exists(out / "pipeline.py"));
+    EXPECT_EQ(Json::parse(std::ifstream(out / "model_index.json"))["_class_name"], "DDPMPipeline");
+    const Json steps = Json::parse(std::ifstream(out / "scheduler" / "scheduler_config.json"));
+    const auto betas = steps["trained_betas"].get<std::vector<double>>();
+    // vdm_linear from log_snr 13.3 to -5 has 18.3 nats of 25 steps each.
+    ASSERT_EQ(betas.size(), 458u);
+    EXPECT_EQ(steps["num_train_timesteps"], 458);
+    EXPECT_EQ(steps["prediction_type"], "v_prediction");
+    double left = 1;
+    for (size_t i = 0; i <= 300; ++i) left *= 1 - betas[i];
+    EXPECT_NEAR(std::log(left / (1 - left)), 13.3 - 300 / 25.0, 1e-3);
+
+    const auto original = load_snapshot(own, torch::kCPU), turned = load_snapshot(own, torch::kCPU);
+    auto weights = checkpoint::read_safetensors(out / "unet/diffusion_pytorch_model.safetensors");
+    weights.tensors.erase("scorenet.time_embedding.linear_1.weight");
+    fill_weights(turned.model, weights.tensors, out);
+    models::NetworkInput there, here;
+    there.x = here.x = torch::linspace(-1, 1, 64).view({1, 1, 8, 8});
+    there.log_snr = torch::tensor({20 - 300 / 25.0}, torch::kFloat64);  // coordinate 300
+    here.log_snr = torch::tensor({13.3 - 300 / 25.0}, torch::kFloat64);
+    const torch::NoGradGuard no_grad;
+    const auto expected = original.model.trained().network->forward(here);
+    EXPECT_TRUE(torch::allclose(turned.model.trained().network->forward(there), expected, 1e-4,
+                                1e-5 * expected.abs().max().item<double>()));
+  }
+}
+
+TEST_F(Diffusers, WhatNoUNet2DModelIsIsNotExported) {
+  const auto refused = [&](const config::Config& config) {
+    const fs::path own = folder_.path() / "own.safetensors";
+    write_own(own, config);
+    try {
+      snapshot_to_diffusers(own, folder_.path() / "out");
+    } catch (const CheckpointError& error) {
+      EXPECT_FALSE(fs::exists(folder_.path() / "out"));
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  config::Config config = own_config();
+  config.model.unet.attention = {true, true};
+  config.model.unet.residual_resampling = {true, false};
+  EXPECT_THAT(refused(config), HasSubstr("has one downsample_type for all of them"));
+  config = own_config();
+  config.model.unet.mid_norm_groups = 0;
+  EXPECT_THAT(refused(config), HasSubstr("without scale_shift always has that norm"));
+}
+
+TEST_F(Diffusers, WhereNoSchedulerServesAPipelineOfOurOwnDoes) {
+  config::Config config = own_config();
+  Json index;
+  const auto exported = [&] {
+    const fs::path own = folder_.path() / "own.safetensors", out = folder_.path() / "out";
+    write_own(own, config);
+    fs::remove_all(out);
+    snapshot_to_diffusers(own, out);
+    std::ostringstream text;
+    text << std::ifstream(out / "pipeline.py").rdbuf();
+    index = Json::parse(std::ifstream(out / "model_index.json"));
+    return text.str();
+  };
+  config.model.num_classes = 3;
+  EXPECT_THAT(exported(), testing::AllOf(HasSubstr("NO_LABEL = 3"), HasSubstr("LEVELS = None")));
+  EXPECT_EQ(index["_class_name"], "DDPMPipeline");
+  config.model.num_classes = 0;
+  config.diffusion.prediction = "F";
+  config.diffusion.schedule.name = "edm";
+  EXPECT_THAT(exported(),
+              testing::AllOf(HasSubstr("PREDICTION = \"F\""), HasSubstr("NO_LABEL = None"),
+                             HasSubstr("PRIOR_DEVIATION = 80.0"),
+                             // sigma = 80: 25 (20 + 2 log 80)
+                             HasSubstr("(719.101"), HasSubstr(", 1, 80)")));
+  EXPECT_EQ(index["_class_name"], Json::parse(R"(["pipeline", "ScorenetPipeline"])"));
+  EXPECT_FALSE(fs::exists(folder_.path() / "out" / "scheduler"));
+}
+
+Json adm_config() {
+  Json json = default_config();
+  json["resnet_time_scale_shift"] = "scale_shift";
+  json["down_block_types"] = {"ResnetDownsampleBlock2D", "AttnDownBlock2D"};
+  json["up_block_types"] = {"AttnUpBlock2D", "ResnetUpsampleBlock2D"};
+  json["downsample_type"] = "resnet";
+  json["upsample_type"] = "resnet";
+  return json;
+}
+
+TEST_F(Diffusers, ADMsBlocksComeAndGo) {
+  for (const std::string tag : {"adm", "adm_norm"}) {
+    Json json = adm_config();
+    if (tag == "adm_norm") json["attn_norm_num_groups"] = 8;
+    write(json, formula_weights(tag));
+    auto snapshot = converted();
+    expect_outputs(snapshot, tag, torch::tensor({1, 3}, torch::kInt64));
+    fs::remove_all(folder_.path() / "out");
+    snapshot_to_diffusers(folder_.path() / "a.safetensors", folder_.path() / "out");
+    const Json back = Json::parse(std::ifstream(folder_.path() / "out/unet/config.json"));
+    json["num_class_embeds"] = 5;  // and "no label"
+    for (const auto& [key, value] : json.items()) EXPECT_EQ(back[key], value) << key;
+  }
+  Json json = default_config();
+  json.erase("num_class_embeds");
+  json["add_attention"] = false;
+  write(json, formula_weights("no_middle"));
+  auto snapshot = converted();
+  expect_outputs(snapshot, "no_middle", {});
+}
+
+TEST_F(Diffusers, BlocksThatWeLackAreNamedWithTheirPlaceAndWhatTheyAre) {
+  const auto refused = [&](const char* key, const Json& value, Json json = adm_config()) {
+    json[key] = value;
+    return refusal<ConfigError>(json);
+  };
+  EXPECT_THAT(refused("down_block_types", {"DownBlock2D", "AttnSkipDownBlock2D"}),
+              HasSubstr("Block 2, AttnSkipDownBlock2D, is NCSN++'s"));
+  EXPECT_THAT(refused("up_block_types", {"CrossAttnUpBlock2D", "UpBlock2D"}),
+              HasSubstr("Block 1, CrossAttnUpBlock2D, attends to a text"));
+  EXPECT_THAT(refused("down_block_types", {"KDownBlock2D", "DownBlock2D"}),
+              HasSubstr("the k-upscaler's"));
+  EXPECT_THAT(refused("down_block_types", {"NewBlock2D", "DownBlock2D"}),
+              HasSubstr("NewBlock2D, is none that this program has"));
+  EXPECT_THAT(refused("downsample_type", "avg"), HasSubstr("expected \"conv\" or \"resnet\""));
+  EXPECT_THAT(refused("resnet_time_scale_shift", "ada_group"), HasSubstr("scale_shift"));
+  // Of three levels the middle one halves by a convolution and doubles in a block.
+  Json json = adm_config();
+  json["block_out_channels"] = {8, 8, 16};
+  json["down_block_types"] = {"DownBlock2D", "DownBlock2D", "DownBlock2D"};
+  EXPECT_THAT(refused("up_block_types", {"UpBlock2D", "ResnetUpsampleBlock2D", "UpBlock2D"}, json),
+              HasSubstr("level by level the same attention and resampling"));
 }
 
 TEST_F(Diffusers, ANetworkThatWeLackIsNamed) {
@@ -564,7 +719,7 @@ TEST_F(Diffusers, ANetworkThatSaysItsVarianceKeepsIt) {
   EXPECT_EQ(config.diffusion.loss, "hybrid");
   EXPECT_THAT(config::problems(config, 1), testing::IsEmpty());
   snapshot_to_diffusers(folder_.path() / "a.safetensors", folder_.path() / "out");
-  EXPECT_EQ(Json::parse(std::ifstream(folder_.path() / "out" / "config.json"))["out_channels"], 4);
+  EXPECT_EQ(Json::parse(std::ifstream(folder_.path() / "out/unet/config.json"))["out_channels"], 4);
 }
 
 TEST_F(Diffusers, TheSchedulerComesBackAsItWent) {
