@@ -75,7 +75,7 @@ LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
     score::LoadedSnapshot snapshot = score::load_snapshot(arguments.network, device);
     if (snapshot.model.is_classifier()) {
       throw ConfigError(
-          "--network " + arguments.network +
+          arguments.network +
           ": is a classifier, which has no score to evaluate or sample. Give it to sample with "
           "--classifier.");
     }

@@ -13,10 +13,11 @@ double area(int64_t size, size_t axes) {
   return std::pow(number(size), number(static_cast<int64_t>(axes)));
 }
 
-double unet(const UNetOptions& o, size_t axes, bool has_way_up) {
+double unet(const UNetOptions& o, int64_t image_channels, size_t axes, bool has_way_up) {
   if (o.channels.empty()) return 0;
   const double first = number(o.channels.front());
   double sum = 16 * first * first;  // the time embedding's second layer
+  sum += area(3, axes) * first * number(image_channels) * (has_way_up ? 2 : 1);
   if (o.num_classes > 0) sum += 4 * first * number(o.num_classes);
   sum += 4 * first * number(o.conditions.numbers);
   sum += area(3, axes) * first * number(o.conditions.channels);
@@ -53,14 +54,14 @@ double dit(const DiTOptions& o, int64_t image_channels, size_t axes) {
 double least_parameters(const ModelOptions& options, c10::IntArrayRef example_shape) {
   const int64_t first = example_shape.empty() ? 0 : example_shape[0];
   const size_t axes = example_shape.empty() ? 0 : example_shape.size() - 1;
-  if (options.type == "unet") return unet(options.unet, axes, true);
+  if (options.type == "unet") return unet(options.unet, first, axes, true);
   if (options.type == "dit") return dit(options.dit, first, axes);
   if (options.type == "mlp") return mlp(options.mlp, first);
   if (options.type != "classifier") return 0;
   UNetOptions encoder = options.unet;
   MLPOptions points = options.mlp;
   encoder.num_classes = points.num_classes = 0;
-  return example_shape.size() == 1 ? mlp(points, first) : unet(encoder, axes, false);
+  return example_shape.size() == 1 ? mlp(points, first) : unet(encoder, first, axes, false);
 }
 
 }  // namespace scorenet::models

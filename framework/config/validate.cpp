@@ -4,6 +4,7 @@
 #include <bit>
 #include <charconv>
 #include <cmath>
+#include <sstream>
 
 #include "framework/config/fields.hpp"
 #include "framework/config/objective_rules.hpp"
@@ -192,15 +193,24 @@ void check_conditions(const Config& config, std::vector<std::string>& out) {
   check_divisors(config, out);
 }
 
+std::string shown(double value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
+// name: of what has two ends, such as "t_".
+void check_ends(const std::string& name, double low, double high, std::vector<std::string>& out) {
+  if (low < high) return;
+  out.push_back("diffusion." + name + "min = " + shown(low) + ": must be below diffusion." + name +
+                "max = " + shown(high) + ". Change one of them.");
+}
+
 void check_diffusion(const DiffusionConfig& d, std::vector<std::string>& out) {
-  if (d.schedule.t_min >= 0 && d.schedule.t_max >= 0 && d.schedule.t_min >= d.schedule.t_max) {
-    out.push_back("diffusion.t_min = " + std::to_string(d.schedule.t_min) +
-                  ": must be below diffusion.t_max = " + std::to_string(d.schedule.t_max) + ".");
-  }
-  if (d.schedule.gamma_min >= d.schedule.gamma_max)
-    out.push_back("diffusion.gamma_min: must be below diffusion.gamma_max.");
-  if (d.schedule.sigma_min >= d.schedule.sigma_max)
-    out.push_back("diffusion.sigma_min: must be below diffusion.sigma_max.");
+  const diffusion::ScheduleOptions& s = d.schedule;
+  if (s.t_min >= 0 && s.t_max >= 0) check_ends("t_", s.t_min, s.t_max, out);
+  check_ends("gamma_", s.gamma_min, s.gamma_max, out);
+  check_ends("sigma_", s.sigma_min, s.sigma_max, out);
 }
 
 void check_duration(const TrainConfig& train, std::vector<std::string>& out) {

@@ -71,7 +71,7 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric,
     const auto slots = slot_range(first, count);
     const data::Batch batch = read_one_at_a_time(dataset, slots, reading);
     return rows_of_batch(metric, layout, used, score::told_of_batch(used, dataset, batch), batch,
-                         score::model_input(used, dataset, batch));
+                         score::model_input(used, dataset, batch), dataset.where());
   };
   const auto rows =
       rows_over_ranks(comm, n, {metric.results(), layout.width()}, options.batch, compute);
@@ -115,7 +115,7 @@ void check_dims(const score::ScoreModel& model, const data::ImageDataset& datase
     throw ShapeError(model.name + ": a mixture in " +
                      std::to_string(model.analytic().mixture->dims()) + " dimensions, but " +
                      dataset.path() + " has examples of " + std::to_string(dataset.dims()) +
-                     ". Give data that fits.");
+                     ". Give data of as many dimensions.");
   }
 }
 

@@ -50,7 +50,8 @@ diffusion::Denoiser at_places(diffusion::Denoiser whole, torch::Tensor places,
 
 torch::Tensor rows_of_batch(const Metric& metric, const ResultRows& layout,
                             const score::ScoreModel& model, const models::Conditions& given,
-                            const data::Batch& batch, const transform::NetworkValues& values) {
+                            const data::Batch& batch, const transform::NetworkValues& values,
+                            const std::string& where) {
   if (!values.observed.defined()) {
     return packed(metric, layout,
                   {score::denoiser_for(model, given), values.x, batch.indices, values.log_det});
@@ -63,9 +64,8 @@ torch::Tensor rows_of_batch(const Metric& metric, const ResultRows& layout,
     std::vector<int64_t> slots;
     for (const int64_t row : group) slots.push_back(batch.indices[static_cast<size_t>(row)]);
     if (places.numel() == 0) {
-      throw DataError(
-          "sample " + std::to_string(slots[0]) +
-          ": all its values are missing, so it has no likelihood. Leave it out of the data.");
+      throw DataError(where + ": all values of sample " + std::to_string(slots[0]) +
+                      " are missing, so it has no likelihood. Leave it out of the data.");
     }
     const auto device = values.x.device();
     const auto x =

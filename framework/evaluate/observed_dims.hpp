@@ -20,10 +20,11 @@ diffusion::Denoiser at_places(diffusion::Denoiser whole, torch::Tensor places,
                               std::vector<int64_t> example_shape);
 
 /// The rows of a batch (rows_over_ranks.hpp), whose examples the model is told `given` of: (B,
-/// results, width). `values.observed` may be
-/// undefined. Throws DataError for an example that has no value at all.
+/// results, width). `values.observed` may be undefined. Throws DataError for an example that has no
+/// value at all; where: of the data, for that sentence.
 torch::Tensor rows_of_batch(const Metric& metric, const ResultRows& layout,
                             const score::ScoreModel& model, const models::Conditions& given,
-                            const data::Batch& batch, const transform::NetworkValues& values);
+                            const data::Batch& batch, const transform::NetworkValues& values,
+                            const std::string& where);
 
 }  // namespace scorenet::evaluate

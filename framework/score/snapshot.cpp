@@ -122,16 +122,18 @@ void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
   for (const auto& [name, parameter] : parameters) {
     const auto found = stored.find(name);
     if (found == stored.end())
-      throw CheckpointError(path.string() + ": tensor '" + name + "' is missing.");
+      throw CheckpointError(path.string() + ": tensor '" + name +
+                            "' is missing. The file is damaged.");
     if (!found->second.is_floating_point()) {
       throw CheckpointError(path.string() + ", tensor '" + name +
                             "': " + c10::toString(found->second.scalar_type()) +
-                            " numbers, weights are floating-point ones.");
+                            " numbers, weights are floating-point ones. The file is damaged.");
     }
     if (found->second.sizes() != parameter.sizes()) {
       throw CheckpointError(path.string() + ", tensor '" + name + "': shape " +
                             shape_string(found->second.sizes()) + ", expected " +
-                            shape_string(parameter.sizes()) + " by its own config.");
+                            shape_string(parameter.sizes()) +
+                            " by its own config. The file is damaged.");
     }
     parameter.copy_(found->second);
     check_finite(parameter, path.string() + ", tensor '" + name + "'");
@@ -143,7 +145,7 @@ void fill_weights(const ScoreModel& model, const checkpoint::TensorMap& stored,
   if (parameters.size() != weights) {
     throw CheckpointError(path.string() + ": holds " + std::to_string(weights) +
                           " tensors, the model of its config has " +
-                          std::to_string(parameters.size()) + ".");
+                          std::to_string(parameters.size()) + ". The file is damaged.");
   }
 }
 
@@ -193,7 +195,7 @@ ScoreModel build_stored(const config::Config& config, const LoadedSnapshot& snap
     throw CheckpointError(path.string() + ", its config: " + error.what());
   } catch (const c10::Error& error) {
     throw CheckpointError(path.string() + ": no network can be built by its config (" +
-                          error.what_without_backtrace() + ").");
+                          error.what_without_backtrace() + "). The file is damaged.");
   }
 }
 

@@ -64,12 +64,12 @@ void copy_tensor(const checkpoint::CheckpointReader& reader, const checkpoint::S
                  const std::string& name, torch::Tensor target) {
   const auto found = file.tensors.find(name);
   if (found == file.tensors.end() || found->second.sizes() != target.sizes()) {
-    throw CheckpointError(reader.folder().string() + ": tensor '" + name + "' " +
-                          (found == file.tensors.end()
-                               ? "is missing"
-                               : "has shape " + shape_string(found->second.sizes()) +
-                                     ", expected " + shape_string(target.sizes())) +
-                          ". Use the config it was written with, or another --outdir.");
+    throw CheckpointError(
+        reader.folder().string() + ": tensor '" + name + "' " +
+        (found == file.tensors.end() ? "is missing"
+                                     : "has shape " + shape_string(found->second.sizes()) +
+                                           ", expected " + shape_string(target.sizes())) +
+        ". Use the config and the data it was written with, or another --outdir.");
   }
   target.copy_(found->second);
 }

@@ -66,7 +66,7 @@ array = "x"
             "model.channels = []: expected at least one level",
             "model.residual_resampling has 1 flags",
             "only vdm_learned can learn its ends",
-            "gamma_min: must be below",
+            "gamma_min = 9: must be below diffusion.gamma_max = 5",
             "must be below diffusion.t_max",
             "needs fewer warm-up steps",
             "sharded sums depend on the rank count",
@@ -151,7 +151,7 @@ loss = "hybrid"
         [
             "needs an HDF5 file with weights",
             "divides by a vector condition",
-            "sigma_min: must be below",
+            "sigma_min = 90: must be below diffusion.sigma_max = 80",
             "learns the reverse variance of a step",
         ],
     ),
@@ -386,6 +386,7 @@ COMMANDS = [
     ),
     ("evaluate --config e.toml --data points.h5", 2, "has no weights in a config file"),
     ("info step.safetensors", 6, "expected a whole number >= 0"),
+    ("info unet_wide.safetensors", 6, "describes a network of at least"),
     ("info shape.safetensors", 6, "expected sizes such as 1,28,28"),
     (
         "DRAW integers.safetensors",
@@ -439,7 +440,7 @@ COMMANDS = [
         "must be all bytes, or all real numbers",
     ),
     ("info schedule --diffusion.schedule ve --diffusion.t_min -0.5", 2, ">= 0 for schedule ve"),
-    ("evaluate --config law.toml --data wide.npy --split all", 2, "Give data that fits"),
+    ("evaluate --config law.toml --data wide.npy --split all", 2, "Give data of as many"),
     ("sample --config offset.toml --outdir o --seeds 0", 2, "has 3 numbers, the mixture needs 2"),
     (
         "sample --config divided.toml --outdir o --seeds 0",
@@ -466,7 +467,7 @@ COMMANDS = [
         2,
         "have 64 dimensions, and its cost",
     ),
-    ("EVALUATE_ALL mlp_holes.safetensors --data holes.npy", 3, "all its values are missing"),
+    ("EVALUATE_ALL mlp_holes.safetensors --data holes.npy", 3, "all values of sample 0 are"),
     (
         "EVALUATE mlp_holes.safetensors --metrics w2",
         2,
@@ -544,6 +545,7 @@ def parts_of(data):
 CHANGED = [
     ("step", "mlp", {"scorenet.step": "x"}, {}),
     ("shape", "mlp", {"scorenet.example_shape": "a"}, {}),
+    ("unet_wide", "unet", {"scorenet.example_shape": "200000000,8,1"}, {}),
     ("average", "mlp", {"scorenet.weights": "emastd0.1"}, {}),
     (
         "other_seed",
