@@ -240,7 +240,7 @@ TEST_F(SaverTest, WhatIsWrittenIsTheStateOfItsStepHoweverLateItIsWritten) {
 TEST_F(SaverTest, ADiskThatDoesNotAnswerIsNamedAfterItsLimitAndHoldsNobody) {
   auto config = sim_config();
   config.comm.link.limits.save = 0.05;
-  FrozenLayer disk;
+  static FrozenLayer disk;  // the thread that is given up may look at it for longer
   on_ranks(1, [&](comm::Communicator& comm) {
     Run run(*this, config, comm, disk);
     run.train_to(1);
