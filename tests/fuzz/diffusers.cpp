@@ -36,10 +36,10 @@ std::map<std::string, std::string> make_whole() {
   score::write_snapshot(snapshot, tensors, score::snapshot_metadata(config, {1, 8, 8}, {1, "raw"}));
   score::snapshot_to_diffusers(snapshot, folder);
   std::map<std::string, std::string> files;
-  files[kNames[0]] = files::read_file(folder + "/config.json");
+  files[kNames[0]] = files::read_file(folder + "/unet/config.json");
   files[kNames[1]] = files::read_file(folder + "/scheduler/scheduler_config.json");
   files[kNames[2]] = R"({"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "x"]})";
-  files[kWeights] = files::read_file(folder + "/diffusion_pytorch_model.safetensors");
+  files[kWeights] = files::read_file(folder + "/unet/diffusion_pytorch_model.safetensors");
   return files;
 }
 

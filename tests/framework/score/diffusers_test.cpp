@@ -793,10 +793,11 @@ TEST_F(Diffusers, TrainedStepsLeadWhereDDIMSchedulerLeads) {
       numbers >> value;
       expected[i] = value;
     }
-    // The network computes in float32: its rounding is in proportion to the largest values.
+    // The network computes in float32, and the CPU's kernels in other orders than diffusers': the
+    // rounding is in proportion to the largest values.
     const auto size = std::max(1.0, expected.abs().max().item<double>());
     const auto distance = (x - expected).abs().max().item<double>();
-    EXPECT_LE(distance, 1e-5 * size) << c.name;  // false for NaN
+    EXPECT_LE(distance, 5e-5 * size) << c.name;  // false for NaN
   }
 }
 

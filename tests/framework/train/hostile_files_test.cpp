@@ -581,14 +581,14 @@ TEST_F(HostileFiles, FoldersOfDiffusers) {
     folders.back()["scheduler/scheduler_config.json"] =
         score::scheduler_json(whole.network.config).dump();
     folders.push_back(folders.back());
-    folders.back().erase("scorenet.toml");  // foreign from here on
+    folders.back().erase("unet/scorenet.toml");  // foreign from here on
     auto sharded = folders.back();
     Json index = {{"metadata", {{"total_size", 1}}}, {"weight_map", Json::object()}};
     const std::string shard = "diffusion_pytorch_model-00001-of-00001.safetensors";
     for (const auto& [name, tensor] : whole.tensors) index["weight_map"][name] = shard;
-    sharded[shard] = sharded.at("diffusion_pytorch_model.safetensors");
-    sharded.erase("diffusion_pytorch_model.safetensors");
-    sharded["diffusion_pytorch_model.safetensors.index.json"] = index.dump();
+    sharded["unet/" + shard] = sharded.at("unet/diffusion_pytorch_model.safetensors");
+    sharded.erase("unet/diffusion_pytorch_model.safetensors");
+    sharded["unet/diffusion_pytorch_model.safetensors.index.json"] = index.dump();
     sharded["model_index.json"] =
         R"({"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]})";
     folders.push_back(sharded);
@@ -598,6 +598,7 @@ TEST_F(HostileFiles, FoldersOfDiffusers) {
   for (int i = test::fuzz_count(100); i > 0; --i) {
     auto all = random.one_of(folders);
     all.erase("README.md");
+    all.erase("pipeline.py");
     auto& [name, bytes] = *std::next(all.begin(), static_cast<long>(random.below(all.size())));
     bytes = damaged(random, name, bytes);
     put_back(all, from);
