@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "benchmarks/timed_run.hpp"
-#include "framework/core/allocator.hpp"
 #include "framework/core/error.hpp"
 #include "framework/core/random.hpp"
 #include "framework/diffusion/likelihood/ode.hpp"
@@ -30,10 +29,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-struct Options {
-  std::string config_path, what = "heun18";
-  std::vector<int64_t> shape = {3, 32, 32};
-  int64_t batch = 0;  // 0: the config's
+struct Options : TimedOptions {
+  std::string what = "heun18";
   int64_t batches = 3, rk4_steps = 10;
 };
 
@@ -98,23 +95,11 @@ int run(const Options& o, const std::vector<std::string>& overrides) {
 }  // namespace scorenet::benchmark
 
 int main(int argc, char** argv) {
-  scorenet::tune_allocator();
   scorenet::benchmark::Options o;
   CLI::App app("samples or likelihoods of a config's network, timed", "evaluation_benchmark");
-  app.add_option("config", o.config_path, "experiment (TOML); its data file is not read")
-      ->required();
   app.add_option("--what", o.what, "what is timed")->check(CLI::IsMember({"heun18", "ode"}));
-  app.add_option("--shape", o.shape, "of an image: C,H,W")->delimiter(',')->expected(3);
-  app.add_option("--batch", o.batch, "images at once; default: train.batch_size");
   app.add_option("--batches", o.batches, "how many to time")->check(CLI::PositiveNumber);
   app.add_option("--rk4-steps", o.rk4_steps, "of ode: a quarter of its evaluations")
       ->check(CLI::PositiveNumber);
-  app.allow_extras();
-  CLI11_PARSE(app, argc, argv);
-  try {
-    return scorenet::benchmark::run(o, app.remaining());
-  } catch (const scorenet::Error& e) {
-    std::cerr << e.what() << std::endl;
-    return static_cast<int>(e.exit_code());
-  }
+  return scorenet::benchmark::timed_main(argc, argv, app, o, scorenet::benchmark::run);
 }

@@ -28,7 +28,6 @@
 #include <vector>
 
 #include "benchmarks/timed_run.hpp"
-#include "framework/core/allocator.hpp"
 #include "framework/core/error.hpp"
 #include "framework/train/learner.hpp"
 #include "framework/train/train_precision.hpp"
@@ -42,10 +41,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-struct Options {
-  std::string config_path, profile;
-  std::vector<int64_t> shape = {3, 32, 32};
-  int64_t batch = 0;  // 0: the config's
+struct Options : TimedOptions {
+  std::string profile;
   int64_t steps = 50, warmup = 20;
   bool loader = false, peak = false;
 };
@@ -246,25 +243,13 @@ int run(const Options& o, const std::vector<std::string>& overrides) {
 }  // namespace scorenet::benchmark
 
 int main(int argc, char** argv) {
-  scorenet::tune_allocator();
   scorenet::benchmark::Options o;
   CLI::App app("one training step of a config's network, timed", "gpu_step_benchmark");
-  app.add_option("config", o.config_path, "experiment (TOML); its data file is not read")
-      ->required();
-  app.add_option("--shape", o.shape, "of an image: C,H,W")->delimiter(',')->expected(3);
-  app.add_option("--batch", o.batch, "images a step; default: train.batch_size");
   app.add_option("--steps", o.steps, "steps to time")->check(CLI::PositiveNumber);
   app.add_option("--warmup", o.warmup, "steps before them")->check(CLI::NonNegativeNumber);
   app.add_flag("--loader", o.loader,
                "images through a loader's thread, flipped as the config says");
   app.add_option("--profile", o.profile, "trace three more steps into FILE");
   app.add_flag("--peak", o.peak, "also time a product of two large bf16 matrices");
-  app.allow_extras();
-  CLI11_PARSE(app, argc, argv);
-  try {
-    return scorenet::benchmark::run(o, app.remaining());
-  } catch (const scorenet::Error& e) {
-    std::cerr << e.what() << std::endl;
-    return static_cast<int>(e.exit_code());
-  }
+  return scorenet::benchmark::timed_main(argc, argv, app, o, scorenet::benchmark::run);
 }

@@ -6,15 +6,47 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
+#include <iostream>
 #include <string>
 #include <vector>
 
 #include "framework/config/parse.hpp"
 #include "framework/config/validate.hpp"
+#include "framework/core/allocator.hpp"
+#include "framework/core/error.hpp"
 
 namespace scorenet::benchmark {
+
+/// What each of these programs is told.
+struct TimedOptions {
+  std::string config_path;
+  std::vector<int64_t> shape = {3, 32, 32};
+  int64_t batch = 0;  // 0: the config's
+};
+
+/// The main function of such a program. app: with its own options; those of TimedOptions, from
+/// which Options derives, are added. run: gets what else stands on the command line, the config's
+/// keys.
+template <typename Options>
+int timed_main(int argc, char** argv, CLI::App& app, Options& o,
+               int (*run)(const Options&, const std::vector<std::string>&)) {
+  tune_allocator();
+  app.add_option("config", o.config_path, "experiment (TOML); its data file is not read")
+      ->required();
+  app.add_option("--shape", o.shape, "of an image: C,H,W")->delimiter(',')->expected(3);
+  app.add_option("--batch", o.batch, "images at once; default: train.batch_size");
+  app.allow_extras();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return run(o, app.remaining());
+  } catch (const Error& e) {
+    std::cerr << e.what() << std::endl;
+    return static_cast<int>(e.exit_code());
+  }
+}
 
 /// The config of a file, with overrides and, if it is above zero, another batch.
 inline config::Config config_of(const std::string& path, const std::vector<std::string>& overrides,

@@ -116,7 +116,8 @@ tell_ranks_to_stop() {
   [ "$withstands" = 0 ] || kill -USR1 "$job" 2>/dev/null || :
 }
 
-nap() { sleep 0.2 || :; } # Ctrl-C in a terminal ends it early
+# Without a process a time. A signal ends it early.
+nap() { read -rt 0.2 -u "$nothing" || :; }
 
 # --- A launcher that was stopped (SIGSTOP) passes nothing on and starts nobody again. Its ranks go
 # on, until their words fill its pipe.
@@ -153,7 +154,7 @@ wait_for_ranks() {
     elif [ "$restarts" = 0 ]; then
       wait "$job" || : # a trapped signal ends it early
     else
-      read -rt 0.2 -u "$nothing" || : # like nap, without a process a time
+      nap
     fi
     end_frozen_launcher
   done

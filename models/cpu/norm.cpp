@@ -14,13 +14,7 @@ namespace scorenet::models::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
 #include "models/cpu/simd_math.inl"
-
-using D = hn::CappedTag<float, kBlock>;
-using V = hn::Vec<D>;
-constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
 
 // As many vectors of channels at once as registers hold the factors and sums of.
 #if HWY_TARGET == HWY_AVX3 || HWY_ARCH_ARM_A64

@@ -1,6 +1,8 @@
 // Functions of vectors that several kernels share. Included inside HWY_NAMESPACE, once for each
 // instruction set.
 
+#include "models/cpu/vector.inl"
+
 // exp(x) to some 1e-7 of itself, for x at most 88; below -87 the least normal number. NaN stays
 // NaN.
 template <class D, class V>

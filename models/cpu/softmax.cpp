@@ -12,13 +12,7 @@ namespace scorenet::models::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
 #include "models/cpu/simd_math.inl"
-
-using D = hn::CappedTag<float, kBlock>;
-using V = hn::Vec<D>;
-constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(D()));
 
 // The lanes of the vector at `i` that lie before `keys`.
 HWY_INLINE hn::Mask<D> lanes_before(int64_t keys, int64_t i) {

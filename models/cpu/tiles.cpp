@@ -14,11 +14,8 @@ namespace scorenet::models::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
+#include "models/cpu/vector.inl"
 
-using D = hn::CappedTag<float, kBlock>;
-using V = hn::Vec<D>;
-constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
 constexpr int kVectors = kBlock / kLanes;  // of a block
 
 // A tile holds its sums in registers: 28 of 32, or 12 of 16, so that the factors have the rest.

@@ -12,11 +12,7 @@ namespace scorenet::models::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
-using D = hn::CappedTag<float, kBlock>;
-using V = hn::Vec<D>;
-constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+#include "models/cpu/vector.inl"
 
 void WinogradInput(const TileRow& row, const float* corner, int64_t step, int64_t x_row, float* v) {
   const D d;
