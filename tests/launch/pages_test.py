@@ -36,6 +36,7 @@ PAGES = [
     "framework/README.md",
     *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("framework/*/README.md")),
     "models/README.md",
+    "configs/README.md",
     *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("configs/*/README.md")),
 ]
 
@@ -214,6 +215,10 @@ def prepare(folder, program):
             png(folder / "photos" / kind / f"{i}.png", 16, 9 * i)
     npy(folder / "images.npy", (40, 1, 16, 16), "|u1", bytes(i % 251 for i in range(40 * 256)))
     npy(folder / "labels.npy", (40,), "<i8", b"".join(struct.pack("<q", i % 4) for i in range(40)))
+    npy(folder / "colours.npy", (40, 3, 32, 32), "|u1", bytes(i % 253 for i in range(40 * 3072)))
+    arrays = ("--npy", folder / "colours.npy", "--labels", folder / "labels.npy")
+    made = [program, "data", "convert", *arrays, "--validation", "8", "--out", folder / "cifar10.h5"]
+    subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
 
 
 def blocks(page):
@@ -351,8 +356,10 @@ def known_names(program):
     for script in ROOT.glob("launch/*"):
         if script.is_file() and script.suffix not in (".cpp", ".hpp"):
             text += script.read_text()
-    for script in ROOT.glob("configs/*/run"):
-        text += script.read_text()
+    for pattern in ("configs/*/run", "benchmarks/peers/*/*"):
+        for script in ROOT.glob(pattern):
+            if script.suffix in ("", ".py"):
+                text += script.read_text()
     return set(re.findall(r"--[a-z][a-z0-9-]*", text)), keys
 
 
