@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cases
+
 PROGRAM = Path(sys.argv[1]).resolve()
 
 
@@ -165,17 +167,5 @@ def test_a_config_without_its_defaults():
         assert "expected one run folder" in run("info", "config", code=2)
 
 
-def main():
-    failed = 0
-    for name, test in [(n, f) for n, f in globals().items() if n.startswith("test_")]:
-        try:
-            test()
-            print("ok", name)
-        except AssertionError as error:
-            failed += 1
-            print("FAILED", name, repr(error)[:1500])
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cases.run(globals()))

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cases
 import tensorboard_test
 
 PROGRAM = Path(sys.argv[1]).resolve()
@@ -120,7 +121,6 @@ def test_what_is_no_run(runs, folder):
 
 def main():
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    failed = 0
     with tempfile.TemporaryDirectory(prefix="scorenet-report-") as name:
         folder = Path(name)
         tensorboard_test.write_images(folder / "images.npy")
@@ -129,14 +129,7 @@ def main():
             run = tensorboard_test.Run(PROGRAM, folder, loss, loss)
             run.train()
             runs.append(run.outdir)
-        for test in [f for n, f in globals().items() if n.startswith("test_")]:
-            try:
-                test(runs, folder)
-                print("ok", test.__name__)
-            except AssertionError as error:
-                failed += 1
-                print("FAILED", test.__name__, repr(error)[:1500])
-    return 1 if failed else 0
+        return cases.run(globals(), runs, folder)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ step.
 The reader is the tensorboard that python3 imports, else PyPI's, fetched into .deps/ on first use.
 """
 
-import importlib
 import json
 import os
 import struct
@@ -16,10 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-VERSION = "2.21.0"
-WHEELS = ROOT / ".deps" / f"tensorboard-{VERSION}"
-SKIPPED = 77
+import cases
+import wheels
 
 CONFIG = """
 [data]
@@ -50,25 +47,6 @@ sampler_steps = 2
 tick = 5
 threads = 1
 """
-
-
-def find_tensorboard():
-    """Puts it on the path; False where it can neither be imported nor fetched."""
-    if importlib.util.find_spec("tensorboard"):
-        return True
-    if not (WHEELS / "complete").exists():
-        fetched = subprocess.run(
-            [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:"]
-            + ["--disable-pip-version-check", "--target", WHEELS, f"tensorboard=={VERSION}"]
-            + ["protobuf", "numpy", "absl-py"],  # what its reader imports
-            check=False,
-            timeout=300,
-        )
-        if fetched.returncode != 0:
-            return False
-        (WHEELS / "complete").touch()
-    sys.path.insert(0, str(WHEELS))
-    return True
 
 
 def write_images(path):
@@ -224,23 +202,12 @@ def main():
     program = Path(sys.argv[1]).resolve()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.pop("LD_PRELOAD", None)
-    if not find_tensorboard():
-        print("skipped: needs the Python package tensorboard, which could not be fetched")
-        return SKIPPED
-    failed = 0
+    if not wheels.find("tensorboard", "2.21.0", "protobuf", "numpy", "absl-py"):
+        return wheels.SKIPPED
     with tempfile.TemporaryDirectory(prefix="scorenet-tensorboard-") as name:
         folder = Path(name)
         write_images(folder / "images.npy")
-        for test in [f for n, f in globals().items() if n.startswith("test_")]:
-            try:
-                test(program, folder)
-                print("ok", test.__name__)
-            except AssertionError as error:
-                failed += 1
-                print("FAILED", test.__name__, repr(error)[:2000])
-                if error.__traceback__.tb_next:
-                    print("  line", error.__traceback__.tb_next.tb_lineno)
-    return 1 if failed else 0
+        return cases.run(globals(), program, folder)
 
 
 if __name__ == "__main__":
