@@ -32,6 +32,7 @@ PAGES = [
     ".github/CONTRIBUTING.md",
     "launch/README.md",
     "launch/install.md",
+    "launch/cluster.md",
     "benchmarks/README.md",
     "framework/README.md",
     *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("framework/*/README.md")),
@@ -80,6 +81,7 @@ FIRST_WORDS = (
     "mpirun",
     "sbatch",
     "srun",
+    "scontrol",
     "cmake",
     "ctest",
     "bash",
@@ -208,6 +210,7 @@ def prepare(folder, program):
     (folder / "bin/scorenet").symlink_to(folder / "build/bin/scorenet")
     executable(folder / "bin/sbatch", SBATCH)
     executable(folder / "bin/srun", SRUN)
+    executable(folder / "bin/scontrol", "#!/bin/sh\necho localhost\n")
     (folder / "hosts").write_text("localhost slots=2\n")
     for kind in ("cats", "dogs"):
         (folder / "photos" / kind).mkdir(parents=True)
@@ -392,7 +395,7 @@ def wrong_names(page, options, keys):
             if (
                 key.split(".")[0] in sections
                 and key not in keys
-                and not re.search(r"\.(h|c)pp$|\.md$|\.toml$|\.json|\.txt", key)
+                and not re.search(r"\.(h|c)pp$|\.md$|\.toml$|\.json|\.txt|\.safetensors$", key)
             ):
                 yield f"`{span}`: no key is called {key}"
         for path in re.findall(
