@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Every config of configs/: --dry-run as it stands, two steps of a narrower network, and the gallery.
+"""Every config of configs/: --dry-run as it stands, two steps of a narrower network, its row in
+the gallery.
 
     configs_test.py PROGRAM      exit 0 if all hold, 1 if not
 

@@ -220,8 +220,9 @@ def prepare(folder, program):
     npy(folder / "labels.npy", (40,), "<i8", b"".join(struct.pack("<q", i % 4) for i in range(40)))
     npy(folder / "colours.npy", (40, 3, 32, 32), "|u1", bytes(i % 253 for i in range(40 * 3072)))
     arrays = ("--npy", folder / "colours.npy", "--labels", folder / "labels.npy")
-    made = [program, "data", "convert", *arrays, "--validation", "8", "--out", folder / "cifar10.h5"]
-    subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
+    converted = ("--validation", "8", "--out", folder / "cifar10.h5")
+    make = [program, "data", "convert", *arrays, *converted]
+    subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
 
 
 def blocks(page):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The Python of framework/checkpoint/README.md opens a snapshot as the page says.
 
-    snapshot_page_test.py PROGRAM      exit 0 if all hold, 1 if not, 77 where there is no safetensors
+    snapshot_page_test.py PROGRAM      exit 0 if all hold, 1 if not, 77 without safetensors
 
 The page reads into PyTorch; a Python without it reads into numpy here.
 """
