@@ -12,6 +12,7 @@ namespace scorenet::models {
 struct ConditionSizes {
   int64_t numbers = 0;   // of all its vectors, one behind the other
   int64_t channels = 0;  // of all its fields
+  int64_t augment = 0;   // numbers that say how an example was augmented; all 0: not at all
 
   bool any() const { return numbers + channels > 0; }
 };

@@ -27,6 +27,7 @@ struct DataConfig {
   std::string split = "train";
   bool labels = false;
   bool flip = false;
+  double augment = 0;           // EDM's probability of each transform; 0: off
   bool changed = false;         // resume although the data set has changed
   int64_t shuffle_window = 16;  // chunks
   int64_t prefetch = 4;         // batches
@@ -63,6 +64,8 @@ struct DiffusionConfig {
   std::string prediction = "eps";
   std::string loss = "elbo";
   std::string time_sampling = "stratified";
+  double P_mean = diffusion::kLogSigmaMean;  // of log_normal, in EDM's letters
+  double P_std = diffusion::kLogSigmaStd;
   double sigma_data = diffusion::kSigmaData;
   double min_snr_gamma = diffusion::kMinSnrCap;
   int64_t train_steps = 0;  // T; 0: continuous time
@@ -80,6 +83,8 @@ struct TrainConfig {
   double duration_kimg = 0;  // 0: from steps
   int64_t seed = 0;
   optim::LrScheduleOptions rate;  // total_steps: from steps or duration_kimg
+  double lr_rampup_kimg = -1;     // warm-up as EDM counts it; -1: by warmup_steps
+  double loss_scaling = 1;        // on the loss, before its gradient
   optim::AdamWOptions adamw;
   std::string precision = "auto";
   std::string on_nonfinite = "halt";

@@ -216,6 +216,11 @@ void diffusion_fields(DiffusionConfig& c, std::vector<Field>& out) {
              with(diffusion::weighting_names(), {"uncertainty", "hybrid"})));
   out.push_back(one_of("diffusion.time_sampling", &c.time_sampling, "how training times are drawn",
                        with(diffusion::time_sampling_names(), {"loss_second_moment"})));
+  out.push_back({"diffusion.P_mean", &c.P_mean,
+                 "log_normal: mean of log(sigma / alpha) in training (EDM)", -50, 50});
+  out.push_back({"diffusion.P_std", &c.P_std,
+                 "log_normal: standard deviation of log(sigma / alpha) in training (EDM)", 1e-6,
+                 50});
   out.push_back({"diffusion.sigma_data", &c.sigma_data, "F: standard deviation of the data (EDM)",
                  kTiny, 1e6});
   out.push_back(
@@ -252,6 +257,9 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
   out.push_back(
       {"train.learning_rate", &c.rate.learning_rate, "AdamW's step size after warm-up", kTiny, 10});
   out.push_back({"train.warmup_steps", &c.rate.warmup_steps, "steps of linear warm-up", 0, 1e9});
+  out.push_back({"train.lr_rampup_kimg", &c.lr_rampup_kimg,
+                 "thousands of images of linear warm-up, as EDM counts it; -1: by warmup_steps", -1,
+                 1e12});
   out.push_back(one_of("train.lr_schedule", &c.rate.law, "learning rate after warm-up",
                        optim::lr_law_names()));
   out.push_back(
@@ -262,6 +270,9 @@ void train_fields(TrainConfig& c, std::vector<Field>& out) {
   out.push_back({"train.adam_eps", &c.adamw.eps, "AdamW's denominator offset", kTiny, 1});
   out.push_back({"train.clip_norm", &c.adamw.clip_norm,
                  "largest global gradient norm; 0: no clipping", 0, 1e9});
+  out.push_back({"train.loss_scaling", &c.loss_scaling,
+                 "factor on the loss before its gradient (EDM's --ls); logs hold the plain loss",
+                 kTiny, 1e12});
   out.push_back(one_of(
       "train.precision", &c.precision,
       "precision of the network's arithmetic; weights stay fp32; tf32: fp32 whose products a GPU "

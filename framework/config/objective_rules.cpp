@@ -69,6 +69,19 @@ void check_steps(const DiffusionConfig& d, Problems& out) {
   }
 }
 
+// The numbers of the log-normal law mean nothing to the others.
+void check_log_normal(const DiffusionConfig& d, Problems& out) {
+  if (d.time_sampling == "log_normal") return;
+  const DiffusionConfig plain;
+  const bool mean = d.P_mean != plain.P_mean;
+  if (!mean && d.P_std == plain.P_std) return;
+  out.push_back(
+      (mean ? "diffusion.P_mean = " + number(d.P_mean) : "diffusion.P_std = " + number(d.P_std)) +
+      " with diffusion.time_sampling = " + d.time_sampling +
+      ": only log_normal draws times by it. Set time_sampling = log_normal, or leave it "
+      "out.");
+}
+
 void check_divergence(const DiffusionConfig& d, Problems& out) {
   if (d.divergence_weight == 0) return;
   const std::string key = "diffusion.divergence_weight = " + number(d.divergence_weight);
@@ -134,6 +147,7 @@ std::vector<std::string> objective_problems(const Config& config) {
   Problems out;
   check_learned_schedule(config.diffusion, out);
   check_steps(config.diffusion, out);
+  check_log_normal(config.diffusion, out);
   check_divergence(config.diffusion, out);
   check_classifier(config, out);
   check_missing(config, out);

@@ -215,9 +215,17 @@ void check_diffusion(const DiffusionConfig& d, std::vector<std::string>& out) {
 
 void check_duration(const TrainConfig& train, std::vector<std::string>& out) {
   const optim::LrScheduleOptions& rate = train.rate;
-  const bool falls = optim::needs_last_step(rate.law);
-  if (falls && total_steps(train) > 0 && total_steps(train) <= rate.warmup_steps) {
+  const bool in_images = train.lr_rampup_kimg >= 0;
+  if (in_images && rate.warmup_steps != optim::LrScheduleOptions().warmup_steps) {
     out.push_back("train.warmup_steps = " + std::to_string(rate.warmup_steps) +
+                  " with train.lr_rampup_kimg = " + shown(train.lr_rampup_kimg) +
+                  ": both say how long the warm-up is. Leave one of them out.");
+  }
+  const bool falls = optim::needs_last_step(rate.law);
+  if (falls && total_steps(train) > 0 && total_steps(train) <= warmup_steps(train)) {
+    out.push_back((in_images ? "train.lr_rampup_kimg = " + shown(train.lr_rampup_kimg) + ", " +
+                                   std::to_string(warmup_steps(train)) + " steps"
+                             : "train.warmup_steps = " + std::to_string(rate.warmup_steps)) +
                   ": train.lr_schedule = " + rate.law + " needs fewer warm-up steps than the " +
                   std::to_string(total_steps(train)) + " steps of the run.");
   }
@@ -322,6 +330,12 @@ int64_t total_steps(const TrainConfig& train) {
   if (train.steps > 0) return train.steps;
   return static_cast<int64_t>(
       std::ceil(train.duration_kimg * 1000.0 / static_cast<double>(train.batch_size)));
+}
+
+int64_t warmup_steps(const TrainConfig& train) {
+  if (train.lr_rampup_kimg < 0) return train.rate.warmup_steps;
+  return static_cast<int64_t>(
+      std::ceil(train.lr_rampup_kimg * 1000.0 / static_cast<double>(train.batch_size)));
 }
 
 }  // namespace scorenet::config

@@ -17,4 +17,7 @@ void validate(const Config& config, int world_size);
 /// Steps to train: train.steps, or train.duration_kimg in steps, rounded up.
 int64_t total_steps(const TrainConfig& train);
 
+/// Steps of linear warm-up: warmup_steps, or enough for lr_rampup_kimg.
+int64_t warmup_steps(const TrainConfig& train);
+
 }  // namespace scorenet::config

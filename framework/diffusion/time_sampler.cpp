@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <sstream>
 
 #include "framework/core/error.hpp"
 #include "framework/diffusion/names.hpp"
@@ -13,6 +14,12 @@ RandomKey time_key(const RandomKey& key) {
   return {key.seed, RandomStream::training_time, key.step};
 }
 
+std::string number(double value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
 double normal_cdf(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
 
 // Rounding must not push a drawn time out of the schedule's range.
@@ -20,20 +27,26 @@ torch::Tensor clamp_to(const Schedule& schedule, const torch::Tensor& t) {
   return t.clamp(schedule.t_min(), schedule.t_max());
 }
 
-TimeSample times_uniform(const Schedule& s, const torch::Tensor& u) { return uniform_times(s, u); }
-TimeSample times_log_snr(const Schedule& s, const torch::Tensor& u) { return log_snr_times(s, u); }
-TimeSample times_log_normal(const Schedule& s, const torch::Tensor& u) {
-  return log_normal_times(s, u);
+TimeSample times_uniform(const TimeRule&, const Schedule& s, const torch::Tensor& u) {
+  return uniform_times(s, u);
 }
 
-TimeSample times_v_importance(const Schedule& s, const torch::Tensor& u) {
+TimeSample times_log_snr(const TimeRule&, const Schedule& s, const torch::Tensor& u) {
+  return log_snr_times(s, u);
+}
+
+TimeSample times_log_normal(const TimeRule& rule, const Schedule& s, const torch::Tensor& u) {
+  return log_normal_times(s, u, rule.mean, rule.deviation);
+}
+
+TimeSample times_v_importance(const TimeRule&, const Schedule& s, const torch::Tensor& u) {
   return v_importance_times(s, u);
 }
 
 struct Rule {
   const char* name;
   bool stratified;
-  TimeSample (*map)(const Schedule&, const torch::Tensor&);
+  TimeSample (*map)(const TimeRule&, const Schedule&, const torch::Tensor&);
 };
 
 constexpr Rule kRules[] = {
@@ -86,6 +99,14 @@ TimeSample log_normal_times(const Schedule& schedule, const torch::Tensor& posit
   const double z_high = (-0.5 * range.noisy - mean) / deviation;
   const double low = normal_cdf(z_low);
   const double high = normal_cdf(z_high);
+  if (!(high - low > 0)) {
+    throw ConfigError("diffusion.P_mean = " + number(mean) +
+                      " with diffusion.P_std = " + number(deviation) +
+                      ": no time of the schedule has such noise, since log(sigma / alpha) goes "
+                      "from " +
+                      number(-0.5 * range.clean) + " to " + number(-0.5 * range.noisy) +
+                      ". Choose a mean within.");
+  }
   // The clamp guards the quantile where `high` rounds to 1.
   const auto z = torch::special_ndtri(low + (high - low) * positions).clamp(z_low, z_high);
   const auto t = clamp_to(schedule, schedule.time_of(-2.0 * (mean + deviation * z)));
@@ -109,14 +130,15 @@ TimeSample v_importance_times(const Schedule& schedule, const torch::Tensor& pos
   return {t, -mass / (torch::sigmoid(log_snr) * schedule.d_log_snr(t))};
 }
 
-TimeSample draw_times(const std::string& rule, const Schedule& schedule, const RandomKey& key,
+TimeSample draw_times(const TimeRule& rule, const Schedule& schedule, const RandomKey& key,
                       const std::vector<int64_t>& slots, int64_t global_batch) {
   for (const Rule& known : kRules) {
-    if (rule != known.name) continue;
-    return known.map(schedule, known.stratified ? stratified_positions(key, slots, global_batch)
-                                                : independent_positions(key, slots));
+    if (rule.name != known.name) continue;
+    return known.map(rule, schedule,
+                     known.stratified ? stratified_positions(key, slots, global_batch)
+                                      : independent_positions(key, slots));
   }
-  std::string sentence = "diffusion.time_sampling = \"" + rule + "\": expected one of";
+  std::string sentence = "diffusion.time_sampling = \"" + rule.name + "\": expected one of";
   for (const std::string& name : time_sampling_names()) sentence += " " + name;
   throw ConfigError(sentence + ".");
 }

@@ -8,9 +8,11 @@
 #include <torch/types.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "framework/core/random.hpp"
+#include "framework/diffusion/loss_constants.hpp"
 #include "framework/diffusion/schedule.hpp"
 
 namespace scorenet::diffusion {
@@ -42,18 +44,31 @@ TimeSample uniform_times(const Schedule& schedule, const torch::Tensor& position
 TimeSample log_snr_times(const Schedule& schedule, const torch::Tensor& positions);
 
 /// log(sigma / alpha) ~ N(mean, deviation^2), cut to the schedule's range (Karras et al. 2022,
-/// 2206.00364, table 1).
+/// 2206.00364, table 1: P_mean and P_std). REQUIRES deviation > 0. Throws ConfigError if the law
+/// has no mass within the schedule's range.
 TimeSample log_normal_times(const Schedule& schedule, const torch::Tensor& positions,
-                            double mean = -1.2, double deviation = 1.2);
+                            double mean = kLogSigmaMean, double deviation = kLogSigmaStd);
 
 /// Density of log-SNR proportional to sigmoid(log_snr), which is alpha^2 where the variance is
 /// preserved: the likelihood weight of the v-prediction is then constant (i-DODE, Zheng et al.
 /// 2023, 2305.03935, sec. 4.2).
 TimeSample v_importance_times(const Schedule& schedule, const torch::Tensor& positions);
 
+/// A rule by its name, and the numbers of the one that has some.
+struct TimeRule {
+  TimeRule(const char* name_in) : name(name_in) {}               // NOLINT: a name is a rule
+  TimeRule(std::string name_in, double mean_in = kLogSigmaMean,  // NOLINT
+           double deviation_in = kLogSigmaStd)
+      : name(std::move(name_in)), mean(mean_in), deviation(deviation_in) {}
+
+  std::string name;
+  double mean = kLogSigmaMean;      // of log_normal
+  double deviation = kLogSigmaStd;  // the same
+};
+
 /// The rules of [diffusion] time_sampling: "uniform" (independent), "stratified" (uniform), and
 /// "log_snr", "log_normal", "v_importance" (all stratified). Throws ConfigError that lists them.
-TimeSample draw_times(const std::string& rule, const Schedule& schedule, const RandomKey& key,
+TimeSample draw_times(const TimeRule& rule, const Schedule& schedule, const RandomKey& key,
                       const std::vector<int64_t>& slots, int64_t global_batch);
 
 }  // namespace scorenet::diffusion

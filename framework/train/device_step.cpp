@@ -147,7 +147,7 @@ void DeviceStep::accumulate_gradients(bool silent) {
                                      e.levels.narrow(piece.first, piece.count)},
                                     config.model.dropout > 0 ? &dropout : nullptr);
     if (!silent) update_.begin(piece);
-    (loss.sum() * (1.0 / static_cast<double>(config.train.batch_size))).backward();
+    (loss.sum() * loss_weight(config.train)).backward();
     if (!silent) update_.end(piece);
     results_.narrow(0, piece.first, piece.count).copy_(loss.detach());
   }

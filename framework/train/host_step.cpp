@@ -51,8 +51,7 @@ void HostStep::accumulate_gradients(const Draw& d, int64_t step) {
                                     config.model.dropout > 0 ? &slots : nullptr);
     clock_.enter(StepPhase::backward);
     update_.begin(piece);
-    const double weight =
-        update_.loss_scale().value() / static_cast<double>(config.train.batch_size);
+    const double weight = update_.loss_scale().value() * loss_weight(config.train);
     (loss.sum() * weight).backward();
     update_.end(piece);
     clock_.enter(StepPhase::other);

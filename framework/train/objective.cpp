@@ -156,6 +156,10 @@ RandomKey key_at(const config::Config& config, RandomStream stream, int64_t step
   return {draw_seed(config.train), stream, static_cast<uint64_t>(step)};
 }
 
+double loss_weight(const config::TrainConfig& train) {
+  return train.loss_scaling / static_cast<double>(train.batch_size);
+}
+
 std::string objective_name(const score::ScoreModel& model) {
   return model.is_classifier() ? "cross-entropy" : model.config.diffusion.loss;
 }
@@ -182,9 +186,11 @@ DrawnLevels Objective::draw_levels(int64_t step, const std::vector<int64_t>& slo
   DrawnLevels levels;
   levels.weight = torch::ones({static_cast<int64_t>(slots.size())}, torch::kFloat64);
   if (!history_ && steps == 0) {
-    levels.times = diffusion::draw_times(config.diffusion.time_sampling, schedule,
-                                         key_at(config, RandomStream::training_time, step), slots,
-                                         config.train.batch_size);
+    const diffusion::TimeRule rule{config.diffusion.time_sampling, config.diffusion.P_mean,
+                                   config.diffusion.P_std};
+    levels.times =
+        diffusion::draw_times(rule, schedule, key_at(config, RandomStream::training_time, step),
+                              slots, config.train.batch_size);
     return levels;
   }
   torch::Tensor positions = positions_of(config, step, slots);

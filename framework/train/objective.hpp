@@ -97,6 +97,10 @@ uint64_t draw_seed(const config::TrainConfig& train);
 /// The seed's key for a stream at a step of training.
 RandomKey key_at(const config::Config& config, RandomStream stream, int64_t step);
 
+/// What an example's loss is multiplied by before its gradient: train.loss_scaling over the global
+/// batch.
+double loss_weight(const config::TrainConfig& train);
+
 /// "elbo", "cross-entropy": the objective's name in the log.
 std::string objective_name(const score::ScoreModel& model);
 

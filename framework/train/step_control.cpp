@@ -61,6 +61,7 @@ models::Conditions conditions_of_step(const score::ScoreModel& model,
 double learning_rate_of(const config::TrainConfig& train, int64_t step) {
   optim::LrScheduleOptions rate = train.rate;
   rate.total_steps = config::total_steps(train);
+  rate.warmup_steps = config::warmup_steps(train);
   return optim::learning_rate_at(rate, step);
 }
 

@@ -39,11 +39,13 @@ residual_resampling = [true]
 schedule = "vdm_linear"
 learn_ends = true
 gamma_min = 9.0
+P_mean = 0.5
 t_min = 0.9
 t_max = 0.1
 [train]
 lr_schedule = "cosine"
 warmup_steps = 900
+lr_rampup_kimg = 100.0
 steps = 10
 shard_optimizer = true
 [comm]
@@ -66,9 +68,11 @@ array = "x"
             "model.channels = []: expected at least one level",
             "model.residual_resampling has 1 flags",
             "only vdm_learned can learn its ends",
+            "only log_normal draws times by it",
             "gamma_min = 9: must be below diffusion.gamma_max = 5",
             "must be below diffusion.t_max",
             "needs fewer warm-up steps",
+            "both say how long the warm-up is",
             "sharded sums depend on the rank count",
             "only whole all-reduces are compressed",
             "run.threads = 0",

@@ -440,6 +440,8 @@ TEST(Config, ObjectivesThatContradictThemselvesAreOneSentenceEach) {
       {"schedule = \"vdm_learned\"\ntrain_steps = 10", "train_steps = 10"},
       {"train_steps = 10\ntime_sampling = \"log_normal\"", "time_sampling = log_normal"},
       {"loss = \"hybrid\"", "train_steps = 0"},
+      {"P_mean = -0.4", "P_mean = -0.4 with diffusion.time_sampling = stratified"},
+      {"P_std = 1\ntime_sampling = \"uniform\"", "P_std = 1 with"},
       {"divergence_weight = 0.1", "diffusion.prediction = eps"},
       {"divergence_weight = 0.1\nprediction = \"v\"\nschedule = \"ve\"", "schedule = ve"},
       {"divergence_weight = 0.1\nprediction = \"v\"\nloss = \"uncertainty\"", "loss = uncertainty"},
@@ -459,6 +461,24 @@ TEST(Config, ObjectivesThatContradictThemselvesAreOneSentenceEach) {
   EXPECT_THAT(problems(classifier, 1), IsEmpty());
   classifier.diffusion.loss = "edm";
   EXPECT_THAT(problems(classifier, 1), ElementsAre(HasSubstr("diffusion.loss = edm")));
+}
+
+TEST(Config, WarmUpIsCountedInStepsOrInImages) {
+  Config c = trainable();
+  c.train.batch_size = 512;
+  EXPECT_EQ(warmup_steps(c.train), 500);
+  c.train.lr_rampup_kimg = 10'000;
+  EXPECT_EQ(warmup_steps(c.train), 19'532);  // 10,000,000 / 512 = 19,531.25
+  EXPECT_THAT(problems(c, 1), IsEmpty());
+  c.train.rate.law = "cosine";
+  c.train.steps = 19'532;
+  EXPECT_THAT(problems(c, 1),
+              ElementsAre(HasSubstr("train.lr_rampup_kimg = 10000, 19532 steps: ")));
+  c.train.steps = 20'000;
+  c.train.rate.warmup_steps = 100;
+  EXPECT_THAT(problems(c, 1), ElementsAre(HasSubstr("both say how long the warm-up is")));
+  c.train.lr_rampup_kimg = -1;
+  EXPECT_THAT(problems(c, 1), IsEmpty());
 }
 
 TEST(Config, ABatchThatDoesNotDivideNamesTheNearestTotals) {

@@ -2,6 +2,7 @@
 // density they claim.
 #include "framework/diffusion/time_sampler.hpp"
 
+#include <numbers>
 #include <set>
 
 #include "tests/framework/diffusion/support.hpp"
@@ -103,6 +104,25 @@ TEST(TimeSampler, LogNormalHasEdmsMedianAndDeviation) {
   const auto times = log_normal_times(*schedule_named("edm"), doubles({0.5, 0.8413447}));
   EXPECT_NEAR(times.t[0].log().item<double>(), -1.2, 1e-4);
   EXPECT_NEAR(times.t[1].log().item<double>(), 0.0, 1e-4);
+}
+
+TEST(TimeSampler, OtherNumbersOfTheLogNormalLawMoveItsDensity) {
+  // In the schedule edm, t is sigma: p(t) = N(log t; m, s^2) / t, of which [0.002, 80] cuts off
+  // less than 1e-9.
+  const auto schedule = schedule_named("edm");
+  const double mean = 0.4, deviation = 0.6;
+  const auto times =
+      draw_times(TimeRule("log_normal", mean, deviation), *schedule, kKey, slot_range(0, 512), 512);
+  const auto log_t = times.t.log();
+  EXPECT_NEAR(log_t.mean().item<double>(), mean, 2e-3);
+  EXPECT_NEAR(log_t.std().item<double>(), deviation, 1e-2);
+  const auto z = (log_t - mean) / deviation;
+  const auto density =
+      (-0.5 * z.square()).exp() / (times.t * deviation * std::sqrt(2 * std::numbers::pi));
+  EXPECT_LT((times.inverse_density * density - 1).abs().max().item<double>(), 1e-6);
+  expect_error<ConfigError>(
+      [&] { draw_times(TimeRule("log_normal", 40, 0.1), *schedule, kKey, {0}, 1); },
+      "diffusion.P_mean = 40 with diffusion.P_std = 0.1: no time of the schedule");
 }
 
 TEST(TimeSampler, EveryRuleOfTheConfigDrawsTimesInRange) {

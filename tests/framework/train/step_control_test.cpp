@@ -72,6 +72,20 @@ TEST(StepControl, TheLearningRateKnowsTheLastStep) {
   EXPECT_DOUBLE_EQ(learning_rate_of(train, 25), 4.0);
 }
 
+TEST(StepControl, ARampInImagesIsEdmsOneStepAhead) {
+  // EDM: the rate times min(images so far / ramp, 1), with 0 in the first step.
+  config::TrainConfig train;
+  train.rate.learning_rate = 8;
+  train.batch_size = 100;
+  train.lr_rampup_kimg = 0.4;  // 4 steps
+  EXPECT_DOUBLE_EQ(learning_rate_of(train, 0), 2);
+  EXPECT_DOUBLE_EQ(learning_rate_of(train, 2), 6);
+  EXPECT_DOUBLE_EQ(learning_rate_of(train, 3), 8);
+  EXPECT_DOUBLE_EQ(learning_rate_of(train, 9), 8);
+  train.lr_rampup_kimg = 0;  // none
+  EXPECT_DOUBLE_EQ(learning_rate_of(train, 0), 8);
+}
+
 TEST(StepControl, EveryLossThatIsNotFiniteIsNamedWithItsSampleAndTime) {
   EXPECT_EQ(trouble_of(doubles({1, NAN, INFINITY}), {5, 17, 9}, doubles({0.1, 0.25, 0.5})),
             " sample 17 at t = 0.250000; sample 9 at t = 0.500000;");

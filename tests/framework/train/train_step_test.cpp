@@ -24,6 +24,19 @@ TEST(TrainStep, ReportsTheSameOnAllRanksAsOnOne) {
   });
 }
 
+TEST(TrainStep, LossScalingMultipliesTheGradientAndNotTheReportedLoss) {
+  for (const int ranks : {1, 2}) {
+    on_ranks(ranks, [](comm::Communicator& comm) {
+      const StepReport plain = SimTraining(sim_config(), comm).run(0);
+      config::Config scaled = sim_config();
+      scaled.train.loss_scaling = 100;
+      const StepReport report = SimTraining(scaled, comm).run(0);
+      EXPECT_EQ(report.loss, plain.loss);
+      EXPECT_NEAR(report.grad_norm, 100 * plain.grad_norm, 1e-4 * plain.grad_norm);
+    });
+  }
+}
+
 TEST(TrainStep, ALossThatIsNotFiniteNamesItsSamplesAndLeavesTheWeights) {
   on_ranks(2, [](comm::Communicator& comm) {
     SimTraining training(sim_config(), comm);
