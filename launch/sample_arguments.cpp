@@ -2,77 +2,11 @@
 
 #include "framework/core/error.hpp"
 #include "framework/data/data_map.hpp"
-#include "framework/diffusion/names.hpp"
 #include "launch/hbar_schedule.hpp"
-#include "launch/known_name.hpp"
 #include "launch/output_options.hpp"
 
 namespace scorenet::launch {
 namespace {
-
-void add_sampler_options(CLI::App* verb, SampleArguments& a) {
-  auto& s = a.sampler;
-  s.name = "heun";
-  verb->add_option("--sampler", s.name, "sampling method")
-      ->check(known_name(diffusion::sampler_names()))
-      ->capture_default_str();
-  verb->add_option("--steps", s.steps, "steps from t_max to t_min")
-      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
-      ->capture_default_str();
-  verb->add_option(
-          "--spacing", s.spacing,
-          "where the steps lie: uniform (in t), log-snr or edm; trained-steps: with ddim, the "
-          "network's numbered steps, as diffusers' DDIMScheduler takes them")
-      ->capture_default_str();
-  verb->add_option(
-          "--final", a.final,
-          "result: state: x at t_min; denoised: the network's x0 there [denoised for grids; state "
-          "for points and with trained-steps]")
-      ->check(CLI::IsMember(diffusion::final_names()));
-  verb->add_option("--eta", s.eta, "ddim: 0 deterministic to 1 ancestral")->capture_default_str();
-  verb->add_option("--hbar", s.hbar,
-                   "euler-maruyama, dpmpp-2m-sde: noise knob h, 0 the ODE, 1 the reverse SDE")
-      ->capture_default_str();
-  add_hbar_schedule_option(verb, a.hbar_schedule);
-  verb->add_option("--churn", s.churn, "heun: S_churn")->capture_default_str();
-  verb->add_option("--churn-min", s.churn_min, "heun: S_min")->capture_default_str();
-  verb->add_option("--churn-max", s.churn_max, "heun: S_max")->capture_default_str();
-  verb->add_option("--churn-noise", s.churn_noise, "heun: S_noise")->capture_default_str();
-  verb->add_option("--corrector-steps", s.corrector_steps,
-                   "pc: Langevin steps after each predictor")
-      ->capture_default_str();
-  verb->add_option("--corrector-snr", s.corrector_snr, "pc: step size r")->capture_default_str();
-  verb->add_option(
-          "--corrector-norms", a.corrector_norms,
-          "pc: example: norms of each example; batch: their mean over all seeds and ranks, as "
-          "score_sde; a sample then depends on the other seeds too")
-      ->check(CLI::IsMember({"example", "batch"}))
-      ->capture_default_str();
-  verb->add_option("--rtol", s.rtol, "ode: relative tolerance")->capture_default_str();
-  verb->add_option("--atol", s.atol, "ode: absolute tolerance")->capture_default_str();
-}
-
-void add_guidance_options(CLI::App* verb, SampleArguments& a) {
-  verb->add_option("--class", a.label, "label to sample");
-  verb->add_option(
-          "--condition", a.told.file,
-          "file in the layout that the model was trained on: row i holds the conditions of sample "
-          "i; without --seeds one sample is drawn per row. --condition.NAME v1,v2 gives all "
-          "samples the same condition")
-      ->check(CLI::ExistingFile);
-  verb->add_option("--guidance", a.guidance.weight,
-                   "weight: 0 unconditional, 1 conditional, above 1 guided")
-      ->capture_default_str();
-  verb->add_option("--weak-network", a.weak_network,
-                   "autoguidance: a worse snapshot, to guide away from");
-  verb->add_option(
-      "--classifier", a.classifier,
-      "classifier guidance towards --class, instead of classifier-free: snapshot of a model.type "
-      "= classifier");
-  verb->add_option("--guidance-interval", a.guidance_interval,
-                   "guide only within this log-SNR range: LOW HIGH")
-      ->expected(2);
-}
 
 void add_outputs(CLI::App* verb, SampleArguments& a) {
   verb->add_option(
@@ -114,8 +48,14 @@ void add_sample_options(CLI::App* verb, SampleArguments& a) {
   add_model_options(verb, a.model);
   verb->add_option("--seeds", a.seeds, "seeds, such as 0-63,100; a sample depends only on its seed")
       ->capture_default_str();
-  add_sampler_options(verb, a);
-  add_guidance_options(verb, a);
+  add_draw_options(verb, a);
+  add_hbar_schedule_option(verb, a.hbar_schedule);
+  verb->add_option(
+          "--condition", a.told.file,
+          "file in the layout that the model was trained on: row i holds the conditions of sample "
+          "i; without --seeds one sample is drawn per row. --condition.NAME v1,v2 gives all "
+          "samples the same condition")
+      ->check(CLI::ExistingFile);
   verb->add_option("--batch", a.batch, "samples computed at once")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -3,26 +3,19 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "framework/diffusion/sampler/sampler.hpp"
-#include "framework/evaluate/generate.hpp"
+#include "launch/draw_arguments.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/told_arguments.hpp"
 
 namespace scorenet::launch {
 
-struct SampleArguments {
+struct SampleArguments : DrawArguments {
   ModelArguments model;
-  std::string weak_network, classifier, seeds = "0-63", grid, outdir, final, hbar_schedule,
-                                        corrector_norms = "example";
-  diffusion::SamplerOptions sampler;
-  evaluate::GuidanceOptions guidance;
-  std::vector<double> guidance_interval;
+  std::string seeds = "0-63", grid, outdir, hbar_schedule;
   int64_t batch = 64;
-  std::optional<int64_t> label;
   std::vector<int64_t> grid_channels;
   bool save_h5 = false;
   std::string like, out;

@@ -94,6 +94,7 @@ void draw_parts(const LikeRequest& r, const LoadedModel& loaded, const DrawnPart
     const std::vector<int64_t> seeds(r.seeds.begin() + range.begin, r.seeds.begin() + range.end);
     evaluate::GuidanceOptions guidance = r.guidance;
     guidance.told = evaluate::told_from(r.guidance.told, range.begin);
+    guidance.labels = evaluate::dealt_labels(r.guidance.labels, range);
     parts.write(part, evaluate::generate(loaded.model, loaded.example_shape, seeds, r.sampler,
                                          guidance, r.batch, *alone)
                           .x);

@@ -25,7 +25,6 @@
 #include "framework/data/hdf5.hpp"
 #include "framework/data/png.hpp"
 #include "framework/data/write_output.hpp"
-#include "framework/diffusion/sampler/trained_steps.hpp"
 #include "framework/evaluate/generate.hpp"
 #include "framework/evaluate/generate_in_step.hpp"
 #include "framework/files/output_guard.hpp"
@@ -54,8 +53,7 @@ fs::path seed_file(const SampleArguments& a, int64_t seed) {
 // Older samples give way; nothing that is read does.
 void check_outputs(const SampleArguments& a, const std::vector<int64_t>& seeds) {
   auto inputs = inputs_of(a.model);
-  inputs.push_back({"--weak-network", a.weak_network});
-  inputs.push_back({"--classifier", a.classifier});
+  for (const auto& input : inputs_of(static_cast<const DrawArguments&>(a))) inputs.push_back(input);
   inputs.push_back({"--condition", a.told.file});
   if (!a.like.empty()) {
     inputs.push_back({"--like", a.like});
@@ -93,10 +91,10 @@ std::string settings_of(const SampleArguments& a) {
   const diffusion::SamplerOptions& s = a.sampler;
   std::ostringstream text;
   text.precision(17);
-  text << s.name << ' ' << s.steps << ' ' << s.spacing << ' ' << s.final << ' ' << s.eta << ' '
-       << s.hbar << " h(t) " << a.hbar_schedule << ' ' << s.churn << ' ' << s.churn_min << ' '
-       << s.churn_max << ' ' << s.churn_noise << ' ' << s.corrector_steps << ' ' << s.corrector_snr
-       << ' ' << s.rtol << ' ' << s.atol << " class " << a.guidance.label << ' '
+  text << s.name << ' ' << s.steps << ' ' << s.spacing << ' ' << s.rho << ' ' << s.final << ' '
+       << s.eta << ' ' << s.hbar << " h(t) " << a.hbar_schedule << ' ' << s.churn << ' '
+       << s.churn_min << ' ' << s.churn_max << ' ' << s.churn_noise << ' ' << s.corrector_steps
+       << ' ' << s.corrector_snr << ' ' << s.rtol << ' ' << s.atol << " class " << a.classes << ' '
        << a.guidance.weight << ' ' << a.guidance.log_snr_min << ' ' << a.guidance.log_snr_max
        << " precision " << a.model.precision << " batch " << a.batch;
   return text.str();
@@ -143,25 +141,6 @@ void write_h5(const SampleArguments& a, const evaluate::Generated& generated,
   whole.commit();
 }
 
-// A label below zero would mean "no label" further down.
-void check_class(const SampleArguments& a, const score::ScoreModel& model) {
-  if (!a.label || *a.label >= 0) return;
-  const int64_t classes = model.is_analytic() ? 0 : model.config.model.num_classes;
-  throw ConfigError("--class " + std::to_string(*a.label) + ": " +
-                    (classes > 0 ? "the model knows " + std::to_string(classes) +
-                                       " classes, 0 to " + std::to_string(classes - 1) + "."
-                                 : "the model knows no classes; leave --class out."));
-}
-
-// What is asked for but would change nothing.
-void check_guidance(const SampleArguments& a) {
-  const bool guided = a.guidance.classifier || a.guidance.weight != 1.0;
-  if (a.guidance_interval.empty() || guided) return;
-  throw ConfigError(
-      "--guidance-interval: there is no guidance. Give --guidance W other than 1, or "
-      "--classifier.");
-}
-
 // Of this machine, or what its container is lent of it (cgroup v2).
 double memory_bytes() {
   const double machine =
@@ -190,26 +169,6 @@ void tell_channels(const SampleArguments& a, const LoadedModel& loaded) {
   if (!a.grid_channels.empty() || channels == 1 || channels == 3) return;
   std::cout << channels << " channels: a tile for each, side by side; --grid-channels a,b,c shows "
             << "three as colours" << std::endl;
-}
-
-// The models that guide; they must outlive the guidance that points to them.
-struct Guides {
-  std::optional<LoadedModel> weak, classifier;
-};
-
-void load_guides(Guides& guides, SampleArguments& a, torch::Device device) {
-  if (!a.weak_network.empty()) {
-    guides.weak = load_model({a.weak_network, "", a.model.precision}, device);
-    a.guidance.weak = &guides.weak->model;
-  }
-  if (!a.classifier.empty()) {
-    guides.classifier = load_classifier(a.classifier, device);
-    a.guidance.classifier = &guides.classifier->model;
-  }
-  if (a.guidance_interval.size() == 2) {
-    a.guidance.log_snr_min = a.guidance_interval[0];
-    a.guidance.log_snr_max = a.guidance_interval[1];
-  }
 }
 
 // Options of pictures, where samples are none.
@@ -259,16 +218,11 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   if (comm.rank() == 0 && told.rows >= 0) check_outputs(a, seeds);  // of seeds known only now
   a.guidance.told = told.samples;
   Guides guides;
-  load_guides(guides, a, device);
-  check_class(a, guides.classifier ? guides.classifier->model : loaded.model);
-  a.guidance.label = a.label.value_or(-1);
-  check_guidance(a);
+  take_guidance(a, guides, a.model.precision, device);
   if (a.like.empty()) check_memory(a, seeds.size(), loaded);
   check_pictures(a, loaded);
-  // DDIM's last step leads to the data itself, or as near to it as its scheduler says.
-  const bool numbered = a.sampler.spacing == diffusion::kTrainedSteps;
-  const std::string usual = numbered ? "state" : evaluate::default_final(loaded.example_shape);
-  a.sampler.final = a.final.empty() ? usual : a.final;
+  a.sampler.final =
+      a.final.empty() ? evaluate::usual_final(a.sampler, loaded.example_shape) : a.final;
   if (!a.hbar_schedule.empty()) a.sampler.hbar_shape = diffusion::parse_hbar_shape(a.hbar_schedule);
   if (!a.like.empty()) {
     return sample_like(

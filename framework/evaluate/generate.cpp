@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "framework/core/error.hpp"
 #include "framework/core/pixels.hpp"
@@ -36,8 +37,15 @@ void check_told(const score::ScoreModel& model, const data::ConditionValues& val
   }
 }
 
-// What a model is told of the samples; label: below 0 for none.
-models::Conditions told(const score::ScoreModel& model, const Asked& asked, int64_t label) {
+// The classes of the samples: (B) int64, or undefined for none.
+torch::Tensor labels_of(const Asked& asked) {
+  const auto labels = dealt_labels(asked.guidance.labels, asked.samples);
+  return labels.empty() ? torch::Tensor() : torch::tensor(labels, torch::kInt64);
+}
+
+// What a model is told of the samples; labels: undefined for none.
+models::Conditions told(const score::ScoreModel& model, const Asked& asked,
+                        const torch::Tensor& labels) {
   if (model.is_analytic()) return {};
   check_told(model, asked.values);
   const int64_t count = asked.samples.size();
@@ -47,8 +55,13 @@ models::Conditions told(const score::ScoreModel& model, const Asked& asked, int6
     given = score::told_conditions(
         model, asked.values, {asked.guidance.told.where, slot_range(asked.samples.begin, count)});
   }
-  given.labels = label >= 0 ? torch::full({count}, label, torch::kInt64) : nothing.labels;
+  given.labels = labels.defined() ? labels : nothing.labels;
   return given;
+}
+
+int64_t classes_of(const score::ScoreModel& model, const GuidanceOptions& guidance) {
+  const score::ScoreModel& asked = guidance.classifier ? *guidance.classifier : model;
+  return asked.is_analytic() ? 0 : asked.config.model.num_classes;
 }
 
 void check_guidance(const score::ScoreModel& model, const GuidanceOptions& guidance) {
@@ -57,18 +70,19 @@ void check_guidance(const score::ScoreModel& model, const GuidanceOptions& guida
         "--classifier with --weak-network: two rules of guidance. Choose one of them.");
   }
   if (guidance.classifier) {
-    score::check_guides(*guidance.classifier, model, guidance.label, model.example_shape,
+    score::check_guides(*guidance.classifier, model, guidance.labels, model.example_shape,
                         {guidance.log_snr_min, guidance.log_snr_max});
     return;
   }
-  const int64_t classes = model.is_analytic() ? 0 : model.config.model.num_classes;
-  if (guidance.label >= classes) {
+  const int64_t classes = classes_of(model, guidance);
+  for (const int64_t label : guidance.labels) {
+    if (label >= 0 && label < classes) continue;
     throw ConfigError(
-        "--class " + std::to_string(guidance.label) + ": the model knows " +
-        std::to_string(classes) + " classes" +
+        "--class " + std::to_string(label) + ": the model knows " + std::to_string(classes) +
+        " classes" +
         (classes ? ", 0 to " + std::to_string(classes - 1) + "." : "; leave --class out."));
   }
-  if (guidance.label < 0 && guidance.weight != 1.0 && !guidance.weak && !guidance.told.read) {
+  if (guidance.labels.empty() && guidance.weight != 1.0 && !guidance.weak && !guidance.told.read) {
     throw ConfigError("--guidance " + std::to_string(guidance.weight) +
                       ": needs --class or conditions (classifier-free, or with --classifier) or "
                       "--weak-network (autoguidance).");
@@ -103,6 +117,36 @@ ToldSamples told_from(const ToldSamples& told, int64_t first) {
       told.where};
 }
 
+std::vector<int64_t> dealt_labels(const std::vector<int64_t>& labels, const data::Range& samples) {
+  std::vector<int64_t> dealt;
+  if (labels.empty()) return dealt;
+  const auto turn = static_cast<int64_t>(labels.size());
+  for (int64_t i = samples.begin; i < samples.end; ++i)
+    dealt.push_back(labels[static_cast<size_t>(i % turn)]);
+  return dealt;
+}
+
+// Step 0 of the stream is the sample's start.
+std::vector<int64_t> labels_by_seed(const std::vector<int64_t>& seeds, int64_t classes) {
+  const RandomKey key{0, RandomStream::sampler_start, 1};
+  const auto u = uniform_for_slots(key, seeds, {}, torch::kFloat64);
+  const auto labels = (u * static_cast<double>(classes)).floor().to(torch::kInt64);
+  return {labels.data_ptr<int64_t>(), labels.data_ptr<int64_t>() + labels.numel()};
+}
+
+GuidanceOptions with_labels(const score::ScoreModel& model, const GuidanceOptions& guidance,
+                            const std::vector<int64_t>& seeds) {
+  if (!guidance.random_labels) return guidance;
+  const int64_t classes = classes_of(model, guidance);
+  if (classes < 1) {
+    throw ConfigError(
+        "--class random: the model knows no classes. Leave --class out, or give a --classifier.");
+  }
+  GuidanceOptions drawn = guidance;
+  drawn.labels = labels_by_seed(seeds, classes);
+  return drawn;
+}
+
 data::ConditionValues divided_by(const score::ScoreModel& model, const ToldSamples& told,
                                  int64_t first, int64_t count) {
   if (!model.transforms.needs_conditions()) return {};
@@ -116,20 +160,20 @@ diffusion::Denoiser guided_denoiser(const score::ScoreModel& model, const Guidan
   const Asked asked{guidance, samples, values};
   if (guidance.classifier) {
     // The network is told all but the class: that is the classifier's part.
-    const auto plain = score::denoiser_for(model, told(model, asked, /*label=*/-1));
-    const auto gradient =
-        score::class_gradient_for(*guidance.classifier, guidance.label, samples.size(),
-                                  told(*guidance.classifier, asked, /*label=*/-1));
+    const auto plain = score::denoiser_for(model, told(model, asked, {}));
+    const auto gradient = score::class_gradient_for(*guidance.classifier, labels_of(asked),
+                                                    told(*guidance.classifier, asked, {}));
     return within_interval(diffusion::classifier_guidance(plain, gradient, guidance.weight), plain,
                            guidance);
   }
-  const diffusion::Denoiser plain = score::denoiser_for(model, told(model, asked, guidance.label));
+  const diffusion::Denoiser plain =
+      score::denoiser_for(model, told(model, asked, labels_of(asked)));
   if (guidance.weight == 1.0) return plain;
   const diffusion::Denoiser guided =
       guidance.weak
           ? diffusion::autoguidance(
                 plain,
-                score::denoiser_for(*guidance.weak, told(*guidance.weak, asked, guidance.label)),
+                score::denoiser_for(*guidance.weak, told(*guidance.weak, asked, labels_of(asked))),
                 guidance.weight)
           : diffusion::classifier_free_guidance(
                 score::denoiser_for(model, score::told_nothing(model, samples.size())), plain,
@@ -139,8 +183,10 @@ diffusion::Denoiser guided_denoiser(const score::ScoreModel& model, const Guidan
 
 Generated generate(const score::ScoreModel& model, c10::IntArrayRef example_shape,
                    const std::vector<int64_t>& seeds, const diffusion::SamplerOptions& sampler,
-                   const GuidanceOptions& guidance, int64_t batch, comm::Communicator& comm) {
+                   const GuidanceOptions& asked, int64_t batch, comm::Communicator& comm) {
   const torch::NoGradGuard no_grad;
+  const GuidanceOptions guidance = with_labels(model, asked, seeds);
+  check_guidance(model, guidance);
   std::optional<diffusion::TrainedSteps> trained;
   if (sampler.spacing == diffusion::kTrainedSteps) trained = score::trained_steps_of(model);
   const std::vector<int64_t> shape(example_shape.begin(), example_shape.end());
@@ -178,6 +224,11 @@ Generated generate(const score::ScoreModel& model, c10::IntArrayRef example_shap
 
 std::string default_final(c10::IntArrayRef example_shape) {
   return example_shape.size() > 1 ? "denoised" : "state";  // grids; points
+}
+
+// DDIM's last step leads to the data itself, or as near to it as its scheduler says.
+std::string usual_final(const diffusion::SamplerOptions& sampler, c10::IntArrayRef example_shape) {
+  return sampler.spacing == diffusion::kTrainedSteps ? "state" : default_final(example_shape);
 }
 
 torch::Tensor as_stored(const torch::Tensor& x, int64_t levels) {

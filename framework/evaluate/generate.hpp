@@ -41,7 +41,10 @@ data::ConditionValues divided_by(const score::ScoreModel& model, const ToldSampl
                                  int64_t first, int64_t count);
 
 struct GuidanceOptions {
-  int64_t label = -1;           // class asked for; -1: none
+  /// Classes asked for, dealt to the samples in turn, in the order of the seeds; empty: none.
+  std::vector<int64_t> labels = {};
+  /// Instead: each sample's class is drawn by its seed, uniformly, as EDM's generator does.
+  bool random_labels = false;
   double weight = 1.0;          // classifier-free: 0 unconditional, 1 conditional, > 1 guided
   double log_snr_min = -1e300;  // guided only within this interval
   double log_snr_max = 1e300;
@@ -52,6 +55,17 @@ struct GuidanceOptions {
   const score::ScoreModel* classifier = nullptr;
   ToldSamples told = {};
 };
+
+/// The classes of these samples: those asked for, in turn; empty: none.
+std::vector<int64_t> dealt_labels(const std::vector<int64_t>& labels, const data::Range& samples);
+
+/// One class a seed, uniform on 0 .. classes - 1: a function of the seed alone.
+std::vector<int64_t> labels_by_seed(const std::vector<int64_t>& seeds, int64_t classes);
+
+/// The guidance with the classes of these seeds, where they are drawn by seed. Throws ConfigError if
+/// the model (or the classifier that guides) knows none.
+GuidanceOptions with_labels(const score::ScoreModel& model, const GuidanceOptions& guidance,
+                            const std::vector<int64_t>& seeds);
 
 /// The model's denoiser for these samples, by their places in the order of the seeds, under
 /// guidance. Throws ConfigError for a label that the model or the classifier does not know, for a
@@ -77,6 +91,9 @@ Generated generate(const score::ScoreModel& model, c10::IntArrayRef example_shap
 /// The default of `--final`: for images (C, H, W) "denoised", the network's x0 at t_min; else
 /// "state", x itself. `sample`, the grids of a training and the metrics of samples use it.
 std::string default_final(c10::IntArrayRef example_shape);
+
+/// The same under these options: with numbered steps always "state".
+std::string usual_final(const diffusion::SamplerOptions& sampler, c10::IntArrayRef example_shape);
 
 /// Samples for comparison with data of so many levels: each value moves to the middle of its
 /// level's bin. For continuous data, 0 levels, samples are returned unchanged.

@@ -31,10 +31,11 @@ torch::Tensor global_mean(const torch::Tensor& norms, comm::Communicator& comm) 
 
 Generated generate_in_step(const score::ScoreModel& model, c10::IntArrayRef example_shape,
                            const std::vector<int64_t>& seeds,
-                           const diffusion::SamplerOptions& sampler,
-                           const GuidanceOptions& guidance, comm::Communicator& comm) {
+                           const diffusion::SamplerOptions& sampler, const GuidanceOptions& asked,
+                           comm::Communicator& comm) {
   check(sampler, seeds.size(), comm.size());
   const torch::NoGradGuard no_grad;
+  const GuidanceOptions guidance = with_labels(model, asked, seeds);
   diffusion::SamplerOptions in_step = sampler;
   in_step.norm_average = [&comm](const torch::Tensor& norms) { return global_mean(norms, comm); };
   const auto n = static_cast<int64_t>(seeds.size());

@@ -25,21 +25,23 @@ void check_is_classifier(const ScoreModel& model) {
                     " is no classifier. Train one with model.type = classifier.");
 }
 
-diffusion::ClassGradient class_gradient_for(const ScoreModel& classifier, int64_t label,
-                                            int64_t batch, const models::Conditions& given) {
-  const auto labels =
-      torch::full({batch}, label, torch::TensorOptions(torch::kInt64).device(classifier.device));
-  return diffusion::class_gradient(noisy_classifier(classifier, given), labels);
+diffusion::ClassGradient class_gradient_for(const ScoreModel& classifier,
+                                            const torch::Tensor& labels,
+                                            const models::Conditions& given) {
+  return diffusion::class_gradient(noisy_classifier(classifier, given),
+                                   labels.to(classifier.device));
 }
 
-void check_guides(const ScoreModel& classifier, const ScoreModel& model, int64_t label,
-                  c10::IntArrayRef example_shape, const LogSnrInterval& interval) {
+void check_guides(const ScoreModel& classifier, const ScoreModel& model,
+                  const std::vector<int64_t>& labels, c10::IntArrayRef example_shape,
+                  const LogSnrInterval& interval) {
   check_is_classifier(classifier);
   const std::string who = "--classifier " + classifier.name;
   const int64_t classes = classifier.config.model.num_classes;
-  if (label < 0)
+  if (labels.empty())
     throw ConfigError(who + ": needs --class, 0 to " + std::to_string(classes - 1) + ".");
-  if (label >= classes) {
+  for (const int64_t label : labels) {
+    if (label >= 0 && label < classes) continue;
     throw ConfigError("--class " + std::to_string(label) + ": the classifier knows " +
                       std::to_string(classes) + " classes, 0 to " + std::to_string(classes - 1) +
                       ".");

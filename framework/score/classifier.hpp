@@ -6,6 +6,8 @@
 
 #include <torch/types.h>
 
+#include <vector>
+
 #include "framework/diffusion/guidance.hpp"
 #include "framework/score/score_model.hpp"
 
@@ -14,10 +16,11 @@ namespace scorenet::score {
 /// Throws ConfigError naming the model and its type unless it is a classifier.
 void check_is_classifier(const ScoreModel& model);
 
-/// grad log p(label | x_t, given) for a batch of this size. REQUIRES a classifier that outlives the
-/// result.
-diffusion::ClassGradient class_gradient_for(const ScoreModel& classifier, int64_t label,
-                                            int64_t batch, const models::Conditions& given = {});
+/// grad log p(label | x_t, given). labels: (B) int64, of every batch's rows. REQUIRES a classifier
+/// that outlives the result.
+diffusion::ClassGradient class_gradient_for(const ScoreModel& classifier,
+                                            const torch::Tensor& labels,
+                                            const models::Conditions& given = {});
 
 /// The classifier as a function of noised data: (x_t, level) -> logits (B, classes). given: what it
 /// is told, without labels. REQUIRES a classifier that outlives the result.
@@ -30,11 +33,12 @@ struct LogSnrInterval {
   double high;
 };
 
-/// Throws ConfigError unless `classifier` is a classifier, knows `label`, takes examples of
-/// example_shape, and was trained on the log-SNRs at which it guides `model`: those of the model's
+/// Throws ConfigError unless `classifier` is a classifier, knows all of `labels` (at least one),
+/// takes examples of example_shape, and was trained on the log-SNRs at which it guides `model`: those of the model's
 /// schedule within `interval`.
-void check_guides(const ScoreModel& classifier, const ScoreModel& model, int64_t label,
-                  c10::IntArrayRef example_shape, const LogSnrInterval& interval);
+void check_guides(const ScoreModel& classifier, const ScoreModel& model,
+                  const std::vector<int64_t>& labels, c10::IntArrayRef example_shape,
+                  const LogSnrInterval& interval);
 
 /// Features of clean data: the penultimate layer at the least noise the classifier knows, none
 /// added. x: (B, ...) in [-1, 1] (images) or the data's own units, any floating dtype. Returns

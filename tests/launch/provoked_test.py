@@ -284,6 +284,9 @@ COMMANDS = [
         2,
         "the model knows 2 classes",
     ),
+    ("DRAW mlp.safetensors --class random", 2, "the model knows no classes"),
+    ("DRAW mlp_classes.safetensors --class 0-1,b", 2, "'b' is no class or range"),
+    ("DRAW mlp.safetensors --rho 5", 2, "only spacing edm has it"),
     (
         "DRAW mlp.safetensors --guidance 2",
         2,

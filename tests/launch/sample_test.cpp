@@ -33,6 +33,39 @@ class Sample : public TrainedOnce<Sample> {
     EXPECT_EQ(outcome.exit_code, 2) << options;
     for (const std::string& word : words) EXPECT_THAT(outcome.err, HasSubstr(word)) << options;
   }
+  static torch::Tensor drawn(const std::string& options, const std::string& program = "SCORENET") {
+    const Outcome outcome =
+        run(program + " sample --network " + snapshot("labelled") +
+            " --sampler ddim --steps 2 --save-h5 --outdir " + file("c") + " " + options);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return read_array(file("c/samples.h5"), "/samples");
+  }
+  // Sample i of the list of seeds has class i of the list, from the first again behind the last.
+  static void expect_classes_in_turn() {
+    const auto all = drawn("--seeds 5-9 --class 0,3 --batch 2");
+    for (int64_t i = 0; i < 5; ++i) {
+      const std::string one = "--seeds " + std::to_string(5 + i) + " --class ";
+      EXPECT_TRUE(torch::allclose(all[i], drawn(one + (i % 2 ? "3" : "0"))[0], 1e-5, 1e-5)) << i;
+      EXPECT_FALSE(torch::allclose(all[i], drawn(one + (i % 2 ? "0" : "3"))[0], 1e-5, 1e-5)) << i;
+    }
+    const auto two = drawn("--seeds 5-9 --class 0,3 --batch 2", mpirun(2));
+    EXPECT_TRUE(torch::equal(two, all));
+  }
+  // The class of a seed is the same among other seeds; of many seeds every class comes up.
+  static void expect_classes_by_seed() {
+    const auto all = drawn("--seeds 0-31 --class random");
+    const auto alone = drawn("--seeds 7 --class random");
+    EXPECT_TRUE(torch::allclose(all[7], alone[0], 1e-5, 1e-5));
+    std::vector<torch::Tensor> of_class;
+    for (const char* label : {"0", "1", "2", "3"})
+      of_class.push_back(drawn(std::string("--seeds 0-31 --class ") + label));
+    int64_t counts[4] = {}, matched = 0;
+    for (int64_t i = 0; i < 32; ++i)
+      for (size_t label = 0; label < 4; ++label)
+        if (torch::allclose(all[i], of_class[label][i], 1e-5, 1e-5)) ++counts[label], ++matched;
+    EXPECT_EQ(matched, 32);
+    for (const int64_t count : counts) EXPECT_GT(count, 1);  // P(below 2 of 32) = 1e-3 each
+  }
   static std::string write_images(int64_t channels) {
     const std::string path = file("c" + std::to_string(channels) + ".h5");
     auto data = data::Hdf5File::create(path);
@@ -122,7 +155,9 @@ TEST_F(Sample, OfPointsIsTheStateAsItStands) {
 }
 
 TEST_F(Sample, AClassIsOneThatTheNetworkKnows) {
-  expect_refused("--seeds 0 --class -3", {"--class -3", "knows no classes"});
+  expect_refused("--seeds 0 --class -3", {"--class -3", "0 classes"});
+  expect_refused("--seeds 0 --class random", {"--class random", "knows no classes"});
+  expect_refused("--seeds 0 --class 3-1", {"'3-1' is no class"});
   expect_refused("--seeds 0 --class 0", {"--class 0", "0 classes"});
   expect_refused("--seeds 0 --guidance 2", {"--guidance", "--class"});
   expect_refused("--seeds 0 --guidance-interval -1 1",
@@ -134,7 +169,8 @@ TEST_F(Sample, AClassIsOneThatTheNetworkKnows) {
   const Outcome trained =
       run("SCORENET train " + tiny_.config + " --data.path " + file("labelled.h5") + " --outdir " +
           file("labelled") +
-          " --data.labels true --model.num_classes 4 --train.steps 2 --eval.every 0");
+          " --data.labels true --model.num_classes 4 --train.steps 2 --train.warmup_steps 0 "
+          "--train.learning_rate 0.3 --eval.every 0");
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
   for (const char* label : {"-3", "-1", "4"}) {
     const Outcome refused = sample(std::string("--seeds 0 --class ") + label, "labelled");
@@ -143,6 +179,8 @@ TEST_F(Sample, AClassIsOneThatTheNetworkKnows) {
                 AllOf(HasSubstr(std::string("--class ") + label), HasSubstr("4 classes, 0 to 3")));
   }
   EXPECT_EQ(sample("--seeds 0 --class 3", "labelled").exit_code, 0);
+  expect_classes_in_turn();
+  expect_classes_by_seed();
 }
 
 TEST_F(Sample, AGridDrawsWhatItShowsAndSaysSo) {

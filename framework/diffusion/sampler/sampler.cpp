@@ -54,6 +54,13 @@ void check_range(const char* name, double value, double low, double high) {
 }
 
 void check_options(const SamplerOptions& options) {
+  check_range("rho", options.rho, 1e-3, 1e3);
+  if (options.rho != kEdmRho && options.spacing != "edm") {
+    throw ConfigError("sampler rho = " + std::to_string(options.rho) +
+                      " with spacing = " + options.spacing +
+                      ": only spacing edm has it. Use spacing edm, or leave rho "
+                      "out.");
+  }
   check_range("eta", options.eta, 0, 1);
   check_range("hbar", options.hbar, 0, INFINITY);
   check_range("churn", options.churn, 0, INFINITY);
@@ -147,7 +154,7 @@ SampleResult sample(const Denoiser& denoiser, const Schedule& schedule,
     grid = time_grid(schedule, 1, "uniform");
   } else {
     const Method method = find_method(options.name);
-    grid = time_grid(schedule, options.steps, options.spacing);
+    grid = time_grid(schedule, options.steps, options.spacing, options.rho);
     x = method(run, grid, x);
   }
   SampleResult result{x, 0};

@@ -39,10 +39,14 @@ torch::Tensor draw_start(const Schedule& schedule, const std::vector<int64_t>& s
 /// What a batch's norms (B) are replaced by in the corrector's step size: (B) or ().
 using NormAverage = std::function<torch::Tensor(const torch::Tensor& norms)>;
 
+/// EDM's exponent of the steps (Karras et al. 2022, 2206.00364, table 1).
+inline constexpr double kEdmRho = 7;
+
 struct SamplerOptions {
   std::string name = "heun";
   int64_t steps = 18;
   std::string spacing = "uniform";  // uniform | log-snr | edm
+  double rho = kEdmRho;             // of spacing edm
   std::string final = "state";  // state: x at t_min; denoised: the x0 that the denoiser sees in it
   double eta = 0.0;             // ddim: 0 deterministic .. 1 ancestral
   double hbar = 1.0;  // euler-maruyama, dpmpp-2m-sde: 0 the probability-flow ODE, 1 the reverse SDE
@@ -75,7 +79,7 @@ struct SampleResult {
 /// it to the network's dtype. No gradient is recorded. Deterministic methods never call
 /// `noise`. Throws ConfigError
 ///   - if the name (the message lists the known ones), the spacing, `final` or a number is not
-///     allowed;
+///     allowed, or if rho is set for another spacing than edm;
 ///   - if hbar_shape is set for a method without that knob;
 ///   - if keep_path is set for a method that does not evaluate exactly once a step.
 /// Throws NotFiniteError if an adaptive solve fails.

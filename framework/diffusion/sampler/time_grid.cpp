@@ -29,46 +29,46 @@ std::vector<GridPoint> points_at(const Schedule& schedule, const at::Tensor& t) 
   return points;
 }
 
-// Log-SNRs such that s^(1/7), with s = exp(-log_snr / 2), is evenly spaced.
-at::Tensor edm_log_snr(double log_snr_start, double log_snr_end, int64_t steps) {
-  const double rho = 7;
+// Log-SNRs such that s^(1/rho), with s = exp(-log_snr / 2), is evenly spaced.
+at::Tensor edm_log_snr(double log_snr_start, double log_snr_end, int64_t steps, double rho) {
   const at::Tensor root = at::linspace(std::exp(-log_snr_start / 2 / rho),
                                        std::exp(-log_snr_end / 2 / rho), steps + 1, at::kDouble);
   return root.log() * (-2 * rho);
 }
 
-at::Tensor uniform_in_t(const Schedule& schedule, int64_t steps) {
+at::Tensor uniform_in_t(const Schedule& schedule, int64_t steps, double /*rho*/) {
   return at::linspace(schedule.t_max(), schedule.t_min(), steps + 1, at::kDouble);
 }
 
 // log_snr at t_max and t_min.
 std::pair<double, double> log_snr_ends(const Schedule& schedule) {
-  const at::Tensor ends = schedule.log_snr(uniform_in_t(schedule, 1));
+  const at::Tensor ends = schedule.log_snr(uniform_in_t(schedule, 1, 0));
   return {ends[0].item<double>(), ends[1].item<double>()};
 }
 
-at::Tensor uniform_in_log_snr(const Schedule& schedule, int64_t steps) {
+at::Tensor uniform_in_log_snr(const Schedule& schedule, int64_t steps, double /*rho*/) {
   const auto [start, end] = log_snr_ends(schedule);
   return schedule.time_of(at::linspace(start, end, steps + 1, at::kDouble));
 }
 
-at::Tensor edm_times(const Schedule& schedule, int64_t steps) {
+at::Tensor edm_times(const Schedule& schedule, int64_t steps, double rho) {
   const auto [start, end] = log_snr_ends(schedule);
-  return schedule.time_of(edm_log_snr(start, end, steps));
+  return schedule.time_of(edm_log_snr(start, end, steps, rho));
 }
 
 struct Spacing {
   const char* name;
-  at::Tensor (*times)(const Schedule& schedule, int64_t steps);
+  at::Tensor (*times)(const Schedule& schedule, int64_t steps, double rho);
 };
 
 constexpr Spacing kSpacings[] = {
     {"uniform", uniform_in_t}, {"log-snr", uniform_in_log_snr}, {"edm", edm_times}};
 
-at::Tensor grid_times(const Schedule& schedule, int64_t steps, const std::string& name) {
+at::Tensor grid_times(const Schedule& schedule, int64_t steps, const std::string& name,
+                      double rho) {
   std::string known;
   for (const Spacing& spacing : kSpacings) {
-    if (name == spacing.name) return spacing.times(schedule, steps);
+    if (name == spacing.name) return spacing.times(schedule, steps, rho);
     known += (known.empty() ? "" : ", ") + std::string(spacing.name);
   }
   throw ConfigError("sampler spacing = \"" + name + "\": unknown. Use one of " + known +
@@ -78,11 +78,11 @@ at::Tensor grid_times(const Schedule& schedule, int64_t steps, const std::string
 }  // namespace
 
 std::vector<GridPoint> time_grid(const Schedule& schedule, int64_t steps,
-                                 const std::string& spacing) {
+                                 const std::string& spacing, double rho) {
   if (steps < 1) {
     throw ConfigError("sampler steps = " + std::to_string(steps) + ": must be at least 1.");
   }
-  at::Tensor times = grid_times(schedule, steps, spacing).clone();
+  at::Tensor times = grid_times(schedule, steps, spacing, rho).clone();
   // The inverse map rounds; the ends are the schedule's own.
   times[0] = schedule.t_max();
   times[steps] = schedule.t_min();

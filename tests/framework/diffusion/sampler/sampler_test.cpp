@@ -59,6 +59,26 @@ TEST(TimeGrid, EdmSpacingIsEvenInTheSeventhRootOfTheNoise) {
   }
 }
 
+TEST(TimeGrid, RhoIsTheExponentOfEdmSpacing) {
+  // rho = 1 is even in the noise itself.
+  const auto schedule = make_schedule({.name = "edm"});
+  for (const double rho : {1.0, 3.0}) {
+    const auto grid = time_grid(*schedule, 8, "edm", rho);
+    for (size_t i = 0; i <= 8; ++i) {
+      const double u = static_cast<double>(i) / 8;
+      const double root = std::pow(80, 1 / rho) * (1 - u) + std::pow(0.002, 1 / rho) * u;
+      EXPECT_NEAR(grid[i].sigma, std::pow(root, rho), 1e-8 * grid[i].sigma) << rho;
+    }
+  }
+  SamplerOptions options{.name = "heun", .steps = 4, .spacing = "edm"};
+  const auto usual = run(options, {1, 2});
+  options.rho = 5;
+  EXPECT_FALSE(torch::equal(run(options, {1, 2}), usual));
+  options.spacing = "log-snr";
+  EXPECT_THAT(error_of<ConfigError>([&] { run(options, {1, 2}); }),
+              AllOf(HasSubstr("rho = 5"), HasSubstr("spacing = log-snr")));
+}
+
 TEST(TimeGrid, APointIsFoundByItsNoise) {
   const auto schedule = vp();
   EXPECT_NEAR(edm_sigma(point_at_edm_sigma(*schedule, 0.7)), 0.7, 1e-10);

@@ -1,0 +1,150 @@
+#include "launch/draw_arguments.hpp"
+
+#include <regex>
+#include <sstream>
+
+#include "framework/core/error.hpp"
+#include "framework/diffusion/names.hpp"
+#include "launch/known_name.hpp"
+
+namespace scorenet::launch {
+namespace {
+
+// Adds options whose help begins alike.
+class Adder {
+ public:
+  Adder(CLI::App* verb, const DrawNames& names) : verb_(verb), names_(names) {}
+
+  template <typename T>
+  CLI::Option* add(const std::string& name, T& value, const std::string& help) const {
+    return verb_->add_option(name, value, names_.metrics + help);
+  }
+  /// Of a name that the verb may use for something else.
+  template <typename T>
+  CLI::Option* add_apart(const std::string& name, T& value, const std::string& help) const {
+    return add("--" + names_.before + name, value, help);
+  }
+
+ private:
+  CLI::App* verb_;
+  const DrawNames& names_;
+};
+
+void add_steps(const Adder& verb, DrawArguments& a) {
+  auto& s = a.sampler;
+  verb.add("--sampler", s.name, "sampling method")
+      ->check(known_name(diffusion::sampler_names()))
+      ->capture_default_str();
+  verb.add_apart("steps", s.steps, "steps from t_max to t_min")
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
+      ->capture_default_str();
+  verb.add("--spacing", s.spacing,
+           "where the steps lie: uniform (in t), log-snr or edm; trained-steps: with ddim, the "
+           "network's numbered steps, as diffusers' DDIMScheduler takes them")
+      ->capture_default_str();
+  verb.add("--rho", s.rho, "spacing edm: EDM's rho")
+      ->check(CLI::Range(1e-3, 1e3))
+      ->capture_default_str();
+  verb.add("--final", a.final,
+           "result: state: x at t_min; denoised: the network's x0 there [denoised for grids; state "
+           "for points and with trained-steps]")
+      ->check(CLI::IsMember(diffusion::final_names()));
+}
+
+void add_methods(const Adder& verb, DrawArguments& a) {
+  auto& s = a.sampler;
+  verb.add("--eta", s.eta, "ddim: 0 deterministic to 1 ancestral")->capture_default_str();
+  verb.add_apart("hbar", s.hbar,
+                 "euler-maruyama, dpmpp-2m-sde: noise knob h, 0 the ODE, 1 the reverse SDE")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add("--churn,--S_churn", s.churn, "heun: EDM's S_churn")->capture_default_str();
+  verb.add("--churn-min,--S_min", s.churn_min, "heun: EDM's S_min")->capture_default_str();
+  verb.add("--churn-max,--S_max", s.churn_max, "heun: EDM's S_max")->capture_default_str();
+  verb.add("--churn-noise,--S_noise", s.churn_noise, "heun: EDM's S_noise")->capture_default_str();
+  verb.add("--corrector-steps", s.corrector_steps, "pc: Langevin steps after each predictor")
+      ->capture_default_str();
+  verb.add("--corrector-snr", s.corrector_snr, "pc: step size r")->capture_default_str();
+  verb.add("--corrector-norms", a.corrector_norms,
+           "pc: example: norms of each example; batch: their mean over all seeds and ranks, as "
+           "score_sde; a sample then depends on the other seeds too")
+      ->check(CLI::IsMember({"example", "batch"}))
+      ->capture_default_str();
+  verb.add_apart("rtol", s.rtol, "ode: relative tolerance")->capture_default_str();
+  verb.add_apart("atol", s.atol, "ode: absolute tolerance")->capture_default_str();
+}
+
+void add_guidance(const Adder& verb, DrawArguments& a) {
+  verb.add("--class", a.classes,
+           "label to sample; or a list, such as 0,3,5 or 0-9, dealt to the seeds in turn; or "
+           "random: by each sample's seed");
+  verb.add("--guidance", a.guidance.weight,
+           "weight: 0 unconditional, 1 conditional, above 1 guided")
+      ->capture_default_str();
+  verb.add("--weak-network", a.weak_network, "autoguidance: a worse snapshot, to guide away from");
+  verb.add("--classifier", a.classifier,
+           "classifier guidance towards --class, instead of classifier-free: snapshot of a "
+           "model.type = classifier");
+  verb.add("--guidance-interval", a.guidance_interval,
+           "guide only within this log-SNR range: LOW HIGH")
+      ->expected(2);
+}
+
+}  // namespace
+
+void add_draw_options(CLI::App* verb, DrawArguments& a, const DrawNames& names) {
+  a.sampler.name = "heun";
+  const Adder adder(verb, names);
+  add_steps(adder, a);
+  add_methods(adder, a);
+  add_guidance(adder, a);
+}
+
+std::vector<int64_t> parse_classes(const std::string& text) {
+  static const std::regex kPart(R"((-?\d{1,9})(?:-(\d{1,9}))?)");
+  constexpr int64_t kMost = 1'000'000;
+  std::vector<int64_t> classes;
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part, ',');) {
+    std::smatch match;
+    const bool fits = std::regex_match(part, match, kPart);
+    const int64_t first = fits ? std::stoll(match[1]) : 0;
+    const int64_t last = fits && match[2].matched ? std::stoll(match[2]) : first;
+    if (!fits || last < first || last - first >= kMost - static_cast<int64_t>(classes.size())) {
+      throw ConfigError("--class " + text + ": '" + part +
+                        "' is no class or range of classes. Write for example 3, 0,3,5, 0-9 or "
+                        "random.");
+    }
+    for (int64_t label = first; label <= last; ++label) classes.push_back(label);
+  }
+  return classes;
+}
+
+void take_guidance(DrawArguments& a, Guides& guides, const std::string& precision,
+                   torch::Device device) {
+  if (!a.weak_network.empty()) {
+    guides.weak = load_model({a.weak_network, "", precision}, device);
+    a.guidance.weak = &guides.weak->model;
+  }
+  if (!a.classifier.empty()) {
+    guides.classifier = load_classifier(a.classifier, device);
+    a.guidance.classifier = &guides.classifier->model;
+  }
+  if (a.guidance_interval.size() == 2) {
+    a.guidance.log_snr_min = a.guidance_interval[0];
+    a.guidance.log_snr_max = a.guidance_interval[1];
+    if (!a.guidance.classifier && a.guidance.weight == 1.0) {
+      throw ConfigError(
+          "--guidance-interval: there is no guidance. Give --guidance W other than 1, or "
+          "--classifier.");
+    }
+  }
+  a.guidance.random_labels = a.classes == "random";
+  if (!a.classes.empty() && !a.guidance.random_labels) a.guidance.labels = parse_classes(a.classes);
+}
+
+std::vector<files::NamedPath> inputs_of(const DrawArguments& a) {
+  return {{"--weak-network", a.weak_network}, {"--classifier", a.classifier}};
+}
+
+}  // namespace scorenet::launch
