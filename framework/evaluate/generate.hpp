@@ -62,8 +62,8 @@ std::vector<int64_t> dealt_labels(const std::vector<int64_t>& labels, const data
 /// One class a seed, uniform on 0 .. classes - 1: a function of the seed alone.
 std::vector<int64_t> labels_by_seed(const std::vector<int64_t>& seeds, int64_t classes);
 
-/// The guidance with the classes of these seeds, where they are drawn by seed. Throws ConfigError if
-/// the model (or the classifier that guides) knows none.
+/// The guidance with the classes of these seeds, where they are drawn by seed. Throws ConfigError
+/// if the model (or the classifier that guides) knows none.
 GuidanceOptions with_labels(const score::ScoreModel& model, const GuidanceOptions& guidance,
                             const std::vector<int64_t>& seeds);
 

@@ -34,8 +34,8 @@ struct LogSnrInterval {
 };
 
 /// Throws ConfigError unless `classifier` is a classifier, knows all of `labels` (at least one),
-/// takes examples of example_shape, and was trained on the log-SNRs at which it guides `model`: those of the model's
-/// schedule within `interval`.
+/// takes examples of example_shape, and was trained on the log-SNRs at which it guides `model`:
+/// those of the model's schedule within `interval`.
 void check_guides(const ScoreModel& classifier, const ScoreModel& model,
                   const std::vector<int64_t>& labels, c10::IntArrayRef example_shape,
                   const LogSnrInterval& interval);

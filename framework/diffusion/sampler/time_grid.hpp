@@ -5,8 +5,8 @@
 //     edm       s_i = (s_max^(1/rho) + (i / N) (s_min^(1/rho) - s_max^(1/rho)))^rho,
 //               s = sigma / alpha
 //
-// edm: Karras et al. 2022, 2206.00364, eq. 5, where rho is 7. EDM's own grid has N points and then 0: its
-// N is our N - 1 steps followed by `--final denoised`.
+// edm: Karras et al. 2022, 2206.00364, eq. 5, where rho is 7. EDM's own grid has N points and then
+// 0: its N is our N - 1 steps followed by `--final denoised`.
 #pragma once
 
 #include <cstdint>
