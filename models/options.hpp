@@ -44,8 +44,9 @@ struct UNetOptions {
   std::vector<std::string> padding = {"zeros"};  // or periodic: of all axes, or one name an axis
   bool recompute =
       false;  // compute activations again in the backward pass, keep few (recompute.hpp)
-  /// auto: the CPU fast path (kernels/fast_path.hpp) or the GPU route (kernels/channels_last.hpp)
-  /// where it applies; aten: never. Same results to rounding.
+  /// auto: the CPU executor (cpu/executor.hpp) or the GPU route (kernels/channels_last.hpp) where
+  /// it applies; blocks: the CPU fast path (kernels/fast_path.hpp) in the executor's place; aten:
+  /// none of them. Same results to rounding.
   std::string kernels = "auto";
 };
 

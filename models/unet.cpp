@@ -1,5 +1,6 @@
 #include "models/unet.hpp"
 
+#include "models/autocast.hpp"
 #include "models/kernels/channels_last.hpp"
 #include "models/kernels/fast_path.hpp"
 
@@ -75,11 +76,13 @@ torch::Tensor UNetImpl::by_layers(const torch::Tensor& in, const BlockContext& c
 }
 
 torch::Tensor UNetImpl::by_executor(const torch::Tensor& in, const BlockContext& context) {
+  const torch::Dtype dtype = active_compute_dtype();
   const auto parameters = named_parameters();
   const auto self = std::static_pointer_cast<UNetImpl>(shared_from_this());
-  return executor_.forward({in, context.activated_time,
+  return executor_.forward({in, context.activated_time, dtype,
                             [&parameters](const std::string& name) { return parameters[name]; },
-                            [self](const torch::Tensor& x, const torch::Tensor& time) {
+                            [self, dtype](const torch::Tensor& x, const torch::Tensor& time) {
+                              const AutocastScope precision(dtype);
                               return self->by_layers(x, BlockContext{.activated_time = time});
                             }});
 }

@@ -308,9 +308,8 @@ bool UNetEncoder::takes_executor(const NetworkInput& input) const {
   return options_.kernels == "auto" && is_plain_image(boundaries_) && has_plain_blocks() &&
          !drops && !options_.recompute && input.x.is_cpu() && input.x.size(0) > 0 &&
          input.x.scalar_type() == torch::kFloat32 &&
-         conv_in_->weight.scalar_type() == torch::kFloat32 &&
-         active_compute_dtype() == torch::kFloat32 && !counts_operations() &&
-         cpu::executor_available();
+         conv_in_->weight.scalar_type() == torch::kFloat32 && !counts_operations() &&
+         cpu::executor_available(active_compute_dtype());
 }
 
 bool UNetEncoder::takes_fast_path(const NetworkInput& input) const {

@@ -81,13 +81,13 @@ class UNetEncoder {
 
   /// Networks of ADM's blocks (scale_shift, residual_resampling, another norm in the middle) take
   /// none of the special paths.
-  /// Takes the CPU executor (cpu/executor.hpp) in float32 on a CPU with the instructions, without
-  /// dropout or recomputation. Takes the fast path for float32 weights and x on a CPU with the
-  /// instructions, if all channels are multiples of 16 up to 64 (wider is slower), and without
-  /// dropout or a derivative in x (which may be a second derivative). Takes the GPU route for
-  /// float32 weights and x if has_gpu_route(x). All are for images bounded by zeros. Throws
-  /// ShapeError unless input.x is (B, image_channels, ...), ConfigError for labels given to an
-  /// unconditional network.
+  /// Takes the CPU executor (cpu/executor.hpp) for float32 weights and x, computed in float32 or
+  /// bfloat16, on a CPU with the instructions, without dropout or recomputation. Takes the fast
+  /// path for float32 weights and x on a CPU with the instructions, if all channels are multiples
+  /// of 16 up to 64 (wider is slower), and without dropout or a derivative in x (which may be a
+  /// second derivative). Takes the GPU route for float32 weights and x if has_gpu_route(x). All are
+  /// for images bounded by zeros. Throws ShapeError unless input.x is (B, image_channels, ...),
+  /// ConfigError for labels given to an unconditional network.
   BlockContext context(const NetworkInput& input);
 
   /// What the first convolution reads: x with its Fourier features and the fields behind it, each

@@ -1,25 +1,24 @@
 // One convolution of the CPU executor: its weights as the kernels want them, forward, and its two
-// gradients.
+// gradients. Three siblings do it: by sums of taps and by Winograd's tiles in float32, and by sums
+// of taps in bfloat16.
 //
-// A 3x3 kernel over enough channels runs by Winograd's tiles, all else as a sum of taps. What is
-// chosen depends on channels and sizes alone. All gradients of weights are sums over pixels and
-// images in their order, by one thread for each number: their bits depend on no thread.
+// What is chosen depends on channels and sizes alone. All gradients of weights are sums over pixels
+// and images in their order, by one thread for each number: their bits depend on no thread.
 #pragma once
 
+#include <torch/types.h>
+
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "models/cpu/taps.hpp"
 #include "models/cpu/view.hpp"
 
 namespace scorenet::models::cpu {
 
-enum class Form {
-  point,        // 1x1, or a linear layer
-  same,         // 3x3, padding 1
-  half,         // 3x3, stride 2, padding 1
-  half_behind,  // 3x3, stride 2, one place of padding behind
-  twice         // nearest upsampling by 2, then 3x3: four 2x2 kernels of summed weights
-};
+/// In what products are computed. Sums and everything between layers are float32 in either.
+enum class Arithmetic { float32, bfloat16 };
 
 /// The parameters of some output channels, as indices into the list of all.
 struct Part {
@@ -27,16 +26,23 @@ struct Part {
   int64_t bias = 0;
   int64_t more_bias = -1;  // another bias of the same channels, added to it; or none
   int64_t channels = 0;
-  int64_t position = 0;  // of its first channel
+  int64_t position = 0;  // of its first channel; a whole number of blocks
 };
 
 struct ConvolutionShape {
   Form form = Form::same;
-  std::vector<int64_t> in;  // input channel at each position; -1: none, zero
+  std::vector<int64_t> in;  // input channel at each position, rising within a block; -1: none, zero
   std::vector<Part> out;
   int64_t out_channels = 0;  // positions: whole blocks
   Area area;                 // of the input
+
+  /// Of in that are none of the -1.
+  int64_t real_in_channels() const;
+  /// Positions up to the last output channel.
+  int64_t out_depth() const;
 };
+
+class Arenas;
 
 /// What is added to a result: numbers a channel, those of image n at add + n add_image; an image.
 struct Epilogue {
@@ -47,86 +53,51 @@ struct Epilogue {
 
 class Convolution {
  public:
-  explicit Convolution(ConvolutionShape shape);
+  explicit Convolution(ConvolutionShape shape) : shape_(std::move(shape)) {}
+  virtual ~Convolution() = default;
 
   const ConvolutionShape& shape() const { return shape_; }
 
   /// Floats of the packed weights, and of those that the gradient of the input needs. Whole blocks.
-  int64_t forward_floats() const { return forward_floats_; }
+  int64_t forward_floats() const { return forward_floats_ + shape_.out_channels; }
   int64_t backward_floats() const { return backward_floats_; }
   /// parameters: all of the network's. `to` was zero before the first packing.
   void pack_forward(const std::vector<const float*>& parameters, float* to) const;
-  void pack_backward(const std::vector<const float*>& parameters, float* to) const;
+  virtual void pack_backward(const std::vector<const float*>& parameters, float* to) const = 0;
   /// Of every position, in packed weights.
-  const float* bias(const float* packed) const { return packed + forward_floats_ - bias_floats(); }
+  const float* bias(const float* packed) const { return packed + forward_floats_; }
 
-  /// x: all positions of `in`.
-  void forward(const float* packed, const View& x, const View& y, int64_t images,
-               const Epilogue& epilogue) const;
+  /// x: all positions of `in`. Roundings are given in bfloat16 alone, x's where no step is halved.
+  virtual void forward(const float* packed, const Operand& x, const View& y, int64_t images,
+                       const Epilogue& epilogue) const = 0;
   /// residual: added, or null.
-  void input_gradient(const float* packed_backward, const View& d_y, const View& d_x,
-                      int64_t images, const View* residual) const;
+  virtual void input_gradient(const float* packed_backward, const Operand& d_y, const View& d_x,
+                              int64_t images, const View* residual) const = 0;
 
   /// Floats of the sums, their addition for some images, and what they make of the gradients of the
   /// weights (not the biases), all of which are overwritten.
   int64_t sum_floats() const { return sum_floats_; }
-  void add_weight_gradient(const View& x, const View& d_y, int64_t images, float* sums) const;
-  void write_weight_gradient(const float* sums, const std::vector<float*>& gradients) const;
+  virtual void add_weight_gradient(const Operand& x, const Operand& d_y, int64_t images,
+                                   float* sums) const = 0;
+  virtual void write_weight_gradient(const float* sums,
+                                     const std::vector<float*>& gradients) const = 0;
 
- private:
-  // A tap reads the pixel (y, x) away, by the sum of some entries of the kernel.
-  struct TapRule {
-    int64_t y, x;
-    std::vector<int64_t> entries;
-  };
-  // One pass over a grid of pixels: result pixel (out_step i + out_y, ...) from input pixels
-  // in_step i.
-  struct Phase {
-    int64_t out_y = 0, out_x = 0, out_step = 1, in_step = 1;
-    std::vector<TapRule> taps;
-    int64_t weights = 0;  // where its packed weights begin
-  };
-  // The taps of which the gradient of the weights is made: x at in_step i + (x_y, x_x), d_y at
-  // d_step i + (d_y, d_x).
-  struct GradientTap {
-    int64_t x_y, x_x, d_y, d_x;
-    std::vector<int64_t> entries;
-  };
+  /// d_y as both gradients read it. `memory` is what a rounding is kept in.
+  virtual Operand prepared(const Operand& d_y, int64_t images, torch::Tensor& memory) const;
 
-  struct Grid {
-    Area area;
-    int64_t depth, channels;
-  };
-
+ protected:
   int64_t in_channels() const { return static_cast<int64_t>(shape_.in.size()); }
   int64_t in_whole() const { return whole_blocks(in_channels()); }
-  int64_t bias_floats() const { return shape_.out_channels; }
-  // The pixels of one phase. A linear layer takes any number of rows.
-  Area grid_of(const View& v) const { return shape_.form == Form::point ? v.area : grid_; }
-  int64_t kernel_entries() const { return shape_.form == Form::point ? 1 : 9; }
-
-  void make_phases();
-  void make_halving_phases(int64_t padding);
-  void make_doubling_phases();
-  int64_t place_weights(std::vector<Phase>& phases, int64_t depth, int64_t channels) const;
-
-  std::vector<const float*> out_rows(const std::vector<const float*>& parameters) const;
-  void pack_planes(const std::vector<const float*>& rows, bool backward, float* to) const;
-  void run(const std::vector<Phase>& phases, const float* packed, const Grid& grid, const View& x,
-           const View& y, int64_t images, const Epilogue& epilogue) const;
-  void run_winograd(const float* packed, const View& x, const View& y, int64_t images,
-                    const Epilogue& epilogue) const;
-  void add_winograd_gradient(const View& x, const View& d_y, int64_t images, float* sums) const;
-  void write_winograd_gradient(const float* sums, const std::vector<float*>& rows) const;
+  virtual void pack_weights(const std::vector<const float*>& parameters, float* to) const = 0;
 
   ConvolutionShape shape_;
-  bool winograd_ = false;
-  int64_t out_depth_ = 0;  // positions up to the last output channel
-  Area grid_;
-  std::vector<Phase> forward_, backward_;
-  std::vector<GradientTap> gradient_;
-  int64_t x_step_ = 1, d_step_ = 1;  // of the gradient's taps
-  int64_t forward_floats_ = 0, backward_floats_ = 0, sum_floats_ = 0;
+  int64_t forward_floats_ = 0;  // without the bias
+  int64_t backward_floats_ = 0, sum_floats_ = 0;
 };
+
+/// The sibling for this shape. scratch: lends memory during a call. REQUIRES bf16_available()
+/// (bf16_kernels.hpp) for bfloat16.
+std::unique_ptr<Convolution> make_convolution(ConvolutionShape shape, Arithmetic arithmetic,
+                                              const Arenas& scratch);
 
 }  // namespace scorenet::models::cpu

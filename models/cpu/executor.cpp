@@ -7,6 +7,7 @@
 #include <mutex>
 #include <utility>
 
+#include "models/cpu/bf16_kernels.hpp"
 #include "models/cpu/planned_network.hpp"
 #include "models/cpu/tiles.hpp"
 
@@ -104,25 +105,28 @@ bool is_followed(const variable_list& tensors) {
 
 }  // namespace
 
-// A plan for each size of image.
+// A plan for each size of image in each arithmetic.
 struct Executor::Plans {
   UNetOptions options;
   int64_t in_channels, out_channels;
   std::mutex mutex;
-  std::map<std::pair<int64_t, int64_t>, std::shared_ptr<PlannedNetwork>> made;
+  std::map<std::tuple<int64_t, int64_t, Arithmetic>, std::shared_ptr<PlannedNetwork>> made;
 
-  std::shared_ptr<PlannedNetwork> of(int64_t height, int64_t width) {
+  std::shared_ptr<PlannedNetwork> of(int64_t height, int64_t width, Arithmetic arithmetic) {
     const std::lock_guard<std::mutex> lock(mutex);
-    auto& plan = made[{height, width}];
+    auto& plan = made[{height, width, arithmetic}];
     if (plan == nullptr) {
-      plan =
-          std::make_shared<PlannedNetwork>(options, in_channels, out_channels, Area{height, width});
+      plan = std::make_shared<PlannedNetwork>(options, in_channels, out_channels,
+                                              Area{height, width}, arithmetic);
     }
     return plan;
   }
 };
 
-bool executor_available() { return has_fast_target(); }
+bool executor_available(torch::Dtype dtype) {
+  return has_fast_target() &&
+         (dtype == torch::kFloat32 || (dtype == torch::kBFloat16 && bf16_available()));
+}
 
 Executor::Executor(const UNetOptions& options, int64_t in_channels, int64_t out_channels)
     : plans_(new Plans{options, in_channels, out_channels, {}, {}}) {}
@@ -130,12 +134,14 @@ Executor::Executor(const UNetOptions& options, int64_t in_channels, int64_t out_
 Executor::~Executor() = default;
 
 torch::Tensor Executor::forward(const ExecutorCall& call) {
-  const auto network = plans_->of(call.x.size(2), call.x.size(3));
-  variable_list tensors{call.x, call.time};
+  const auto network =
+      plans_->of(call.x.size(2), call.x.size(3),
+                 call.dtype == torch::kBFloat16 ? Arithmetic::bfloat16 : Arithmetic::float32);
+  variable_list tensors{call.x, call.time.to(torch::kFloat32)};
   for (const std::string& name : network->parameters()) tensors.push_back(call.parameter(name));
   if (is_followed(tensors))
     return UNetNode::apply(at::TensorList(tensors), network, call.reference);
-  return network->forward(call.x.contiguous(), call.time.contiguous(), parameters_in(tensors),
+  return network->forward(call.x.contiguous(), tensors[kTime].contiguous(), parameters_in(tensors),
                           nullptr);
 }
 

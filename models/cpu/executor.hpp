@@ -1,5 +1,5 @@
-// The U-Net on a CPU in float32 as one autograd node: forward, and backward to the weights, the
-// input, or both.
+// The U-Net on a CPU as one autograd node: forward, and backward to the weights, the input, or
+// both. Its convolutions compute in float32 or bfloat16, all else in float32.
 //
 // The same function as the layers of blocks.hpp, which remain the reference. Where second
 // derivatives are asked for, the backward pass is theirs. Several threads may call at once, and a
@@ -18,12 +18,14 @@
 
 namespace scorenet::models::cpu {
 
-/// Whether the kernels are compiled for this CPU: AVX2 with FMA, AVX-512, or NEON.
-bool executor_available();
+/// Whether the kernels are compiled for this CPU. float32: AVX2 with FMA, AVX-512, or NEON.
+/// bfloat16: AVX-512 with avx512_bf16; AMX is used where it is there, too. Other types: no.
+bool executor_available(torch::Dtype dtype);
 
 struct ExecutorCall {
   torch::Tensor x;     // (B, C, H, W), float32, which every level halves
-  torch::Tensor time;  // (B, 4 channels[0]), float32: the noise level's embedding behind its SiLU
+  torch::Tensor time;  // (B, 4 channels[0]): the noise level's embedding behind its SiLU
+  torch::Dtype dtype = torch::kFloat32;  // in which convolutions compute
   /// The parameter of that name.
   std::function<torch::Tensor(const std::string& name)> parameter;
   /// The same function of x and time by layers that can be differentiated again. It may be kept
@@ -37,7 +39,8 @@ class Executor {
   Executor(const UNetOptions& options, int64_t in_channels, int64_t out_channels);
   ~Executor();
 
-  /// Returns (B, out_channels, H, W), float32. REQUIRES executor_available().
+  /// Returns (B, out_channels, H, W), float32. REQUIRES
+  /// executor_available(call.dtype).
   torch::Tensor forward(const ExecutorCall& call);
 
  private:

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "models/cpu/norm.hpp"
+#include "models/cpu/pixel_planes.hpp"
 
 namespace scorenet::models::cpu {
 
@@ -43,7 +44,69 @@ void GroupNorm::set_factors(const Parameters& p, const double* statistics, float
   }
 }
 
-void GroupNorm::forward(const Parameters& p, const View& x, const View& y, int64_t images,
+namespace {
+
+View row_of(const View& image, int64_t y) {
+  View row = image;
+  row.pixel = image.at(0, y, 0);
+  row.area.height = 1;
+  return row;
+}
+
+// A row on its way from float32 to its rounding: it stays in the nearest cache.
+class RoundedRows {
+ public:
+  RoundedRows(Area area, int64_t channels, Bf16* to)
+      : planes_(area, 1, channels),
+        memory_(static_cast<size_t>(area.width * channels)),
+        row_{memory_.data(), channels, 0, 0, channels, {1, area.width}},
+        to_(to) {}
+
+  const View& row() const { return row_; }
+  void round_as(int64_t y) const {
+    round_pixels(row_.pixel, row_.step, row_.area.width, row_.channels, to_ + planes_.at(0, y, 0),
+                 planes_.chunk());
+  }
+
+ private:
+  PixelPlanes planes_;
+  std::vector<float> memory_;
+  View row_;
+  Bf16* to_;
+};
+
+}  // namespace
+
+void GroupNorm::scale_and_round(const View& x, const float* scale, const float* shift,
+                                Bf16* rounded) const {
+  const RoundedRows rows(x.area, x.channels, rounded);
+  for (int64_t y = 0; y < x.area.height; ++y) {
+    scale_and_shift(row_of(x, y), scale, shift, shape_.silu, rows.row());
+    rows.round_as(y);
+  }
+}
+
+void GroupNorm::combine_and_round(const View& g, const View& x, const Combination& factors,
+                                  Bf16* rounded, float* channels) const {
+  const RoundedRows rows(x.area, x.channels, rounded);
+  std::vector<double> sums(static_cast<size_t>(x.channels));
+  std::vector<float> of_row(sums.size());
+  for (int64_t y = 0; y < x.area.height; ++y) {
+    Combination of_this = factors;
+    View more[2];
+    for (int m = 0; m < 2; ++m) {
+      if (factors.more[m] == nullptr) continue;
+      more[m] = row_of(*factors.more[m], y);
+      of_this.more[m] = &more[m];
+    }
+    combine(row_of(g, y), row_of(x, y), of_this, rows.row(), of_row.data());
+    rows.round_as(y);
+    for (size_t c = 0; c < sums.size(); ++c) sums[c] += static_cast<double>(of_row[c]);
+  }
+  if (channels != nullptr) std::copy(sums.begin(), sums.end(), channels);
+}
+
+void GroupNorm::forward(const Parameters& p, const View& x, const Operand& y, int64_t images,
                         const Statistics& statistics) const {
   const size_t positions = shape_.in.size();
   at::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) {
@@ -53,7 +116,13 @@ void GroupNorm::forward(const Parameters& p, const View& x, const View& y, int64
       channel_sums(x.from_image(n), sum.data(), squares.data());
       set_statistics(sum.data(), squares.data(), x.area.pixels(), statistics.of(n));
       set_factors(p, statistics.of(n), scale.data(), shift.data());
-      scale_and_shift(x.from_image(n), scale.data(), shift.data(), shape_.silu, y.from_image(n));
+      if (y.rounded != nullptr) {
+        scale_and_round(x.from_image(n), scale.data(), shift.data(),
+                        y.rounded + n * y.rounded_image);
+      } else {
+        scale_and_shift(x.from_image(n), scale.data(), shift.data(), shape_.silu,
+                        y.view.from_image(n));
+      }
     }
   });
 }
@@ -89,7 +158,7 @@ void GroupNorm::finish(const Parameters& p, const double* statistics, int64_t pi
   }
 }
 
-void GroupNorm::backward(const Parameters& p, const View& x, const View& d_y, const View& d_x,
+void GroupNorm::backward(const Parameters& p, const View& x, const View& d_y, const Operand& d_x,
                          const std::vector<const View*>& more, int64_t images,
                          const Statistics& statistics, const Gradients& gradients) const {
   const size_t positions = shape_.in.size();
@@ -112,8 +181,12 @@ void GroupNorm::backward(const Parameters& p, const View& x, const View& d_y, co
         added[i] = more[i]->from_image(n);
         factors.more[i] = &added[i];
       }
-      combine(d_image, image, factors, d_x.from_image(n),
-              gradients.sums != nullptr ? gradients.sums + n * gradients.sums_image : nullptr);
+      float* sums = gradients.sums != nullptr ? gradients.sums + n * gradients.sums_image : nullptr;
+      if (d_x.rounded != nullptr) {
+        combine_and_round(d_image, image, factors, d_x.rounded + n * d_x.rounded_image, sums);
+      } else {
+        combine(d_image, image, factors, d_x.view.from_image(n), sums);
+      }
     }
   });
   if (gradients.weight == nullptr) return;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "models/cpu/norm.hpp"
 #include "models/cpu/view.hpp"
 
 namespace scorenet::models::cpu {
@@ -35,7 +36,7 @@ class GroupNorm {
     int64_t stride;
     double* of(int64_t n) const { return first + n * stride; }
   };
-  void forward(const Parameters& p, const View& x, const View& y, int64_t images,
+  void forward(const Parameters& p, const View& x, const Operand& y, int64_t images,
                const Statistics& statistics) const;
 
   struct Gradients {
@@ -45,7 +46,7 @@ class GroupNorm {
     int64_t sums_image = 0;
   };
   /// Overwrites d_y. more: up to two images that are added to d_x, which may be one of them.
-  void backward(const Parameters& p, const View& x, const View& d_y, const View& d_x,
+  void backward(const Parameters& p, const View& x, const View& d_y, const Operand& d_x,
                 const std::vector<const View*>& more, int64_t images, const Statistics& statistics,
                 const Gradients& gradients) const;
 
@@ -53,6 +54,9 @@ class GroupNorm {
   void set_statistics(const double* sum, const double* squares, int64_t pixels,
                       double* statistics) const;
   void set_factors(const Parameters& p, const double* statistics, float* scale, float* shift) const;
+  void scale_and_round(const View& x, const float* scale, const float* shift, Bf16* rounded) const;
+  void combine_and_round(const View& g, const View& x, const Combination& factors, Bf16* rounded,
+                         float* channels) const;
   void finish(const Parameters& p, const double* statistics, int64_t pixels, const double* g,
               const double* gx, float* k, double* d_weight, double* d_bias) const;
 

@@ -20,27 +20,33 @@ void add_channel_sums(const View& x, int64_t images, double* sum) {
 
 }  // namespace
 
-void PlacedConvolution::forward(const Pass& pass, const View& x, const View& y,
+void PlacedConvolution::forward(const Pass& pass, const Operand& x, const View& y,
                                 const View* residual) const {
   const float* weights = pass.packed + packed;
-  made.forward(weights, x, y, pass.images, {made.bias(weights), 0, residual});
+  made->forward(weights, x, y, pass.images, {made->bias(weights), 0, residual});
 }
 
-void PlacedConvolution::forward_shifted(const Pass& pass, const View& x, const View& y,
+void PlacedConvolution::forward_shifted(const Pass& pass, const Operand& x, const View& y,
                                         int64_t shift) const {
-  made.forward(pass.packed + packed, x, y, pass.images,
-               {pass.shifts + shift, pass.shifts_of_image, nullptr});
+  made->forward(pass.packed + packed, x, y, pass.images,
+                {pass.shifts + shift, pass.shifts_of_image, nullptr});
 }
 
-void PlacedConvolution::input_gradient(const Pass& pass, const View& d_y, const View& d_x,
-                                       const View* residual) const {
-  made.input_gradient(pass.packed_backward + packed_backward, d_y, d_x, pass.images, residual);
+Operand PlacedConvolution::prepared(const Pass& pass, const Operand& d_y,
+                                    torch::Tensor& memory) const {
+  return made->prepared(d_y, pass.images, memory);
 }
 
-void PlacedConvolution::weight_gradient(const Pass& pass, const View& x, const View& d_y) const {
-  if (pass.sums == nullptr) return;
-  made.add_weight_gradient(x, d_y, pass.images, pass.sums + sums);
-  if (bias >= 0) add_channel_sums(d_y, pass.images, pass.vectors + bias);
+void PlacedConvolution::backward(const Pass& pass, const Operand& x, const Operand& d_y,
+                                 const View* d_x, const View* residual) const {
+  torch::Tensor memory;
+  const Operand d = prepared(pass, d_y, memory);
+  if (pass.sums != nullptr) {
+    made->add_weight_gradient(x, d, pass.images, pass.sums + sums);
+    if (bias >= 0) add_channel_sums(d_y.view, pass.images, pass.vectors + bias);
+  }
+  if (d_x != nullptr)
+    made->input_gradient(pass.packed_backward + packed_backward, d, *d_x, pass.images, residual);
 }
 
 GroupNorm::Parameters PlacedNorm::parameters_of(const Pass& pass) const {
@@ -49,7 +55,7 @@ GroupNorm::Parameters PlacedNorm::parameters_of(const Pass& pass) const {
 }
 
 void PlacedNorm::forward(const Pass& pass, const Place& x, const Place& y) const {
-  made.forward(parameters_of(pass), pass.values.view(x), pass.values.view(y), pass.images,
+  made.forward(parameters_of(pass), pass.values.view(x), pass.values.operand(y), pass.images,
                {pass.statistics + statistics, pass.statistics_of_image});
 }
 
@@ -65,19 +71,18 @@ void PlacedNorm::backward(const Pass& pass, const Place& x, const Place& d_y, co
     gradients.sums_image = pass.shifts_of_image;
   }
   made.backward(parameters_of(pass), pass.values.view(x), pass.gradients.view(d_y),
-                pass.gradients.view(d_x), more, pass.images,
+                pass.gradients.operand(d_x), more, pass.images,
                 {pass.statistics + statistics, pass.statistics_of_image}, gradients);
 }
 
 void ConvolutionLayer::forward(const Pass& pass) const {
-  c_.forward(pass, pass.values.view(x_.value), pass.values.view(y_.value), nullptr);
+  c_.forward(pass, pass.values.operand(x_.value), pass.values.view(y_.value), nullptr);
 }
 
 void ConvolutionLayer::backward(const Pass& pass) const {
   const View d_y = pass.gradients.view(y_.gradient), d_x = pass.gradients.view(x_.gradient);
-  c_.weight_gradient(pass, pass.values.view(x_.value), d_y);
-  if (!x_.is_input || pass.input_wanted)
-    c_.input_gradient(pass, d_y, d_x, x_.joined ? &d_x : nullptr);
+  c_.backward(pass, pass.values.operand(x_.value), d_y,
+              !x_.is_input || pass.input_wanted ? &d_x : nullptr, x_.joined ? &d_x : nullptr);
 }
 
 void NormLayer::forward(const Pass& pass) const { norm_.forward(pass, x_.value, y_.value); }
@@ -89,25 +94,26 @@ void NormLayer::backward(const Pass& pass) const {
 void ResidualLayer::forward(const Pass& pass) const {
   const View x = pass.values.view(x_.value), y = pass.values.view(y_.value);
   p_.norm1.forward(pass, x_.value, p_.normed1);
-  p_.conv1.forward_shifted(pass, pass.values.view(p_.normed1), pass.values.view(p_.hidden),
+  p_.conv1.forward_shifted(pass, pass.values.operand(p_.normed1), pass.values.view(p_.hidden),
                            p_.shift);
   p_.norm2.forward(pass, p_.hidden, p_.normed2);
   if (p_.shortcut != nullptr) p_.shortcut->forward(pass, x, y, nullptr);
-  p_.conv2.forward(pass, pass.values.view(p_.normed2), y, p_.shortcut != nullptr ? &y : &x);
+  p_.conv2.forward(pass, pass.values.operand(p_.normed2), y, p_.shortcut != nullptr ? &y : &x);
 }
 
 void ResidualLayer::backward(const Pass& pass) const {
-  const View d_y = pass.gradients.view(y_.gradient), d_x = pass.gradients.view(x_.gradient);
-  const View d_hidden = pass.gradients.view(p_.d_hidden), d_in = pass.gradients.view(p_.d_in);
-  p_.conv2.weight_gradient(pass, pass.values.view(p_.normed2), d_y);
-  p_.conv2.input_gradient(pass, d_y, d_hidden, nullptr);
-  p_.norm2.backward(pass, p_.hidden, p_.d_hidden, p_.d_hidden, {}, p_.shift);
-  p_.conv1.weight_gradient(pass, pass.values.view(p_.normed1), d_hidden);
-  p_.conv1.input_gradient(pass, d_hidden, d_in, nullptr);
+  const View d_x = pass.gradients.view(x_.gradient), d_in = pass.gradients.view(p_.d_in);
+  const View d_y = pass.gradients.view(y_.gradient);
+  const View d_normed = pass.gradients.view(p_.d_normed);
+  torch::Tensor memory;  // conv2 and the shortcut read d_y alike
+  const Operand d = p_.conv2.prepared(pass, d_y, memory);
+  p_.conv2.backward(pass, pass.values.operand(p_.normed2), d, &d_normed, nullptr);
+  p_.norm2.backward(pass, p_.hidden, p_.d_normed, p_.d_hidden, {}, p_.shift);
+  p_.conv1.backward(pass, pass.values.operand(p_.normed1), pass.gradients.operand(p_.d_hidden),
+                    &d_in, nullptr);
   std::vector<const View*> more;
   if (p_.shortcut != nullptr) {
-    p_.shortcut->weight_gradient(pass, pass.values.view(x_.value), d_y);
-    p_.shortcut->input_gradient(pass, d_y, d_x, x_.joined ? &d_x : nullptr);
+    p_.shortcut->backward(pass, pass.values.view(x_.value), d, &d_x, x_.joined ? &d_x : nullptr);
     more = {&d_x};
   } else {
     more = {&d_y};
@@ -126,7 +132,7 @@ AttentionViews AttentionLayer::views(const Window& window, const Place& q_k_v,
 void AttentionLayer::forward(const Pass& pass) const {
   const View x = pass.values.view(x_.value);
   p_.norm.forward(pass, x_.value, p_.normed);
-  p_.in.forward(pass, pass.values.view(p_.normed), pass.values.view(p_.q_k_v), nullptr);
+  p_.in.forward(pass, pass.values.operand(p_.normed), pass.values.view(p_.q_k_v), nullptr);
   attend(views(pass.values, p_.q_k_v, p_.mixed), p_.heads, pass.images);
   p_.out.forward(pass, pass.values.view(p_.mixed), pass.values.view(y_.value), &x);
 }
@@ -134,12 +140,12 @@ void AttentionLayer::forward(const Pass& pass) const {
 void AttentionLayer::backward(const Pass& pass) const {
   const View d_y = pass.gradients.view(y_.gradient), d_x = pass.gradients.view(x_.gradient);
   const View d_q_k_v = pass.gradients.view(p_.d_q_k_v);
-  p_.out.weight_gradient(pass, pass.values.view(p_.mixed), d_y);
-  p_.out.input_gradient(pass, d_y, pass.gradients.view(p_.d_mixed), nullptr);
+  const View d_mixed = pass.gradients.view(p_.d_mixed);
+  const View d_normed = pass.gradients.view(p_.d_normed);
+  p_.out.backward(pass, pass.values.view(p_.mixed), d_y, &d_mixed, nullptr);
   attend_gradient(views(pass.values, p_.q_k_v, p_.mixed),
                   views(pass.gradients, p_.d_q_k_v, p_.d_mixed), p_.heads, pass.images);
-  p_.in.weight_gradient(pass, pass.values.view(p_.normed), d_q_k_v);
-  p_.in.input_gradient(pass, d_q_k_v, pass.gradients.view(p_.d_normed), nullptr);
+  p_.in.backward(pass, pass.values.operand(p_.normed), d_q_k_v, &d_normed, nullptr);
   std::vector<const View*> more{&d_y};
   if (x_.joined) more.push_back(&d_x);
   p_.norm.backward(pass, x_.value, p_.d_normed, x_.gradient, more, -1);

@@ -17,19 +17,23 @@ namespace scorenet::models::cpu {
 
 /// A convolution, and where its weights and gradients lie among all.
 struct PlacedConvolution {
-  explicit PlacedConvolution(ConvolutionShape shape) : made(std::move(shape)) {}
+  PlacedConvolution(ConvolutionShape shape, Arithmetic arithmetic, const Arenas& scratch)
+      : made(make_convolution(std::move(shape), arithmetic, scratch)) {}
 
-  Convolution made;
+  std::unique_ptr<Convolution> made;
   int64_t packed = 0, packed_backward = 0, sums = 0;
   int64_t bias = -1;  // of vectors; -1: its bias is another's (`Part::more_bias`)
 
   /// With the bias, and a residual or null.
-  void forward(const Pass& pass, const View& x, const View& y, const View* residual) const;
+  void forward(const Pass& pass, const Operand& x, const View& y, const View* residual) const;
   /// With what the noise level adds in place of the bias: `shift` is where among all.
-  void forward_shifted(const Pass& pass, const View& x, const View& y, int64_t shift) const;
-  void input_gradient(const Pass& pass, const View& d_y, const View& d_x,
-                      const View* residual) const;
-  void weight_gradient(const Pass& pass, const View& x, const View& d_y) const;
+  void forward_shifted(const Pass& pass, const Operand& x, const View& y, int64_t shift) const;
+  /// To the weights, where they are wanted, and to d_x, unless it is null, with a residual or null.
+  /// d_y: as it is, or prepared. Its view must be there where the bias's gradient is this one's.
+  void backward(const Pass& pass, const Operand& x, const Operand& d_y, const View* d_x,
+                const View* residual) const;
+  /// d_y as backward reads it, for several convolutions of one form and as many channels.
+  Operand prepared(const Pass& pass, const Operand& d_y, torch::Tensor& memory) const;
 };
 
 /// The same for a norm.
@@ -98,7 +102,7 @@ struct ResidualParts {
   const PlacedConvolution* shortcut;  // or null
   int64_t shift;                      // of the noise level, among all
   Place normed1, hidden, normed2;     // values
-  Place d_in, d_hidden;               // gradients, of use within the layer alone
+  Place d_in, d_normed, d_hidden;     // gradients, of use within the layer alone
 };
 
 class ResidualLayer : public Layer {

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "models/cpu/layers.hpp"
+#include "models/cpu/pixel_planes.hpp"
 
 namespace scorenet::models::cpu {
 namespace {
@@ -36,7 +37,8 @@ Area half(Area a) { return {a.height / 2, a.width / 2}; }
 // Builds a network, layer after layer.
 class Planner {
  public:
-  Planner(Network& network, const UNetOptions& options) : n_(network), o_(options) {}
+  Planner(Network& network, const UNetOptions& options, Arithmetic arithmetic)
+      : n_(network), o_(options), arithmetic_(arithmetic) {}
 
   void build(int64_t in_channels, int64_t out_channels, Area area) {
     plan_joins(area);
@@ -59,11 +61,23 @@ class Planner {
   }
   Place value(Area area, int64_t channels) { return place(n_.values_, area, channels); }
   Place gradient(Area area, int64_t channels) { return place(n_.gradients_, area, channels); }
+  // A value that convolutions alone read.
+  Place operand(Area area, int64_t channels) {
+    return arithmetic_ == Arithmetic::bfloat16 ? rounded_place(n_.values_, area, channels)
+                                               : value(area, channels);
+  }
   // A gradient that no two layers need at once: all of one size share a place. `use` tells apart
   // what one layer needs together.
   Place shared_gradient(Area area, int64_t channels, int use) {
     const auto key = std::make_tuple(area.height, area.width, whole_blocks(channels), use);
     if (shared_.count(key) == 0) shared_[key] = gradient(area, channels);
+    return shared_[key];
+  }
+  // The same of a rounded one.
+  Place shared_operand(Area area, int64_t channels) {
+    constexpr int kUse = 3;
+    const auto key = std::make_tuple(area.height, area.width, whole_blocks(channels), kUse);
+    if (shared_.count(key) == 0) shared_[key] = rounded_place(n_.gradients_, area, channels);
     return shared_[key];
   }
   static Place place(int64_t& floats, Area area, int64_t channels) {
@@ -74,22 +88,28 @@ class Planner {
     return p;
   }
 
+  static Place rounded_place(int64_t& floats, Area area, int64_t channels) {
+    const Place p{floats, 0, 0, whole_blocks(channels), area, true};
+    floats += PixelPlanes(area, 1, channels).image() / 2;
+    return p;
+  }
+
   int64_t parameter(const std::string& name) {
     n_.names_.push_back(name);
     return static_cast<int64_t>(n_.names_.size()) - 1;
   }
 
-  const PlacedConvolution& place(ConvolutionShape shape, bool has_bias) {
-    PlacedConvolution c(std::move(shape));
+  const PlacedConvolution& place(ConvolutionShape shape, bool has_bias, Arithmetic arithmetic) {
+    PlacedConvolution c(std::move(shape), arithmetic, n_.scratch_);
     c.packed = n_.packed_;
     c.packed_backward = n_.packed_backward_;
     c.sums = n_.sums_;
-    n_.packed_ += c.made.forward_floats();
-    n_.packed_backward_ += c.made.backward_floats();
-    n_.sums_ += whole_blocks(c.made.sum_floats());
+    n_.packed_ += c.made->forward_floats();
+    n_.packed_backward_ += c.made->backward_floats();
+    n_.sums_ += whole_blocks(c.made->sum_floats());
     if (has_bias) {
       c.bias = n_.vectors_;
-      n_.vectors_ += c.made.shape().out_channels;
+      n_.vectors_ += c.made->shape().out_channels;
     }
     n_.convolutions_.push_back(std::move(c));
     return n_.convolutions_.back();
@@ -99,7 +119,7 @@ class Planner {
                                        const std::vector<int64_t>& in, int64_t out,
                                        bool has_bias = true) {
     const Part part{parameter(name + ".weight"), parameter(name + ".bias"), -1, out, 0};
-    return place({form, in, {part}, whole_blocks(out), area}, has_bias);
+    return place({form, in, {part}, whole_blocks(out), area}, has_bias, arithmetic_);
   }
 
   const PlacedNorm& norm(const std::string& name, const std::vector<int64_t>& in, bool silu) {
@@ -206,7 +226,9 @@ class Planner {
 
   void last_layer(const Features& x, int64_t out_channels) {
     const Area area = x.value.area;
-    const Features normed = features(area, o_.channels[0]), y = features(area, out_channels);
+    const Features y = features(area, out_channels);
+    const Features normed{operand(area, o_.channels[0]), gradient(area, o_.channels[0]),
+                          positions_of(o_.channels[0])};
     add<NormLayer>(norm("conv_norm_out", x.in, true), x, normed);
     add<ConvolutionLayer>(convolution("conv_out", Form::same, area, normed.in, out_channels),
                           normed, y);
@@ -234,10 +256,12 @@ class Planner {
     const PlacedConvolution* shortcut = nullptr;
     if (in != out) shortcut = &convolution(name + ".conv_shortcut", Form::point, area, x.in, out);
     const auto positions = static_cast<int64_t>(x.in.size());
+    const bool rounded = arithmetic_ == Arithmetic::bfloat16;
+    const Place d_normed = shared_gradient(area, out, 1);
     add<ResidualLayer>(
-        ResidualParts{norm1, conv1, norm2, conv2, shortcut, shift, value(area, positions),
-                      value(area, out), value(area, out), shared_gradient(area, positions, 0),
-                      shared_gradient(area, out, 1)},
+        ResidualParts{norm1, conv1, norm2, conv2, shortcut, shift, operand(area, positions),
+                      value(area, out), operand(area, out), shared_gradient(area, positions, 0),
+                      d_normed, rounded ? shared_operand(area, out) : d_normed},
         x, y);
   }
 
@@ -245,15 +269,15 @@ class Planner {
   int64_t add_shift(const std::string& name, const PlacedConvolution& conv1, int64_t out) {
     const int64_t at = n_.shifts_;
     shift_parts_.push_back({parameter(name + ".time_emb_proj.weight"),
-                            parameter(name + ".time_emb_proj.bias"), conv1.made.shape().out[0].bias,
-                            out, at});
+                            parameter(name + ".time_emb_proj.bias"),
+                            conv1.made->shape().out[0].bias, out, at});
     n_.shifts_ += whole_blocks(out);
     return at;
   }
 
   void add_time() {
-    n_.time_ =
-        &place({Form::point, positions_of(4 * o_.channels[0]), shift_parts_, n_.shifts_, {}}, true);
+    n_.time_ = &place({Form::point, positions_of(4 * o_.channels[0]), shift_parts_, n_.shifts_, {}},
+                      true, Arithmetic::float32);
   }
 
   void add_attention(const std::string& name, const Features& x, const Features& y,
@@ -266,11 +290,11 @@ class Planner {
       parts.push_back({parameter(name + role + ".weight"), parameter(name + role + ".bias"), -1,
                        channels, static_cast<int64_t>(parts.size()) * width});
     }
-    const auto& in = place({Form::point, x.in, parts, 3 * width, area}, true);
+    const auto& in = place({Form::point, x.in, parts, 3 * width, area}, true, arithmetic_);
     const auto& out = convolution(name + ".to_out.0", Form::point, area, x.in, channels);
     const int64_t of_head = o_.attention_head_dim == 0 ? channels : o_.attention_head_dim;
     add<AttentionLayer>(
-        AttentionParts{normed, in, out, Heads{channels / of_head, of_head}, value(area, width),
+        AttentionParts{normed, in, out, Heads{channels / of_head, of_head}, operand(area, width),
                        value(area, 3 * width), value(area, width), shared_gradient(area, width, 0),
                        shared_gradient(area, 3 * width, 2), shared_gradient(area, width, 1)},
         x, y);
@@ -283,28 +307,30 @@ class Planner {
 
   Network& n_;
   const UNetOptions& o_;
+  Arithmetic arithmetic_;
   std::vector<Join> joins_;  // in the order of the way up
   size_t next_skip_ = 0, next_join_ = 0;
   std::vector<Part> shift_parts_;
   std::map<std::tuple<int64_t, int64_t, int64_t, int>, Place> shared_;
 };
 
-Network::Network(const UNetOptions& options, int64_t in_channels, int64_t out_channels, Area area) {
-  Planner(*this, options).build(in_channels, out_channels, area);
+Network::Network(const UNetOptions& options, int64_t in_channels, int64_t out_channels, Area area,
+                 Arithmetic arithmetic) {
+  Planner(*this, options, arithmetic).build(in_channels, out_channels, area);
 }
 
 Network::~Network() = default;
 
-int64_t Network::time_channels() const { return channels_in(time_->made.shape().in); }
+int64_t Network::time_channels() const { return channels_in(time_->made->shape().in); }
 
 void Network::pack(const std::vector<const float*>& parameters, float* packed) const {
   for (const PlacedConvolution& c : convolutions_)
-    c.made.pack_forward(parameters, packed + c.packed);
+    c.made->pack_forward(parameters, packed + c.packed);
 }
 
 void Network::pack_backward(const std::vector<const float*>& parameters, float* packed) const {
   for (const PlacedConvolution& c : convolutions_)
-    c.made.pack_backward(parameters, packed + c.packed_backward);
+    c.made->pack_backward(parameters, packed + c.packed_backward);
 }
 
 namespace {
@@ -328,8 +354,8 @@ void Network::project_time_backward(const Pass& pass, float* time, float* time_g
   whole.images = 1;
   const View d = rows_as_pixels(pass.shift_gradients, pass.images, shifts_);
   const int64_t row = whole_blocks(time_channels());
-  time_->weight_gradient(whole, rows_as_pixels(time, pass.images, row), d);
-  time_->input_gradient(whole, d, rows_as_pixels(time_gradient, pass.images, row), nullptr);
+  const View d_time = rows_as_pixels(time_gradient, pass.images, row);
+  time_->backward(whole, rows_as_pixels(time, pass.images, row), d, &d_time, nullptr);
 }
 
 void Network::forward(const Pass& pass) const {
@@ -347,9 +373,9 @@ void Network::write_gradients(const float* sums, const double* vectors,
                    [](double x) { return static_cast<float>(x); });
   };
   for (const PlacedConvolution& c : convolutions_) {
-    c.made.write_weight_gradient(sums + c.sums, gradients);
+    c.made->write_weight_gradient(sums + c.sums, gradients);
     if (c.bias < 0) continue;
-    for (const Part& part : c.made.shape().out) {
+    for (const Part& part : c.made->shape().out) {
       write(part.bias, vectors + c.bias + part.position, part.channels);
       if (part.more_bias >= 0)
         write(part.more_bias, vectors + c.bias + part.position, part.channels);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "models/cpu/arena.hpp"
 #include "models/cpu/attention.hpp"
 #include "models/cpu/convolution.hpp"
 #include "models/cpu/group_norm.hpp"
@@ -19,13 +20,14 @@
 
 namespace scorenet::models::cpu {
 
-/// A padded image in an arena, or some of its channels.
+/// A padded image in an arena, or some of its channels; or the image's rounding to bfloat16.
 struct Place {
-  int64_t first = 0;  // floats from the arena's start to pixel (0, 0)
+  int64_t first = 0;  // floats from the arena's start to pixel (0, 0), or to the rounding
   int64_t step = 0;
   int64_t row = 0;
   int64_t channels = 0;
   Area area;
+  bool rounded = false;
 
   Place slice(int64_t from, int64_t count) const {
     Place p = *this;
@@ -39,8 +41,14 @@ struct Place {
 struct Window {
   float* first = nullptr;
   int64_t image = 0;  // floats of one
+  /// REQUIRES that the place is not rounded.
   View view(const Place& p) const {
     return {first + p.first, p.step, p.row, image, p.channels, p.area};
+  }
+  Operand operand(const Place& p) const {
+    if (!p.rounded) return view(p);
+    const View size{nullptr, 0, 0, 0, p.channels, p.area};
+    return {size, reinterpret_cast<Bf16*>(first + p.first), 2 * image};
   }
 };
 
@@ -70,8 +78,10 @@ struct PlacedNorm;
 
 class Network {
  public:
-  /// in_channels: of the first convolution; area: every level halves it. Throws as UNet does.
-  Network(const UNetOptions& options, int64_t in_channels, int64_t out_channels, Area area);
+  /// in_channels: of the first convolution; area: every level halves it. arithmetic: of the
+  /// convolutions. Throws as UNet does.
+  Network(const UNetOptions& options, int64_t in_channels, int64_t out_channels, Area area,
+          Arithmetic arithmetic);
   ~Network();
 
   /// The parameters that a pass is given, as UNet names them.
@@ -110,6 +120,7 @@ class Network {
  private:
   friend class Planner;
 
+  Arenas scratch_;
   std::vector<std::string> names_;
   std::deque<PlacedConvolution> convolutions_;  // layers point to these
   std::deque<PlacedNorm> norms_;

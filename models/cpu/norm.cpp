@@ -28,6 +28,10 @@ template <class Pass>
 HWY_INLINE void for_channels(int64_t channels, const Pass& f) {
   int64_t c = 0;
   for (; c + kAtOnce * kLanes <= channels; c += kAtOnce * kLanes) f.template pass<kAtOnce>(c);
+  if (kAtOnce > 2 && c + 2 * kLanes <= channels) {
+    f.template pass<2>(c);
+    c += 2 * kLanes;
+  }
   for (; c < channels; c += kLanes) f.template pass<1>(c);
 }
 

@@ -10,8 +10,9 @@ namespace scorenet::models::cpu {
 namespace {
 
 // Images that go through all layers together: enough for each weight that is read, few enough for
-// the cache. Networks of many weights want more.
+// the cache. Networks of many weights want more, and weights of half the size fewer.
 constexpr int64_t kImagesAtOnce = 4;
+constexpr int64_t kImagesAtOnceOfBf16 = 2;
 constexpr int64_t kImagesAtOnceOfMany = 8;
 // Images of one sum of gradients, where several threads make several sums.
 constexpr int64_t kImagesOfSum = 16;
@@ -75,13 +76,15 @@ struct PlannedNetwork::Way {
 };
 
 PlannedNetwork::PlannedNetwork(const UNetOptions& options, int64_t in_channels,
-                               int64_t out_channels, Area area)
-    : network_(options, in_channels, out_channels, area),
+                               int64_t out_channels, Area area, Arithmetic arithmetic)
+    : network_(options, in_channels, out_channels, area, arithmetic),
+      arithmetic_(arithmetic),
       in_channels_(in_channels),
       out_channels_(out_channels) {}
 
 int64_t PlannedNetwork::images_at_once() const {
-  return network_.sum_floats() > kManyFloats ? kImagesAtOnceOfMany : kImagesAtOnce;
+  if (network_.sum_floats() > kManyFloats) return kImagesAtOnceOfMany;
+  return arithmetic_ == Arithmetic::bfloat16 ? kImagesAtOnceOfBf16 : kImagesAtOnce;
 }
 
 std::shared_ptr<PackedWeights> PlannedNetwork::packed_of(

@@ -39,7 +39,8 @@ struct NetworkGradients {
 
 class PlannedNetwork {
  public:
-  PlannedNetwork(const UNetOptions& options, int64_t in_channels, int64_t out_channels, Area area);
+  PlannedNetwork(const UNetOptions& options, int64_t in_channels, int64_t out_channels, Area area,
+                 Arithmetic arithmetic);
 
   const std::vector<std::string>& parameters() const { return network_.parameters(); }
 
@@ -60,6 +61,7 @@ class PlannedNetwork {
   void back_over(const Way& way, int64_t first, int64_t images, float* sums, double* vectors) const;
 
   Network network_;
+  Arithmetic arithmetic_;
   int64_t in_channels_, out_channels_;
   Arenas kept_values_, values_, gradients_;
   std::mutex mutex_;

@@ -1,4 +1,4 @@
-// The layout of all activations of the CPU executor: padded NHWC, float32.
+// The layout of the CPU executor's activations: padded NHWC, float32.
 //
 // An image has a border of one pixel of zeros, so that every tap of a 3x3 kernel is the same
 // product on a shifted pointer. Channels come in blocks of 16; what a tensor does not fill of its
@@ -35,6 +35,24 @@ struct View {
     v.pixel += n * image;
     return v;
   }
+  /// The first channel of pixel (y, x) of image n.
+  float* at(int64_t n, int64_t y, int64_t x) const {
+    return pixel + n * image + y * row + x * step;
+  }
+};
+
+using Bf16 = uint16_t;  // the upper half of a float
+
+/// What a convolution reads: images, or their roundings to bfloat16 if these are there already
+/// (pixel_planes.hpp); the view then says the size alone.
+struct Operand {
+  View view;
+  Bf16* rounded = nullptr;  // of the first image; null: the view is read
+  int64_t rounded_image = 0;
+
+  Operand(const View& images) : view(images) {}
+  Operand(const View& size, Bf16* first, int64_t image)
+      : view(size), rounded(first), rounded_image(image) {}
 };
 
 }  // namespace scorenet::models::cpu

@@ -6,7 +6,9 @@
 #include <numeric>
 
 #include "framework/core/random.hpp"
+#include "models/cpu/arena.hpp"
 #include "models/cpu/attention.hpp"
+#include "models/cpu/bf16_kernels.hpp"
 #include "models/cpu/convolution.hpp"
 #include "models/cpu/group_norm.hpp"
 #include "tests/models/each_target.hpp"
@@ -93,22 +95,32 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
              << " channels, " << c.height << "x" << c.width;
 }
 
+// Numbers whose products, and the sums of four of which, bfloat16 holds: then both arithmetics
+// differ from LibTorch's in the sums' rounding alone.
+torch::Tensor quarters(const torch::Tensor& x) { return (4 * x).round() / 4; }
+
 // Forward, both gradients, with a residual, an added shift for each image, and padded channels.
-void expect_convolves(const Case& c) {
+void expect_convolves(const Case& c, Arithmetic arithmetic = Arithmetic::float32) {
+  const bool is_float = arithmetic == Arithmetic::float32;
+  const auto factor = [&](uint64_t step, c10::IntArrayRef shape) {
+    return is_float ? noise(step, shape) : quarters(noise(step, shape));
+  };
   const int64_t size = c.form == Form::point ? 1 : 3, batch = 3;
-  const auto x = noise(1, {batch, c.in, c.height, c.width}).requires_grad_();
-  const auto w = noise(2, {c.out, c.in, size, size}).requires_grad_();
+  const auto x = factor(1, {batch, c.in, c.height, c.width}).requires_grad_();
+  const auto w = factor(2, {c.out, c.in, size, size}).requires_grad_();
   const auto bias = noise(3, {c.out});
   const auto plain = convolved(c.form, x, w, bias);
-  const auto residual = noise(4, plain.sizes()), d_y = noise(5, plain.sizes());
+  const auto residual = noise(4, plain.sizes()), d_y = factor(5, plain.sizes());
   const auto shift = noise(6, {batch, whole_blocks(c.out)});
   const auto expected = plain - bias.view({-1, 1, 1}) +
                         shift.narrow(1, 0, c.out).unsqueeze(2).unsqueeze(3) + residual;
   const auto grads = torch::autograd::grad({expected}, {x, w}, {d_y});
 
   const auto in = positions(c.in), out = positions(c.out);
-  const Convolution conv(
-      {c.form, in, {{0, 1, -1, c.out, 0}}, whole_blocks(c.out), {c.height, c.width}});
+  const auto made_one = make_convolution(
+      {c.form, in, {{0, 1, -1, c.out, 0}}, whole_blocks(c.out), {c.height, c.width}}, arithmetic,
+      Arenas());
+  const Convolution& conv = *made_one;
   const std::vector<const float*> parameters{w.const_data_ptr<float>(),
                                              bias.const_data_ptr<float>()};
   auto packed = torch::zeros({conv.forward_floats()});
@@ -175,7 +187,10 @@ TEST_P(CpuKernels, ReadJoinedTensorsAndSumLayersIntoOne) {
   const auto x = noise(1, {2, 32, 4, 6}), a = noise(2, {20, 32, 3, 3}),
              b = noise(3, {20, 32, 3, 3});
   const auto bias = noise(4, {20});
-  const Convolution conv({Form::same, in, {{0, 2, -1, 20, 0}, {1, 2, 2, 20, 32}}, 64, {4, 6}});
+  const auto made_one =
+      make_convolution({Form::same, in, {{0, 2, -1, 20, 0}, {1, 2, 2, 20, 32}}, 64, {4, 6}},
+                       Arithmetic::float32, Arenas());
+  const Convolution& conv = *made_one;
   auto packed = torch::zeros({conv.forward_floats()});
   conv.pack_forward(
       {a.const_data_ptr<float>(), b.const_data_ptr<float>(), bias.const_data_ptr<float>()},
@@ -188,6 +203,41 @@ TEST_P(CpuKernels, ReadJoinedTensorsAndSumLayersIntoOne) {
   EXPECT_LT(relative_error(py.channels(first), torch::conv2d(x, a, bias, 1, 1)), 2e-6);
   std::rotate(first.begin(), first.begin() + 32, first.end());
   EXPECT_LT(relative_error(py.channels(first), torch::conv2d(x, b, 2 * bias, 1, 1)), 2e-6);
+}
+
+// The products of pairs, and the tiles where the CPU has them.
+class Bf16Kernels : public testing::TestWithParam<Bf16Unit> {
+ protected:
+  void SetUp() override {
+    if (bf16_unit() < GetParam()) GTEST_SKIP() << "this CPU lacks the instructions";
+    limit_bf16_unit(GetParam());
+  }
+  void TearDown() override { limit_bf16_unit(Bf16Unit::tiles); }
+};
+INSTANTIATE_TEST_SUITE_P(Units, Bf16Kernels, testing::Values(Bf16Unit::pairs, Bf16Unit::tiles),
+                         [](const auto& unit) {
+                           return unit.param == Bf16Unit::tiles ? "amx" : "avx512_bf16";
+                         });
+
+TEST_P(Bf16Kernels, ConvolveAnyNumberOfChannels) {
+  for (const int64_t in : {1, 3, 20, 32, 48, 64})
+    for (const int64_t out : {1, 3, 20, 32, 48, 64})
+      expect_convolves({Form::same, in, out, 6, 8}, Arithmetic::bfloat16);
+  for (const auto& [in, out] : std::vector<std::pair<int64_t, int64_t>>{{96, 128}, {256, 32}}) {
+    for (const Form form : {Form::same, Form::point, Form::twice})
+      expect_convolves({form, in, out, 4, 3}, Arithmetic::bfloat16);
+    expect_convolves({Form::half, in, out, 4, 6}, Arithmetic::bfloat16);
+  }
+}
+
+TEST_P(Bf16Kernels, ConvolveImagesOfAnySize) {
+  for (const auto& [height, width] : std::vector<std::pair<int64_t, int64_t>>{
+           {1, 1}, {2, 2}, {7, 7}, {5, 9}, {14, 14}, {3, 40}, {28, 28}, {10, 31}, {8, 6}}) {
+    for (const Form form : {Form::same, Form::point, Form::twice})
+      expect_convolves({form, 48, 32, height, width}, Arithmetic::bfloat16);
+    for (const Form form : {Form::half, Form::half_behind})
+      expect_convolves({form, 48, 32, 2 * height, 2 * width}, Arithmetic::bfloat16);
+  }
 }
 
 TEST_P(CpuKernels, NormaliseAndActivate) {

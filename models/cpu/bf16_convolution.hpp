@@ -1,0 +1,50 @@
+// A convolution whose products are bfloat16's, as a sum of taps; what it writes is float32.
+//
+// What a product reads are matrices of pixels, borders included (pixel_planes.hpp), so that every
+// tap is the same product on a shifted pointer however an image's rows end.
+#pragma once
+
+#include <vector>
+
+#include "models/cpu/arena.hpp"
+#include "models/cpu/convolution.hpp"
+#include "models/cpu/pixel_planes.hpp"
+
+namespace scorenet::models::cpu {
+
+class Bf16Convolution : public Convolution {
+ public:
+  Bf16Convolution(ConvolutionShape shape, const Arenas& scratch);
+
+  void pack_backward(const std::vector<const float*>& parameters, float* to) const override;
+  void forward(const float* packed, const Operand& x, const View& y, int64_t images,
+               const Epilogue& epilogue) const override;
+  void input_gradient(const float* packed_backward, const Operand& d_y, const View& d_x,
+                      int64_t images, const View* residual) const override;
+  void add_weight_gradient(const Operand& x, const Operand& d_y, int64_t images,
+                           float* sums) const override;
+  void write_weight_gradient(const float* sums,
+                             const std::vector<float*>& gradients) const override;
+  Operand prepared(const Operand& d_y, int64_t images, torch::Tensor& memory) const override;
+
+ protected:
+  void pack_weights(const std::vector<const float*>& parameters, float* to) const override;
+
+ private:
+  struct Way;  // forward or backward
+  struct Factors;
+
+  void run(const Way& way, const Operand& x, const View& y, int64_t images,
+           const Epilogue& epilogue) const;
+  void run_phase(const Way& way, const Phase& phase, const Bf16* weights, const Bf16* x,
+                 const Target& target) const;
+  Factors factors(const Operand& x, const Operand& d_y, int64_t images) const;
+  void add_products(const Factors& factors, int64_t rows, int64_t columns, float* sums) const;
+
+  TapRules rules_;
+  int64_t out_depth_;
+  PixelPlanes x_, d_;  // as the products read x, and the gradients d_y
+  Arenas scratch_;
+};
+
+}  // namespace scorenet::models::cpu
