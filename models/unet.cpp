@@ -79,12 +79,16 @@ torch::Tensor UNetImpl::by_executor(const torch::Tensor& in, const BlockContext&
   const torch::Dtype dtype = active_compute_dtype();
   const auto parameters = named_parameters();
   const auto self = std::static_pointer_cast<UNetImpl>(shared_from_this());
-  return executor_.forward({in, context.activated_time, dtype,
-                            [&parameters](const std::string& name) { return parameters[name]; },
-                            [self, dtype](const torch::Tensor& x, const torch::Tensor& time) {
-                              const AutocastScope precision(dtype);
-                              return self->by_layers(x, BlockContext{.activated_time = time});
-                            }});
+  // Copied: they need not live until the backward pass.
+  const auto slots =
+      context.dropout ? std::make_shared<const BatchSlots>(*context.dropout) : nullptr;
+  return executor_.forward(
+      {in, context.activated_time, dtype, context.dropout,
+       [&parameters](const std::string& name) { return parameters[name]; },
+       [self, dtype, slots](const torch::Tensor& x, const torch::Tensor& time) {
+         const AutocastScope precision(dtype);
+         return self->by_layers(x, BlockContext{.activated_time = time, .dropout = slots.get()});
+       }});
 }
 
 torch::Tensor UNetImpl::forward(const NetworkInput& input) {

@@ -304,9 +304,8 @@ bool UNetEncoder::takes_gpu_route(const NetworkInput& input) const {
 }
 
 bool UNetEncoder::takes_executor(const NetworkInput& input) const {
-  const bool drops = options_.dropout > 0 && input.dropout != nullptr;
   return options_.kernels == "auto" && is_plain_image(boundaries_) && has_plain_blocks() &&
-         !drops && !options_.recompute && input.x.is_cpu() && input.x.size(0) > 0 &&
+         !options_.recompute && input.x.is_cpu() && input.x.size(0) > 0 &&
          input.x.scalar_type() == torch::kFloat32 &&
          conv_in_->weight.scalar_type() == torch::kFloat32 && !counts_operations() &&
          cpu::executor_available(active_compute_dtype());

@@ -82,7 +82,7 @@ class UNetEncoder {
   /// Networks of ADM's blocks (scale_shift, residual_resampling, another norm in the middle) take
   /// none of the special paths.
   /// Takes the CPU executor (cpu/executor.hpp) for float32 weights and x, computed in float32 or
-  /// bfloat16, on a CPU with the instructions, without dropout or recomputation. Takes the fast
+  /// bfloat16, on a CPU with the instructions, without recomputation. Takes the fast
   /// path for float32 weights and x on a CPU with the instructions, if all channels are multiples
   /// of 16 up to 64 (wider is slower), and without dropout or a derivative in x (which may be a
   /// second derivative). Takes the GPU route for float32 weights and x if has_gpu_route(x). All are

@@ -225,7 +225,7 @@ Bf16Convolution::Factors Bf16Convolution::factors(const Operand& x, const Operan
 }
 
 // Two tiles of rows by two blocks of columns, of all taps: they share what they read.
-void Bf16Convolution::add_products(const Factors& f, int64_t rows, int64_t columns,
+void Bf16Convolution::add_products(const Factors& f, int64_t rows, int64_t columns, bool first,
                                    float* sums) const {
   const int64_t out = shape_.out_channels, all_rows = whole_tiles(in_channels());
   std::vector<int64_t> offsets;
@@ -238,7 +238,7 @@ void Bf16Convolution::add_products(const Factors& f, int64_t rows, int64_t colum
   p.steps = static_cast<int64_t>(offsets.size());
   p.b_block = f.d_block;
   p.c_row = out;
-  p.add = true;
+  p.add = !first;
   p.row_tiles = std::min<int64_t>(2, all_rows / kTile - 2 * rows);
   p.blocks = std::min<int64_t>(2, out / kBlock - 2 * columns);
   p.c = sums + rows * 2 * kTile * out + columns * kDepth;
@@ -252,7 +252,7 @@ void Bf16Convolution::add_products(const Factors& f, int64_t rows, int64_t colum
 }
 
 void Bf16Convolution::add_weight_gradient(const Operand& x, const Operand& d_y, int64_t images,
-                                          float* sums) const {
+                                          bool first, float* sums) const {
   torch::Tensor memory;
   const Operand d = prepared(d_y, images, memory);
   const int64_t at_once = std::clamp<int64_t>(kPixelsAtOnce / d_.numbers(), 1, images);
@@ -264,7 +264,8 @@ void Bf16Convolution::add_weight_gradient(const Operand& x, const Operand& d_y, 
     if (x.rounded != nullptr) some_x.rounded += n * x.rounded_image;
     some_d.rounded += n * d.rounded_image;
     const Factors f = factors(some_x, some_d, std::min(at_once, images - n));
-    for_each(rows * columns, [&](int64_t i) { add_products(f, i / columns, i % columns, sums); });
+    for_each(rows * columns,
+             [&](int64_t i) { add_products(f, i / columns, i % columns, first && n == 0, sums); });
   }
 }
 

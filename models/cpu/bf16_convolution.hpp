@@ -21,7 +21,7 @@ class Bf16Convolution : public Convolution {
                const Epilogue& epilogue) const override;
   void input_gradient(const float* packed_backward, const Operand& d_y, const View& d_x,
                       int64_t images, const View* residual) const override;
-  void add_weight_gradient(const Operand& x, const Operand& d_y, int64_t images,
+  void add_weight_gradient(const Operand& x, const Operand& d_y, int64_t images, bool first,
                            float* sums) const override;
   void write_weight_gradient(const float* sums,
                              const std::vector<float*>& gradients) const override;
@@ -39,7 +39,8 @@ class Bf16Convolution : public Convolution {
   void run_phase(const Way& way, const Phase& phase, const Bf16* weights, const Bf16* x,
                  const Target& target) const;
   Factors factors(const Operand& x, const Operand& d_y, int64_t images) const;
-  void add_products(const Factors& factors, int64_t rows, int64_t columns, float* sums) const;
+  void add_products(const Factors& factors, int64_t rows, int64_t columns, bool first,
+                    float* sums) const;
 
   TapRules rules_;
   int64_t out_depth_;

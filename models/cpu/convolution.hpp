@@ -75,9 +75,9 @@ class Convolution {
                               int64_t images, const View* residual) const = 0;
 
   /// Floats of the sums, their addition for some images, and what they make of the gradients of the
-  /// weights (not the biases), all of which are overwritten.
+  /// weights (not the biases), all of which are overwritten. first: nothing is in `sums` yet.
   int64_t sum_floats() const { return sum_floats_; }
-  virtual void add_weight_gradient(const Operand& x, const Operand& d_y, int64_t images,
+  virtual void add_weight_gradient(const Operand& x, const Operand& d_y, int64_t images, bool first,
                                    float* sums) const = 0;
   virtual void write_weight_gradient(const float* sums,
                                      const std::vector<float*>& gradients) const = 0;

@@ -20,8 +20,10 @@ using Reference = std::function<torch::Tensor(const torch::Tensor&, const torch:
 
 // Places in the list of tensors that the node is given; the parameters stand behind.
 enum Input { kX, kTime, kParameters };
+constexpr size_t kNoTensors = 3;  // what else it is given
 
 struct Kept : torch::CustomClassHolder {
+  double dropout = 0;
   std::shared_ptr<PlannedNetwork> network;
   std::shared_ptr<PackedWeights> packed;
   Reference reference;
@@ -35,19 +37,21 @@ class UNetNode : public torch::autograd::Function<UNetNode> {
  public:
   static torch::Tensor forward(AutogradContext* ctx, at::TensorList in,
                                const std::shared_ptr<PlannedNetwork>& network,
-                               const Reference& reference) {
+                               const Dropout& dropout, const Reference& reference) {
     variable_list tensors(in.begin(), in.end());
     ForwardState state;
     const torch::Tensor y = network->forward(tensors[kX].contiguous(), tensors[kTime].contiguous(),
-                                             parameters_in(tensors), &state);
+                                             parameters_in(tensors), dropout, &state);
     auto kept = c10::make_intrusive<Kept>();
     kept->network = network;
     kept->packed = state.packed;
     kept->reference = reference;
+    kept->dropout = dropout.probability;
     ctx->saved_data["kept"] = c10::IValue::make_capsule(std::move(kept));
     // Saved as tensors, the activations are given back as soon as the backward pass is over.
     tensors.push_back(state.values);
     tensors.push_back(state.statistics);
+    tensors.push_back(state.masks);
     ctx->save_for_backward(std::move(tensors));
     return y;
   }
@@ -57,6 +61,8 @@ class UNetNode : public torch::autograd::Function<UNetNode> {
     variable_list tensors = ctx->get_saved_variables();
     ForwardState state;
     state.packed = kept->packed;
+    state.masks = tensors.back();
+    tensors.pop_back();
     state.statistics = tensors.back();
     tensors.pop_back();
     state.values = tensors.back();
@@ -69,10 +75,10 @@ class UNetNode : public torch::autograd::Function<UNetNode> {
       wanted.parameters = wanted.parameters || ctx->needs_input_grad(i);
     NetworkGradients made =
         kept->network->backward(gradient[0], tensors[kX].contiguous(), tensors[kTime].contiguous(),
-                                parameters_in(tensors), state, wanted);
+                                parameters_in(tensors), state, kept->dropout, wanted);
     variable_list all{made.x, made.time};
     all.insert(all.end(), made.parameters.begin(), made.parameters.end());
-    all.resize(tensors.size() + 2);  // two more for what is no tensor
+    all.resize(tensors.size() + kNoTensors);
     return all;
   }
 
@@ -90,7 +96,7 @@ class UNetNode : public torch::autograd::Function<UNetNode> {
     const torch::Tensor y = kept.reference(tensors[kX], tensors[kTime]);
     const variable_list made = torch::autograd::grad({y}, wanted, {gradient}, /*retain_graph=*/true,
                                                      /*create_graph=*/true, /*allow_unused=*/true);
-    variable_list all(tensors.size() + 2);
+    variable_list all(tensors.size() + kNoTensors);
     for (size_t i = 0; i < at.size(); ++i) all[at[i]] = made[i];
     return all;
   }
@@ -139,10 +145,12 @@ torch::Tensor Executor::forward(const ExecutorCall& call) {
                  call.dtype == torch::kBFloat16 ? Arithmetic::bfloat16 : Arithmetic::float32);
   variable_list tensors{call.x, call.time.to(torch::kFloat32)};
   for (const std::string& name : network->parameters()) tensors.push_back(call.parameter(name));
+  Dropout dropout;
+  if (plans_->options.dropout > 0) dropout = {plans_->options.dropout, call.dropout};
   if (is_followed(tensors))
-    return UNetNode::apply(at::TensorList(tensors), network, call.reference);
+    return UNetNode::apply(at::TensorList(tensors), network, dropout, call.reference);
   return network->forward(call.x.contiguous(), tensors[kTime].contiguous(), parameters_in(tensors),
-                          nullptr);
+                          dropout, nullptr);
 }
 
 }  // namespace scorenet::models::cpu

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "models/options.hpp"
+#include "models/score_network.hpp"
 
 namespace scorenet::models::cpu {
 
@@ -26,6 +27,7 @@ struct ExecutorCall {
   torch::Tensor x;     // (B, C, H, W), float32, which every level halves
   torch::Tensor time;  // (B, 4 channels[0]): the noise level's embedding behind its SiLU
   torch::Dtype dtype = torch::kFloat32;  // in which convolutions compute
+  const BatchSlots* dropout = nullptr;   // null: none. Its device_slots must be undefined
   /// The parameter of that name.
   std::function<torch::Tensor(const std::string& name)> parameter;
   /// The same function of x and time by layers that can be differentiated again. It may be kept

@@ -78,10 +78,12 @@ class RoundedRows {
 }  // namespace
 
 void GroupNorm::scale_and_round(const View& x, const float* scale, const float* shift,
-                                Bf16* rounded) const {
+                                const Mask& mask, Bf16* rounded) const {
   const RoundedRows rows(x.area, x.channels, rounded);
   for (int64_t y = 0; y < x.area.height; ++y) {
     scale_and_shift(row_of(x, y), scale, shift, shape_.silu, rows.row());
+    if (mask.first != nullptr)
+      drop(rows.row(), mask.first + y * x.area.width * x.channels, mask.factor);
     rows.round_as(y);
   }
 }
@@ -107,7 +109,7 @@ void GroupNorm::combine_and_round(const View& g, const View& x, const Combinatio
 }
 
 void GroupNorm::forward(const Parameters& p, const View& x, const Operand& y, int64_t images,
-                        const Statistics& statistics) const {
+                        const Statistics& statistics, const Mask& mask) const {
   const size_t positions = shape_.in.size();
   at::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) {
     std::vector<double> sum(positions), squares(positions);
@@ -117,11 +119,14 @@ void GroupNorm::forward(const Parameters& p, const View& x, const Operand& y, in
       set_statistics(sum.data(), squares.data(), x.area.pixels(), statistics.of(n));
       set_factors(p, statistics.of(n), scale.data(), shift.data());
       if (y.rounded != nullptr) {
-        scale_and_round(x.from_image(n), scale.data(), shift.data(),
+        Mask of_image = mask;
+        if (mask.first != nullptr) of_image.first += n * mask.image;
+        scale_and_round(x.from_image(n), scale.data(), shift.data(), of_image,
                         y.rounded + n * y.rounded_image);
       } else {
         scale_and_shift(x.from_image(n), scale.data(), shift.data(), shape_.silu,
                         y.view.from_image(n));
+        mask.apply(y.view.from_image(n), n);
       }
     }
   });

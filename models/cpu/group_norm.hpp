@@ -18,6 +18,18 @@ struct GroupNormShape {
   bool silu = true;
 };
 
+/// Dropout behind a norm: image n's numbers, as drop() of norm.hpp wants them, at first + n image;
+/// null: none.
+struct Mask {
+  const uint8_t* first = nullptr;
+  int64_t image = 0;
+  float factor = 1;
+
+  void apply(const View& x, int64_t n) const {
+    if (first != nullptr) drop(x, first + n * image, factor);
+  }
+};
+
 class GroupNorm {
  public:
   explicit GroupNorm(GroupNormShape shape) : shape_(std::move(shape)) {}
@@ -37,7 +49,7 @@ class GroupNorm {
     double* of(int64_t n) const { return first + n * stride; }
   };
   void forward(const Parameters& p, const View& x, const Operand& y, int64_t images,
-               const Statistics& statistics) const;
+               const Statistics& statistics, const Mask& mask) const;
 
   struct Gradients {
     double* weight = nullptr;  // added to; or null, and bias too
@@ -54,7 +66,8 @@ class GroupNorm {
   void set_statistics(const double* sum, const double* squares, int64_t pixels,
                       double* statistics) const;
   void set_factors(const Parameters& p, const double* statistics, float* scale, float* shift) const;
-  void scale_and_round(const View& x, const float* scale, const float* shift, Bf16* rounded) const;
+  void scale_and_round(const View& x, const float* scale, const float* shift, const Mask& mask,
+                       Bf16* rounded) const;
   void combine_and_round(const View& g, const View& x, const Combination& factors, Bf16* rounded,
                          float* channels) const;
   void finish(const Parameters& p, const double* statistics, int64_t pixels, const double* g,

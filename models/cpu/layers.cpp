@@ -42,7 +42,7 @@ void PlacedConvolution::backward(const Pass& pass, const Operand& x, const Opera
   torch::Tensor memory;
   const Operand d = prepared(pass, d_y, memory);
   if (pass.sums != nullptr) {
-    made->add_weight_gradient(x, d, pass.images, pass.sums + sums);
+    made->add_weight_gradient(x, d, pass.images, pass.first_of_sums, pass.sums + sums);
     if (bias >= 0) add_channel_sums(d_y.view, pass.images, pass.vectors + bias);
   }
   if (d_x != nullptr)
@@ -54,9 +54,9 @@ GroupNorm::Parameters PlacedNorm::parameters_of(const Pass& pass) const {
           (*pass.parameters)[static_cast<size_t>(bias)]};
 }
 
-void PlacedNorm::forward(const Pass& pass, const Place& x, const Place& y) const {
+void PlacedNorm::forward(const Pass& pass, const Place& x, const Place& y, const Mask& mask) const {
   made.forward(parameters_of(pass), pass.values.view(x), pass.values.operand(y), pass.images,
-               {pass.statistics + statistics, pass.statistics_of_image});
+               {pass.statistics + statistics, pass.statistics_of_image}, mask);
 }
 
 void PlacedNorm::backward(const Pass& pass, const Place& x, const Place& d_y, const Place& d_x,
@@ -91,12 +91,17 @@ void NormLayer::backward(const Pass& pass) const {
   norm_.backward(pass, x_.value, y_.gradient, x_.gradient, {}, -1);
 }
 
+Mask ResidualLayer::mask_of(const Pass& pass) const {
+  if (pass.masks == nullptr) return {};
+  return {pass.masks + p_.mask, pass.masks_of_image, pass.mask_factor};
+}
+
 void ResidualLayer::forward(const Pass& pass) const {
   const View x = pass.values.view(x_.value), y = pass.values.view(y_.value);
   p_.norm1.forward(pass, x_.value, p_.normed1);
   p_.conv1.forward_shifted(pass, pass.values.operand(p_.normed1), pass.values.view(p_.hidden),
                            p_.shift);
-  p_.norm2.forward(pass, p_.hidden, p_.normed2);
+  p_.norm2.forward(pass, p_.hidden, p_.normed2, mask_of(pass));
   if (p_.shortcut != nullptr) p_.shortcut->forward(pass, x, y, nullptr);
   p_.conv2.forward(pass, pass.values.operand(p_.normed2), y, p_.shortcut != nullptr ? &y : &x);
 }
@@ -108,6 +113,8 @@ void ResidualLayer::backward(const Pass& pass) const {
   torch::Tensor memory;  // conv2 and the shortcut read d_y alike
   const Operand d = p_.conv2.prepared(pass, d_y, memory);
   p_.conv2.backward(pass, pass.values.operand(p_.normed2), d, &d_normed, nullptr);
+  const Mask mask = mask_of(pass);
+  for (int64_t n = 0; n < pass.images; ++n) mask.apply(d_normed.from_image(n), n);
   p_.norm2.backward(pass, p_.hidden, p_.d_normed, p_.d_hidden, {}, p_.shift);
   p_.conv1.backward(pass, pass.values.operand(p_.normed1), pass.gradients.operand(p_.d_hidden),
                     &d_in, nullptr);

@@ -45,7 +45,7 @@ struct PlacedNorm {
   int64_t statistics = 0;        // of an image's
   int64_t vectors = 0;           // first the weight's gradient, then the bias's
 
-  void forward(const Pass& pass, const Place& x, const Place& y) const;
+  void forward(const Pass& pass, const Place& x, const Place& y, const Mask& mask = {}) const;
   /// shift: where the image's sums of d_x go among the shifts' gradients, or -1.
   void backward(const Pass& pass, const Place& x, const Place& d_y, const Place& d_x,
                 const std::vector<const View*>& more, int64_t shift) const;
@@ -101,6 +101,7 @@ struct ResidualParts {
   const PlacedConvolution& conv2;
   const PlacedConvolution* shortcut;  // or null
   int64_t shift;                      // of the noise level, among all
+  int64_t mask;                       // of the dropout, among an image's
   Place normed1, hidden, normed2;     // values
   Place d_in, d_normed, d_hidden;     // gradients, of use within the layer alone
 };
@@ -113,6 +114,8 @@ class ResidualLayer : public Layer {
   void backward(const Pass& pass) const override;
 
  private:
+  Mask mask_of(const Pass& pass) const;
+
   ResidualParts p_;
   Features x_, y_;
 };

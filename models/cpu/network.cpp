@@ -257,12 +257,15 @@ class Planner {
     if (in != out) shortcut = &convolution(name + ".conv_shortcut", Form::point, area, x.in, out);
     const auto positions = static_cast<int64_t>(x.in.size());
     const bool rounded = arithmetic_ == Arithmetic::bfloat16;
+    const DropoutMask mask{n_.mask_bytes_, out, area};
+    n_.masks_.push_back(mask);
+    n_.mask_bytes_ += area.pixels() * whole_blocks(out);
     const Place d_normed = shared_gradient(area, out, 1);
-    add<ResidualLayer>(
-        ResidualParts{norm1, conv1, norm2, conv2, shortcut, shift, operand(area, positions),
-                      value(area, out), operand(area, out), shared_gradient(area, positions, 0),
-                      d_normed, rounded ? shared_operand(area, out) : d_normed},
-        x, y);
+    add<ResidualLayer>(ResidualParts{norm1, conv1, norm2, conv2, shortcut, shift, mask.first,
+                                     operand(area, positions), value(area, out), operand(area, out),
+                                     shared_gradient(area, positions, 0), d_normed,
+                                     rounded ? shared_operand(area, out) : d_normed},
+                       x, y);
   }
 
   // The noise level's part of a residual block: its projection, with conv1's bias.
@@ -354,6 +357,7 @@ void Network::project_time_backward(const Pass& pass, float* time, float* time_g
   whole.images = 1;
   const View d = rows_as_pixels(pass.shift_gradients, pass.images, shifts_);
   const int64_t row = whole_blocks(time_channels());
+  whole.first_of_sums = true;
   const View d_time = rows_as_pixels(time_gradient, pass.images, row);
   time_->backward(whole, rows_as_pixels(time, pass.images, row), d, &d_time, nullptr);
 }

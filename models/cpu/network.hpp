@@ -62,14 +62,25 @@ struct Pass {
   int64_t statistics_of_image = 0;
   float* shifts = nullptr;  // (images, shifts_of_image): what the noise level adds
   int64_t shifts_of_image = 0;
+  const uint8_t* masks = nullptr;  // (images, masks_of_image): what dropout keeps; null: all
+  int64_t masks_of_image = 0;
+  float mask_factor = 1;
 
   // For the way back:
   Window gradients;
   const float* packed_backward = nullptr;
   float* shift_gradients = nullptr;  // as shifts
   float* sums = nullptr;             // gradients of weights are added here; null: none is wanted
+  bool first_of_sums = false;        // nothing is there yet
   double* vectors = nullptr;         // those of biases and norms; null as sums
   bool input_wanted = false;         // the gradient of the network's input
+};
+
+/// The dropout of a residual block: its mask's place among an image's, and its size.
+struct DropoutMask {
+  int64_t first = 0;
+  int64_t channels = 0;
+  Area area;
 };
 
 class Layer;
@@ -92,6 +103,9 @@ class Network {
   int64_t gradient_floats() const { return gradients_; }
   int64_t statistics() const { return statistics_; }
   int64_t shifts() const { return shifts_; }
+  int64_t mask_bytes() const { return mask_bytes_; }
+  /// In the order of the network's residual blocks.
+  const std::vector<DropoutMask>& masks() const { return masks_; }
   int64_t packed_floats() const { return packed_; }
   int64_t packed_backward_floats() const { return packed_backward_; }
   int64_t sum_floats() const { return sums_; }
@@ -111,7 +125,7 @@ class Network {
   void forward(const Pass& pass) const;
   /// From the output's gradient.
   void backward(const Pass& pass) const;
-  /// time_gradient: (images, whole blocks of time_channels()).
+  /// time_gradient: (images, whole blocks of time_channels()). Its sums are not added to others.
   void project_time_backward(const Pass& pass, float* time, float* time_gradient) const;
   /// From the sums of all passes; all of `gradients`, one a parameter, are overwritten.
   void write_gradients(const float* sums, const double* vectors,
@@ -126,9 +140,10 @@ class Network {
   std::deque<PlacedNorm> norms_;
   const PlacedConvolution* time_ = nullptr;  // from the noise level's embedding to all shifts
   std::vector<std::unique_ptr<Layer>> layers_;
+  std::vector<DropoutMask> masks_;
   Place input_, output_, input_gradient_, output_gradient_;
   int64_t values_ = 0, gradients_ = 0, statistics_ = 0, shifts_ = 0;
-  int64_t packed_ = 0, packed_backward_ = 0, sums_ = 0, vectors_ = 0;
+  int64_t packed_ = 0, packed_backward_ = 0, sums_ = 0, vectors_ = 0, mask_bytes_ = 0;
 };
 
 }  // namespace scorenet::models::cpu

@@ -229,6 +229,22 @@ void Combine(const View& g, const View& x, const Combination& factors, const Vie
   for_channels(x.channels, CombinePass{g, x, factors, d_x, channels});
 }
 
+void Drop(const View& x, const uint8_t* keep, float factor) {
+  const D d;
+  const hn::RebindToSigned<D> integers;
+  const hn::Rebind<uint8_t, D> bytes;
+  const V scale = hn::Set(d, factor);
+  for (int64_t row = 0; row < x.area.height; ++row) {
+    float* p = x.pixel + row * x.row;
+    for (int64_t i = 0; i < x.area.width; ++i, p += x.step, keep += x.channels) {
+      for (int64_t c = 0; c < x.channels; c += kLanes) {
+        const V one = hn::ConvertTo(d, hn::PromoteTo(integers, hn::LoadU(bytes, keep + c)));
+        hn::StoreU(hn::Mul(hn::LoadU(d, p + c), hn::Mul(one, scale)), d, p + c);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace scorenet::models::cpu
@@ -241,6 +257,7 @@ HWY_EXPORT(ChannelSums);
 HWY_EXPORT(ScaleAndShift);
 HWY_EXPORT(Unscale);
 HWY_EXPORT(Combine);
+HWY_EXPORT(Drop);
 
 void channel_sums(const View& x, double* sum, double* squares) {
   HWY_DYNAMIC_DISPATCH(ChannelSums)(x, sum, squares);
@@ -259,6 +276,10 @@ void unscale(const View& x, const float* scale, const float* shift, bool silu, c
 void combine(const View& g, const View& x, const Combination& factors, const View& d_x,
              float* channels) {
   HWY_DYNAMIC_DISPATCH(Combine)(g, x, factors, d_x, channels);
+}
+
+void drop(const View& x, const uint8_t* keep, float factor) {
+  HWY_DYNAMIC_DISPATCH(Drop)(x, keep, factor);
 }
 
 }  // namespace scorenet::models::cpu

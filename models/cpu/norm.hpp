@@ -32,4 +32,7 @@ struct Combination {
 void combine(const View& g, const View& x, const Combination& factors, const View& d_x,
              float* channels);
 
+/// x *= factor keep; keep: 0 or 1 for each channel of each pixel, pixel by pixel.
+void drop(const View& x, const uint8_t* keep, float factor);
+
 }  // namespace scorenet::models::cpu

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "framework/core/digest.hpp"
+#include "models/blocks.hpp"
 
 namespace scorenet::models::cpu {
 namespace {
@@ -49,6 +50,15 @@ std::string digest_of(const std::vector<torch::Tensor>& tensors) {
   return digest.hex();
 }
 
+// Which of (C, H, W) reach the threshold, pixel by pixel; nothing is kept behind the channels.
+void keep_at_least(const float* uniform, float threshold, const DropoutMask& mask, uint8_t* keep) {
+  const int64_t step = whole_blocks(mask.channels);
+  for (int64_t p = 0; p < mask.area.pixels(); ++p, keep += step) {
+    for (int64_t c = 0; c < step; ++c)
+      keep[c] = c < mask.channels && uniform[c * mask.area.pixels() + p] >= threshold ? 1 : 0;
+  }
+}
+
 // (C, H, W), dense, into channels of an image, and back.
 void copy_in(const float* from, int64_t channels, const View& to) {
   for (int64_t c = 0; c < channels; ++c)
@@ -71,8 +81,17 @@ struct PlannedNetwork::Way {
   torch::Tensor values;      // of the whole batch, or undefined: of the images at work alone
   torch::Tensor statistics;  // (B, ...), float64
   torch::Tensor shifts;      // (B, ...)
+  torch::Tensor masks;       // (B, ...), bytes; or undefined: no dropout
+  double dropout = 0;        // its probability
   torch::Tensor d_shifts;
   torch::Tensor d_y, d_x;
+};
+
+// Where gradients of weights are added; null: none is wanted.
+struct PlannedNetwork::Sums {
+  float* weights = nullptr;
+  double* vectors = nullptr;
+  bool are_new = false;  // nothing is in `weights` yet
 };
 
 PlannedNetwork::PlannedNetwork(const UNetOptions& options, int64_t in_channels,
@@ -111,6 +130,21 @@ torch::Tensor PlannedNetwork::padded_time(const torch::Tensor& time) const {
   return torch::constant_pad_nd(time, {0, whole_blocks(channels) - channels}).contiguous();
 }
 
+void PlannedNetwork::draw_masks(const Dropout& dropout, int64_t first, int64_t images,
+                                uint8_t* masks) const {
+  const auto threshold = static_cast<float>(dropout.probability);
+  for (int64_t n = 0; n < images; ++n, masks += network_.mask_bytes()) {
+    const std::vector<int64_t> slot{dropout.slots->slots[static_cast<size_t>(first + n)]};
+    for (size_t layer = 0; layer < network_.masks().size(); ++layer) {
+      const DropoutMask& mask = network_.masks()[layer];
+      const torch::Tensor uniform =
+          uniform_for_slots(dropout_key(dropout.slots->key, static_cast<int64_t>(layer)), slot,
+                            {mask.channels, mask.area.height, mask.area.width}, torch::kFloat32);
+      keep_at_least(uniform.const_data_ptr<float>(), threshold, mask, masks + mask.first);
+    }
+  }
+}
+
 Pass PlannedNetwork::pass_of(const Way& way, int64_t first, int64_t images) const {
   Pass pass;
   pass.images = images;
@@ -126,6 +160,11 @@ Pass PlannedNetwork::pass_of(const Way& way, int64_t first, int64_t images) cons
     pass.statistics = way.statistics.data_ptr<double>() + first * pass.statistics_of_image;
   if (way.shifts.defined())
     pass.shifts = way.shifts.data_ptr<float>() + first * pass.shifts_of_image;
+  if (way.masks.defined()) {
+    pass.masks_of_image = network_.mask_bytes();
+    pass.masks = way.masks.const_data_ptr<uint8_t>() + first * pass.masks_of_image;
+    pass.mask_factor = static_cast<float>(1.0 / (1.0 - way.dropout));
+  }
   if (way.d_shifts.defined())
     pass.shift_gradients = way.d_shifts.data_ptr<float>() + first * pass.shifts_of_image;
   if (way.packed->backward.defined())
@@ -135,22 +174,30 @@ Pass PlannedNetwork::pass_of(const Way& way, int64_t first, int64_t images) cons
 
 torch::Tensor PlannedNetwork::forward(const torch::Tensor& x, const torch::Tensor& time,
                                       const std::vector<torch::Tensor>& parameters,
-                                      ForwardState* state) {
+                                      const Dropout& dropout, ForwardState* state) {
   const int64_t batch = x.size(0), pixels = x.size(2) * x.size(3);
   const std::shared_ptr<PackedWeights> packed = packed_of(parameters);
   Way way;
   way.parameters = numbers_of(parameters);
   way.packed = packed.get();
   way.shifts = torch::empty({batch, network_.shifts()}, torch::kFloat32);
+  if (dropout.slots != nullptr) {
+    way.masks = torch::empty({batch, network_.mask_bytes()}, torch::kUInt8);
+    way.dropout = dropout.probability;
+  }
   if (state != nullptr) {
     way.values = kept_values_.lend(batch * network_.value_floats());
     way.statistics = torch::empty({batch, network_.statistics()}, torch::kFloat64);
-    *state = {way.values, way.statistics, packed};
+    *state = {way.values, way.statistics, way.masks, packed};
   }
   network_.project_time(pass_of(way, 0, batch), padded_time(time).data_ptr<float>());
 
   const torch::Tensor y = torch::empty({batch, out_channels_, x.size(2), x.size(3)}, x.options());
   over_batch(batch, images_at_once(), [&](int64_t first, int64_t images) {
+    if (way.masks.defined()) {
+      draw_masks(dropout, first, images,
+                 way.masks.data_ptr<uint8_t>() + first * network_.mask_bytes());
+    }
     Way own = way;
     Pass pass = pass_of(way, first, images);
     if (state == nullptr) {
@@ -173,11 +220,12 @@ torch::Tensor PlannedNetwork::forward(const torch::Tensor& x, const torch::Tenso
   return y;
 }
 
-void PlannedNetwork::back_over(const Way& way, int64_t first, int64_t images, float* sums,
-                               double* vectors) const {
+void PlannedNetwork::back_over(const Way& way, int64_t first, int64_t images,
+                               const Sums& sums) const {
   Pass pass = pass_of(way, first, images);
-  pass.sums = sums;
-  pass.vectors = vectors;
+  pass.sums = sums.weights;
+  pass.vectors = sums.vectors;
+  pass.first_of_sums = sums.are_new;
   pass.input_wanted = way.d_x.defined();
   const torch::Tensor gradients = gradients_.lend(images * network_.gradient_floats());
   pass.gradients = {gradients.data_ptr<float>(), network_.gradient_floats()};
@@ -198,7 +246,8 @@ void PlannedNetwork::back_over(const Way& way, int64_t first, int64_t images, fl
 NetworkGradients PlannedNetwork::backward(const torch::Tensor& d_y, const torch::Tensor& x,
                                           const torch::Tensor& time,
                                           const std::vector<torch::Tensor>& parameters,
-                                          const ForwardState& state, const Wanted& wanted) {
+                                          const ForwardState& state, double dropout,
+                                          const Wanted& wanted) {
   const int64_t batch = x.size(0);
   Way way;
   way.parameters = numbers_of(parameters);
@@ -210,6 +259,8 @@ NetworkGradients PlannedNetwork::backward(const torch::Tensor& d_y, const torch:
   });
   way.values = state.values;
   way.statistics = state.statistics;
+  way.masks = state.masks;
+  way.dropout = dropout;
   way.d_shifts = torch::zeros({batch, network_.shifts()}, torch::kFloat32);
   way.d_y = d_y.contiguous();
   NetworkGradients result;
@@ -225,16 +276,17 @@ NetworkGradients PlannedNetwork::backward(const torch::Tensor& d_y, const torch:
     const int64_t together = parts >= threads ? threads : 1;
     for (int64_t part = 0; part < parts; part += together) {
       const int64_t now = std::min(together, parts - part);
-      const torch::Tensor some = torch::zeros({now, rounded}, torch::kFloat32);
+      const torch::Tensor some = torch::empty({now, rounded}, torch::kFloat32);
       const torch::Tensor some_vectors =
           torch::zeros({now, network_.vector_numbers()}, torch::kFloat64);
       const auto run = [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          const int64_t last = std::min((part + i + 1) * of_sum, batch);
-          for (int64_t n = (part + i) * of_sum; n < last; n += images_at_once()) {
-            back_over(way, n, std::min(images_at_once(), last - n),
-                      some.data_ptr<float>() + i * rounded,
-                      some_vectors.data_ptr<double>() + i * network_.vector_numbers());
+          const int64_t begins = (part + i) * of_sum, ends = std::min(begins + of_sum, batch);
+          for (int64_t n = begins; n < ends; n += images_at_once()) {
+            back_over(
+                way, n, std::min(images_at_once(), ends - n),
+                {some.data_ptr<float>() + i * rounded,
+                 some_vectors.data_ptr<double>() + i * network_.vector_numbers(), n == begins});
           }
         }
       };
@@ -249,9 +301,8 @@ NetworkGradients PlannedNetwork::backward(const torch::Tensor& d_y, const torch:
       }
     }
   } else {
-    over_batch(batch, images_at_once(), [&](int64_t first, int64_t images) {
-      back_over(way, first, images, nullptr, nullptr);
-    });
+    over_batch(batch, images_at_once(),
+               [&](int64_t first, int64_t images) { back_over(way, first, images, {}); });
   }
   if (wanted.parameters || wanted.time) {
     Pass pass = pass_of(way, 0, batch);

@@ -11,6 +11,7 @@
 
 #include "models/cpu/arena.hpp"
 #include "models/cpu/network.hpp"
+#include "models/score_network.hpp"
 
 namespace scorenet::models::cpu {
 
@@ -22,9 +23,15 @@ struct PackedWeights {
   std::once_flag backward_once;
 };
 
-/// What a forward pass keeps for its backward pass. `values` and `statistics` may be undefined.
+/// Dropout of one pass: blocks.hpp's, by the global positions of the batch's examples.
+struct Dropout {
+  double probability = 0;
+  const BatchSlots* slots = nullptr;  // null: none
+};
+
+/// What a forward pass keeps for its backward pass. Its tensors may be undefined.
 struct ForwardState {
-  torch::Tensor values, statistics;
+  torch::Tensor values, statistics, masks;
   std::shared_ptr<PackedWeights> packed;
 };
 
@@ -46,10 +53,12 @@ class PlannedNetwork {
 
   /// x: (B, C, H, W), time: (B, time channels), both contiguous. state: filled if it is not null.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& time,
-                        const std::vector<torch::Tensor>& parameters, ForwardState* state);
+                        const std::vector<torch::Tensor>& parameters, const Dropout& dropout,
+                        ForwardState* state);
+  /// dropout: the forward pass's.
   NetworkGradients backward(const torch::Tensor& d_y, const torch::Tensor& x,
                             const torch::Tensor& time, const std::vector<torch::Tensor>& parameters,
-                            const ForwardState& state, const Wanted& wanted);
+                            const ForwardState& state, double dropout, const Wanted& wanted);
 
  private:
   struct Way;
@@ -57,8 +66,10 @@ class PlannedNetwork {
   std::shared_ptr<PackedWeights> packed_of(const std::vector<torch::Tensor>& parameters);
   int64_t images_at_once() const;
   torch::Tensor padded_time(const torch::Tensor& time) const;
+  void draw_masks(const Dropout& dropout, int64_t first, int64_t images, uint8_t* masks) const;
   Pass pass_of(const Way& way, int64_t first, int64_t images) const;
-  void back_over(const Way& way, int64_t first, int64_t images, float* sums, double* vectors) const;
+  struct Sums;
+  void back_over(const Way& way, int64_t first, int64_t images, const Sums& sums) const;
 
   Network network_;
   Arithmetic arithmetic_;

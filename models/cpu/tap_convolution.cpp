@@ -112,7 +112,8 @@ void TapConvolution::input_gradient(const float* packed, const Operand& d_y, con
 }
 
 void TapConvolution::add_weight_gradient(const Operand& x_images, const Operand& d_images,
-                                         int64_t images, float* sums) const {
+                                         int64_t images, bool first, float* sums) const {
+  if (first) std::fill_n(sums, sum_floats_, 0.0f);
   const View &x = x_images.view, &d_y = d_images.view;
   OuterShape shape;
   shape.x_step = rules_.x_step * x.step;

@@ -16,7 +16,7 @@ class TapConvolution : public Convolution {
                const Epilogue& epilogue) const override;
   void input_gradient(const float* packed_backward, const Operand& d_y, const View& d_x,
                       int64_t images, const View* residual) const override;
-  void add_weight_gradient(const Operand& x, const Operand& d_y, int64_t images,
+  void add_weight_gradient(const Operand& x, const Operand& d_y, int64_t images, bool first,
                            float* sums) const override;
   void write_weight_gradient(const float* sums,
                              const std::vector<float*>& gradients) const override;

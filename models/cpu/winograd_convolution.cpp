@@ -191,7 +191,8 @@ void WinogradConvolution::run(const float* packed, const View& x, const View& y,
 }
 
 void WinogradConvolution::add_weight_gradient(const Operand& x_images, const Operand& d_images,
-                                              int64_t images, float* sums) const {
+                                              int64_t images, bool first, float* sums) const {
+  if (first) std::fill_n(sums, sum_floats_, 0.0f);
   const View &x = x_images.view, &d_y = d_images.view;
   const int64_t in = x.channels, out = d_y.channels;
   const Strips strips(shape_.area, images, in, out, 2);  // sums are read and written
@@ -202,10 +203,10 @@ void WinogradConvolution::add_weight_gradient(const Operand& x_images, const Ope
   shape.sum_row = out;
   shape.rows = in;
   shape.blocks = out / kBlock;
-  for (int64_t first = 0; first < strips.rows; first += strips.at_once) {
-    const int64_t rows = std::min(strips.at_once, strips.rows - first);
+  for (int64_t begin = 0; begin < strips.rows; begin += strips.at_once) {
+    const int64_t rows = std::min(strips.at_once, strips.rows - begin);
     for_each(rows, [&](int64_t r) {
-      const int64_t n = strips.image(first + r), top = strips.top(first + r);
+      const int64_t n = strips.image(begin + r), top = strips.top(begin + r);
       winograd_input(v.row(strips.tiles), x.at(n, top - 1, -1), x.step, x.row,
                      v.at(r * strips.tiles));
       winograd_gradient(z.row(strips.tiles), d_y.at(n, top, 0), d_y.step, d_y.row,

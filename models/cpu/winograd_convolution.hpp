@@ -23,7 +23,7 @@ class WinogradConvolution : public Convolution {
                       int64_t images, const View* residual) const override {
     run(packed_backward, d_y.view, d_x, images, {nullptr, 0, residual});
   }
-  void add_weight_gradient(const Operand& x, const Operand& d_y, int64_t images,
+  void add_weight_gradient(const Operand& x, const Operand& d_y, int64_t images, bool first,
                            float* sums) const override;
   void write_weight_gradient(const float* sums,
                              const std::vector<float*>& gradients) const override;

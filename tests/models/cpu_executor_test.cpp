@@ -113,6 +113,19 @@ void expect_same(const Result& ours, const Result& reference, const Network& net
   }
 }
 
+UNetOptions dropping_network() {
+  UNetOptions o = odd_network();
+  o.dropout = 0.3;
+  return o;
+}
+// Slots of the middle of a global batch.
+const BatchSlots kDropoutSlots{{1, RandomStream::dropout, 5}, {8, 9, 3, 11, 12}};
+NetworkInput dropped_input() {
+  NetworkInput input = input_of({5, 2, 8, 8}, false);
+  input.dropout = &kDropoutSlots;
+  return input;
+}
+
 class CpuExecutor : public cpu::EachTarget {};
 INSTANTIATE_TEST_SUITE_P(Targets, CpuExecutor, cpu::each_target(), cpu::name_of_target);
 
@@ -204,6 +217,25 @@ TEST_P(Bf16Executor, GivesTheSameBitsInAnyBatchOnAnyNumberOfThreads) {
   at::set_num_threads(1);
 }
 
+TEST_P(CpuExecutor, DropsTheSameNumbers) {
+  if (!cpu::executor_available(torch::kFloat32)) GTEST_SKIP() << "it does not run there";
+  Network ours(dropping_network(), "auto"), reference(dropping_network(), "aten");
+  EXPECT_TRUE(by_executor(ours.net->forward(dropped_input())));
+  expect_same(pass(ours, dropped_input()), pass(reference, dropped_input()), ours);
+  auto kept = dropped_input();
+  kept.dropout = nullptr;
+  EXPECT_GT(relative_error(pass(ours, kept).y, pass(ours, dropped_input()).y), 0.01);
+}
+
+TEST_P(Bf16Executor, DropsTheSameNumbers) {
+  Network ours(dropping_network(), "auto"), reference(dropping_network(), "aten");
+  const Result a = pass(ours, dropped_input(), torch::kBFloat16);
+  const Result b = pass(reference, dropped_input());
+  EXPECT_LT(relative_error(a.y, b.y), 0.02);
+  EXPECT_LT(relative_error(a.d_x, b.d_x), 0.02);
+  EXPECT_LT(relative_error(flat(a.gradients), flat(b.gradients)), 0.02);
+}
+
 NetworkInput small_input() { return input_of({5, 2, 8, 8}, true); }
 
 TEST(CpuExecutorRoute, IsTakenWhereItAppliesAndOnlyThere) {
@@ -220,13 +252,7 @@ TEST(CpuExecutorRoute, IsTakenWhereItAppliesAndOnlyThere) {
   auto ring = small_network();
   ring.padding = {"periodic"};
   EXPECT_FALSE(takes(ring, "auto", small_input()));
-  auto dropping = small_network();
-  dropping.dropout = 0.1;
-  EXPECT_TRUE(takes(dropping, "auto", small_input()));
-  const BatchSlots slots{{1, RandomStream::dropout, 0}, {0, 1, 2, 3, 4}};
-  auto dropped = small_input();
-  dropped.dropout = &slots;
-  EXPECT_FALSE(takes(dropping, "auto", dropped));
+  EXPECT_TRUE(takes(dropping_network(), "auto", dropped_input()));
   const AutocastScope scope(torch::kBFloat16);
   EXPECT_EQ(takes(small_network(), "auto", small_input()),
             cpu::executor_available(torch::kBFloat16));
@@ -272,8 +298,8 @@ TEST(CpuExecutorState, WeightsThatChangeAreReadAgain) {
 TEST(CpuExecutorState, SecondDerivativesAreTheReferences) {
   std::vector<torch::Tensor> second;
   for (const char* kernels : {"auto", "aten"}) {
-    Network network(small_network(), kernels);
-    auto input = small_input();
+    Network network(dropping_network(), kernels);
+    auto input = dropped_input();
     input.x.requires_grad_();
     const auto y = network.net->forward(input);
     const auto first = torch::autograd::grad({y.square().sum()}, {input.x}, {}, true, true)[0];
@@ -307,6 +333,7 @@ TEST(CpuExecutorState, GivesAnImageTheSameBitsInAnyBatchOnAnyNumberOfThreads) {
     const auto y = executor.forward({x.narrow(0, first, count),
                                      time.narrow(0, first, count),
                                      dtype,
+                                     nullptr,
                                      [&](const std::string& name) { return parameters[name]; },
                                      {}});
     at::set_num_threads(1);

@@ -147,8 +147,10 @@ void expect_convolves(const Case& c, Arithmetic arithmetic = Arithmetic::float32
   conv.input_gradient(packed_back.const_data_ptr<float>(), pd.view(), pdx.view(), batch, &twice);
   EXPECT_LT(relative_error(pdx.channels(in), 2 * grads[0]), 2e-6) << c;
 
-  auto sums = torch::zeros({conv.sum_floats()});
-  conv.add_weight_gradient(px.view(), pd.view(), batch, sums.data_ptr<float>());
+  auto sums = torch::full({conv.sum_floats()}, 5.0f);
+  conv.add_weight_gradient(px.view(), pd.view(), 1, /*first=*/true, sums.data_ptr<float>());
+  conv.add_weight_gradient(px.view().from_image(1), pd.view().from_image(1), batch - 1, false,
+                           sums.data_ptr<float>());
   auto d_w = torch::full_like(w, 7.0f).detach();
   conv.write_weight_gradient(sums.const_data_ptr<float>(), {d_w.data_ptr<float>(), nullptr});
   EXPECT_LT(relative_error(d_w, grads[1]), 3e-6) << c;
@@ -259,7 +261,7 @@ TEST_P(CpuKernels, NormaliseAndActivate) {
       const Padded pd(d_y, in), pm(more, in), pdx(2, {5, 6}, whole_blocks(channels));
       std::vector<double> statistics(static_cast<size_t>(4 * groups));
       const GroupNorm::Statistics s{statistics.data(), 2 * groups};
-      norm.forward(p, px.view(), py.view(), 2, s);
+      norm.forward(p, px.view(), py.view(), 2, s, {});
       EXPECT_LT(relative_error(py.channels(in), expected.detach()), 1e-6) << channels;
       EXPECT_TRUE(py.border_is_zero());
 
@@ -325,7 +327,7 @@ TEST_P(CpuKernels, PassOnWhatIsNotANumber) {
   const Padded px(x, positions(16)), py(1, {3, 3}, 16);
   std::vector<double> statistics(8);
   norm.forward({w.const_data_ptr<float>(), b.const_data_ptr<float>()}, px.view(), py.view(), 1,
-               {statistics.data(), 8});
+               {statistics.data(), 8}, {});
   const auto finite = torch::isfinite(py.channels(positions(16)));
   EXPECT_FALSE(finite.narrow(1, 4, 4).any().item<bool>());
   EXPECT_TRUE(finite.narrow(1, 8, 8).all().item<bool>());
