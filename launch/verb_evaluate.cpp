@@ -5,6 +5,7 @@
 //   mpirun -n 4 scorenet evaluate ...                     shares the work; the numbers are the same
 //   scorenet evaluate --config gaussian.toml --data g.h5 --metrics elbo,elbo-100
 //       --exact --per-example out.h5
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -13,15 +14,17 @@
 #include "framework/data/write_output.hpp"
 #include "framework/evaluate/evaluation.hpp"
 #include "framework/evaluate/metric_table.hpp"
+#include "framework/evaluate/sample_metrics.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/files/output_guard.hpp"
 #include "framework/score/model_input.hpp"
 #include "launch/data_arguments.hpp"
 #include "launch/device.hpp"
+#include "launch/draw_arguments.hpp"
 #include "launch/hbar_schedule.hpp"
-#include "launch/known_name.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/output_options.hpp"
+#include "launch/seed_list.hpp"
 #include "launch/told_arguments.hpp"
 #include "launch/verbs.hpp"
 
@@ -36,7 +39,46 @@ struct EvaluateArguments {
   std::vector<std::pair<std::string, std::string>> conditions;  // "NAME.array" and its value
   bool force = false;
   evaluate::EvaluationOptions options;
+  DrawArguments draw;
+  std::string seeds;
+  std::string given;  // the first option given that needs a metric of samples; "": none
 };
+
+// Samples or a reference can be had without any model.
+bool needs_no_model(const EvaluateArguments& a) {
+  const bool no_model = a.model.network.empty() && a.model.config.empty();
+  return no_model && (!a.options.samples.empty() ||
+                      (!a.options.save_reference.empty() && a.options.metrics.empty()));
+}
+
+LoadedModel model_of(const EvaluateArguments& a, torch::Device device) {
+  if (!needs_no_model(a)) return load_model(a.model, device);
+  for (const std::string& metric : a.options.metrics) {
+    if (evaluate::is_sample_metric(metric)) continue;
+    throw ConfigError("--metrics " + metric +
+                      ": is of a model, and none is given. Give --network SNAPSHOT, or ask for "
+                      "fd, kid, pr or w2 of --samples alone.");
+  }
+  LoadedModel none;
+  none.model.name = a.options.samples;
+  none.model.device = device;
+  return none;
+}
+
+// fid is what fd is called in Inception's features.
+void take_aliases(std::vector<std::string>& metrics, bool first_rank) {
+  const auto fid = std::find(metrics.begin(), metrics.end(), "fid");
+  if (fid == metrics.end()) return;
+  if (std::count(metrics.begin(), metrics.end(), "fd") > 0)
+    metrics.erase(fid);
+  else
+    *fid = "fd";
+  if (first_rank) {
+    std::cerr << "note: fid is fd, the Frechet distance in the features that --features names: "
+                 "only in those of Inception with its published weights is it FID."
+              << std::endl;
+  }
+}
 
 // The rank that writes checks, before hours of work.
 void check_outputs(const EvaluateArguments& a) {
@@ -45,8 +87,12 @@ void check_outputs(const EvaluateArguments& a) {
   given.path = a.data;
   for (const std::string& file : data::files_of(given)) inputs.push_back({"--data", file});
   if (a.options.features != "pixels") inputs.push_back({"--features", a.options.features});
-  files::check_outputs(inputs,
-                       {{"--json", a.json, a.force}, {"--per-example", a.per_example, a.force}});
+  for (const auto& input : inputs_of(a.draw)) inputs.push_back(input);
+  inputs.push_back({"--samples", a.options.samples});
+  inputs.push_back({"--reference", a.options.reference});
+  files::check_outputs(inputs, {{"--json", a.json, a.force},
+                                {"--per-example", a.per_example, a.force},
+                                {"--save-reference", a.options.save_reference, a.force}});
 }
 
 // The map that the model was trained with, with what the command line says otherwise. Other files
@@ -71,18 +117,45 @@ data::DataMap map_of(const EvaluateArguments& a, const config::Config& trained) 
   return map;
 }
 
-ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms) {
+// Options of samples change nothing where no metric draws any.
+void check_draw(const EvaluateArguments& a) {
+  const auto& metrics = a.options.metrics;
+  if (a.given.empty() || std::any_of(metrics.begin(), metrics.end(), evaluate::is_sample_metric))
+    return;
+  throw ConfigError(a.given +
+                    ": only fd, kid, pr and w2 compare samples, and none of them is asked for. "
+                    "Add one to --metrics.");
+}
+
+void take_draw(EvaluateArguments& a, Guides& guides, torch::Device device) {
+  take_guidance(a.draw, guides, a.model.precision, device);
+  a.options.sampler = a.draw.sampler;
+  a.options.guidance = a.draw.guidance;
+  a.options.final = a.draw.final;
+  a.options.norms_of_batch = a.draw.corrector_norms == "batch";
+  if (!a.seeds.empty()) a.options.seeds = parse_seeds(a.seeds);
+}
+
+ExitCode evaluate(EvaluateArguments arguments, comm::Communicators& comms) {
   comms.host->set_phase(comm::Phase::evaluate);
+  take_aliases(arguments.options.metrics, comms.host->rank() == 0);
+  check_draw(arguments);
   if (comms.host->rank() == 0) check_outputs(arguments);
   const torch::NoGradGuard no_grad;
-  const LoadedModel loaded = load_model(arguments.model, device_for_rank(*comms.host));
+  const auto device = device_for_rank(*comms.host);
+  const LoadedModel loaded = model_of(arguments, device);
+  Guides guides;
+  take_draw(arguments, guides, device);
   data::DatasetOptions reading = score::dataset_options(loaded.model.config, *comms.host);
   reading.labels = true;
   apply_condition_arrays(reading.conditions, arguments.conditions);
   data::ImageDataset dataset(map_of(arguments, loaded.model.config), arguments.split, reading);
   const auto report = evaluate::evaluate(loaded.model, dataset, arguments.options, *comms.host);
   if (comms.host->rank() != 0) return ExitCode::done;
-  std::cout << evaluate::summary(report) << std::endl;
+  if (!arguments.options.metrics.empty()) std::cout << evaluate::summary(report) << std::endl;
+  if (!arguments.options.save_reference.empty())
+    std::cout << "moments of " << report.n << " examples in " << arguments.options.save_reference
+              << std::endl;
   if (!arguments.json.empty())
     files::write_file_atomically(arguments.json, evaluate::to_json(report).dump(2) + "\n");
   if (!arguments.per_example.empty())
@@ -91,18 +164,20 @@ ExitCode evaluate(const EvaluateArguments& arguments, comm::Communicators& comms
   return ExitCode::done;
 }
 
-void add_sampler_options(CLI::App* verb, diffusion::SamplerOptions& sampler) {
-  verb->add_option("--sampler", sampler.name,
-                   "w2, fd, kid, pr: how samples are drawn, as in sample")
-      ->check(known_name(diffusion::sampler_names()))
-      ->capture_default_str();
-  verb->add_option("--sampler-steps", sampler.steps, "w2, fd, kid, pr: steps of the sampler")
-      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
-      ->capture_default_str();
-  verb->add_option("--sampler-hbar", sampler.hbar,
-                   "w2, fd, kid, pr: noise knob h of euler-maruyama and dpmpp-2m-sde")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+// Of metrics that compare samples.
+void add_sample_options(CLI::App* verb, EvaluateArguments& a) {
+  add_draw_options(verb, a.draw, {"sampler-", "fd, kid, pr, w2: "});
+  verb->add_option("--seeds", a.seeds,
+                   "fd, kid, pr, w2: seeds of the samples, such as 0-49999 [as many as examples, "
+                   "from 1000000 times --seed on]");
+  verb->add_option("--samples", a.options.samples,
+                   "fd, kid, pr, w2: compare these in place of drawing: a folder of pictures, or "
+                   "the samples.h5 of sample; needs no --network");
+  verb->add_option("--reference", a.options.reference,
+                   "fd: compare with the moments in this HDF5 file in place of those of the data");
+  add_output_option(verb, "--save-reference", a.options.save_reference,
+                    "write the moments of the features of the data to this HDF5 file; without "
+                    "--network and --samples nothing else is done");
 }
 
 void add_feature_option(CLI::App* verb, std::string& features) {
@@ -202,7 +277,7 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   add_metric_options(verb, a->options);
-  add_sampler_options(verb, a->options.sampler);
+  add_sample_options(verb, *a);
   add_feature_option(verb, a->options.features);
   add_output_option(verb, "--json", a->json, "write the report to this file");
   add_output_option(
@@ -217,6 +292,12 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
       "config names.");
   verb->callback([a, verb, &task] {
     a->conditions = condition_arguments(*verb);
+    for (const char* name : {"--class", "--guidance", "--weak-network", "--classifier", "--seeds",
+                             "--samples", "--reference"})
+      if (a->given.empty() && verb->count(name) > 0) a->given = name;
+    const bool alone = a->model.network.empty() && a->model.config.empty() &&
+                       a->options.samples.empty() && !a->options.save_reference.empty();
+    if (alone) a->options.metrics.clear();
     task.action = [a](comm::Communicators& comms) { return evaluate(*a, comms); };
   });
 }

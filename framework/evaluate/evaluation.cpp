@@ -170,6 +170,8 @@ EvaluationReport evaluate(const score::ScoreModel& model, data::ImageDataset& da
   for (const auto& [name, metric] : metrics)
     report.metrics.push_back(
         evaluate_metric(name, metric, model, dataset, report.n, options, comm));
+  if (!options.save_reference.empty() && comm.rank() == 0)
+    save_reference(dataset, report.n, options, model.device);
   if (!of_samples.empty())
     report.sample_metrics =
         evaluate_sample_metrics(of_samples, model, dataset, report.n, options, comm);

@@ -8,6 +8,7 @@
 #include "framework/config/config.hpp"
 #include "framework/diffusion/hbar_shape.hpp"
 #include "framework/diffusion/sampler/sampler.hpp"
+#include "framework/evaluate/generate.hpp"
 
 namespace scorenet::evaluate {
 
@@ -36,8 +37,16 @@ struct EvaluationOptions {
   double atol = 0;
   std::string dequantise = "auto";  // of uint8 data: uniform (auto), truncated-normal, variational
   int64_t dequantise_samples = 1;   // draws an example, joined by importance weights
-  diffusion::SamplerOptions sampler = {};  // of metrics that compare samples
-  std::string features;                    // of fd, kid, pr: see feature_extractor.hpp
+  // Of metrics that compare samples.
+  diffusion::SamplerOptions sampler = {};
+  GuidanceOptions guidance = {};  // told: what the sample that each is compared with is told
+  std::string final;              // of the sampler; "": as the examples' shape says
+  bool norms_of_batch = false;    // pc: as score_sde (generate_in_step.hpp)
+  std::vector<int64_t> seeds;     // of the samples; none: n, from `seed` on
+  std::string samples;            // in place of drawing: see given_samples.hpp
+  std::string features;           // of fd, kid, pr: see feature_extractor.hpp
+  std::string reference;          // of fd, in place of the data: see reference_file.hpp
+  std::string save_reference;     // where the moments of the data's features are written
 };
 
 /// The values of `decoder` and of `dequantise`.

@@ -149,13 +149,16 @@ Json sample_metric_json(const SampleMetricReport& metric) {
   Json entry;
   entry["kind"] = diffusion::name_of(diffusion::ResultKind::estimate);
   entry["n"] = metric.n;
+  entry["samples"] = metric.samples;
   entry["nats_mean"] = nullptr;
   entry["nats_stderr"] = nullptr;
   entry["bits_per_dim"] = nullptr;
   for (const auto& [name, value] : metric.values) entry[name] = value;
   if (!metric.features.empty()) entry["features"] = metric.features;
-  entry["sampler"] = metric.sampler;
-  entry["final"] = metric.final;
+  if (!metric.reference.empty()) entry["reference"] = metric.reference;
+  if (!metric.from.empty()) entry["samples_from"] = metric.from;
+  if (metric.from.empty()) entry["sampler"] = metric.sampler;
+  if (metric.from.empty()) entry["final"] = metric.final;
   entry["levels"] = nullptr;
   if (metric.levels > 0) entry["levels"] = metric.levels;
   entry["nfe"] = metric.nfe;
@@ -173,7 +176,9 @@ std::string sample_metric_line(const SampleMetricReport& metric) {
   std::string text = metric.name + " (";
   for (const auto& [name, value] : metric.values) text += name + " " + number("%.5f", value) + ", ";
   if (!metric.features.empty()) text += "features of " + metric.features + ", ";
-  text += metric.sampler + ", " + metric.final;
+  if (!metric.reference.empty()) text += "against " + metric.reference + ", ";
+  text += metric.from.empty() ? metric.sampler + ", " + metric.final
+                              : std::to_string(metric.samples) + " samples of " + metric.from;
   if (metric.levels > 0) text += " in " + std::to_string(metric.levels) + " levels";
   return text + "; n " + std::to_string(metric.n) + ", nfe " + number("%.1f", metric.nfe) + ", " +
          number("%.1f", metric.seconds) + " s)";

@@ -56,9 +56,12 @@ struct MetricReport {
 /// A comparison of samples with data.
 struct SampleMetricReport {
   std::string name;
-  int64_t n = 0;                                       // examples, and as many samples
+  int64_t n = 0;                                       // examples of the data
+  int64_t samples = 0;                                 // that they are compared with
   std::vector<std::pair<std::string, double>> values;  // in the data's units
-  std::string features;  // the extractor's name; empty: the points themselves
+  std::string features;        // the extractor's name; empty: the points themselves
+  std::string reference = {};  // the file whose moments stand for the data; empty: none does
+  std::string from = {};       // the samples' folder or file; empty: they were drawn
   std::string sampler;
   std::string final;   // what was compared: "denoised" or "state", as `sample --final`
   int64_t levels = 0;  // values that samples were rounded to; 0: none, as they are

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "framework/core/check.hpp"
+#include "framework/core/digest.hpp"
 #include "framework/core/error.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/files/regular_file.hpp"
@@ -19,8 +20,13 @@ torch::Tensor flat(const torch::Tensor& features) {
   return features.to(torch::kCPU, torch::kFloat64).flatten(1);
 }
 
+std::string digest_of_file(const std::string& path) {
+  const std::string bytes = files::read_file(path);
+  return digest(bytes.data(), bytes.size());
+}
+
 FeatureExtractor pixels() {
-  return {"pixels", [](const torch::Tensor& x) { return flat(x); }};
+  return {"pixels", "", [](const torch::Tensor& x) { return flat(x); }};
 }
 
 // A module may be of examples of another shape, or of anything: whatever it throws is its own.
@@ -52,7 +58,7 @@ FeatureExtractor torch_script(const std::string& path, torch::Device device) {
                           "). Export one with torch.jit.trace(...).save(FILE).");
   }
   module->eval();
-  return {path, [module, path, device](const torch::Tensor& x) {
+  return {path, digest_of_file(path), [module, path, device](const torch::Tensor& x) {
             const auto value = result_of(*module, x.to(device, torch::kFloat32), path);
             if (value.isTensor() && value.toTensor().dim() >= 2 &&
                 value.toTensor().size(0) == x.size(0))
@@ -80,7 +86,7 @@ FeatureExtractor classifier(const std::string& path, c10::IntArrayRef example_sh
                      shape_string(snapshot->example_shape) + ", but the data has " +
                      shape_string(example_shape) + ". Give one that was trained on such data.");
   }
-  return {path, [snapshot](const torch::Tensor& x) {
+  return {path, digest_of_file(path), [snapshot](const torch::Tensor& x) {
             return flat(classifier_features(snapshot->model, own_values(snapshot->model, x)));
           }};
 }

@@ -9,7 +9,8 @@
 namespace scorenet::evaluate {
 
 struct FeatureExtractor {
-  std::string name;  // as given: it stands beside every figure
+  std::string name;    // as given: it stands beside every figure
+  std::string digest;  // XXH3 of its file; "": it has none
   /// x (B, ...) in [-1, 1] or continuous units -> (B, F), in evaluation mode, on the CPU.
   std::function<torch::Tensor(const torch::Tensor& x)> features;
 };

@@ -266,14 +266,14 @@ int64_t steps_of(const std::string& name) {
 std::string metric_names() {
   std::string names;
   for (const Entry& entry : kEntries) names += std::string(entry.name) + ", ";
-  return names + "elbo-T (a number T of steps, such as elbo-1000), w2, fd, kid, pr";
+  return names + "elbo-T (a number T of steps, such as elbo-1000), w2, fd (alias fid), kid, pr";
 }
 
 Metric find_metric(const std::string& name, const MetricRequest& request) {
   for (const Entry& entry : kEntries)
     if (name == entry.name) return entry.make(name, request);
   if (const int64_t steps = steps_of(name)) return elbo_stepwise(steps, name, request);
-  std::vector<std::string> known = {"elbo-1000", "w2", "fd", "kid", "pr"};
+  std::vector<std::string> known = {"elbo-1000", "w2", "fd", "fid", "kid", "pr"};
   for (const Entry& entry : kEntries) known.emplace_back(entry.name);
   throw ConfigError("--metrics: '" + name + "' is not known." +
                     config::did_you_mean(config::suggest_name(name, known)) + " Known are " +

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <optional>
 
 #include "framework/comm/deadline.hpp"
@@ -11,6 +12,9 @@
 #include "framework/core/pixels.hpp"
 #include "framework/evaluate/feature_extractor.hpp"
 #include "framework/evaluate/generate.hpp"
+#include "framework/evaluate/generate_in_step.hpp"
+#include "framework/evaluate/given_samples.hpp"
+#include "framework/evaluate/reference_file.hpp"
 #include "framework/metrics/frechet.hpp"
 #include "framework/metrics/kernel_distance.hpp"
 #include "framework/metrics/precision_recall.hpp"
@@ -29,6 +33,10 @@ Values w2(const torch::Tensor& data, const torch::Tensor& samples) {
 
 Values fd(const torch::Tensor& data, const torch::Tensor& samples) {
   return {{"fd", metrics::frechet_distance(data, samples)}};
+}
+
+Values fd_of_moments(const metrics::Moments& data, const torch::Tensor& samples) {
+  return {{"fd", metrics::frechet_distance(data, metrics::moments_of(samples, "samples"))}};
 }
 
 Values kid(const torch::Tensor& data, const torch::Tensor& samples) {
@@ -69,6 +77,10 @@ void check(const Entry& entry, int64_t n, const EvaluationOptions& options) {
                       ": compares features, and none are given. Give --features: a classifier's "
                       "snapshot (FILE.safetensors), a TorchScript module (FILE.pt), or pixels.");
   }
+  if (!options.reference.empty() && entry.compare != fd) {
+    throw ConfigError(std::string("--reference with --metrics ") + entry.name +
+                      ": moments stand for the data in fd alone. Leave one of them out.");
+  }
 }
 
 // Other seeds of the evaluation draw other samples.
@@ -87,6 +99,61 @@ torch::Tensor features_of(const FeatureExtractor& extractor, const torch::Tensor
 struct Clouds {
   torch::Tensor data, samples;
 };
+
+// The samples that are compared, and how they came about.
+struct Samples {
+  torch::Tensor x;  // (m, ...) float64 as files hold them; of rank zero
+  int64_t count = 0;
+  double nfe = 0;
+};
+
+Samples given(const EvaluationOptions& options, const data::ImageDataset& dataset) {
+  Samples samples;
+  samples.x = read_samples(options.samples, dataset.example_shape(), dataset.levels(), options.n);
+  samples.count = samples.x.size(0);
+  const NotFinite bad = samples_not_finite(samples.x, slot_range(0, samples.count));
+  if (!bad.sentence.empty()) {
+    throw NotFiniteError("--samples " + options.samples +
+                         ": a sample is not finite. Draw them again, or leave it out.");
+  }
+  samples.x = as_stored(samples.x, dataset.levels());
+  return samples;
+}
+
+Samples draw(const score::ScoreModel& model, data::ImageDataset& dataset, int64_t n,
+             const EvaluationOptions& options, const diffusion::SamplerOptions& sampler,
+             comm::Communicator& comm) {
+  const auto seeds = options.seeds.empty() ? sample_seeds(options.seed, n) : options.seeds;
+  // Each is told what the sample that it is compared with is told.
+  GuidanceOptions guidance = options.guidance;
+  if (!model.config.conditions.empty()) guidance.told = told_as(dataset);
+  const Generated drawn =
+      options.norms_of_batch
+          ? generate_in_step(model, dataset.example_shape(), seeds, sampler, guidance, comm)
+          : generate(model, dataset.example_shape(), seeds, sampler, guidance, options.batch, comm);
+  const NotFinite bad = samples_not_finite(drawn.x, seeds);
+  if (!bad.sentence.empty()) throw NotFiniteError(bad.sentence);
+  const auto count = static_cast<int64_t>(seeds.size());
+  Samples samples{{}, count, drawn.nfe};
+  if (comm.rank() != 0) return samples;
+  const auto divisors = divided_by(model, guidance.told, 0, count);
+  samples.x = as_stored(score::file_values(model, drawn.x, divisors), dataset.levels());
+  return samples;
+}
+
+// The sampler, as `sample` would use it.
+diffusion::SamplerOptions sampler_of(const EvaluationOptions& options,
+                                     c10::IntArrayRef example_shape) {
+  diffusion::SamplerOptions sampler = options.sampler;
+  sampler.hbar_shape = hbar_shape(options);
+  sampler.final = options.final.empty() ? usual_final(sampler, example_shape) : options.final;
+  return sampler;
+}
+
+torch::Tensor data_points(data::ImageDataset& dataset, int64_t n) {
+  return in_model_range(dataset.read(slot_range(0, n)).examples, dataset.levels())
+      .to(torch::kFloat64);
+}
 
 }  // namespace
 
@@ -108,47 +175,58 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
   std::optional<FeatureExtractor> extractor;
   if (std::any_of(asked.begin(), asked.end(), [](const Entry* e) { return e->of_features; }))
     extractor = make_feature_extractor(options.features, dataset.example_shape(), model.device);
+  std::optional<Reference> reference;
+  if (!options.reference.empty()) {
+    reference = read_reference(options.reference);
+    check_extractor(*reference, options.reference, *extractor);
+  }
 
   auto start = comm::Clock::now();
-  diffusion::SamplerOptions sampler = options.sampler;
-  sampler.hbar_shape = hbar_shape(options);
-  sampler.final = default_final(dataset.example_shape());
-  const auto seeds = sample_seeds(options.seed, n);
-  // Each is told what the sample that it is compared with is told.
-  GuidanceOptions guidance;
-  if (!model.config.conditions.empty()) guidance.told = told_as(dataset);
-  const Generated samples =
-      generate(model, dataset.example_shape(), seeds, sampler, guidance, options.batch, comm);
-  const NotFinite bad = samples_not_finite(samples.x, seeds);
-  if (!bad.sentence.empty()) throw NotFiniteError(bad.sentence);
-  const int64_t levels = dataset.levels();
+  const diffusion::SamplerOptions sampler = sampler_of(options, dataset.example_shape());
+  const Samples samples = options.samples.empty() ? draw(model, dataset, n, options, sampler, comm)
+                                                  : given(options, dataset);
   Clouds points, features;
   if (comm.rank() == 0) {
-    points = {
-        in_model_range(dataset.read(slot_range(0, n)).examples, levels).to(torch::kFloat64),
-        as_stored(score::file_values(model, samples.x, divided_by(model, guidance.told, 0, n)),
-                  levels)};
-    if (extractor)
-      features = {features_of(*extractor, points.data, options.batch),
-                  features_of(*extractor, points.samples, options.batch)};
+    points = {reference ? torch::Tensor() : data_points(dataset, n), samples.x};
+    if (extractor && !reference)
+      features.data = features_of(*extractor, points.data, options.batch);
+    if (extractor) features.samples = features_of(*extractor, points.samples, options.batch);
   }
   std::vector<SampleMetricReport> reports;
   for (const Entry* entry : asked) {
     SampleMetricReport report;
     report.name = entry->name;
-    report.n = n;
+    report.n = reference ? reference->moments.n : n;
+    report.samples = samples.count;
     const Clouds& clouds = entry->of_features ? features : points;
-    if (comm.rank() == 0) report.values = entry->compare(clouds.data, clouds.samples);
+    if (comm.rank() == 0)
+      report.values = reference ? fd_of_moments(reference->moments, clouds.samples)
+                                : entry->compare(clouds.data, clouds.samples);
     if (entry->of_features) report.features = extractor->name;
+    report.reference = options.reference;
+    report.from = options.samples;
     report.sampler = options.sampler.name;
     report.final = sampler.final;
-    report.levels = levels;
+    report.levels = dataset.levels();
     report.nfe = samples.nfe;
     report.seconds = comm::seconds_since(start);  // the first one's hold the sampling
     start = comm::Clock::now();
     reports.push_back(report);
   }
   return reports;
+}
+
+void save_reference(data::ImageDataset& dataset, int64_t n, const EvaluationOptions& options,
+                    torch::Device device) {
+  if (options.features.empty()) {
+    throw ConfigError("--save-reference " + options.save_reference +
+                      ": no features to take the moments of. Give --features.");
+  }
+  const auto extractor = make_feature_extractor(options.features, dataset.example_shape(), device);
+  const auto features = features_of(extractor, data_points(dataset, n), options.batch);
+  const std::string name = std::filesystem::path(extractor.name).filename().string();
+  write_reference(options.save_reference,
+                  {metrics::moments_of(features, "data"), name, extractor.digest});
 }
 
 }  // namespace scorenet::evaluate

@@ -15,12 +15,14 @@ namespace scorenet::evaluate {
 /// "w2", "fd", "kid" and "pr" are.
 bool is_sample_metric(const std::string& name);
 
-/// Compares the first n examples with as many samples of the model, drawn once for all `names` as
-/// options.sampler says, in float64 on rank zero (elsewhere there are no values). The samples are
+/// Compares the first n examples with as many samples of the model (or those of options.seeds),
+/// drawn once for all `names` as options.sampler and options.guidance say, or read from
+/// options.samples, in float64 on rank zero (elsewhere there are no values). The samples are
 /// those that `sample` writes: of images the denoised state (default_final), beside discrete data
 /// in its levels (as_stored) and in [-1, 1]; continuous data and its samples are in the file's
 /// units. `w2`: the exact 2-Wasserstein distance, values "w2" and "w2_squared"; the others are of
-/// the features of options.features. `fd`: Frechet distance; `kid`: kernel distance and
+/// the features of options.features. `fd`: Frechet distance, with options.reference to its
+/// moments in place of the data's; `kid`: kernel distance and
 /// "kid_stderr"; `pr`: "precision", "recall" (k = 3). Collective. Throws ConfigError where the n^2
 /// distances would not fit into memory or features are missing, and as make_feature_extractor,
 /// before any sample is drawn; NotFiniteError if a sample is not finite.
@@ -29,5 +31,10 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
                                                         data::ImageDataset& dataset, int64_t n,
                                                         const EvaluationOptions& options,
                                                         comm::Communicator& comm);
+
+/// Writes the moments of the features of the first n examples to options.save_reference. Of rank
+/// zero alone. Throws ConfigError without options.features, and as make_feature_extractor.
+void save_reference(data::ImageDataset& dataset, int64_t n, const EvaluationOptions& options,
+                    torch::Device device);
 
 }  // namespace scorenet::evaluate

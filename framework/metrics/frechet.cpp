@@ -22,16 +22,24 @@ torch::Tensor root(const torch::Tensor& c) {
 
 }  // namespace
 
-double frechet_distance(const torch::Tensor& a, const torch::Tensor& b) {
+Moments moments_of(const torch::Tensor& cloud, const std::string& name) {
   const torch::NoGradGuard no_grad;
-  const auto x = points(a, "fd", "a", 2), y = points(b, "fd", "b", 2);
-  check_same_dims(x, y, "fd");
-  const auto mean_x = x.mean(0), mean_y = y.mean(0);
-  const auto c_x = covariance(x - mean_x), c_y = covariance(y - mean_y);
-  const auto r = root(c_x);
-  const auto cross = at::linalg_eigvalsh(r.mm(c_y).mm(r.t())).clamp_min(0).sqrt().sum();
-  const auto spread = c_x.trace() + c_y.trace() - 2 * cross;
-  return ((mean_x - mean_y).square().sum() + spread).item<double>();
+  const auto x = points(cloud, "fd", name, 2);
+  const auto mean = x.mean(0);
+  return {mean, covariance(x - mean), x.size(0)};
+}
+
+double frechet_distance(const Moments& a, const Moments& b) {
+  const torch::NoGradGuard no_grad;
+  check_same_dims(a.covariance, b.covariance, "fd");
+  const auto r = root(a.covariance);
+  const auto cross = at::linalg_eigvalsh(r.mm(b.covariance).mm(r.t())).clamp_min(0).sqrt().sum();
+  const auto spread = a.covariance.trace() + b.covariance.trace() - 2 * cross;
+  return ((a.mean - b.mean).square().sum() + spread).item<double>();
+}
+
+double frechet_distance(const torch::Tensor& a, const torch::Tensor& b) {
+  return frechet_distance(moments_of(a, "a"), moments_of(b, "b"));
 }
 
 }  // namespace scorenet::metrics

@@ -470,6 +470,136 @@ TEST(Evaluate, FeatureMetricsAreTheSameOnTwoRanks) {
   EXPECT_NEAR(c.metric("fd")["fd"].get<double>(), fd, 1e-12);
 }
 
+double fd_of(const Case& c) { return c.metric("fd")["fd"].get<double>(); }
+
+// Samples of x = -1 and 1 in equal numbers, beside y = 2 x: mean 0, and with 1 / (n - 1) the
+// covariance n / (n - 1) (1, 2; 2, 4).
+void write_samples(const std::string& path, int64_t n) {
+  const auto x = (2 * torch::arange(n, torch::kFloat64).remainder(2) - 1).unsqueeze(1);
+  auto file = data::Hdf5File::create(path);
+  file.write_array("/samples", torch::cat({x, 2 * x}, 1));
+  file.close();
+}
+
+TEST(Evaluate, GivenSamplesAndGivenMomentsHaveTheDistanceOfTheirGaussians) {
+  const Case c("vp_linear", torch::ones({8, 2}, torch::kFloat64), {{0.0, 0.3}, {0.0, 0.3}});
+  write_samples(c.file("samples.h5"), 20);
+  for (const bool of_edm : {false, true}) {
+    auto file = data::Hdf5File::create(c.file("moments.h5"));
+    file.write_array(of_edm ? "/mu" : "/mean", torch::tensor({3.0, -1.0}, torch::kFloat64));
+    file.write_array(of_edm ? "/sigma" : "/covariance", 2 * torch::eye(2, torch::kFloat64));
+    file.close();
+    c.evaluate("--metrics fid --features pixels --samples " + c.file("samples.h5") +
+               " --reference " + c.file("moments.h5"));
+    // Root of 2 C: eigenvalues of C are 0 and 5 n / (n - 1).
+    const double variance = 5 * 20.0 / 19;
+    const double expected = (9 + 1) + 4 + variance - 2 * std::sqrt(2 * variance);
+    EXPECT_NEAR(fd_of(c), expected, 1e-9 * expected);
+  }
+  EXPECT_EQ(c.metric("fd")["samples"], 20);
+  EXPECT_EQ(c.metric("fd")["samples_from"], c.file("samples.h5"));
+  EXPECT_EQ(c.metric("fd")["reference"], c.file("moments.h5"));
+}
+
+TEST(Evaluate, SamplesAreDrawnWithEveryOptionOfSample) {
+  const Case c("edm", torch::linspace(-1, 1, 40, torch::kFloat64).unsqueeze(1), {{0.2, 0.3}});
+  const std::string options =
+      " --sampler heun --spacing edm --rho 3 --S_churn 8 --S_min 0.05 --S_max 50 --S_noise 1.003 "
+      "--seeds 3-32 --final denoised ";
+  const Outcome drawn = run("SCORENET sample --config " + c.file("model.toml") + options +
+                            "--steps 6 --save-h5 --outdir " + c.file("drawn"));
+  ASSERT_EQ(drawn.exit_code, 0) << drawn.err;
+  c.evaluate("--metrics fd,w2 --features pixels --samples " + c.file("drawn/samples.h5"));
+  const double fd = fd_of(c), w2 = c.metric("w2")["w2"].get<double>();
+  for (const char* program : {"SCORENET", "mpirun -n 2 --oversubscribe SCORENET"}) {
+    c.evaluate("--metrics fd,w2 --features pixels --sampler-steps 6" + options, program);
+    EXPECT_NEAR(fd_of(c), fd, 1e-9 * fd) << program;
+    EXPECT_NEAR(c.metric("w2")["w2"].get<double>(), w2, 1e-9 * w2) << program;
+  }
+  c.evaluate("--metrics fd --features pixels --sampler-steps 6 --sampler heun --seeds 3-32");
+  EXPECT_GT(std::abs(fd_of(c) / fd - 1), 1e-4);  // the options do something
+  const Outcome nobody = run("SCORENET " + c.command("--class 3 --metrics elbo"));
+  EXPECT_EQ(nobody.exit_code, 2);
+  EXPECT_THAT(nobody.err, HasSubstr("--class: only fd, kid, pr and w2 compare samples"));
+}
+
+TEST(Evaluate, ASavedReferenceStandsForTheDataItIsOf) {
+  const Case c("vp_linear", torch::linspace(-1, 1, 40, torch::kFloat64).view({20, 2}),
+               {{0.0, 0.3}, {0.0, 0.3}});
+  const std::string options = "--metrics fd --features pixels --sampler-steps 4";
+  c.evaluate(options);
+  const double fd = fd_of(c);
+  const Outcome saved = run("SCORENET evaluate --data " + c.file("points.h5") +
+                            " --features pixels " + "--save-reference " + c.file("reference.h5"));
+  ASSERT_EQ(saved.exit_code, 0) << saved.err;
+  EXPECT_THAT(saved.out, HasSubstr("moments of 20 examples"));
+  c.evaluate(options + " --reference " + c.file("reference.h5"));
+  EXPECT_NEAR(fd_of(c), fd, 1e-9 * fd);
+  EXPECT_EQ(c.metric("fd")["n"], 20);
+  const Outcome alias = run("SCORENET " + c.command("--metrics fid,fd --features pixels"));
+  EXPECT_THAT(alias.err, HasSubstr("only in those of Inception with its published weights"));
+  EXPECT_NEAR(fd_of(c), fd, 1);
+}
+
+TEST(Evaluate, ReferencesAndSamplesThatDoNotFitAreOneSentence) {
+  const Case c("vp_linear", torch::ones({8, 2}, torch::kFloat64), {{0.0, 0.3}, {0.0, 0.3}});
+  write_samples(c.file("samples.h5"), 4);
+  const auto reference = [&](const std::string& name, const torch::Tensor& mean,
+                             const torch::Tensor& covariance, const std::string& extractor = "") {
+    auto file = data::Hdf5File::create(c.file(name));
+    file.write_array("/mean", mean);
+    file.write_array("/covariance", covariance);
+    file.set_attribute("/", "extractor", extractor);
+    file.close();
+  };
+  const auto eye = torch::eye(2, torch::kFloat64);
+  const auto zeros = torch::zeros({2}, torch::kFloat64);
+  reference("flat.h5", zeros, torch::ones({2}, torch::kFloat64));
+  reference("other.h5", torch::zeros({3}, torch::kFloat64), torch::eye(3, torch::kFloat64));
+  reference("skewed.h5", zeros, torch::tensor({1.0, 2.0, 0.0, 1.0}, torch::kFloat64).view({2, 2}));
+  reference("nan.h5", zeros, eye * NAN);
+  reference("inception.h5", zeros, eye, "inception.pt");
+  write_points(c.file("points_alone.h5"), torch::ones({8, 2}, torch::kFloat64));
+  auto wide = data::Hdf5File::create(c.file("wide.h5"));
+  wide.write_array("/samples", torch::ones({4, 3}, torch::kFloat64));
+  wide.close();
+  auto holes = data::Hdf5File::create(c.file("holes.h5"));
+  holes.write_array("/samples", torch::full({4, 2}, NAN, torch::kFloat64));
+  holes.close();
+  const std::string fd = "--metrics fd --features pixels --samples " + c.file("samples.h5") + " ";
+  const std::string by = fd + "--reference " + c.file("");
+  struct Wrong {
+    std::string options;
+    int code;
+    std::string part;
+  };
+  for (const Wrong& wrong : std::vector<Wrong>{
+           {by + "a.npz", 2, "is a NumPy archive"},
+           {by + "a.pkl", 2, "is a Python pickle"},
+           {by + "none.h5", 3, "no such file"},
+           {by + "samples.h5", 3, "has no data set /mean"},
+           {by + "flat.h5", 3, "expected (D) and (D, D)"},
+           {by + "skewed.h5", 3, "not symmetric"},
+           {by + "nan.h5", 3, "not finite"},
+           {by + "other.h5", 2, "must have the same number"},
+           {by + "inception.h5", 2, "features of inception.pt, but --features is pixels"},
+           {"--metrics kid --features pixels --reference " + c.file("flat.h5"), 2, "in fd alone"},
+           {"--metrics fd --features pixels --samples " + c.file("points_alone.h5"), 3,
+            "no data set /samples"},
+           {"--metrics fd --features pixels --samples " + c.file("wide.h5"), 3, "(4, 3)"},
+           {"--metrics fd --features pixels --samples " + c.file("holes.h5"), 4, "not finite"},
+           {"--metrics fd --features pixels --samples " + c.file(""), 2, "pictures hold 256"},
+           {"--metrics elbo --save-reference " + c.file("r.h5"), 2, "no features to take"}}) {
+    const Outcome outcome = run("SCORENET " + c.command(wrong.options));
+    EXPECT_EQ(outcome.exit_code, wrong.code) << wrong.options << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(wrong.part)) << wrong.options;
+  }
+  const Outcome without = run("SCORENET evaluate --data " + c.file("points.h5") + " --samples " +
+                              c.file("samples.h5") + " --metrics elbo,fd --features pixels");
+  EXPECT_EQ(without.exit_code, 2);
+  EXPECT_THAT(without.err, HasSubstr("elbo: is of a model, and none is given"));
+}
+
 TEST(Evaluate, FeatureMetricsSayWhichFeaturesTheyNeed) {
   const Case c("vp_linear", torch::zeros({8, 1}, torch::kFloat64), {{0.0, 0.3}});
   const auto refused = [&c](const std::string& options) {

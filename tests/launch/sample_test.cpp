@@ -51,6 +51,37 @@ class Sample : public TrainedOnce<Sample> {
     const auto two = drawn("--seeds 5-9 --class 0,3 --batch 2", mpirun(2));
     EXPECT_TRUE(torch::equal(two, all));
   }
+  // evaluate with classes compares the pictures that sample with classes writes.
+  static void expect_metrics_of_classes() {
+    const std::string classes = " --seeds 4-11 --class 0,3,2 --sampler ddim ";
+    const Outcome drawn = run("SCORENET sample --network " + snapshot("labelled") + classes +
+                              "--steps 2 --outdir " + file("of_classes/deeper"));
+    ASSERT_EQ(drawn.exit_code, 0) << drawn.err;
+    const auto fd = [](const std::string& options) {
+      const Outcome outcome =
+          run("SCORENET evaluate --split train --data " + file("labelled.h5") +
+              " --metrics fd --features pixels --force --json " + file("fd.json") + " " + options);
+      EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+      return nlohmann::json::parse(text_of(file("fd.json")))["metrics"]["fd"]["fd"].get<double>();
+    };
+    const double of_pictures = fd("--samples " + file("of_classes"));
+    const std::string network = "--network " + snapshot("labelled") + " --sampler-steps 2";
+    EXPECT_NEAR(fd(network + classes), of_pictures, 1e-6 * of_pictures);
+    EXPECT_GT(std::abs(fd(network + " --seeds 4-11 --class 1 --sampler ddim") - of_pictures),
+              1e-3 * of_pictures);
+  }
+  static void expect_only_pictures_of_the_size() {
+    const auto refused = [](const std::string& folder) {
+      const Outcome outcome = run("SCORENET evaluate --data " + tiny_.data +
+                                  " --metrics fd --features pixels --samples " + file(folder));
+      EXPECT_EQ(outcome.exit_code, 3);
+      return outcome.err;
+    };
+    EXPECT_EQ(sample("--seeds 0-3 --grid 2x2").exit_code, 0);
+    EXPECT_THAT(refused("s"), AllOf(HasSubstr("grid.png"), HasSubstr("(1, 18, 18)")));
+    std::filesystem::create_directory(file("nothing"));
+    EXPECT_THAT(refused("nothing"), HasSubstr("no PNG, JPEG or WebP picture"));
+  }
   // The class of a seed is the same among other seeds; of many seeds every class comes up.
   static void expect_classes_by_seed() {
     const auto all = drawn("--seeds 0-31 --class random");
@@ -181,6 +212,8 @@ TEST_F(Sample, AClassIsOneThatTheNetworkKnows) {
   EXPECT_EQ(sample("--seeds 0 --class 3", "labelled").exit_code, 0);
   expect_classes_in_turn();
   expect_classes_by_seed();
+  expect_metrics_of_classes();
+  expect_only_pictures_of_the_size();
 }
 
 TEST_F(Sample, AGridDrawsWhatItShowsAndSaysSo) {

@@ -35,6 +35,16 @@ TEST(Frechet, OfCommutingCovariancesIsTheDistanceOfStandardDeviations) {
   EXPECT_NEAR(frechet_distance(a, a * s + m), (1 + 4 + 0.25) + (0.25 + 1 + 4), 1e-9);
 }
 
+TEST(Frechet, OfTwoGaussiansInThePlaneIsItsClosedForm) {
+  // Of 2 x 2 matrices tr (AB)^(1/2) = sqrt(tr AB + 2 sqrt(det AB)). A and B do not commute.
+  const Moments a{torch::tensor({1.0, 2.0}, torch::kFloat64), matrix({2, 1, 1, 3}, 2), 0};
+  const Moments b{torch::tensor({-1.0, 2.5}, torch::kFloat64), matrix({4, -1, -1, 1}, 2), 0};
+  // AB = (7, -1; 1, 2): trace 9, determinant 5 * 3.
+  const double cross = std::sqrt(9 + 2 * std::sqrt(15.0));
+  EXPECT_NEAR(frechet_distance(a, b), (4 + 0.25) + (5 + 5) - 2 * cross, 1e-12);
+  EXPECT_NEAR(frechet_distance(b, a), frechet_distance(a, b), 1e-12);
+}
+
 TEST(Frechet, IsSymmetricAndFreeOfRotations) {
   const auto a = cloud(2, 40, 4) * torch::tensor({1.0, 2.0, 0.1, 1.0}, torch::kFloat64);
   const auto b = cloud(3, 60, 4) + 1;
