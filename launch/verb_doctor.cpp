@@ -19,6 +19,8 @@
 #include "launch/cores.hpp"
 #include "launch/device.hpp"
 #include "launch/verbs.hpp"
+#include "models/autocast.hpp"
+#include "models/cpu/executor.hpp"
 #include "models/native_precision.hpp"
 
 namespace scorenet::launch {
@@ -45,13 +47,46 @@ void print_build(const comm::Communicators& comms) {
 
 const char* native(bool is) { return is ? "native" : "imitated, many times slower"; }
 
+// Which kernels model.kernels = auto takes for U-Nets on the CPU.
+std::string path_of(torch::Dtype dtype) {
+  const std::string unit = models::cpu::executor_unit(dtype);
+  return models::precision_name(dtype) + " by " +
+         (unit.empty() ? "LibTorch's kernels" : "this program's on " + unit);
+}
+
+// A square product of LibTorch's, over and over for a third of a second.
+double measured_gflops(torch::Dtype dtype) {
+  constexpr int64_t kSize = 512;
+  constexpr double kSeconds = 1.0 / 3;
+  const torch::Tensor a = torch::full({kSize, kSize}, 0.5f).to(dtype), b = a.clone();
+  torch::mm(a, b);
+  const auto start = comm::Clock::now();
+  double seconds = 0;
+  int64_t products = 0;
+  for (; seconds < kSeconds; seconds = comm::seconds_since(start), ++products) torch::mm(a, b);
+  return 2e-9 * static_cast<double>(kSize * kSize * kSize * products) / seconds;
+}
+
+void print_products() {
+  std::printf("products    of LibTorch, 512 x 512 x 512, %d threads:", torch::get_num_threads());
+  const char* separator = " ";
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16, torch::kFloat16}) {
+    std::printf("%s%s %.0f GFLOP/s", separator, models::precision_name(dtype).c_str(),
+                measured_gflops(dtype));
+    separator = ", ";
+  }
+  std::printf("\n");
+}
+
 // What train.precision may be set to without loss of speed.
 void print_precisions(torch::Device device) {
   const models::CpuArithmetic cpu = models::this_cpu();
-  std::cout << "CPU         " << models::cpu_name() << "\n"
+  std::cout << "CPU         " << models::cpu_name() << "; " << models::vector_units_here() << "\n"
+            << "U-Nets      on the CPU in " << path_of(torch::kFloat32) << ", in "
+            << path_of(torch::kBFloat16) << "\n"
             << "precision   on the CPU fp32 native, bf16 " << native(cpu.bf16) << ", fp16 "
             << native(cpu.fp16) << "; train.precision = auto takes "
-            << models::auto_precision(device) << " on " << device.str() << "\n";
+            << models::auto_precision(device) << " on " << device.str() << std::endl;
 }
 
 // One line a rank, told by each in turn.
@@ -98,6 +133,7 @@ void add_doctor_verb(CLI::App& app, Task& task) {
       if (comms.host->rank() == 0) {
         print_build(comms);
         print_precisions(device_for_rank(*comms.host));
+        print_products();
       }
       print_ranks(*comms.host);
       time_all_reduce(*comms.host);

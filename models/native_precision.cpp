@@ -78,6 +78,23 @@ std::string cpu_name() {
   return name.empty() ? "unknown CPU" : name;
 }
 
+std::string vector_units(const std::string& flags) {
+  std::string units;
+  const std::string padded = " " + flags + " ";
+  for (const char* unit : {"asimd", "sve", "sve2", "bf16", "svebf16", "fma", "avx2", "avx512f",
+                           "avx512_bf16", "amx_bf16", "avx512_fp16", "amx_fp16"}) {
+    if (padded.find(" " + std::string(unit) + " ") != std::string::npos)
+      units += (units.empty() ? "" : ", ") + std::string(unit);
+  }
+  return units.empty() ? "none" : units;
+}
+
+std::string vector_units_here() {
+  const std::string text = text_of_cpuinfo();
+  // x86, and ARM
+  return vector_units(cpuinfo_value(text, "flags") + " " + cpuinfo_value(text, "Features"));
+}
+
 std::string auto_precision(torch::Device device) { return has_bf16(device) ? "bf16" : "fp32"; }
 
 // Seconds of a core a training step of configs/quickstart.toml, imitated over fp32: bf16 4

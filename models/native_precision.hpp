@@ -31,6 +31,12 @@ CpuArithmetic this_cpu();
 /// "Intel(R) Xeon(R) Processor @ 2.80GHz"; "unknown CPU" where the system does not say.
 std::string cpu_name();
 
+/// Those of a list of flags that multiply vectors or matrices of floating-point numbers, in the
+/// order in which they were introduced: "avx2, avx512f, avx512_bf16"; "none" if there is none.
+std::string vector_units(const std::string& flags);
+/// This machine's.
+std::string vector_units_here();
+
 /// "bf16" where training in it is faster than in fp32 on `device`, else "fp32": a CPU with
 /// avx512_bf16 or amx_bf16, a CUDA device of compute capability 8.0 on.
 std::string auto_precision(torch::Device device);

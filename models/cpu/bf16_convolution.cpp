@@ -76,40 +76,74 @@ Bf16Convolution::Bf16Convolution(ConvolutionShape shape, const Arenas& scratch)
       x_(rules_.grid, rules_.x_step, in_channels()),
       d_(rules_.grid, rules_.d_step, out_depth_),
       scratch_(scratch) {
+  for (int64_t b = 0; b < blocks_of(in_channels()); ++b)
+    runs_.push_back(channels_of_block(shape_, b));
   forward_floats_ = taps_in(rules_.forward) * whole_depths(in_channels()) * shape_.out_channels / 2;
   backward_floats_ = taps_in(rules_.backward) * whole_depths(out_depth_) * in_whole() / 2;
   sum_floats_ = static_cast<int64_t>(rules_.gradient.size()) * whole_tiles(in_channels()) *
                 shape_.out_channels;
 }
 
-// Of each phase: block of results, tap, position read by pairs, 16 results.
-void Bf16Convolution::pack_weights(const std::vector<const float*>& parameters, float* to) const {
-  const int64_t depth = whole_depths(in_channels());
-  for_each(shape_.out_channels / kBlock, [&](int64_t block) {
-    const std::vector<float> kernels = kernels_of_outputs(shape_, parameters, block);
-    if (kernels.empty()) return;
-    Bf16* of_phase = numbers_in(to);
-    for (const Phase& phase : rules_.forward) {
-      const int64_t rows = taps_in(phase) * depth;
-      std::vector<float> weights(static_cast<size_t>(rows * kBlock));
-      tap_weights_of_outputs(shape_, kernels, phase.taps, depth, weights.data());
-      pair_rows(weights.data(), rows, of_phase + block * rows * kBlock);
-      of_phase += rows * shape_.out_channels;
-    }
-  });
+// Rows of weights of one tap for a block of inputs by a block of outputs, `row` floats apart. A tap
+// of several entries has its sums in `memory`.
+struct Bf16Convolution::Square {
+  const float* first;
+  int64_t row;
+};
+
+Bf16Convolution::Square Bf16Convolution::square_of(const float* kernels, const ChannelRun& run,
+                                                   const TapRule& tap, float* memory) const {
+  const int64_t entries = kernel_entries(shape_.form);
+  const float* first = kernels + run.first * entries * kBlock;
+  if (tap.entries.size() == 1) return {first + tap.entries[0] * kBlock, entries * kBlock};
+  for (int64_t i = 0; i < run.count; ++i)
+    sum_entries(first + i * entries * kBlock, tap.entries, memory + i * kBlock);
+  return {memory, kBlock};
 }
 
-void Bf16Convolution::pack_backward(const std::vector<const float*>& parameters, float* to) const {
-  const int64_t depth = whole_depths(out_depth_);
-  for_each(in_whole() / kBlock, [&](int64_t block) {
-    Bf16* of_phase = numbers_in(to);
-    for (const Phase& phase : rules_.backward) {
-      const int64_t rows = taps_in(phase) * depth;
-      std::vector<float> weights(static_cast<size_t>(rows * kBlock));
-      tap_weights_of_inputs(shape_, parameters, block, phase.taps, depth, weights.data());
-      pair_rows(weights.data(), rows, of_phase + block * rows * kBlock);
-      of_phase += rows * in_whole();
+// Of each phase: block of results, tap, position read by pairs, 16 results.
+void Bf16Convolution::pack_outputs(const float* kernels, int64_t block, Bf16* to) const {
+  alignas(64) float memory[kBlock * kBlock];
+  const int64_t depth = whole_depths(in_channels());
+  for (const Phase& phase : rules_.forward) {
+    Bf16* of_tap = to + block * taps_in(phase) * depth * kBlock;
+    for (const TapRule& tap : phase.taps) {
+      for (int64_t b = 0; b < blocks_of(in_channels()); ++b) {
+        const ChannelRun& run = runs_[static_cast<size_t>(b)];
+        if (run.count == 0) continue;
+        const Square from = square_of(kernels, run, tap, memory);
+        pair_rows(from.first, from.row, run.count, of_tap + b * kBlock * kBlock);
+      }
+      of_tap += depth * kBlock;
     }
+    to += taps_in(phase) * depth * shape_.out_channels;
+  }
+}
+
+void Bf16Convolution::pack_inputs(const float* kernels, int64_t block, Bf16* to) const {
+  alignas(64) float memory[kBlock * kBlock];
+  const int64_t depth = whole_depths(out_depth_);
+  for (const Phase& phase : rules_.backward) {
+    for (int64_t b = 0; b < in_whole() / kBlock; ++b) {
+      const ChannelRun& run = runs_[static_cast<size_t>(b)];
+      Bf16* of_tap = to + (b * taps_in(phase) * depth + block * kBlock) * kBlock;
+      for (const TapRule& tap : phase.taps) {
+        const Square from = square_of(kernels, run, tap, memory);
+        if (run.count > 0) pair_columns(from.first, from.row, run.count, of_tap);
+        of_tap += depth * kBlock;
+      }
+    }
+    to += taps_in(phase) * depth * in_whole();
+  }
+}
+
+void Bf16Convolution::pack_weights_both(const std::vector<const float*>& parameters, float* forward,
+                                        float* backward) const {
+  for_each(shape_.out_channels / kBlock, [&](int64_t block) {
+    const auto kernels = kernels_of_outputs(shape_, parameters, block);
+    if (kernels == nullptr) return;
+    if (forward != nullptr) pack_outputs(kernels.get(), block, numbers_in(forward));
+    if (backward != nullptr) pack_inputs(kernels.get(), block, numbers_in(backward));
   });
 }
 

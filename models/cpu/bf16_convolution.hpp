@@ -9,6 +9,7 @@
 #include "models/cpu/arena.hpp"
 #include "models/cpu/convolution.hpp"
 #include "models/cpu/pixel_planes.hpp"
+#include "models/cpu/tap_weights.hpp"
 
 namespace scorenet::models::cpu {
 
@@ -16,7 +17,9 @@ class Bf16Convolution : public Convolution {
  public:
   Bf16Convolution(ConvolutionShape shape, const Arenas& scratch);
 
-  void pack_backward(const std::vector<const float*>& parameters, float* to) const override;
+  void pack_backward(const std::vector<const float*>& parameters, float* to) const override {
+    pack_weights_both(parameters, nullptr, to);
+  }
   void forward(const float* packed, const Operand& x, const View& y, int64_t images,
                const Epilogue& epilogue) const override;
   void input_gradient(const float* packed_backward, const Operand& d_y, const View& d_x,
@@ -28,11 +31,21 @@ class Bf16Convolution : public Convolution {
   Operand prepared(const Operand& d_y, int64_t images, torch::Tensor& memory) const override;
 
  protected:
-  void pack_weights(const std::vector<const float*>& parameters, float* to) const override;
+  void pack_weights(const std::vector<const float*>& parameters, float* to) const override {
+    pack_weights_both(parameters, to, nullptr);
+  }
+  void pack_weights_both(const std::vector<const float*>& parameters, float* forward,
+                         float* backward) const override;
 
  private:
   struct Way;  // forward or backward
   struct Factors;
+  struct Square;
+
+  Square square_of(const float* kernels, const ChannelRun& run, const TapRule& tap,
+                   float* memory) const;
+  void pack_outputs(const float* kernels, int64_t block, Bf16* to) const;
+  void pack_inputs(const float* kernels, int64_t block, Bf16* to) const;
 
   void run(const Way& way, const Operand& x, const View& y, int64_t images,
            const Epilogue& epilogue) const;
@@ -43,6 +56,7 @@ class Bf16Convolution : public Convolution {
                     float* sums) const;
 
   TapRules rules_;
+  std::vector<ChannelRun> runs_;  // of the blocks of `in`
   int64_t out_depth_;
   PixelPlanes x_, d_;  // as the products read x, and the gradients d_y
   Arenas scratch_;

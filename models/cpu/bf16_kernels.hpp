@@ -71,7 +71,11 @@ void transpose_pixels(const Bf16* from, int64_t count, Bf16* to, int64_t row);
 /// even.
 void pair_pixels(const Bf16* from, int64_t count, Bf16* to, int64_t block);
 
-/// (count, 16) floats to pairs of rows. count: even.
-void pair_rows(const float* from, int64_t count, Bf16* to);
+/// Rows of 16 floats, `row` apart, to pairs of rows; a last one without its like is paired with
+/// zeros.
+void pair_rows(const float* from, int64_t row, int64_t count, Bf16* to);
+
+/// The same of the columns of at most 16 such rows: 8 pairs of columns, zero behind the rows.
+void pair_columns(const float* from, int64_t row, int64_t count, Bf16* to);
 
 }  // namespace scorenet::models::cpu

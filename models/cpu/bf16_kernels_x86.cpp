@@ -237,13 +237,33 @@ SCORENET_PAIRS void pair_run(const Bf16* from, int64_t count, Bf16* to, int64_t 
   }
 }
 
-SCORENET_PAIRS void pair_float_rows(const float* from, int64_t count, Bf16* to) {
-  alignas(64) uint16_t numbers[32];
-  for (int i = 0; i < 32; ++i) numbers[i] = static_cast<uint16_t>(i / 2 + i % 2 * 16);
-  const __m512i order = _mm512_load_si512(numbers);
-  for (int64_t i = 0; i < count; i += 2, from += 2 * kBlock, to += 2 * kBlock) {
-    const __m512i both = rounded(_mm512_loadu_ps(from), _mm512_loadu_ps(from + kBlock));
+// The lower and upper half of a vector, number by number.
+SCORENET_PAIRS inline __m512i half_order() {
+  alignas(64) uint16_t order[32];
+  for (int i = 0; i < 32; ++i) order[i] = static_cast<uint16_t>(i / 2 + i % 2 * 16);
+  return _mm512_load_si512(order);
+}
+
+SCORENET_PAIRS void pair_float_rows(const float* from, int64_t row, int64_t count, Bf16* to) {
+  const __m512i order = half_order();
+  for (int64_t i = 0; i < count; i += 2, from += 2 * row, to += 2 * kBlock) {
+    const __m512 second = i + 1 < count ? _mm512_loadu_ps(from + row) : _mm512_setzero_ps();
+    const __m512i both = rounded(_mm512_loadu_ps(from), second);
     _mm512_storeu_si512(to, _mm512_permutexvar_epi16(order, both));
+  }
+}
+
+SCORENET_PAIRS void pair_float_columns(const float* from, int64_t row, int64_t count, Bf16* to) {
+  const __m512i order = half_order();
+  __m512i v[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i)
+    v[i] = i < count ? _mm512_loadu_si512(from + i * row) : _mm512_setzero_si512();
+  transpose(v);
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    const __m512i both = rounded(_mm512_castsi512_ps(v[i]), _mm512_castsi512_ps(v[i + 1]));
+    _mm512_storeu_si512(to + i * kBlock, _mm512_permutexvar_epi16(order, both));
   }
 }
 
@@ -309,6 +329,12 @@ void pair_pixels(const Bf16* from, int64_t count, Bf16* to, int64_t block) {
   pair_run(from, count, to, block);
 }
 
-void pair_rows(const float* from, int64_t count, Bf16* to) { pair_float_rows(from, count, to); }
+void pair_rows(const float* from, int64_t row, int64_t count, Bf16* to) {
+  pair_float_rows(from, row, count, to);
+}
+
+void pair_columns(const float* from, int64_t row, int64_t count, Bf16* to) {
+  pair_float_columns(from, row, count, to);
+}
 
 }  // namespace scorenet::models::cpu

@@ -21,7 +21,22 @@ int64_t ConvolutionShape::out_depth() const {
 
 void Convolution::pack_forward(const std::vector<const float*>& parameters, float* to) const {
   pack_weights(parameters, to);
-  float* bias = to + forward_floats_;
+  pack_bias(parameters, to + forward_floats_);
+}
+
+void Convolution::pack_both(const std::vector<const float*>& parameters, float* forward,
+                            float* backward) const {
+  pack_weights_both(parameters, forward, backward);
+  pack_bias(parameters, forward + forward_floats_);
+}
+
+void Convolution::pack_weights_both(const std::vector<const float*>& parameters, float* forward,
+                                    float* backward) const {
+  pack_weights(parameters, forward);
+  pack_backward(parameters, backward);
+}
+
+void Convolution::pack_bias(const std::vector<const float*>& parameters, float* bias) const {
   for (const Part& part : shape_.out) {
     for (int64_t o = 0; o < part.channels; ++o) {
       bias[part.position + o] = parameters[static_cast<size_t>(part.bias)][o];

@@ -64,6 +64,9 @@ class Convolution {
   /// parameters: all of the network's. `to` was zero before the first packing.
   void pack_forward(const std::vector<const float*>& parameters, float* to) const;
   virtual void pack_backward(const std::vector<const float*>& parameters, float* to) const = 0;
+  /// Both, where reading the weights once is faster than twice.
+  void pack_both(const std::vector<const float*>& parameters, float* forward,
+                 float* backward) const;
   /// Of every position, in packed weights.
   const float* bias(const float* packed) const { return packed + forward_floats_; }
 
@@ -89,6 +92,9 @@ class Convolution {
   int64_t in_channels() const { return static_cast<int64_t>(shape_.in.size()); }
   int64_t in_whole() const { return whole_blocks(in_channels()); }
   virtual void pack_weights(const std::vector<const float*>& parameters, float* to) const = 0;
+  virtual void pack_weights_both(const std::vector<const float*>& parameters, float* forward,
+                                 float* backward) const;
+  void pack_bias(const std::vector<const float*>& parameters, float* to) const;
 
   ConvolutionShape shape_;
   int64_t forward_floats_ = 0;  // without the bias

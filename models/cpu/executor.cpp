@@ -134,6 +134,12 @@ bool executor_available(torch::Dtype dtype) {
          (dtype == torch::kFloat32 || (dtype == torch::kBFloat16 && bf16_available()));
 }
 
+std::string executor_unit(torch::Dtype dtype) {
+  if (!executor_available(dtype)) return "";
+  if (dtype == torch::kFloat32) return fast_target_name();
+  return bf16_unit() == Bf16Unit::tiles ? "AMX" : "avx512_bf16";
+}
+
 Executor::Executor(const UNetOptions& options, int64_t in_channels, int64_t out_channels)
     : plans_(new Plans{options, in_channels, out_channels, {}, {}}) {}
 

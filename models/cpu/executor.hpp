@@ -23,6 +23,9 @@ namespace scorenet::models::cpu {
 /// bfloat16: AVX-512 with avx512_bf16; AMX is used where it is there, too. Other types: no.
 bool executor_available(torch::Dtype dtype);
 
+/// What its products use on this CPU: "AVX-512" or "AMX", say; "" if it is not available.
+std::string executor_unit(torch::Dtype dtype);
+
 struct ExecutorCall {
   torch::Tensor x;     // (B, C, H, W), float32, which every level halves
   torch::Tensor time;  // (B, 4 channels[0]): the noise level's embedding behind its SiLU

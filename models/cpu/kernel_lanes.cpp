@@ -41,8 +41,8 @@ HWY_INLINE void transpose_square(const float* from, int64_t from_row, float* to,
 
 void GatherLanes(const float* from, int64_t stride, int64_t lanes, int64_t count, float* to) {
   const int64_t whole_lanes = lanes / 4 * 4, whole = count / 4 * 4;
-  for (int64_t l = 0; l < whole_lanes; l += 4)
-    for (int64_t i = 0; i < whole; i += 4)
+  for (int64_t i = 0; i < whole; i += 4)
+    for (int64_t l = 0; l < whole_lanes; l += 4)
       transpose_square(from + l * stride + i, stride, to + i * kBlock + l, kBlock);
   for (int64_t i = 0; i < count; ++i)
     for (int64_t l = i < whole ? whole_lanes : 0; l < kBlock; ++l)
@@ -51,8 +51,8 @@ void GatherLanes(const float* from, int64_t stride, int64_t lanes, int64_t count
 
 void ScatterLanes(const float* from, int64_t stride, int64_t lanes, int64_t count, float* to) {
   const int64_t whole_lanes = lanes / 4 * 4, whole = count / 4 * 4;
-  for (int64_t l = 0; l < whole_lanes; l += 4)
-    for (int64_t i = 0; i < whole; i += 4)
+  for (int64_t i = 0; i < whole; i += 4)
+    for (int64_t l = 0; l < whole_lanes; l += 4)
       transpose_square(from + i * kBlock + l, kBlock, to + l * stride + i, stride);
   for (int64_t l = 0; l < lanes; ++l)
     for (int64_t i = l < whole_lanes ? whole : 0; i < count; ++i)

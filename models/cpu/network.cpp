@@ -336,6 +336,12 @@ void Network::pack_backward(const std::vector<const float*>& parameters, float* 
     c.made->pack_backward(parameters, packed + c.packed_backward);
 }
 
+void Network::pack_both(const std::vector<const float*>& parameters, float* packed,
+                        float* packed_backward) const {
+  for (const PlacedConvolution& c : convolutions_)
+    c.made->pack_both(parameters, packed + c.packed, packed_backward + c.packed_backward);
+}
+
 namespace {
 
 // The rows of a matrix as the pixels of one image.

@@ -114,6 +114,8 @@ class Network {
 
   void pack(const std::vector<const float*>& parameters, float* packed) const;
   void pack_backward(const std::vector<const float*>& parameters, float* packed) const;
+  void pack_both(const std::vector<const float*>& parameters, float* packed,
+                 float* packed_backward) const;
 
   const Place& input() const { return input_; }
   const Place& output() const { return output_; }

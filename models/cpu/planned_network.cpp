@@ -107,7 +107,7 @@ int64_t PlannedNetwork::images_at_once() const {
 }
 
 std::shared_ptr<PackedWeights> PlannedNetwork::packed_of(
-    const std::vector<torch::Tensor>& parameters) {
+    const std::vector<torch::Tensor>& parameters, bool both) {
   const std::string digest = digest_of(parameters);
   const std::lock_guard<std::mutex> lock(mutex_);
   if (last_ != nullptr && last_->digest == digest) return last_;
@@ -120,9 +120,22 @@ std::shared_ptr<PackedWeights> PlannedNetwork::packed_of(
   } else {
     packed->forward = torch::zeros({network_.packed_floats()}, torch::kFloat32);
   }
-  network_.pack(numbers_of(parameters), packed->forward.data_ptr<float>());
+  const std::vector<const float*> numbers = numbers_of(parameters);
+  float* const to = packed->forward.data_ptr<float>();
+  if (both) {
+    std::call_once(packed->backward_once,
+                   [&] { network_.pack_both(numbers, to, backward_of(*packed)); });
+  } else {
+    network_.pack(numbers, to);
+  }
   last_ = packed;
   return packed;
+}
+
+float* PlannedNetwork::backward_of(PackedWeights& packed) const {
+  if (!packed.backward.defined())
+    packed.backward = torch::zeros({network_.packed_backward_floats()}, torch::kFloat32);
+  return packed.backward.data_ptr<float>();
 }
 
 torch::Tensor PlannedNetwork::padded_time(const torch::Tensor& time) const {
@@ -176,7 +189,7 @@ torch::Tensor PlannedNetwork::forward(const torch::Tensor& x, const torch::Tenso
                                       const std::vector<torch::Tensor>& parameters,
                                       const Dropout& dropout, ForwardState* state) {
   const int64_t batch = x.size(0), pixels = x.size(2) * x.size(3);
-  const std::shared_ptr<PackedWeights> packed = packed_of(parameters);
+  const std::shared_ptr<PackedWeights> packed = packed_of(parameters, /*both=*/state != nullptr);
   Way way;
   way.parameters = numbers_of(parameters);
   way.packed = packed.get();
@@ -252,11 +265,8 @@ NetworkGradients PlannedNetwork::backward(const torch::Tensor& d_y, const torch:
   Way way;
   way.parameters = numbers_of(parameters);
   way.packed = state.packed.get();
-  std::call_once(state.packed->backward_once, [&] {
-    torch::Tensor& to = state.packed->backward;
-    if (!to.defined()) to = torch::zeros({network_.packed_backward_floats()}, torch::kFloat32);
-    network_.pack_backward(way.parameters, to.data_ptr<float>());
-  });
+  std::call_once(state.packed->backward_once,
+                 [&] { network_.pack_backward(way.parameters, backward_of(*state.packed)); });
   way.values = state.values;
   way.statistics = state.statistics;
   way.masks = state.masks;

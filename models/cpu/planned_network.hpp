@@ -63,7 +63,8 @@ class PlannedNetwork {
  private:
   struct Way;
 
-  std::shared_ptr<PackedWeights> packed_of(const std::vector<torch::Tensor>& parameters);
+  std::shared_ptr<PackedWeights> packed_of(const std::vector<torch::Tensor>& parameters, bool both);
+  float* backward_of(PackedWeights& packed) const;
   int64_t images_at_once() const;
   torch::Tensor padded_time(const torch::Tensor& time) const;
   void draw_masks(const Dropout& dropout, int64_t first, int64_t images, uint8_t* masks) const;

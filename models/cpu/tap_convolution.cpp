@@ -37,12 +37,13 @@ TapConvolution::TapConvolution(ConvolutionShape shape)
 // Of each phase: block of results, tap, position read, 16 results.
 void TapConvolution::pack_weights(const std::vector<const float*>& parameters, float* to) const {
   for_each(shape_.out_channels / kBlock, [&](int64_t block) {
-    const std::vector<float> kernels = kernels_of_outputs(shape_, parameters, block);
-    if (kernels.empty()) return;
+    const auto kernels = kernels_of_outputs(shape_, parameters, block);
+    if (kernels == nullptr) return;
     float* of_phase = to;
     for (const Phase& phase : rules_.forward) {
       const int64_t floats = taps_in(phase) * in_channels() * kBlock;  // of a block
-      tap_weights_of_outputs(shape_, kernels, phase.taps, in_channels(), of_phase + block * floats);
+      tap_weights_of_outputs(shape_, kernels.get(), phase.taps, in_channels(),
+                             of_phase + block * floats);
       of_phase += floats * shape_.out_channels / kBlock;
     }
   });

@@ -20,13 +20,12 @@ void add_block(const float* from, float* to) {
   for (int64_t l = 0; l < kBlock; ++l) to[l] += from[l];
 }
 
-// The sum of a tap's entries, of which `kernels` has 16 numbers each.
+}  // namespace
+
 void sum_entries(const float* kernels, const std::vector<int64_t>& entries, float* to) {
   std::copy_n(kernels + entries[0] * kBlock, kBlock, to);
   for (size_t e = 1; e < entries.size(); ++e) add_block(kernels + entries[e] * kBlock, to);
 }
-
-}  // namespace
 
 ChannelRun channels_of_block(const ConvolutionShape& shape, int64_t block) {
   const auto first = shape.in.begin() + block * kBlock;
@@ -35,26 +34,27 @@ ChannelRun channels_of_block(const ConvolutionShape& shape, int64_t block) {
   return {*first, count};
 }
 
-std::vector<float> kernels_of_outputs(const ConvolutionShape& shape,
-                                      const std::vector<const float*>& parameters, int64_t block) {
+std::unique_ptr<float[]> kernels_of_outputs(const ConvolutionShape& shape,
+                                            const std::vector<const float*>& parameters,
+                                            int64_t block) {
   const Part* part = part_of_block(shape, block);
-  if (part == nullptr) return {};
+  if (part == nullptr) return nullptr;
   const int64_t numbers = shape.real_in_channels() * kernel_entries(shape.form);
   const int64_t first = block * kBlock - part->position;
-  std::vector<float> kernels(static_cast<size_t>(numbers * kBlock));
+  auto kernels = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(numbers * kBlock));
   gather_lanes(parameters[static_cast<size_t>(part->weight)] + first * numbers, numbers,
-               std::min(kBlock, part->channels - first), numbers, kernels.data());
+               std::min(kBlock, part->channels - first), numbers, kernels.get());
   return kernels;
 }
 
-void tap_weights_of_outputs(const ConvolutionShape& shape, const std::vector<float>& kernels,
+void tap_weights_of_outputs(const ConvolutionShape& shape, const float* kernels,
                             const std::vector<TapRule>& taps, int64_t depth, float* to) {
   const int64_t entries = kernel_entries(shape.form);
   for (size_t i = 0; i < shape.in.size(); ++i) {
     if (shape.in[i] < 0) continue;
     float* row = to + static_cast<int64_t>(i) * kBlock;
     for (const TapRule& tap : taps) {
-      sum_entries(kernels.data() + shape.in[i] * entries * kBlock, tap.entries, row);
+      sum_entries(kernels + shape.in[i] * entries * kBlock, tap.entries, row);
       row += depth * kBlock;
     }
   }

@@ -4,21 +4,26 @@
 // forward and input channels backward.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "models/cpu/convolution.hpp"
 
 namespace scorenet::models::cpu {
 
-/// Kernels of 16 outputs: number l of entry e of input channel c at 16 (entries c + e) + l. Empty
-/// if the block has no channel.
-std::vector<float> kernels_of_outputs(const ConvolutionShape& shape,
-                                      const std::vector<const float*>& parameters, int64_t block);
+/// Kernels of 16 outputs: number l of entry e of input channel c at 16 (entries c + e) + l. Null if
+/// the block has no channel.
+std::unique_ptr<float[]> kernels_of_outputs(const ConvolutionShape& shape,
+                                            const std::vector<const float*>& parameters,
+                                            int64_t block);
 
 /// Of each tap the weights of those outputs: (taps, depth, 16), position i of `in` in row i. What
 /// holds no channel is left as it is.
-void tap_weights_of_outputs(const ConvolutionShape& shape, const std::vector<float>& kernels,
+void tap_weights_of_outputs(const ConvolutionShape& shape, const float* kernels,
                             const std::vector<TapRule>& taps, int64_t depth, float* to);
+
+/// The sum of a tap's entries, of which `kernels` has 16 numbers each.
+void sum_entries(const float* kernels, const std::vector<int64_t>& entries, float* to);
 
 /// The same for 16 positions of `in`: (taps, depth, 16), output position o in row o.
 void tap_weights_of_inputs(const ConvolutionShape& shape,

@@ -267,5 +267,10 @@ void add_outer_products(const OuterProduct* products, int64_t count, Area area,
 
 bool has_fast_target() { return (hwy::SupportedTargets() & (HWY_AVX2 | HWY_AVX3 | HWY_NEON)) != 0; }
 
+const char* fast_target_name() {
+  const int64_t targets = hwy::SupportedTargets();
+  return (targets & HWY_AVX3) != 0 ? "AVX-512" : (targets & HWY_AVX2) != 0 ? "AVX2" : "NEON";
+}
+
 }  // namespace scorenet::models::cpu
 #endif

@@ -54,5 +54,7 @@ void add_outer_products(const OuterProduct* products, int64_t count, Area area,
 /// Whether this CPU has one of the instruction sets that the kernels are made for: AVX2 with FMA,
 /// AVX-512 or NEON. Elsewhere they run, slowly.
 bool has_fast_target();
+/// The best of them that it has: "AVX2", "AVX-512" or "NEON". REQUIRES has_fast_target().
+const char* fast_target_name();
 
 }  // namespace scorenet::models::cpu

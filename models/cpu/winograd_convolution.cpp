@@ -122,12 +122,12 @@ void WinogradConvolution::pack_weights(const std::vector<const float*>& paramete
                                        float* to) const {
   const int64_t in = in_channels(), plane = in * shape_.out_channels;
   for_each(shape_.out_channels / kBlock, [&](int64_t block) {
-    const std::vector<float> kernels = kernels_of_outputs(shape_, parameters, block);
-    if (kernels.empty()) return;
+    const auto kernels = kernels_of_outputs(shape_, parameters, block);
+    if (kernels == nullptr) return;
     for (int64_t i = 0; i < in; ++i) {
       const int64_t c = shape_.in[static_cast<size_t>(i)];
       if (c >= 0)
-        write_planes(kernels.data() + 9 * c * kBlock, 1, plane, to + (block * in + i) * kBlock);
+        write_planes(kernels.get() + 9 * c * kBlock, 1, plane, to + (block * in + i) * kBlock);
     }
   });
 }

@@ -16,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -278,8 +279,10 @@ TEST(Help, EveryVerbExplainsItselfAndTrainListsAllKeysWithRanges) {
 TEST(Doctor, SaysWhatWasFound) {
   const Outcome doctor = run("SCORENET doctor");
   EXPECT_EQ(doctor.exit_code, 0);
-  EXPECT_THAT(doctor.out, AllOf(HasSubstr("LibTorch"), HasSubstr("HDF5"), HasSubstr("rank 0 of 1"),
-                                HasSubstr("sum right")));
+  EXPECT_THAT(doctor.out, AllOf(HasSubstr("LibTorch"), HasSubstr("HDF5"),
+                                HasSubstr("U-Nets      on the CPU in fp32 by "),
+                                ContainsRegex("fp32 [1-9][0-9]* GFLOP/s, bf16 [0-9]+ GFLOP/s"),
+                                HasSubstr("rank 0 of 1"), HasSubstr("sum right")));
 }
 
 TEST(Info, AScheduleIsPrintedAndLogFieldsAreExplained) {

@@ -48,6 +48,14 @@ TEST(NativePrecision, TheFirstProcessorsLinesAreRead) {
   EXPECT_EQ(cpuinfo_value(":\n\n  : x\nflags\t:", "flags"), "");
 }
 
+TEST(NativePrecision, VectorUnitsAreThoseThatMultiply) {
+  EXPECT_EQ(vector_units(kHaswell), "fma, avx2");
+  EXPECT_EQ(vector_units(kSapphireRapids),
+            "fma, avx2, avx512f, avx512_bf16, amx_bf16, avx512_fp16");
+  EXPECT_EQ(vector_units("fp asimd bf16"), "asimd, bf16");
+  EXPECT_EQ(vector_units("fpu sse2 avx512_bf16x"), "none");
+}
+
 TEST(NativePrecision, AutoIsNativeAndNativeCostsNothing) {
   const CpuArithmetic cpu = this_cpu();
   EXPECT_EQ(auto_precision(torch::kCPU), cpu.bf16 ? "bf16" : "fp32");
