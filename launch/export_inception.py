@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Inception's features, and the published moments of them, in the forms that `scorenet evaluate` reads.
+"""Inception's features, and their published moments, in the forms that `scorenet evaluate` reads.
 
     export_inception.py weights FILE OUT.pt [--repo EDM]     for --features OUT.pt
     export_inception.py reference FILE OUT.h5                for --reference OUT.h5
 
 weights: FILE is one of
-    *.pth              the weights of the FID Inception as a state dict (1008 classes, the TensorFlow
-                       network of 2015-12-05 in PyTorch's names); needs torchvision
-    *.pt               a TorchScript module with forward(images in 0..255, return_features=True)
-    *.pkl              NVIDIA's pickle of that module; --repo: a clone of their EDM, whose classes it
-                       names. Loading a pickle runs what is in it: give only one that you trust.
-OUT.pt takes x (B, 1 or 3, H, W) in [-1, 1], level k of 256 at 2 (k + 1/2) / 256 - 1, and returns (B, 2048).
+    *.pth    the weights of the FID Inception as a state dict (1008 classes, the TensorFlow network
+             of 2015-12-05 in PyTorch's names); needs torchvision
+    *.pt     a TorchScript module with forward(images in 0..255, return_features=True)
+    *.pkl    NVIDIA's pickle of that module; --repo: a clone of their EDM, whose classes it names.
+             Loading a pickle runs what is in it: give only one that you trust.
+OUT.pt takes x (B, 1 or 3, H, W) in [-1, 1], level k of 256 at 2 (k + 1/2) / 256 - 1, and returns
+(B, 2048).
 
 reference: FILE.npz or FILE.pkl with `mu` (D) and `sigma` (D, D), as EDM and EDM2 publish them.
 """

@@ -1,6 +1,7 @@
 // scorenet data: make data files, look into them, store them differently. Rank zero works, alone.
 //
 //   scorenet data convert --idx /usr/share/datasets/fashion-mnist --out fashion_mnist.h5
+//   scorenet data convert --zip cifar10-32x32.zip --out cifar10.h5
 //   scorenet data convert --npy images.npy --labels labels.npy --test 1000 --out mine.h5
 //   scorenet data info fashion_mnist.h5
 //   scorenet data info their_file.nc --png some.png
@@ -34,7 +35,7 @@ namespace fs = std::filesystem;
 // What the command line fills in; shared by the options and the action that runs after parsing.
 struct DataArguments {
   data::ConvertOptions options;
-  fs::path idx, cifar10, folder, npy, labels;
+  fs::path idx, cifar10, folder, zip, npy, labels;
   data::ChannelAxis channels = data::ChannelAxis::unsaid;
   fs::path in;
   data::TwinOptions twin;  // its kind and seed are any set's
@@ -90,12 +91,14 @@ void convert(DataArguments& arguments) {
   check_output(options, {{"--idx", arguments.idx},
                          {"--cifar10", arguments.cifar10},
                          {"--folder", arguments.folder},
+                         {"--zip", arguments.zip},
                          {"--npy", arguments.npy},
                          {"--labels", arguments.labels}});
   std::vector<std::string> notes;
   if (!arguments.idx.empty()) notes = data::convert_idx(arguments.idx, options);
   if (!arguments.cifar10.empty()) notes = data::convert_cifar10(arguments.cifar10, options);
   if (!arguments.folder.empty()) notes = data::convert_folder(arguments.folder, options);
+  if (!arguments.zip.empty()) notes = data::convert_zip(arguments.zip, options);
   if (!arguments.npy.empty()) {
     notes = data::convert_npy(arguments.npy, arguments.labels, arguments.channels, options);
   }
@@ -125,6 +128,8 @@ void add_convert(CLI::App* data_verb, Task& task) {
       "--folder", arguments->folder,
       "PNG, JPEG or WebP: FOLDER/CLASS/..., FOLDER/train|val|test/CLASS/..., or FOLDER/*.png "
       "without classes; what is left out or changed is reported");
+  source->add_option("--zip", arguments->zip,
+                     "zip file of pictures with dataset.json, as EDM's dataset_tool.py writes it");
   auto* npy =
       source->add_option("--npy", arguments->npy,
                          "NumPy array: uint8 images, or float32/float64 of any shape (N, ...)");
@@ -148,7 +153,7 @@ void add_convert(CLI::App* data_verb, Task& task) {
           "source has no such split]")
       ->check(CLI::NonNegativeNumber);
   verb->add_option("--test", arguments->options.test,
-                   "samples held out for testing, for --folder and --npy; 0: none")
+                   "samples held out for testing, for --folder, --zip and --npy; 0: none")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   add_output_options(verb, arguments);

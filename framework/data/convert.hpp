@@ -26,7 +26,7 @@ struct ConvertOptions {
   // Samples held out of the training data. Without a value: a tenth, at most 5,000, if the source
   // has no such split.
   std::optional<int64_t> validation;
-  int64_t test = 0;  // samples held out for a test split; for folders and arrays only
+  int64_t test = 0;  // samples held out for a test split; for folders, zip files and arrays only
   FolderLayout layout = FolderLayout::automatic;  // for folders only
 };
 
@@ -53,6 +53,12 @@ std::vector<std::string> convert_cifar10(const std::filesystem::path& folder,
 /// `validation` files before them are split off. All become colour unless every one is grey.
 std::vector<std::string> convert_folder(const std::filesystem::path& folder,
                                         const ConvertOptions& options);
+
+/// A zip file of pictures of one size with dataset.json, as EDM's and StyleGAN's dataset_tool.py
+/// write it (convert_zip.cpp): labels are its numbers. Files are shuffled and split as those of a
+/// folder without splits.
+std::vector<std::string> convert_zip(const std::filesystem::path& path,
+                                     const ConvertOptions& options);
 
 /// NumPy arrays. images: uint8 (N, C, H, W), (N, H, W), or with the channels last (N, H, W, C); or
 /// float32 or float64 (N, ...). labels: integers (N), or an empty path. The rows are train,

@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <cstring>
+#include <functional>
 #include <new>
 #include <stdexcept>
 
@@ -33,19 +34,36 @@ Decoder decoder_of(std::string_view bytes) {
   throw std::runtime_error(kind);
 }
 
-RawPicture decode(const fs::path& path, Part part) {
+// Calls `decoding`; what it throws is told of `name`.
+RawPicture guarded(const std::string& name, const std::function<RawPicture()>& decoding) {
   try {
-    files::require_regular_file(path);
-    const std::string bytes = files::read_file(path);
-    return decoder_of(bytes)(bytes, part);
+    return decoding();
   } catch (const files::FileError& error) {
     throw DataError(error.what());
   } catch (const std::bad_alloc&) {
-    throw DataError(path.string() + ": too large for this machine's memory. Remove it.");
+    throw DataError(name + ": too large for this machine's memory. Remove it.");
   } catch (const std::runtime_error& error) {
-    throw DataError(path.string() + ": cannot be decoded (" + error.what() +
+    throw DataError(name + ": cannot be decoded (" + error.what() +
                     "). Expected a whole PNG, JPEG or WebP: repair or remove it.");
   }
+}
+
+RawPicture decode(const fs::path& path, Part part) {
+  return guarded(path.string(), [&] {
+    files::require_regular_file(path);
+    const std::string bytes = files::read_file(path);
+    return decoder_of(bytes)(bytes, part);
+  });
+}
+
+RawPicture decode_bytes(const std::string& name, std::string_view bytes, Part part) {
+  return guarded(name, [&] { return decoder_of(bytes)(bytes, part); });
+}
+
+PictureHeader header_of(const RawPicture& raw) {
+  const bool lies = raw.orientation >= 5;  // rows and columns change places
+  return {lies ? raw.width : raw.height, lies ? raw.height : raw.width, raw.channels >= 3,
+          raw.bits};
 }
 
 torch::Tensor values_of(RawPicture& raw) {
@@ -151,16 +169,17 @@ bool has_picture_ending(const fs::path& path) {
 }
 
 PictureHeader read_picture_header(const fs::path& path) {
-  const RawPicture raw = decode(path, Part::header);
-  const bool lies = raw.orientation >= 5;  // rows and columns change places
-  return {lies ? raw.width : raw.height, lies ? raw.height : raw.width, raw.channels >= 3,
-          raw.bits};
+  return header_of(decode(path, Part::header));
+}
+
+PictureHeader picture_header_of(const std::string& name, std::string_view bytes) {
+  return header_of(decode_bytes(name, bytes, Part::header));
 }
 
 namespace {
 
 // Its tensors hold a picture some times over.
-Picture picture_of(RawPicture raw) {
+Picture finished(RawPicture raw) {
   Picture picture;
   picture.pixels = values_of(raw);
   picture.more_frames = raw.more_frames;
@@ -171,17 +190,24 @@ Picture picture_of(RawPicture raw) {
   return picture;
 }
 
+Picture whole_of(RawPicture raw, const std::string& name) {
+  const std::string size = std::to_string(raw.width) + " x " + std::to_string(raw.height);
+  try {
+    return finished(std::move(raw));
+  } catch (const c10::Error&) {  // LibTorch's word for no memory
+    throw DataError(name + ": its " + size +
+                    " pixels are too many for this machine's memory. Remove it.");
+  }
+}
+
 }  // namespace
 
 Picture read_picture(const fs::path& path) {
-  RawPicture raw = decode(path, Part::all);
-  const std::string size = std::to_string(raw.width) + " x " + std::to_string(raw.height);
-  try {
-    return picture_of(std::move(raw));
-  } catch (const c10::Error&) {  // LibTorch's word for no memory
-    throw DataError(path.string() + ": its " + size +
-                    " pixels are too many for this machine's memory. Remove it.");
-  }
+  return whole_of(decode(path, Part::all), path.string());
+}
+
+Picture picture_of(const std::string& name, std::string_view bytes) {
+  return whole_of(decode_bytes(name, bytes, Part::all), name);
 }
 
 }  // namespace scorenet::data

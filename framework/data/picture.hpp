@@ -9,6 +9,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace scorenet::data {
 
@@ -37,5 +38,9 @@ PictureHeader read_picture_header(const std::filesystem::path& path);
 
 /// The whole picture. Throws as read_picture_header; any damage to the pixels as well.
 Picture read_picture(const std::filesystem::path& path);
+
+/// The same of bytes that lie in memory; name: of where they come from, for messages.
+PictureHeader picture_header_of(const std::string& name, std::string_view bytes);
+Picture picture_of(const std::string& name, std::string_view bytes);
 
 }  // namespace scorenet::data

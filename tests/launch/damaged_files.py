@@ -13,6 +13,8 @@ Ends with a table; exits 1 if one did not hold, and keeps those files in damaged
 """
 
 import argparse
+import io
+import json
 import os
 import random
 import re
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -212,6 +215,17 @@ def picture_put(folder, data):
     return ["data", "convert", "--folder", "p", "--validation", "0", "--out", "out.h5"]
 
 
+def zip_of_pictures():
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for at, method in enumerate((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)):
+            name = zipfile.ZipInfo(f"00000/img{at:08}.png")
+            archive.writestr(name, corpus("picture")["png_grey"], method)
+        labels = {"labels": [["00000/img00000000.png", 3], ["00000/img00000001.png", 0]]}
+        archive.writestr(zipfile.ZipInfo("dataset.json"), json.dumps(labels))
+    return {"two": packed.getvalue()}
+
+
 def kinds(program, work):
     """The run, its data and the diffusers folder are made once, by the program."""
     (work / "points.npy").write_bytes(
@@ -327,6 +341,11 @@ def kinds(program, work):
             ),
         ),
         Kind("pictures", corpus("picture"), picture_put),
+        Kind(
+            "zip",
+            zip_of_pictures(),
+            one_file("x.zip", "data", "convert", "--zip", "x.zip", "--out", "out.h5"),
+        ),
         Kind(
             "HDF5", {**corpus("hdf5"), **whole_of(data)}, one_file("x.h5", "data", "info", "x.h5")
         ),

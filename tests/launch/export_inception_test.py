@@ -114,7 +114,8 @@ def test_weights_of_the_fid_network_give_its_features(folder, program):
         error = ((found - expected).abs().max() / expected.abs().max()).item()
         assert error < 1e-4, error
         grey = levels[:, :1]
-        error = (features(2 * (grey + 0.5) / 256 - 1) - by_layers(net, grey.expand(-1, 3, -1, -1))).abs()
+        of_grey = by_layers(net, grey.expand(-1, 3, -1, -1))
+        error = (features(2 * (grey + 0.5) / 256 - 1) - of_grey).abs()
         assert error.max() < 1e-4 * expected.abs().max()
     state = net.state_dict()
     state["fc.bias"] = torch.zeros(1000)

@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 # A config, whose problems are all told at once, as `train x.toml --dry-run` has it.
@@ -249,6 +250,8 @@ COMMANDS = [
     ("data synthesize --kind cmd --samples 2 --out x.h5", 2, "expected NAME.npy for --kind cmd"),
     ("data synthesize --kind calo --samples 2 --shape 0 --out x.h5", 2, "sizes >= 1 for --kind"),
     ("data synthesize --kind calo --train 2 --out x.h5", 2, "has no groups of splits"),
+    ("data convert --zip file.txt --out x.h5", 3, "cannot be read as a zip file"),
+    ("data convert --zip bare.zip --out x.h5", 3, "dataset.json: no such file in the archive"),
     ("data convert --idx . --test 2 --out x.h5", 2, "the source has its own test file"),
     ("convert to-diffusers mlp.safetensors --outdir foreign", 6, "has no counterpart in diffusers"),
     ("ema reconstruct mlp.safetensors --out x.safetensors", 6, "not a power average"),
@@ -705,6 +708,8 @@ def write_files(folder, program):
     }
     (folder / "more.safetensors").write_bytes(safetensors(more, data + data[begin:end]))
     picture = (CORPUS / "picture" / "png_grey").read_bytes()
+    with zipfile.ZipFile(folder / "bare.zip", "w") as archive:
+        archive.writestr("x.png", picture)
     for place in (
         "two_validations/train/a",
         "two_validations/val/a",
