@@ -14,6 +14,7 @@
 #include "framework/data/write_output.hpp"
 #include "framework/evaluate/evaluation.hpp"
 #include "framework/evaluate/metric_table.hpp"
+#include "framework/evaluate/ode_choice.hpp"
 #include "framework/evaluate/sample_metrics.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/files/output_guard.hpp"
@@ -223,8 +224,9 @@ void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
       ->capture_default_str();
   verb->add_option(
           "--steps", o.steps,
-          "ode, wkb (even), hbar-*: solver steps, uniform in log-SNR; 0: adaptive for ode and "
-          "with --exact, else 100 (wkb-published: 40). With --exact, half as many steps check them")
+          "ode, wkb (even), hbar-*: solver steps, uniform in log-SNR; 0: as a tolerance asks for "
+          "ode and with --exact, else 100 (wkb-published: 40). With --exact, half as many steps "
+          "check them")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   verb->add_option("--probes", o.probes,
@@ -233,10 +235,25 @@ void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
       ->capture_default_str();
   verb->add_flag("--exact-trace", o.exact_trace,
                  "ode, hbar-*: the trace by a backward pass for each dimension, without probes");
-  verb->add_option("--rtol", o.rtol,
-                   "adaptive solvers: relative tolerance of each example [1e-5; with --exact 1e-9]")
+  verb->add_option(
+          "--solver", o.solver,
+          "ode: adams (one evaluation a step), dormand-prince or rk4; auto: adams for "
+          "networks, dormand-prince with --rtol, --exact and for analytic models, rk4 with "
+          "--steps")
+      ->check(CLI::IsMember(evaluate::solver_choices()))
+      ->capture_default_str();
+  verb->add_option("--tolerance", o.tolerance,
+                   "ode by adams: steps are doubled until an example's value moves by no more than "
+                   "this, nats for each dimension [0.002]")
       ->check(CLI::PositiveNumber);
-  verb->add_option("--atol", o.atol, "adaptive solvers: absolute tolerance [as --rtol]")
+  verb->add_option(
+          "--rtol", o.rtol,
+          "dormand-prince, and all with --exact: relative tolerance of each example [1e-5; "
+          "with --exact 1e-9]")
+      ->check(CLI::PositiveNumber);
+  verb->add_option(
+          "--atol", o.atol,
+          "dormand-prince, and all with --exact: absolute tolerance [1e-5; with --exact 1e-9]")
       ->check(CLI::PositiveNumber);
   verb->add_option("--dequantise", o.dequantise,
                    "ode, wkb, hbar-*, immse: how discrete data become continuous: uniform, "

@@ -72,6 +72,11 @@ LikelihoodResult joined(const std::vector<Draw>& draws, size_t at, const torch::
     result.terms.emplace_back(first.terms[i].first, (weights * values).sum(0));
   }
   result.terms.emplace_back("dequantisation", result.nats - (weights * nats).sum(0));
+  if (first.solver_error.defined()) {
+    // Importance weights sum to one, so the joined value moves by no more than its draws.
+    const auto moved = over_draws([](const LikelihoodResult& r) { return r.solver_error; });
+    result.solver_error = std::get<0>(moved.max(0));
+  }
   result.nfe = over_draws([](const LikelihoodResult& r) { return r.nfe; }).sum(0);
   return result;
 }

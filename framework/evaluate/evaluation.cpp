@@ -38,6 +38,8 @@ MetricResult result_of(const Metric& metric, size_t index, const ResultColumns& 
   }
   if (!shares.empty()) result.shares = torch::stack(shares, 1);
   if (columns.size() == 0) return result;
+  if (torch::isfinite(columns.solver_error).any().item<bool>())
+    result.solver_error = columns.solver_error;
   result.nfe = columns.nfe.mean().item<double>();
   result.kind = columns.weakest_kind();
   return result;
@@ -79,6 +81,7 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric,
   report.name = name;
   report.separate_terms = metric.separate_terms;
   report.windows = metric.windows;
+  report.solver = metric.solver;
   report.seconds = comm::seconds_since(start);
   for (int64_t i = 0; i < metric.results(); ++i)
     report.results.push_back(
@@ -97,6 +100,10 @@ void check_options(const EvaluationOptions& options) {
   };
   if (options.wkb_profile > 0 && none_starts_with({"wkb"})) {
     throw ConfigError("--wkb-profile: wkb is not asked for. Add it to --metrics.");
+  }
+  if ((options.solver != "auto" || options.tolerance > 0) && none_starts_with({"ode"})) {
+    throw ConfigError(
+        "--solver, --tolerance: of ode, which is not asked for. Add it to --metrics.");
   }
   if (!options.hbar_schedule.empty() &&
       none_starts_with({"hbar-", "wkb", "w2", "fd", "kid", "pr"})) {

@@ -35,6 +35,8 @@ struct EvaluationOptions {
   bool exact_trace = false;  // ode, hbar-*: D backward passes instead of probes
   double rtol = 0;           // of adaptive solvers; 0: 1e-5, with exact 1e-9
   double atol = 0;
+  std::string solver = "auto";      // of ode: see ode_choice.hpp
+  double tolerance = 0;             // of adams, nats a dimension; 0: kAdamsTolerance
   std::string dequantise = "auto";  // of uint8 data: uniform (auto), truncated-normal, variational
   int64_t dequantise_samples = 1;   // draws an example, joined by importance weights
   // Of metrics that compare samples.

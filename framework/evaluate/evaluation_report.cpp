@@ -53,6 +53,11 @@ Json mean_and_error(const MetricResult& result, const EvaluationReport& report) 
   entry["terms"] = terms;
   entry["failed"] = result.failed();
   entry["nfe"] = result.nfe;
+  if (result.solver_error.defined()) {
+    const auto moved = result.finite(result.solver_error);
+    entry["solver_error_mean"] = mean_of(moved);
+    entry["solver_error_max"] = quantile_of(moved, 1);
+  }
   return entry;
 }
 
@@ -135,6 +140,7 @@ Json metric_json(const MetricReport& metric, const EvaluationReport& report) {
   Json entry;
   entry["kind"] = diffusion::name_of(metric.kind());
   entry["n"] = first.nats.numel();
+  if (!metric.solver.empty()) entry["solver"] = metric.solver;
   entry.update(mean_and_error(first, report));
   entry.update(distributions(metric));
   if (first.shares.defined()) entry["profile"] = profile(metric);
@@ -199,6 +205,8 @@ std::string line_of(const MetricReport& metric, const MetricResult& result,
   if (report.transformed) text += "; network's units " + number("%.4f", result.nats_mean_network());
   text += "; n " + std::to_string(result.nats.numel());
   if (result.failed() > 0) text += " of which " + std::to_string(result.failed()) + " failed";
+  if (result.solver_error.defined())
+    text += ", solver error " + number("%.4f", scale * mean_of(result.finite(result.solver_error)));
   return text + ", nfe " + number("%.1f", result.nfe) + ", " + number("%.1f", metric.seconds) +
          " s)";
 }

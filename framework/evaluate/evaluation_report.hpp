@@ -27,6 +27,8 @@ struct MetricResult {
   std::vector<std::pair<std::string, torch::Tensor>> terms;  // each (n) float64
   torch::Tensor shares = {};  // (n, windows) of a metric with a profile; else undefined
   double nfe = 0;             // denoiser evaluations an example, mean
+  /// (n) nats, by how much the solver's last refinement moved each example; undefined: not measured
+  torch::Tensor solver_error = {};
 
   /// Examples whose nats or any term is not finite.
   int64_t failed() const;
@@ -47,6 +49,7 @@ struct MetricReport {
   diffusion::WkbWindows windows;            // of the results' shares
   std::optional<diffusion::BestHbar> best;  // where it was asked for
   double best_reference = 0;                // the h that its gain is measured against
+  std::string solver;                       // how an ODE was solved; empty: there is none
   double seconds = 0;                       // wall clock
 
   /// The weakest kind of its results: over h one may be exact and another a bound.

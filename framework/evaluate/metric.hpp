@@ -50,6 +50,8 @@ struct Metric {
   /// adaptive solver would take rounding for a rough function, and a derivative along a path
   /// divides by a small step.
   bool float32 = false;
+  /// How an ODE is solved, for the report.
+  std::string solver = {};
 
   int64_t results() const { return hbars.empty() ? 1 : static_cast<int64_t>(hbars.size()); }
 };

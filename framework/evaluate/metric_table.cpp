@@ -10,6 +10,7 @@
 #include "framework/diffusion/likelihood/mcallester.hpp"
 #include "framework/diffusion/likelihood/ode.hpp"
 #include "framework/evaluate/dequantised_metric.hpp"
+#include "framework/evaluate/ode_choice.hpp"
 
 namespace scorenet::evaluate {
 namespace {
@@ -115,20 +116,17 @@ Metric immse(const std::string& name, const MetricRequest& r) {
 }
 
 Metric ode(const std::string& name, const MetricRequest& r) {
-  diffusion::OdeLikelihoodOptions options;
-  options.exact_trace = r.options.exact_trace;
-  options.probes = r.options.probes;
-  options.steps = r.options.steps;
-  options.rtol = tolerance(r.options.rtol, r.options);
-  options.atol = tolerance(r.options.atol, r.options);
-  options.seed = r.options.seed;
+  const OdeChoice choice = ode_choice(r.options, r.model.is_analytic());
+  const diffusion::OdeLikelihoodOptions& options = choice.options;
   const auto compute = [r, options](const MetricBatch& in) {
     if (r.options.exact)
       return diffusion::ode_likelihood_exact(in.denoiser, *r.model.schedule, in.x, in.slots,
                                              exact_precision(r.options));
     return diffusion::ode_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, options);
   };
-  return of_path({{"prior", "volume"}, single(compute)}, name, r);
+  Metric metric = of_path({{"prior", "volume"}, single(compute)}, name, r);
+  metric.solver = choice.text;
+  return metric;
 }
 
 Compute wkb_exact(const MetricRequest& r) {

@@ -1,10 +1,12 @@
 #include "framework/evaluate/result_rows.hpp"
 
+#include <cmath>
+
 namespace scorenet::evaluate {
 namespace {
 
 // Where a quantity stands in a row. kComputed is 1; a row that was left out is all zeros.
-enum Column : int64_t { kComputed, kNats, kNfe, kKind, kFirstTerm };
+enum Column : int64_t { kComputed, kNats, kNfe, kKind, kSolverError, kFirstTerm };
 
 }  // namespace
 
@@ -19,6 +21,8 @@ torch::Tensor ResultRows::pack(const diffusion::LikelihoodResult& result) const 
   rows.select(1, kNats).copy_(result.nats);
   rows.select(1, kNfe).copy_(result.nfe);
   rows.select(1, kKind).fill_(static_cast<double>(result.kind));
+  rows.select(1, kSolverError).fill_(std::nan(""));
+  if (result.solver_error.defined()) rows.select(1, kSolverError).copy_(result.solver_error);
   for (size_t i = 0; i < terms_.size(); ++i)
     rows.select(1, kFirstTerm + static_cast<int64_t>(i)).copy_(result.terms.at(i).second);
   return rows;
@@ -31,7 +35,7 @@ torch::Tensor ResultRows::left_out(int64_t count) const {
 ResultColumns ResultRows::unpack(const torch::Tensor& rows) const {
   const torch::Tensor computed = rows.index({rows.select(1, kComputed) == 1});
   const auto column = [&](int64_t i) { return computed.select(1, i).clone(); };
-  ResultColumns columns{column(kNats), {}, column(kNfe), column(kKind)};
+  ResultColumns columns{column(kNats), {}, column(kNfe), column(kKind), column(kSolverError)};
   for (size_t i = 0; i < terms_.size(); ++i)
     columns.terms.emplace_back(terms_[i], column(kFirstTerm + static_cast<int64_t>(i)));
   return columns;

@@ -16,8 +16,9 @@ namespace scorenet::evaluate {
 struct ResultColumns {
   torch::Tensor nats;
   std::vector<std::pair<std::string, torch::Tensor>> terms;
-  torch::Tensor nfe;   // denoiser evaluations
-  torch::Tensor kind;  // diffusion::ResultKind as a number, the weakest first
+  torch::Tensor nfe;                // denoiser evaluations
+  torch::Tensor kind;               // diffusion::ResultKind as a number, the weakest first
+  torch::Tensor solver_error = {};  // NaN where no solver measured it
 
   int64_t size() const { return nats.size(0); }
   /// The weakest kind of all examples. REQUIRES size() > 0.

@@ -77,6 +77,24 @@ TEST_F(Trained, EvaluateNeedsNothingButTheSnapshotAndData) {
   EXPECT_TRUE(fs::exists(file("e.h5")));
 }
 
+TEST_F(Trained, OdeSaysHowItWasSolvedAndHowExactly) {
+  const auto of = [&](const std::string& options) {
+    const Outcome e = run("SCORENET evaluate --network " + snapshot() + " --data " + tiny_.data +
+                          " --metrics ode --force --json " + file("ode.json") + options);
+    EXPECT_EQ(e.exit_code, 0) << e.err;
+    return nlohmann::json::parse(text_of(file("ode.json")))["metrics"]["ode"];
+  };
+  const auto usual = of(""), fine = of(" --rtol 1e-7");
+  EXPECT_EQ(usual["solver"], "adams, 0.002 nats a dimension");
+  EXPECT_EQ(fine["solver"], "dormand-prince, rtol 1e-07, atol 1e-05");
+  EXPECT_FALSE(fine.contains("solver_error_mean"));
+  const double allowed = 0.002 * 64;
+  EXPECT_LE(usual["solver_error_max"].get<double>(), allowed);
+  EXPECT_LE(usual["solver_error_mean"].get<double>(), usual["solver_error_max"].get<double>());
+  EXPECT_NEAR(usual["nats_mean"].get<double>(), fine["nats_mean"].get<double>(), allowed);
+  EXPECT_LT(usual["nfe"].get<double>(), fine["nfe"].get<double>());
+}
+
 TEST_F(Trained, SamplesBecomeAGridOrAPictureASeed) {
   const std::string base =
       "SCORENET sample --network " + snapshot() + " --sampler ddim --steps 3 --outdir " + file("s");

@@ -359,6 +359,7 @@ COMMANDS = [
         2,
         "has a noise knob",
     ),
+    ("EVALUATE mlp.safetensors --solver adams", 2, "of ode, which is not asked for"),
     (
         "EVALUATE mlp.safetensors --best-hbar",
         2,

@@ -33,6 +33,8 @@ struct LikelihoodResult {
   std::vector<std::pair<std::string, torch::Tensor>> terms;
   // denoiser evaluations spent on each example (a derivative counts in the evaluator's own way)
   torch::Tensor nfe;
+  // nats: by how much the solver changed `nats` when it last refined them; undefined: not measured
+  torch::Tensor solver_error = {};
 
   /// The term of that name. Throws ConfigError that lists the names there are.
   const torch::Tensor& term(const std::string& name) const;

@@ -31,7 +31,15 @@ TEST(ResultRows, EachQuantityComesBackUnderItsName) {
   EXPECT_EQ(columns.terms[1].first, "path");
   EXPECT_TRUE(columns.terms[1].second.equal(100 * columns.nats));
   EXPECT_TRUE(columns.nfe.eq(7).all().item<bool>());
+  EXPECT_TRUE(columns.solver_error.isnan().all().item<bool>());
   EXPECT_EQ(columns.weakest_kind(), ResultKind::exact);
+}
+
+TEST(ResultRows, WhatASolverMeasuredComesBack) {
+  const ResultRows rows({"prior", "path"});
+  auto measured = result(1, ResultKind::estimate);
+  measured.solver_error = torch::tensor({0.1, 0.2, 0.3}, torch::kFloat64);
+  EXPECT_TRUE(rows.unpack(rows.pack(measured)).solver_error.equal(measured.solver_error));
 }
 
 TEST(ResultRows, RowsThatWereLeftOutAreNotAmongTheResults) {
