@@ -37,8 +37,8 @@ NARROW = {
 }
 SHORT = [
     *("--train.batch_size", "4", "--train.micro_batch", "0", "--train.steps", "2"),
-    *("--train.duration_kimg", "0", "--train.warmup_steps", "0"),
-    *("--train.lr_rampup_kimg", "-1", "--checkpoint.every", "0"),
+    *("--train.duration_kimg", "0", "--train.warmup_steps", "0", "--train.lr_rampup_kimg", "-1"),
+    *("--checkpoint.every", "0"),
     *("--eval.every", "0", "--run.threads", "1"),
 ]
 
