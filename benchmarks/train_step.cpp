@@ -1,14 +1,15 @@
 // Images per second of one training step (forward, loss, backward, clipping, AdamW, EMA) on one
 // rank, float32 and bfloat16, by ATen's operations (aten), the CPU fast path's blocks (blocks) and
-// whatever the network takes by itself (auto: in float32 the CPU executor), interleaved so that a
+// whatever the network takes by itself (auto: the CPU executor), interleaved so that a
 // busy neighbour disturbs all alike. Before timing, every variant's loss and gradient are compared
 // with those of ATen in float32.
 //
 //   OMP_NUM_THREADS=1 train_step_benchmark [small|large] [BATCH] [REPEATS] [VARIANT]
 //
-// VARIANT: one alone, "fp32 auto" say, or "fp32", "bf16" for all of that precision. With AVX2 alone
-// on a machine that has more, for aten and auto:
-// ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 SCORENET_BENCHMARK_AVX2=1.
+// VARIANT: one alone, "fp32 auto" say, or "fp32", "bf16" for all of that precision. With less than
+// the machine has, for aten and auto:
+// ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 SCORENET_BENCHMARK_AVX2=1, or, for bf16 without
+// AMX, ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 SCORENET_BENCHMARK_PAIRS=1.
 //
 // With "forward" or "likelihood" behind these: the forward pass alone, or with the gradient in x.
 // small: 28x28x1, channels 32, 64, 64, attention at 7x7. large: DDPM's for CIFAR-10, 32x32x3,
@@ -29,6 +30,7 @@
 #include "framework/optim/ema.hpp"
 #include "framework/optim/flat_parameters.hpp"
 #include "models/autocast.hpp"
+#include "models/cpu/bf16_kernels.hpp"
 #include "models/flops.hpp"
 #include "models/make_model.hpp"
 
@@ -213,6 +215,8 @@ int run(const std::string& size, int64_t batch_size, int repeats, const std::str
 int main(int argc, char** argv) {
   scorenet::tune_allocator();
   if (std::getenv("SCORENET_BENCHMARK_AVX2") != nullptr) hwy::DisableTargets(HWY_AVX3);
+  if (std::getenv("SCORENET_BENCHMARK_PAIRS") != nullptr)
+    scorenet::models::cpu::limit_bf16_unit(scorenet::models::cpu::Bf16Unit::pairs);
   const std::string size = argc > 1 ? argv[1] : "small";
   const int64_t batch = argc > 2 ? std::stoll(argv[2]) : (size == "large" ? 8 : 32);
   return scorenet::run(size, batch, argc > 3 ? std::stoi(argv[3]) : 7, argc > 4 ? argv[4] : "",

@@ -51,7 +51,7 @@ const char* native(bool is) { return is ? "native" : "imitated, many times slowe
 std::string path_of(torch::Dtype dtype) {
   const std::string unit = models::cpu::executor_unit(dtype);
   return models::precision_name(dtype) + " by " +
-         (unit.empty() ? "LibTorch's kernels" : "this program's on " + unit);
+         (unit.empty() ? "LibTorch's kernels" : "scorenet's on " + unit);
 }
 
 // A square product of LibTorch's, over and over for a third of a second.

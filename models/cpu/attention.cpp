@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "models/cpu/bf16_attention.hpp"
 #include "models/cpu/softmax.hpp"
 #include "models/cpu/tiles.hpp"
 
@@ -130,30 +131,43 @@ View head_of(const View& x, int64_t n, int64_t head, const Heads& heads) {
 }
 
 // f(matrices, image, head) for all of them, on ATen's threads.
-template <class F>
+template <class Matrices, class F>
 void for_heads(Area area, const Heads& heads, int64_t images, const F& f) {
   at::parallel_for(0, images * heads.count, 1, [&](int64_t begin, int64_t end) {
-    HeadMatrices matrices(area, heads.channels);
+    Matrices matrices(area, heads.channels);
     for (int64_t i = begin; i < end; ++i) f(matrices, i / heads.count, i % heads.count);
   });
 }
 
-}  // namespace
-
-void attend(const AttentionViews& t, const Heads& heads, int64_t images) {
-  for_heads(t.q.area, heads, images, [&](HeadMatrices& m, int64_t n, int64_t h) {
+template <class Matrices>
+void attend_by(const AttentionViews& t, const Heads& heads, int64_t images) {
+  for_heads<Matrices>(t.q.area, heads, images, [&](Matrices& m, int64_t n, int64_t h) {
     m.forward(head_of(t.q, n, h, heads), head_of(t.k, n, h, heads), head_of(t.v, n, h, heads),
               head_of(t.mixed, n, h, heads));
   });
 }
 
-void attend_gradient(const AttentionViews& t, const AttentionViews& g, const Heads& heads,
-                     int64_t images) {
-  for_heads(t.q.area, heads, images, [&](HeadMatrices& m, int64_t n, int64_t h) {
+template <class Matrices>
+void attend_gradient_by(const AttentionViews& t, const AttentionViews& g, const Heads& heads,
+                        int64_t images) {
+  for_heads<Matrices>(t.q.area, heads, images, [&](Matrices& m, int64_t n, int64_t h) {
     m.backward(head_of(t.q, n, h, heads), head_of(t.k, n, h, heads), head_of(t.v, n, h, heads),
                head_of(g.mixed, n, h, heads), head_of(g.q, n, h, heads), head_of(g.k, n, h, heads),
                head_of(g.v, n, h, heads));
   });
+}
+
+}  // namespace
+
+void attend(const AttentionViews& t, const Heads& heads, Arithmetic arithmetic, int64_t images) {
+  arithmetic == Arithmetic::bfloat16 ? attend_by<Bf16HeadMatrices>(t, heads, images)
+                                     : attend_by<HeadMatrices>(t, heads, images);
+}
+
+void attend_gradient(const AttentionViews& t, const AttentionViews& g, const Heads& heads,
+                     Arithmetic arithmetic, int64_t images) {
+  arithmetic == Arithmetic::bfloat16 ? attend_gradient_by<Bf16HeadMatrices>(t, g, heads, images)
+                                     : attend_gradient_by<HeadMatrices>(t, g, heads, images);
 }
 
 }  // namespace scorenet::models::cpu

@@ -1,7 +1,8 @@
 // The core of self-attention over the pixels of an image: softmax(q k^T / sqrt(d)) v for each head,
-// all in float32, and its gradient.
+// and its gradient. Sums and the softmax are float32 in either arithmetic.
 #pragma once
 
+#include "models/cpu/convolution.hpp"
 #include "models/cpu/view.hpp"
 
 namespace scorenet::models::cpu {
@@ -16,9 +17,9 @@ struct AttentionViews {
   View q, k, v, mixed;
 };
 
-void attend(const AttentionViews& t, const Heads& heads, int64_t images);
+void attend(const AttentionViews& t, const Heads& heads, Arithmetic arithmetic, int64_t images);
 /// gradient.mixed is read, the other three are written. The weights are computed again.
 void attend_gradient(const AttentionViews& t, const AttentionViews& gradient, const Heads& heads,
-                     int64_t images);
+                     Arithmetic arithmetic, int64_t images);
 
 }  // namespace scorenet::models::cpu

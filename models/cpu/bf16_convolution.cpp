@@ -9,7 +9,6 @@
 namespace scorenet::models::cpu {
 namespace {
 
-constexpr int64_t kTile = 16;  // rows
 // Pixels over which the gradient of the weights sums up before it reads and writes its sums.
 constexpr int64_t kPixelsAtOnce = 512;
 

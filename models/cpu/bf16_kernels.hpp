@@ -15,6 +15,7 @@ namespace scorenet::models::cpu {
 
 constexpr int64_t kDepth = 32;                  // numbers of a row that a product takes at once
 constexpr int64_t kPairTile = kDepth * kBlock;  // and numbers of the other factor
+constexpr int64_t kTile = 16;                   // rows of a tile
 constexpr int64_t whole_depths(int64_t n) { return (n + kDepth - 1) / kDepth * kDepth; }
 
 enum class Bf16Unit { none, pairs, tiles };  // avx512_bf16; AMX
@@ -70,6 +71,9 @@ void transpose_pixels(const Bf16* from, int64_t count, Bf16* to, int64_t row);
 /// (count, 32) to pairs of rows: of columns 0 to 15 at `to`, of the rest at to + block. count is
 /// even.
 void pair_pixels(const Bf16* from, int64_t count, Bf16* to, int64_t block);
+
+/// 16 rows of 32 numbers, one behind the other, to a tile: row n becomes column n of 16 pairs.
+void pairs_of_rows(const Bf16* from, Bf16* to);
 
 /// Rows of 16 floats, `row` apart, to pairs of rows; a last one without its like is paired with
 /// zeros.

@@ -19,6 +19,7 @@ void write_pixels(const float*, int64_t, int64_t, int64_t, int64_t, Area, const 
 void round_pixels(const float*, int64_t, int64_t, int64_t, Bf16*, int64_t) { fail(); }
 void transpose_pixels(const Bf16*, int64_t, Bf16*, int64_t) { fail(); }
 void pair_pixels(const Bf16*, int64_t, Bf16*, int64_t) { fail(); }
+void pairs_of_rows(const Bf16*, Bf16*) { fail(); }
 void pair_rows(const float*, int64_t, int64_t, Bf16*) { fail(); }
 void pair_columns(const float*, int64_t, int64_t, Bf16*) { fail(); }
 

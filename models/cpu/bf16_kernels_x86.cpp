@@ -237,6 +237,15 @@ SCORENET_PAIRS void pair_run(const Bf16* from, int64_t count, Bf16* to, int64_t 
   }
 }
 
+SCORENET_PAIRS void turn_rows(const Bf16* from, Bf16* to) {
+  __m512i v[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) v[i] = _mm512_loadu_si512(from + i * kDepth);
+  transpose(v);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * kDepth, v[i]);
+}
+
 // The lower and upper half of a vector, number by number.
 SCORENET_PAIRS inline __m512i half_order() {
   alignas(64) uint16_t order[32];
@@ -328,6 +337,8 @@ void transpose_pixels(const Bf16* from, int64_t count, Bf16* to, int64_t row) {
 void pair_pixels(const Bf16* from, int64_t count, Bf16* to, int64_t block) {
   pair_run(from, count, to, block);
 }
+
+void pairs_of_rows(const Bf16* from, Bf16* to) { turn_rows(from, to); }
 
 void pair_rows(const float* from, int64_t row, int64_t count, Bf16* to) {
   pair_float_rows(from, row, count, to);

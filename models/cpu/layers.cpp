@@ -140,7 +140,7 @@ void AttentionLayer::forward(const Pass& pass) const {
   const View x = pass.values.view(x_.value);
   p_.norm.forward(pass, x_.value, p_.normed);
   p_.in.forward(pass, pass.values.operand(p_.normed), pass.values.view(p_.q_k_v), nullptr);
-  attend(views(pass.values, p_.q_k_v, p_.mixed), p_.heads, pass.images);
+  attend(views(pass.values, p_.q_k_v, p_.mixed), p_.heads, p_.arithmetic, pass.images);
   p_.out.forward(pass, pass.values.view(p_.mixed), pass.values.view(y_.value), &x);
 }
 
@@ -151,7 +151,8 @@ void AttentionLayer::backward(const Pass& pass) const {
   const View d_normed = pass.gradients.view(p_.d_normed);
   p_.out.backward(pass, pass.values.view(p_.mixed), d_y, &d_mixed, nullptr);
   attend_gradient(views(pass.values, p_.q_k_v, p_.mixed),
-                  views(pass.gradients, p_.d_q_k_v, p_.d_mixed), p_.heads, pass.images);
+                  views(pass.gradients, p_.d_q_k_v, p_.d_mixed), p_.heads, p_.arithmetic,
+                  pass.images);
   p_.in.backward(pass, pass.values.operand(p_.normed), d_q_k_v, &d_normed, nullptr);
   std::vector<const View*> more{&d_y};
   if (x_.joined) more.push_back(&d_x);

@@ -125,6 +125,7 @@ struct AttentionParts {
   const PlacedConvolution& in;   // queries, keys and values in one
   const PlacedConvolution& out;  // of what was mixed
   Heads heads;
+  Arithmetic arithmetic;
   Place normed, q_k_v, mixed;
   Place d_normed, d_q_k_v, d_mixed;
 };

@@ -297,9 +297,10 @@ class Planner {
     const auto& out = convolution(name + ".to_out.0", Form::point, area, x.in, channels);
     const int64_t of_head = o_.attention_head_dim == 0 ? channels : o_.attention_head_dim;
     add<AttentionLayer>(
-        AttentionParts{normed, in, out, Heads{channels / of_head, of_head}, operand(area, width),
-                       value(area, 3 * width), value(area, width), shared_gradient(area, width, 0),
-                       shared_gradient(area, 3 * width, 2), shared_gradient(area, width, 1)},
+        AttentionParts{normed, in, out, Heads{channels / of_head, of_head}, arithmetic_,
+                       operand(area, width), value(area, 3 * width), value(area, width),
+                       shared_gradient(area, width, 0), shared_gradient(area, 3 * width, 2),
+                       shared_gradient(area, width, 1)},
         x, y);
   }
 
