@@ -95,7 +95,20 @@ std::string vector_units_here() {
   return vector_units(cpuinfo_value(text, "flags") + " " + cpuinfo_value(text, "Features"));
 }
 
-std::string auto_precision(torch::Device device) { return has_bf16(device) ? "bf16" : "fp32"; }
+bool bf16_is_faster(const std::string& flags, const std::string& isa_limit,
+                    const std::string& vendor) {
+  const CpuArithmetic with = cpu_arithmetic(flags, isa_limit);
+  const bool tiles = (" " + flags + " ").find(" amx_bf16 ") != std::string::npos;
+  return with.bf16 && (tiles || vendor != "GenuineIntel");
+}
+
+std::string auto_precision(torch::Device device) {
+  if (!device.is_cpu()) return has_bf16(device) ? "bf16" : "fp32";
+  const std::string text = text_of_cpuinfo();
+  return bf16_is_faster(cpuinfo_value(text, "flags"), isa_limit(), cpuinfo_value(text, "vendor_id"))
+             ? "bf16"
+             : "fp32";
+}
 
 // Seconds of a core a training step of configs/quickstart.toml, imitated over fp32: bf16 4
 // (AVX-512) to 11 (AVX2), fp16 30.

@@ -147,11 +147,9 @@ SCORENET_PAIRS void write_run(const float* c, int64_t count, const float* add, f
   }
 }
 
-// Numbers [0, 16) of a row of which `left` remain, zero behind.
-SCORENET_PAIRS inline __m512 load_some(const float* from, int64_t left) {
-  if (left >= kBlock) return _mm512_loadu_ps(from);
-  return left <= 0 ? _mm512_setzero_ps()
-                   : _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << left) - 1), from);
+// The lanes of a vector of which `left` numbers remain.
+inline __mmask16 lanes_before(int64_t left) {
+  return static_cast<__mmask16>((1u << std::clamp<int64_t>(left, 0, kBlock)) - 1);
 }
 
 SCORENET_PAIRS inline __m512i rounded(__m512 low, __m512 high) {
@@ -202,11 +200,11 @@ SCORENET_PAIRS inline void transpose(__m512i (&v)[16]) {
 SCORENET_PAIRS void round_run(const float* from, int64_t step, int64_t count, int64_t channels,
                               Bf16* to, int64_t chunk) {
   for (int64_t c = 0; c < channels; c += kDepth, to += chunk) {
+    const __mmask16 low = lanes_before(channels - c), high = lanes_before(channels - c - kBlock);
     const float* pixel = from + c;
     for (int64_t i = 0; i < count; ++i, pixel += step) {
-      const __m512 low = load_some(pixel, channels - c);
-      const __m512 high = load_some(pixel + kBlock, channels - c - kBlock);
-      _mm512_storeu_si512(to + i * kDepth, rounded(low, high));
+      _mm512_storeu_si512(to + i * kDepth, rounded(_mm512_maskz_loadu_ps(low, pixel),
+                                                   _mm512_maskz_loadu_ps(high, pixel + kBlock)));
     }
   }
 }
