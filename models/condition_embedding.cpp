@@ -52,6 +52,23 @@ torch::Tensor told_numbers(const Conditions& complete) {
 ConditionEmbeddingImpl::ConditionEmbeddingImpl(const ConditionSizes& sizes, int64_t width)
     : layers_(register_module("layers", TimeEmbedding(sizes.numbers + 1, width))) {}
 
+torch::nn::Linear augment_layer(const ConditionSizes& sizes, int64_t width) {
+  return torch::nn::Linear(torch::nn::LinearOptions(sizes.augment, width).bias(false));
+}
+
+torch::Tensor with_augment(const torch::Tensor& embedding, torch::nn::Linear& layer,
+                           const Conditions& given) {
+  if (!given.augment.defined()) return embedding;
+  if (given.augment.size(0) != embedding.size(0) || given.augment.dim() != 2 ||
+      given.augment.size(1) != layer->options.in_features()) {
+    throw ShapeError("conditions: augment of shape " + shape_string(given.augment.sizes()) +
+                     ", expected (" + std::to_string(embedding.size(0)) + ", " +
+                     std::to_string(layer->options.in_features()) + ").");
+  }
+  const auto& weight = layer->weight;
+  return embedding + layer(given.augment.to(weight.device(), weight.scalar_type()));
+}
+
 torch::Tensor ConditionEmbeddingImpl::forward(const Conditions& complete) {
   return layers_(told_numbers(complete));
 }

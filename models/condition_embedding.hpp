@@ -3,6 +3,7 @@
 #pragma once
 
 #include <torch/nn/module.h>
+#include <torch/nn/modules/linear.h>
 
 #include "models/conditions.hpp"
 #include "models/embedding.hpp"
@@ -28,5 +29,13 @@ class ConditionEmbeddingImpl : public torch::nn::Module {
   TimeEmbedding layers_;
 };
 TORCH_MODULE(ConditionEmbedding);
+
+/// (B, sizes.augment) to `width`, without a bias: an image that was not augmented adds nothing.
+torch::nn::Linear augment_layer(const ConditionSizes& sizes, int64_t width);
+
+/// embedding (B, width) and what given.augment adds to it; unchanged where that is undefined.
+/// Throws ShapeError for another shape.
+torch::Tensor with_augment(const torch::Tensor& embedding, torch::nn::Linear& layer,
+                           const Conditions& given);
 
 }  // namespace scorenet::models

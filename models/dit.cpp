@@ -167,6 +167,10 @@ DiTImpl::DiTImpl(const DiTOptions& options, int64_t image_channels, int64_t axes
     condition_embedding_ =
         register_module("condition_embedding", ConditionEmbedding(options_.conditions, width));
   }
+  if (options_.conditions.augment > 0) {
+    augment_embedding_ =
+        register_module("augment_embedding", augment_layer(options_.conditions, width));
+  }
   const auto list = register_module("blocks", torch::nn::ModuleList());
   for (int64_t i = 0; i < options_.depth; ++i) {
     blocks_.emplace_back(options_, i);
@@ -184,6 +188,7 @@ torch::Tensor DiTImpl::embed_level(const NetworkInput& input, const Conditions& 
   torch::Tensor level = time_embedding_(features);
   if (class_embedding_) level = level + class_embedding_(labels);
   if (condition_embedding_) level = level + condition_embedding_(given);
+  if (augment_embedding_) level = with_augment(level, augment_embedding_, input.given);
   return torch::silu(level);
 }
 

@@ -76,6 +76,7 @@ class DiTImpl : public ScoreNetwork {
   TimeEmbedding time_embedding_{nullptr};
   torch::nn::Embedding class_embedding_{nullptr};
   ConditionEmbedding condition_embedding_{nullptr};
+  torch::nn::Linear augment_embedding_{nullptr};
   std::vector<DiTBlock> blocks_;
   torch::nn::Linear final_modulation_{nullptr};
   torch::nn::Linear final_{nullptr};

@@ -19,7 +19,7 @@ double unet(const UNetOptions& o, int64_t image_channels, size_t axes, bool has_
   double sum = 16 * first * first;  // the time embedding's second layer
   sum += area(3, axes) * first * number(image_channels) * (has_way_up ? 2 : 1);
   if (o.num_classes > 0) sum += 4 * first * number(o.num_classes);
-  sum += 4 * first * number(o.conditions.numbers);
+  sum += 4 * first * number(o.conditions.numbers + o.conditions.augment);
   sum += area(3, axes) * first * number(o.conditions.channels);
   const double blocks = number(o.layers_per_block) * (has_way_up ? 2 : 1);
   // A block's second convolution and its projection of time.
@@ -44,7 +44,7 @@ double dit(const DiTOptions& o, int64_t image_channels, size_t axes) {
   double sum = number(o.depth) * width * width * (6 + 4 + 2 * number(o.mlp_ratio));
   sum += 2 * area(o.patch_size, axes) * number(image_channels) * width;
   if (o.num_classes > 0) sum += width * number(o.num_classes);
-  sum += width * number(o.conditions.numbers);
+  sum += width * number(o.conditions.numbers + o.conditions.augment);
   sum += area(o.patch_size, axes) * width * number(o.conditions.channels);
   return sum;
 }

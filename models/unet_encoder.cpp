@@ -192,6 +192,10 @@ UNetEncoder::UNetEncoder(torch::nn::Module& owner, const UNetOptions& options,
     condition_embedding_ = owner.register_module(
         "condition_embedding", ConditionEmbedding(options_.conditions, 4 * first));
   }
+  if (options_.conditions.augment > 0) {
+    augment_embedding_ =
+        owner.register_module("augment_embedding", augment_layer(options_.conditions, 4 * first));
+  }
   build_down(owner);
   build_middle(owner);
   if (!options_.log_snr_of_step.empty()) step_table_ = step_table(options_.log_snr_of_step);
@@ -264,6 +268,7 @@ BlockContext UNetEncoder::context(const NetworkInput& input) {
   if (class_embedding_) time = time + class_embedding_(labels);
   const Conditions given = completed(input.given, options_.conditions, input.x);
   if (condition_embedding_) time = time + condition_embedding_(given);
+  if (augment_embedding_) time = with_augment(time, augment_embedding_, input.given);
   BlockContext context{torch::silu(time), input.dropout};
   context.whole = takes_executor(input);
   context.padded = takes_fast_path(input);

@@ -131,6 +131,7 @@ class UNetEncoder {
   TimeEmbedding time_embedding_{nullptr};
   torch::nn::Embedding class_embedding_{nullptr};
   ConditionEmbedding condition_embedding_{nullptr};
+  torch::nn::Linear augment_embedding_{nullptr};
   std::vector<Stage> down_blocks_;
   Stage mid_block_{nullptr};
   std::vector<std::shared_ptr<ResidualBlockImpl>> blocks_;  // all of the owner's, by number()

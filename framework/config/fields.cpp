@@ -60,6 +60,10 @@ void data_fields(DataConfig& c, std::vector<Field>& out) {
   out.push_back({"data.split", &c.split, "split to train on: train or any group of the file"});
   out.push_back({"data.labels", &c.labels, "use the labels of data.labels_array as condition"});
   out.push_back({"data.flip", &c.flip, "mirror each image left-right with probability 1/2"});
+  out.push_back({"data.augment", &c.augment,
+                 "EDM's augmentation: probability of each change (EDM: 0.12), which the network is "
+                 "told, and an x-flip with 1/2; 0: off",
+                 0, 1});
   out.push_back({"data.changed", &c.changed,
                  "resume a run although its data set has changed; log.txt records it"});
   out.push_back({"data.shuffle_window", &c.shuffle_window,

@@ -35,6 +35,8 @@ constexpr Synonym kKeys[] = {
     {"lr_rampup", "train.lr_rampup_kimg"},
     {"rampup_kimg", "train.lr_rampup_kimg"},
     {"ls", "train.loss_scaling"},
+    {"augment", "data.augment"},
+    {"xflip", "data.flip"},
     {"lr_scheduler", "train.lr_schedule"},
     {"wd", "train.weight_decay"},
     {"decay", "ema.decays"},

@@ -157,6 +157,32 @@ const data::ConditionMap* find_condition(const Config& config, const std::string
   return nullptr;
 }
 
+std::string shown(double value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
+// What the network is told of a change has to be all that changes.
+void check_augment(const Config& config, std::vector<std::string>& out) {
+  if (config.data.augment == 0) return;
+  const std::string key = "data.augment = " + shown(config.data.augment) + " with ";
+  if (config.model.type != "unet" && config.model.type != "dit") {
+    out.push_back(key + "model.type = " + config.model.type +
+                  ": only unet and dit are told how an image was augmented. Leave it out.");
+  }
+  if (!config.data.missing.empty()) {
+    out.push_back(key + "data.missing = \"" + config.data.missing +
+                  "\": what is missing cannot be resampled. Leave one of them out.");
+  }
+  for (const data::ConditionMap& condition : config.conditions) {
+    if (!condition.is_field()) continue;
+    out.push_back(key + "condition." + condition.name +
+                  ".kind = field: the field would stay where the image moves. Leave one of them "
+                  "out.");
+  }
+}
+
 // data.transforms may divide by the numbers that a sample brings.
 void check_divisors(const Config& config, std::vector<std::string>& out) {
   for (const std::string& name : transform::conditions_of(config.data.transforms)) {
@@ -191,12 +217,6 @@ void check_conditions(const Config& config, std::vector<std::string>& out) {
     }
   }
   check_divisors(config, out);
-}
-
-std::string shown(double value) {
-  std::ostringstream text;
-  text << value;
-  return text.str();
 }
 
 // name: of what has two ends, such as "t_".
@@ -298,6 +318,7 @@ std::vector<std::string> problems(const Config& config, int world_size) {
   for (auto& sentence : data::problems(config.data.map)) out.push_back(std::move(sentence));
   check_values(config.data, out);
   check_conditions(config, out);
+  check_augment(config, out);
   check_model(config.model, out);
   check_diffusion(config.diffusion, out);
   check_batch(config.train, world_size, out);

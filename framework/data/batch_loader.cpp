@@ -97,7 +97,7 @@ LoadedBatch BatchLoader::load(int64_t step) {
     for (auto& [name, values] : loaded.batch.conditions)
       if (values.dim() > 2) flip_for_slots(values, slots, options_.seed, step);  // fields
   }
-  if (options_.finish) options_.finish(loaded.batch);
+  if (options_.finish) options_.finish(loaded);
   return loaded;
 }
 

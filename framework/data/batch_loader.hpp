@@ -25,6 +25,14 @@ namespace scorenet::data {
 /// Where samples come from: usually ImageDataset::read.
 using ReadSamples = std::function<Batch(const std::vector<int64_t>& indices)>;
 
+struct LoadedBatch {
+  int64_t step = 0;
+  Range slots;                 // this rank's part of the global batch, within [0, global_batch)
+  Batch batch;                 // one example per slot; (0, ...) where the rank's part is empty
+  torch::Tensor augment = {};  // (slots, kAugmentNumbers): how finish has changed the examples
+  double wait_seconds = 0;     // how long next() waited for it
+};
+
 struct LoaderOptions {
   int64_t global_batch = 1;  // samples per step, over all ranks
   int rank = 0;
@@ -34,14 +42,7 @@ struct LoaderOptions {
   bool horizontal_flip = false;
   uint64_t seed = 0;  // of the flips
   /// Called last on each batch, on the loader's thread; may be empty.
-  std::function<void(Batch& batch)> finish = {};
-};
-
-struct LoadedBatch {
-  int64_t step = 0;
-  Range slots;              // this rank's part of the global batch, within [0, global_batch)
-  Batch batch;              // one example per slot; (0, ...) where the rank's part is empty
-  double wait_seconds = 0;  // how long next() waited for it
+  std::function<void(LoadedBatch& loaded)> finish = {};
 };
 
 class BatchLoader {

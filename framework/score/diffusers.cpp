@@ -121,6 +121,7 @@ void check_convertible(const LoadedSnapshot& snapshot, const fs::path& path) {
   if (model.fourier_features) what = " with Fourier features";
   if (model.padding != config::ModelConfig().padding) what = " with periodic axes";
   if (!snapshot.model.config.conditions.empty()) what = " that is told conditions";
+  if (snapshot.model.config.data.augment > 0) what = " that is told augmentations (data.augment)";
   if (snapshot.example_shape.size() != 3)
     what = " of examples of shape " + shape_string(snapshot.example_shape);
   if (model.type == "unet" && what.empty()) return;

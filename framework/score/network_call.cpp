@@ -14,7 +14,7 @@ CallKind kind_of(const NetworkCall& call, torch::Dtype compute_dtype) {
           compute_dtype,
           call.log_snr.scalar_type(),
           {call.given.labels.defined(), call.given.numbers.defined(), call.given.fields.defined(),
-           call.given.told.defined()}};
+           call.given.told.defined(), call.given.augment.defined()}};
 }
 
 void refill(const NetworkCall& kept, const NetworkCall& now) {
@@ -24,6 +24,7 @@ void refill(const NetworkCall& kept, const NetworkCall& now) {
   refill_rows(kept.given.numbers, now.given.numbers);
   refill_rows(kept.given.fields, now.given.fields);
   refill_rows(kept.given.told, now.given.told);
+  refill_rows(kept.given.augment, now.given.augment);
 }
 
 }  // namespace scorenet::score

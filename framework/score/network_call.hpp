@@ -29,7 +29,7 @@ using Evaluate = std::function<torch::Tensor(const NetworkCall&)>;
 
 /// Of x without its batch, its and the level's types, the type that the network computes in, and
 /// which conditions are given.
-using CallKind = std::tuple<std::vector<int64_t>, torch::Dtype, torch::Dtype, std::array<bool, 4>>;
+using CallKind = std::tuple<std::vector<int64_t>, torch::Dtype, torch::Dtype, std::array<bool, 5>>;
 
 /// Calls before a shape is recorded: what is asked for once or twice is not worth it.
 constexpr int64_t kEagerCalls = 2;

@@ -5,6 +5,7 @@
 #include "framework/config/fields.hpp"
 #include "framework/core/check.hpp"
 #include "framework/core/pixels.hpp"
+#include "framework/data/augment.hpp"
 #include "framework/transform/numbers.hpp"
 
 namespace scorenet::score {
@@ -89,6 +90,7 @@ std::map<std::string, transform::ConditionChain> condition_chains(const config::
 
 models::ConditionSizes condition_sizes(const config::Config& config) {
   models::ConditionSizes sizes;
+  if (config.data.augment > 0) sizes.augment = data::kAugmentNumbers;
   for (const ConditionMap& condition : config.conditions) {
     const std::string key = statistics_prefix(condition.name);
     if (condition.shape.empty()) {

@@ -33,8 +33,9 @@ bool DeviceStep::fits(const score::ScoreModel& model, const Objective& objective
                       const Update& update, const comm::Communicators& comms) {
   const int ranks = comms.host->size();
   return draws_words_on(model.device) && model.config.data.missing.empty() &&
-         model.config.conditions.empty() && objective.runs_on_device() && update.runs_on_device() &&
-         (ranks == 1 || comms.device) && model.config.train.batch_size >= ranks;
+         model.config.conditions.empty() && model.config.data.augment == 0 &&
+         objective.runs_on_device() && update.runs_on_device() && (ranks == 1 || comms.device) &&
+         model.config.train.batch_size >= ranks;
 }
 
 DeviceStep::~DeviceStep() = default;

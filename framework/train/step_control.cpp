@@ -44,7 +44,7 @@ models::Conditions conditions_of_step(const score::ScoreModel& model,
   const config::Config& config = model.config;
   const data::Batch& batch = loaded.batch;
   const bool has_conditions = batch.numbers.defined() || batch.fields.defined();
-  models::Conditions given({}, batch.numbers, batch.fields, {});
+  models::Conditions given({}, batch.numbers, batch.fields, {}, loaded.augment);
   if (model.is_classifier()) given.labels = batch.labels;
   const bool labelled = config.model.num_classes > 0 && !model.is_classifier();
   if (!labelled && !has_conditions) return given;

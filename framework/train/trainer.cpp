@@ -9,6 +9,7 @@
 #include "framework/core/pixels.hpp"
 #include "framework/core/stop_signal.hpp"
 #include "framework/core/tensor_digest.hpp"
+#include "framework/data/augment.hpp"
 #include "framework/data/batch_loader.hpp"
 #include "framework/data/fit.hpp"
 #include "framework/data/png.hpp"
@@ -130,24 +131,36 @@ void Trainer::train_on() {
                           {seed, true, dataset.block_rows(), config_.data.shuffle_window}),
       data::LoaderOptions{config_.train.batch_size, comms_.host->rank(), comms_.host->size(),
                           config_.data.prefetch, config_.data.flip, seed,
-                          [this](data::Batch& batch) { to_network_values(batch); }},
+                          [this](data::LoadedBatch& loaded) { to_network_values(loaded); }},
       progress_.step);
   set_phase(comm::Phase::train);
   while (!at_end() && !stop_asked_ && back_because_.empty()) take_step(loader.next());
 }
 
 // On the loader's thread.
-void Trainer::to_network_values(data::Batch& batch) const {
+void Trainer::to_network_values(data::LoadedBatch& loaded) const {
   const score::ScoreModel& model = learner_.model;
+  data::Batch& batch = loaded.batch;
   const models::Conditions given = score::told_of_batch(model, data_.dataset, batch);
   batch.numbers = given.numbers;
   batch.fields = given.fields;
-  if (model.transforms.is_plain()) return;
-  const auto values =
-      model.transforms.forward(batch.examples, {data_.dataset.where(), batch.indices},
-                               score::divisors(model, batch.conditions));
-  batch.examples = transform::as_float32(values.x);
-  batch.observed = values.observed;
+  if (!model.transforms.is_plain()) {
+    const auto values =
+        model.transforms.forward(batch.examples, {data_.dataset.where(), batch.indices},
+                                 score::divisors(model, batch.conditions));
+    batch.examples = transform::as_float32(values.x);
+    batch.observed = values.observed;
+  }
+  if (config_.data.augment > 0) augment(loaded);
+}
+
+// Levels stay levels, between whole numbers too: scaling them to [-1, 1] is affine.
+void Trainer::augment(data::LoadedBatch& loaded) const {
+  const auto drawn =
+      data::draw_augmentations(config_.data.augment, draw_seed(learner_.model.config.train),
+                               loaded.step, slot_range(loaded.slots.begin, loaded.slots.size()));
+  loaded.batch.examples = data::augmented(loaded.batch.examples, drawn);
+  loaded.augment = data::told_of(drawn);
 }
 
 void Trainer::set_phase(comm::Phase phase) {

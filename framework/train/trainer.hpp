@@ -46,7 +46,8 @@ class Trainer {
   void take_up();
   void draw_reals();
   void train();
-  void to_network_values(data::Batch& batch) const;
+  void to_network_values(data::LoadedBatch& loaded) const;
+  void augment(data::LoadedBatch& loaded) const;
   void train_on();
   void take_step(const data::LoadedBatch& batch);
   Wishes wishes() const;

@@ -67,6 +67,36 @@ class Points {
   Folder folder_;
 };
 
+TEST(Augmentation, OfARunIsTheSameOnAnyRanksAndInItsSnapshot) {
+  const Folder folder;
+  const TinyRun tiny = make_tiny_run(folder);
+  const auto train = [&](int ranks, const std::string& name, const std::string& augment) {
+    const Outcome done =
+        run((ranks == 1 ? std::string("SCORENET") : mpirun(ranks)) + " train " + tiny.config +
+            " --outdir " + (folder / name) +
+            " --train.steps 4 --eval.every 4 --checkpoint.every 4 --comm.canonical "
+            "true --comm.virtual_shards 4 --data.augment " +
+            augment);
+    EXPECT_EQ(done.exit_code, 0) << done.err;
+    return checkpoint::read_safetensors(folder /
+                                        (name + "/snapshots/network-0000004-ema0.9.safetensors"))
+        .tensors;
+  };
+  const auto one = train(1, "one", "0.5"), two = train(2, "two", "0.5"), off = train(1, "off", "0");
+  EXPECT_EQ(one.count("augment_embedding.weight"), 1u);
+  EXPECT_EQ(off.count("augment_embedding.weight"), 0u);
+  for (const auto& [name, tensor] : one) EXPECT_TRUE(torch::equal(tensor, two.at(name))) << name;
+  EXPECT_FALSE(torch::equal(one.at("conv_in.weight"), off.at("conv_in.weight")));
+  const std::string snapshot = folder / "one/snapshots/network-0000004-ema0.9.safetensors";
+  const Outcome drawn = run("SCORENET sample --network " + snapshot +
+                            " --seeds 0-3 --sampler ddim --steps 2 --outdir " + (folder / "s"));
+  EXPECT_EQ(drawn.exit_code, 0) << drawn.err;
+  const Outcome foreign =
+      run("SCORENET convert to-diffusers " + snapshot + " --outdir " + (folder / "foreign"));
+  EXPECT_EQ(foreign.exit_code, 6);
+  EXPECT_THAT(foreign.err, HasSubstr("told augmentations (data.augment)"));
+}
+
 struct Case {
   std::string name;
   std::string keys;

@@ -14,6 +14,7 @@ Names in `backticks` are looked up too: scripts, options, keys, files, tests and
 are links. No page has a line over 160 columns but the rows of tables.
 """
 
+import json
 import os
 import re
 import shlex
@@ -23,6 +24,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -33,6 +35,7 @@ PAGES = [
     "launch/README.md",
     "launch/install.md",
     "launch/cluster.md",
+    "launch/from_edm.md",
     "benchmarks/README.md",
     "framework/README.md",
     *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("framework/*/README.md")),
@@ -117,6 +120,8 @@ TRAIN_KEYS = [
     "16",
     "--train.warmup_steps",
     "1",
+    "--train.lr_rampup_kimg",
+    "-1",
     "--eval.every",
     "4",
     "--eval.n",
@@ -189,6 +194,18 @@ def executable(path, text):
     path.chmod(0o755)
 
 
+def write_zip(folder):
+    """As EDM's dataset_tool.py writes."""
+    with zipfile.ZipFile(folder / "cifar10-32x32.zip", "w") as archive:
+        names = [f"00000/img{i:08}.png" for i in range(40)]
+        for i, name in enumerate(names):
+            png(folder / "picture.png", 32, 5 * i)
+            archive.write(folder / "picture.png", name)
+        labels = [[name, i % 10] for i, name in enumerate(names)]
+        archive.writestr("dataset.json", json.dumps({"labels": labels}))
+    (folder / "picture.png").unlink()
+
+
 def prepare(folder, program):
     """A folder that looks like the project's root to whoever types a page's commands there."""
     for name in ("configs", "framework", "models", "tests"):
@@ -219,6 +236,7 @@ def prepare(folder, program):
     npy(folder / "images.npy", (40, 1, 16, 16), "|u1", bytes(i % 251 for i in range(40 * 256)))
     npy(folder / "labels.npy", (40,), "<i8", b"".join(struct.pack("<q", i % 4) for i in range(40)))
     npy(folder / "colours.npy", (40, 3, 32, 32), "|u1", bytes(i % 253 for i in range(40 * 3072)))
+    write_zip(folder)
     arrays = ("--npy", folder / "colours.npy", "--labels", folder / "labels.npy")
     converted = ("--validation", "8", "--out", folder / "cifar10.h5")
     make = [program, "data", "convert", *arrays, *converted]
@@ -369,6 +387,9 @@ def known_names(program):
 
 # Options of other programs that the pages name.
 FOREIGN = {
+    *("--data", "--dest", "--ref", "--images", "--cond", "--duration", "--batch-gpu", "--lr"),
+    *("--ls", "--ema", "--dropout", "--augment", "--xflip", "--precond", "--fp16", "--snap"),
+    *("--dump", "--transfer", "--resume"),
     "--oversubscribe",
     "--bind-to",
     "--nodes",

@@ -120,6 +120,7 @@ train_steps = 5
 path = "a.h5"
 channel_axis = 0
 missing = "nan"
+augment = 0.12
 [model]
 type = "classifier"
 [diffusion]
@@ -136,6 +137,8 @@ threads = 1
             "names that axis too",
             "is trained on its cross-entropy",
             "Fill the values in the data",
+            "only unet and dit are told how an image was augmented",
+            "what is missing cannot be resampled",
             "a classifier learns no schedule",
             "set it to the number of classes",
             "comm.canonical cuts the batch into equal shards",
@@ -178,6 +181,7 @@ time_sampling = "log_normal"
 path = "a.h5"
 transforms = ["divide(e)"]
 splits = { train = [], validation = ["0:2", "b.h5"] }
+augment = 0.5
 [model]
 type = "mlp"
 [condition.e]
@@ -201,6 +205,7 @@ steps = [-1]
             "expected different whole numbers below 0",
             "array is empty. Name the data set",
             "points have no grid for a field",
+            "the field would stay where the image moves",
             "divide by a condition that earlier samples do not have",
         ],
     ),

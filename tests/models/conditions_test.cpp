@@ -72,6 +72,25 @@ TEST(Conditions, ChangeWhatEachNetworkSaysAndTakeGradients) {
   }
 }
 
+TEST(Conditions, AnImageThatWasNotAugmentedAddsNothing) {
+  for (const char* type : {"unet", "dit"}) {
+    const Network n{type, {1, 8, 6}, {.augment = 9}};
+    const auto network = n.make();
+    NetworkInput in = n.input(2);
+    in.given = {};
+    const torch::NoGradGuard no_grad;
+    const auto plain = network->forward(in);
+    in.given.augment = torch::zeros({2, 9});
+    EXPECT_TRUE(torch::equal(network->forward(in), plain)) << type;
+    in.given.augment[1][3] = -0.5;  // of the second example alone
+    const auto told = network->forward(in);
+    EXPECT_TRUE(torch::equal(told[0], plain[0])) << type;
+    EXPECT_GT((told[1] - plain[1]).abs().max().item<double>(), 1e-4) << type;
+    in.given.augment = torch::zeros({2, 8});
+    EXPECT_ERROR(network->forward(in), ShapeError, "augment of shape (2, 8)", "expected (2, 9)");
+  }
+}
+
 TEST(Conditions, OfOneExampleAreItsOwn) {
   for (const Network& n : networks()) {
     const torch::NoGradGuard no_grad;
