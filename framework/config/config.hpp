@@ -13,6 +13,7 @@
 #include "framework/comm/comm_options.hpp"
 #include "framework/data/condition_map.hpp"
 #include "framework/data/data_map.hpp"
+#include "framework/diffusion/convention_options.hpp"
 #include "framework/diffusion/discrete_steps.hpp"
 #include "framework/diffusion/loss_constants.hpp"
 #include "framework/diffusion/schedule_options.hpp"
@@ -52,8 +53,10 @@ struct ModelConfig {
   models::MLPOptions mlp;
   models::DiTOptions dit;
 
+  std::string file;  // gaussian_mixture, torchscript
+  diffusion::ConventionOptions convention;  // torchscript
+
   // gaussian_mixture
-  std::string file;
   double score_scale = 1.0;
   std::vector<double> score_linear;
   std::vector<double> score_offset;
@@ -73,6 +76,11 @@ struct DiffusionConfig {
   double hybrid_weight = diffusion::kHybridWeight;
   double divergence_weight = 0.0;  // 0: off
   double label_drop = 0.1;
+  // Not keys: what was given. The rest follows a torchscript network's convention.
+  bool schedule_given = false;
+  bool betas_given = false;
+  bool prediction_given = false;
+  bool loss_given = false;
 };
 
 struct TrainConfig {

@@ -18,6 +18,12 @@ Field one_of(std::string name, std::string* value, std::string help, Names names
   return field;
 }
 
+// A field of which it matters whether it was given.
+Field noticed(Field field, bool* given) {
+  field.given = given;
+  return field;
+}
+
 Names with(Names names, const Names& more) {
   names.insert(names.end(), more.begin(), more.end());
   return names;
@@ -102,12 +108,50 @@ void condition_fields(data::ConditionMap& c, std::vector<Field>& out) {
   out.push_back({prefix + "shape", &c.shape, "shape for one sample; []: as in the data", 1, 1e12});
 }
 
+// A word of a convention; left open, it is the named convention's.
+Field word(std::string name, std::string* value, const std::string& help, const Names& names) {
+  return one_of(std::move(name), value, "torchscript: " + help, with({diffusion::kOpen}, names));
+}
+
+void convention_fields(diffusion::ConventionOptions& c, std::vector<Field>& out) {
+  out.push_back(one_of("model.convention", &c.name,
+                       "torchscript: what the network expects and returns, by the name of its "
+                       "family; none: the keys below say it",
+                       with({"none"}, diffusion::convention_names())));
+  out.push_back(word("model.level", &c.level,
+                     "forward's second argument; auto: as model.convention says",
+                     diffusion::level_names()));
+  out.push_back(word("model.input_scaling", &c.input_scaling,
+                     "scale of forward's first argument; auto: as model.convention says",
+                     diffusion::input_scaling_names()));
+  out.push_back(word("model.output", &c.output,
+                     "what forward returns; auto: as model.convention says",
+                     diffusion::output_names()));
+  out.push_back(word("model.variance", &c.variance,
+                     "learned: forward returns a reverse variance behind its output; auto: as "
+                     "model.convention says",
+                     {"none", "learned"}));
+  out.push_back(word("model.label_form", &c.label_form,
+                     "how forward's third argument tells the label; auto: as model.convention says",
+                     {"index", "one_hot"}));
+  out.push_back(word("model.level_schedule", &c.level_schedule,
+                     "schedule whose time the levels t, 1-t, 999t and 1000t are; auto: "
+                     "diffusion.schedule, or as model.convention says",
+                     diffusion::schedule_names()));
+  out.push_back(one_of("model.convention_check", &c.check,
+                       "torchscript: what becomes of a convention that the network contradicts",
+                       {"refuse", "warn", "off"}));
+  out.push_back({"model.file_digest", &c.file_digest,
+                 "torchscript: digest of model.file; written by the program, and compared where it "
+                 "is given"});
+}
+
 void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back(one_of(
       "model.type", &c.type,
       "network; classifier: classifies noised data, with the keys of unet for images, of mlp for "
       "points",
-      with(models::model_names(), {"classifier", "gaussian_mixture"})));
+      with(models::model_names(), {"classifier", "gaussian_mixture", "torchscript"})));
   out.push_back({"model.channels", &c.unet.channels, "unet: channels of each level, finest first",
                  1, 1 << 16});
   out.push_back({"model.layers_per_block", &c.unet.layers_per_block,
@@ -164,7 +208,8 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
                  1});
   out.push_back(
       {"model.timesteps", &c.numbered.steps,
-       "unet: number of discrete steps that it was trained on; 0: its input is the log-SNR", 0,
+       "unet, torchscript: number of discrete steps that it was trained on; 0: its input is the "
+       "log-SNR", 0,
        1e6});
   out.push_back(one_of("model.timestep_law", &c.numbered.law, "law of beta over model.timesteps",
                        diffusion::step_law_names()));
@@ -181,7 +226,10 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back({"model.depth", &c.dit.depth, "dit: number of blocks", 1, 512});
   out.push_back({"model.heads", &c.dit.heads, "dit: attention heads", 1, 1024});
   out.push_back(
-      {"model.file", &c.file, "gaussian_mixture: HDF5 file with weights, means, covariances"});
+      {"model.file", &c.file,
+       "gaussian_mixture: HDF5 file with weights, means, covariances; torchscript: the network's "
+       "file"});
+  convention_fields(c.convention, out);
   out.push_back(
       {"model.score_scale", &c.score_scale, "gaussian_mixture: factor on the exact score"});
   out.push_back({"model.score_linear", &c.score_linear,
@@ -191,16 +239,19 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
 }
 
 void diffusion_fields(DiffusionConfig& c, std::vector<Field>& out) {
-  out.push_back(one_of("diffusion.schedule", &c.schedule.name, "noise schedule",
-                       diffusion::schedule_names()));
+  out.push_back(noticed(one_of("diffusion.schedule", &c.schedule.name, "noise schedule",
+                               diffusion::schedule_names()),
+                        &c.schedule_given));
   out.push_back(
       {"diffusion.t_min", &c.schedule.t_min, "first time; -1: the schedule's own", -1, 1e6});
   out.push_back(
       {"diffusion.t_max", &c.schedule.t_max, "last time; -1: the schedule's own", -1, 1e6});
-  out.push_back(
-      {"diffusion.beta_min", &c.schedule.beta_min, "vp_linear, subvp: beta at t = 0", 0, 1e6});
-  out.push_back(
-      {"diffusion.beta_max", &c.schedule.beta_max, "vp_linear, subvp: beta at t = 1", kTiny, 1e6});
+  out.push_back(noticed(
+      {"diffusion.beta_min", &c.schedule.beta_min, "vp_linear, subvp: beta at t = 0", 0, 1e6},
+      &c.betas_given));
+  out.push_back(noticed(
+      {"diffusion.beta_max", &c.schedule.beta_max, "vp_linear, subvp: beta at t = 1", kTiny, 1e6},
+      &c.betas_given));
   out.push_back({"diffusion.beta", &c.schedule.beta,
                  "vp_constant: beta(t) = beta; vp_ramp: beta(t) = beta t", kTiny, 1e6});
   out.push_back(
@@ -211,13 +262,15 @@ void diffusion_fields(DiffusionConfig& c, std::vector<Field>& out) {
                  "ve, edm: least noise, in data units", kTiny, 1e6});
   out.push_back({"diffusion.sigma_max", &c.schedule.sigma_max, "ve, edm: most noise, in data units",
                  kTiny, 1e9});
-  out.push_back(one_of("diffusion.prediction", &c.prediction, "what the network's output means",
-                       diffusion::prediction_names()));
+  out.push_back(noticed(one_of("diffusion.prediction", &c.prediction,
+                               "what the network's output means", diffusion::prediction_names()),
+                        &c.prediction_given));
   out.push_back(
-      one_of("diffusion.loss", &c.loss,
-             "weighting of the squared error; uncertainty: learned; hybrid: with a learned "
-             "reverse variance",
-             with(diffusion::weighting_names(), {"uncertainty", "hybrid"})));
+      noticed(one_of("diffusion.loss", &c.loss,
+                     "weighting of the squared error; uncertainty: learned; hybrid: with a learned "
+                     "reverse variance",
+                     with(diffusion::weighting_names(), {"uncertainty", "hybrid"})),
+              &c.loss_given));
   out.push_back(one_of("diffusion.time_sampling", &c.time_sampling, "how training times are drawn",
                        with(diffusion::time_sampling_names(), {"loss_second_moment"})));
   out.push_back({"diffusion.P_mean", &c.P_mean,

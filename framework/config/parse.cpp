@@ -6,6 +6,7 @@
 #include <cctype>
 #include <sstream>
 
+#include "framework/config/convention_rules.hpp"
 #include "framework/config/fields.hpp"
 #include "framework/config/plain_text.hpp"
 #include "framework/config/suggest.hpp"
@@ -226,6 +227,7 @@ std::vector<std::string> bare_strings(const std::string& text) {
 void assign_argument(const Field& field, const std::string& text) {
   if (auto* target = std::get_if<std::string*>(&field.value)) {
     **target = text;
+    if (field.given) *field.given = true;
     return;
   }
   if (auto* target = std::get_if<std::vector<std::string>*>(&field.value);
@@ -254,6 +256,7 @@ void assign_argument(const Field& field, const std::string& text) {
 // What its own key leaves open follows other keys: attention at the coarsest level, however
 // many there are.
 void follow(Config& config) {
+  follow_convention(config);
   if (config.model.attention_given) return;
   config.model.unet.attention.assign(config.model.unet.channels.size(), false);
   if (!config.model.unet.channels.empty()) config.model.unet.attention.back() = true;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "framework/config/convention_rules.hpp"
 #include "framework/config/fields.hpp"
 #include "framework/config/objective_rules.hpp"
 #include "framework/config/plain_text.hpp"
@@ -324,6 +325,7 @@ std::vector<std::string> problems(const Config& config, int world_size) {
   check_batch(config.train, world_size, out);
   check_duration(config.train, out);
   check_averages(config.ema, out);
+  for (auto& sentence : convention_problems(config)) out.push_back(std::move(sentence));
   for (auto& sentence : objective_problems(config)) out.push_back(std::move(sentence));
   check_gradient_sum(config, out);
   check_canonical(config, world_size, out);

@@ -12,6 +12,7 @@
 #include "framework/core/finite.hpp"
 #include "framework/optim/ema.hpp"
 #include "framework/score/snapshot.hpp"
+#include "framework/score/told_conditions.hpp"
 
 namespace scorenet::score {
 namespace {

@@ -9,6 +9,7 @@
 #include "framework/diffusion/learned_weights.hpp"
 #include "framework/diffusion/likelihood/flow_jet.hpp"
 #include "framework/diffusion/preconditioning.hpp"
+#include "framework/score/foreign_network.hpp"
 #include "framework/score/mixture_file.hpp"
 #include "framework/score/recorded_network.hpp"
 #include "framework/score/told_conditions.hpp"
@@ -129,15 +130,31 @@ std::shared_ptr<models::ScoreNetwork> build_network(const config::Config& config
   return models::make_classifier({o.unet, o.mlp, config.model.num_classes, o.seed}, example_shape);
 }
 
-TrainedNetwork build_trained(const config::Config& config, c10::IntArrayRef example_shape,
-                             const std::shared_ptr<const diffusion::Schedule>& schedule,
-                             torch::Device device) {
+// A stranger's operations may wait for the host, which no recording survives: run.graph is not
+// heeded.
+TrainedNetwork build_foreign(const config::Config& config, c10::IntArrayRef example_shape,
+                             const std::string& archive, torch::Device device) {
+  TrainedNetwork trained;
+  trained.foreign = make_foreign_network(config, archive, example_shape, device);
+  trained.network = trained.foreign;
+  return trained;
+}
+
+TrainedNetwork build_own(const config::Config& config, c10::IntArrayRef example_shape,
+                         torch::Device device) {
   TrainedNetwork trained;
   trained.network = build_network(config, example_shape);
   trained.network->to(device);
   if (config.run.graph && records_graphs(device))
     trained.recorded = std::make_shared<RecordedNetwork>();
   trained.classifier = std::dynamic_pointer_cast<models::Classifier>(trained.network);
+  return trained;
+}
+
+// The network, and what is learned beside it.
+TrainedNetwork build_trained(TrainedNetwork trained, const config::Config& config,
+                             const std::shared_ptr<const diffusion::Schedule>& schedule,
+                             torch::Device device) {
   trained.learned_schedule = std::dynamic_pointer_cast<const diffusion::LearnedSchedule>(schedule);
   if (trained.learned_schedule) trained.learned_schedule->network()->to(device);
   if (config.diffusion.loss == "uncertainty") {
@@ -155,7 +172,7 @@ data::ExpectedData expected_data(const ScoreModel& model) {
 }
 
 ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape,
-                       torch::Device device) {
+                       torch::Device device, const std::string& archive) {
   // cuDNN tries its kernels at the first pass of each shape and keeps the fastest.
   if (device.is_cuda()) at::globalContext().setBenchmarkCuDNN(true);
   ScoreModel model;
@@ -172,7 +189,14 @@ ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_sh
     model.source = AnalyticMixture{mixture, score_errors(config.model, mixture->dims())};
     model.example_shape = {mixture->dims()};
   } else {
-    model.source = build_trained(config, example_shape, model.schedule, device);
+    TrainedNetwork network;
+    if (config.model.type == "torchscript") {
+      const std::string bytes = archive.empty() ? read_network_file(model.config) : archive;
+      network = build_foreign(config, example_shape, bytes, device);
+    } else {
+      network = build_own(config, example_shape, device);
+    }
+    model.source = build_trained(std::move(network), config, model.schedule, device);
   }
   return model;
 }

@@ -44,6 +44,7 @@ diffusion::Parametrisation parametrisation(const config::DiffusionConfig& config
 models::ModelOptions model_options(const config::Config& config, uint64_t seed);
 
 class RecordedNetwork;
+class ForeignNetwork;
 
 /// A network, and what is learned beside it.
 struct TrainedNetwork {
@@ -52,6 +53,8 @@ struct TrainedNetwork {
   std::shared_ptr<models::Classifier> classifier = {};
   /// The model's schedule, where it is a learned one; else null.
   std::shared_ptr<const diffusion::LearnedSchedule> learned_schedule = {};
+  /// The network itself, where it comes from elsewhere (foreign_network.hpp); else null.
+  std::shared_ptr<ForeignNetwork> foreign = {};
   /// Of the loss; null where the config asks for none.
   std::shared_ptr<diffusion::UncertaintyWeight> uncertainty = {};
   /// Its evaluations, where the device records them (run.graph); else null.
@@ -107,9 +110,11 @@ diffusion::Denoiser denoiser_for(const ScoreModel& model, const models::Conditio
 /// What this model expects of a data set (data/fit.hpp), but for a mixture's dimensions.
 data::ExpectedData expected_data(const ScoreModel& model);
 
-/// A network with fresh weights, or the mixture of model.file. example_shape: of the data; for a
-/// mixture it may be empty. Throws ConfigError, for a condition of unknown shape too, or DataError.
+/// A network with fresh weights, that of a TorchScript file, or the mixture of model.file.
+/// example_shape: of the data; for a mixture it may be empty. archive: of a TorchScript network, in
+/// place of model.file. Throws ConfigError, for a condition of unknown shape too, DataError, or as
+/// make_foreign_network.
 ScoreModel build_model(const config::Config& config, c10::IntArrayRef example_shape,
-                       torch::Device device);
+                       torch::Device device, const std::string& archive = {});
 
 }  // namespace scorenet::score

@@ -12,6 +12,7 @@
 #include "framework/core/build_info.hpp"
 #include "framework/core/check.hpp"
 #include "framework/core/finite.hpp"
+#include "framework/score/foreign_network.hpp"
 #include "framework/score/told_conditions.hpp"
 #include "models/least_parameters.hpp"
 #include "models/score_network.hpp"
@@ -182,13 +183,28 @@ void check_size(const config::Config& config, const std::vector<int64_t>& exampl
   throw CheckpointError(sentence.str());
 }
 
+// The TorchScript network that a snapshot carries; "" for others.
+std::string stored_archive(const config::Config& config, const checkpoint::TensorMap& stored,
+                           const std::filesystem::path& path) {
+  if (config.model.type != "torchscript") return "";
+  const auto found = stored.find(kArchiveName);
+  if (found == stored.end() || found->second.scalar_type() != torch::kUInt8 ||
+      found->second.dim() != 1 || found->second.numel() == 0) {
+    throw CheckpointError(path.string() + ": has no tensor '" + kArchiveName +
+                          "' with the network's TorchScript archive. The file is damaged.");
+  }
+  const torch::Tensor bytes = found->second.contiguous();
+  return {reinterpret_cast<const char*>(bytes.data_ptr<uint8_t>()),
+          static_cast<size_t>(bytes.numel())};
+}
+
 // What its own config cannot build is the file's fault, whatever layer says so.
 ScoreModel build_stored(const config::Config& config, const LoadedSnapshot& snapshot,
                         const checkpoint::TensorMap& stored, const std::filesystem::path& path,
                         torch::Device device) {
   try {
     check_size(config, snapshot.example_shape, stored, path);
-    return build_model(config, snapshot.example_shape, device);
+    return build_model(config, snapshot.example_shape, device, stored_archive(config, stored, path));
   } catch (const CheckpointError&) {
     throw;
   } catch (const Error& error) {

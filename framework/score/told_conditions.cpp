@@ -6,6 +6,7 @@
 #include "framework/core/check.hpp"
 #include "framework/core/pixels.hpp"
 #include "framework/data/augment.hpp"
+#include "framework/score/foreign_network.hpp"
 #include "framework/transform/numbers.hpp"
 
 namespace scorenet::score {
@@ -174,11 +175,24 @@ transform::Conditions divisors(const ScoreModel& model, const data::ConditionVal
   return all;
 }
 
+namespace {
+
+torch::Tensor bytes_of(const std::string& text) {
+  const auto size = static_cast<int64_t>(text.size());
+  const torch::Tensor bytes = torch::empty({size}, torch::kUInt8);
+  std::copy(text.begin(), text.end(), bytes.data_ptr<uint8_t>());
+  return bytes;
+}
+
+}  // namespace
+
 std::vector<std::pair<std::string, torch::Tensor>> statistics_of(const ScoreModel& model) {
   auto all = model.transforms.state();
   for (const auto& [name, chain] : model.conditions)
     for (const auto& [key, values] : chain.chain().state())
       all.emplace_back(statistics_prefix(name) + key, values);
+  if (!model.is_analytic() && model.trained().foreign)
+    all.emplace_back(kArchiveName, bytes_of(model.trained().foreign->archive()));
   return all;
 }
 
@@ -201,7 +215,8 @@ bool lacks_statistics(const ScoreModel& model) {
 }
 
 bool is_statistic(const std::string& name) {
-  return name.starts_with(transform::kStatePrefix) || name.starts_with(config::kConditionPrefix);
+  return name.starts_with(transform::kStatePrefix) ||
+         name.starts_with(config::kConditionPrefix) || name == kArchiveName;
 }
 
 }  // namespace scorenet::score

@@ -53,15 +53,16 @@ transform::Conditions divisors(const ScoreModel& model, const data::ConditionVal
 /// "condition.NAME.": how the names of a condition's statistics begin.
 std::string statistics_prefix(const std::string& name);
 
-/// The statistics of all transforms by name: those of data.transforms, and
-/// "condition.NAME.transform.0.mean". Files keep them.
+/// What files keep beside the weights, by name: the statistics of data.transforms, those of
+/// conditions ("condition.NAME.transform.0.mean"), and the archive of a TorchScript network
+/// (foreign_network.hpp).
 std::vector<std::pair<std::string, torch::Tensor>> statistics_of(const ScoreModel& model);
 /// Takes them from there. Throws CheckpointError beginning with `where`.
 void restore_statistics(ScoreModel& model, const std::map<std::string, torch::Tensor>& state,
                         const std::string& where);
 /// Whether some are to be measured still.
 bool lacks_statistics(const ScoreModel& model);
-/// Whether a tensor of this name is a statistic of the data and no weight.
+/// Whether a tensor of this name is one of these and no weight.
 bool is_statistic(const std::string& name);
 
 }  // namespace scorenet::score

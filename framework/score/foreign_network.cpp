@@ -1,0 +1,221 @@
+#include "framework/score/foreign_network.hpp"
+
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+
+#include "framework/core/check.hpp"
+#include "framework/core/digest.hpp"
+#include "framework/core/finite.hpp"
+#include "framework/core/random.hpp"
+#include "framework/files/atomic_file.hpp"
+#include "framework/files/regular_file.hpp"
+#include "framework/score/score_model.hpp"
+#include "framework/score/told_conditions.hpp"
+
+namespace scorenet::score {
+
+using torch::Tensor;
+
+models::ThirdInput third_input(const config::Config& config) {
+  if (config.model.num_classes > 0) return models::ThirdInput::label;
+  const models::ConditionSizes sizes = condition_sizes(config);
+  if (sizes.numbers > 0) return models::ThirdInput::numbers;
+  return sizes.channels > 0 ? models::ThirdInput::fields : models::ThirdInput::none;
+}
+
+diffusion::Convention convention_of(const config::Config& config) {
+  return {config.model.convention, config.model.numbered, config.diffusion.schedule,
+          config.diffusion.sigma_data};
+}
+
+ForeignNetwork::ForeignNetwork(const config::Config& config, const std::string& archive,
+                               const std::string& where, torch::Device device)
+    : TorchScriptNetwork(archive, where, third_input(config), device),
+      convention_(convention_of(config)),
+      prediction_(diffusion::prediction_from_name(config.diffusion.prediction)),
+      wants_variance_(parametrisation(config.diffusion).learned_variance),
+      classes_(config.model.num_classes),
+      numbers_(condition_sizes(config).numbers),
+      channels_(condition_sizes(config).channels) {}
+
+// Labels are told as their number, where none is told as num_classes; or as a row of zeros with
+// one 1, which is then all zeros. Conditions that are not told are zeros.
+Tensor ForeignNetwork::third_of(const Tensor& x, const models::Conditions& given) const {
+  if (classes_ > 0) {
+    const Tensor labels =
+        given.labels.defined()
+            ? given.labels.to(x.device())
+            : torch::full({x.size(0)}, classes_, x.options().dtype(torch::kInt64));
+    if (!convention_.one_hot()) return labels;
+    return torch::one_hot(labels, classes_ + 1).narrow(1, 0, classes_).to(x.scalar_type());
+  }
+  if (numbers_ + channels_ == 0) return {};
+  Tensor told = numbers_ > 0 ? given.numbers : given.fields;
+  if (!told.defined()) {
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape[1] = channels_;
+    return numbers_ > 0 ? torch::zeros({x.size(0), numbers_}, x.options())
+                        : torch::zeros(shape, x.options());
+  }
+  told = told.to(x.options());
+  return given.told.defined() ? told * broadcast_to_batch(given.told.to(x.options()), told) : told;
+}
+
+Tensor ForeignNetwork::answer(const diffusion::Convention& convention, const Tensor& x,
+                              const Tensor& log_snr, const models::Conditions& given,
+                              Tensor* variance) {
+  const Tensor l = log_snr.to(x.device(), torch::kFloat64);
+  const Tensor scale = broadcast_to_batch(convention.input_scale(l).to(x.options()), x);
+  Tensor output = call(scale * x, convention.level(l), third_of(x, given));
+  std::vector<int64_t> expected = x.sizes().vec();
+  if (convention.learned_variance()) expected[1] *= 2;
+  if (output.sizes() != c10::IntArrayRef(expected)) {
+    throw ShapeError(where() + ": forward returns shape " + shape_string(output.sizes()) +
+                     " for x of shape " + shape_string(x.sizes()) + ", expected " +
+                     shape_string(expected) + " (model.variance = " +
+                     convention.words().variance +
+                     "). Give data of the shape that it was made for, or another "
+                     "model.convention.");
+  }
+  if (!convention.learned_variance()) return output;
+  const auto parts = output.chunk(2, 1);
+  if (variance) *variance = parts[1];
+  return parts[0];
+}
+
+Tensor ForeignNetwork::forward(const models::NetworkInput& input) {
+  const Tensor l = input.log_snr.to(input.x.device(), torch::kFloat64);
+  // EDM's preconditioning hands over x in EDM's scale, the others x of unit power.
+  Tensor x = input.x;
+  if (prediction_ == diffusion::Prediction::F) {
+    const double k = convention_.sigma_data();
+    const Tensor unit = (torch::sigmoid(-l) + k * k * torch::sigmoid(l)).sqrt();
+    x = broadcast_to_batch(unit.to(x.options()), x) * x;
+  }
+  Tensor variance;
+  const Tensor output = answer(convention_, x, l, input.given, &variance);
+  const Tensor prediction = convention_.as(prediction_, output, x, l);
+  return wants_variance_ ? torch::cat({prediction, variance}, 1) : prediction;
+}
+
+diffusion::Denoised ForeignNetwork::denoised_by(const diffusion::Convention& convention,
+                                                const Tensor& x, const Tensor& log_snr,
+                                                const models::Conditions& given) {
+  const Tensor l = log_snr.to(x.device(), torch::kFloat64);
+  return convention.denoised(answer(convention, x, l, given, nullptr), x, l);
+}
+
+std::string read_network_file(config::Config& config) {
+  const std::string& path = config.model.file;
+  const std::string where = "model.file = " + path;
+  std::string bytes;
+  try {
+    files::require_regular_file(path);
+    bytes = files::read_file(path);
+  } catch (const Error& error) {
+    throw CheckpointError(where + ": cannot be read (" + files::unreadable_because(path) +
+                          "). Give the TorchScript file of the network.");
+  }
+  const std::string found = digest(bytes.data(), bytes.size());
+  std::string& known = config.model.convention.file_digest;
+  if (known.empty()) known = found;
+  if (known == found) return bytes;
+  throw CheckpointError(where + ": has the digest " + found + ", expected " + known +
+                        " by model.file_digest. Give the file that it belongs to, or leave "
+                        "model.file_digest out to take this one.");
+}
+
+namespace {
+
+constexpr uint64_t kProbeSeed = 20261127;
+// x of rows 0 .. batch - 1, each a function of its row alone.
+Tensor probe(c10::IntArrayRef example_shape, int64_t batch, torch::Device device) {
+  return normal_for_slots({kProbeSeed, RandomStream::initial_weights, 1}, slot_range(0, batch),
+                          example_shape, torch::kFloat32)
+      .to(device);
+}
+
+Tensor some_level(int64_t batch, torch::Device device) {
+  return torch::full({batch}, 0.3, torch::TensorOptions(torch::kFloat64).device(device));
+}
+
+Tensor answer_to(ForeignNetwork& network, const Tensor& x) {
+  return network.forward({x, some_level(x.size(0), x.device()), {}, nullptr});
+}
+
+// Rounding differs between batch sizes; another example's share does not stay within it.
+bool agree(const Tensor& a, const Tensor& b) {
+  const double scale = std::max(1.0, b.abs().max().item<double>());
+  return (a - b).abs().max().item<double>() <= 1e-3 * scale;
+}
+
+void check_calls(ForeignNetwork& network, c10::IntArrayRef example_shape, torch::Device device) {
+  const torch::NoGradGuard no_grad;
+  const std::string& where = network.where();
+  const Tensor x = probe(example_shape, 3, device);
+  const Tensor three = answer_to(network, x);
+  if (!three.isfinite().all().item<bool>()) {
+    throw NotFiniteError(where +
+                         ": returns values that are not finite for ordinary noise. Export a network "
+                         "whose weights are, or another model.convention.");
+  }
+  if (!torch::equal(answer_to(network, x), three)) {
+    throw ShapeError(where +
+                     ": returns other values for the same input when called again, such as a "
+                     "network that draws random numbers. Export it with module.eval().");
+  }
+  Tensor one;
+  try {
+    one = answer_to(network, x.narrow(0, 1, 1));
+  } catch (const ShapeError& error) {
+    throw ShapeError(where +
+                     ": takes a batch of 3 examples but not of 1: it was traced for a batch of one "
+                     "size. Export it with launch/export_network.py, which scripts it or traces it "
+                     "for any.");
+  }
+  if (!agree(one, three.narrow(0, 1, 1))) {
+    throw ShapeError(where +
+                     ": returns something else for an example alone than for the same one among "
+                     "others, such as a batch norm in training mode. Export it with "
+                     "module.eval().");
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<ForeignNetwork> make_foreign_network(const config::Config& config,
+                                                     const std::string& archive,
+                                                     c10::IntArrayRef example_shape,
+                                                     torch::Device device) {
+  const std::string where = "model.file = " + config.model.file;
+  const auto network = std::make_shared<ForeignNetwork>(config, archive, where, device);
+  check_calls(*network, example_shape, device);
+  return network;
+}
+
+std::string no_derivative_because(ForeignNetwork& network, c10::IntArrayRef example_shape,
+                                  torch::Device device, int order) {
+  const torch::AutoGradMode with_gradients(true);
+  const Tensor x = probe(example_shape, 2, device).requires_grad_(true);
+  try {
+    Tensor value = answer_to(network, x).square().sum();
+    for (int i = 1; i <= order; ++i) {
+      const auto derivative =
+          torch::autograd::grad({value}, {x}, {}, /*retain_graph=*/true, /*create_graph=*/i < order)
+              [0];
+      if (!derivative.isfinite().all().item<bool>()) return "it is not finite";
+      if (i < order) value = derivative.square().sum();
+    }
+    return "";
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    return text.substr(0, text.find('\n'));
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    return text.substr(0, text.find('\n'));
+  }
+}
+
+}  // namespace scorenet::score
