@@ -19,15 +19,18 @@ namespace scorenet::launch {
 
 void add_model_options(CLI::App* verb, ModelArguments& arguments) {
   auto* network = verb->add_option("--network", arguments.network,
-                                   "snapshot (.safetensors) of a trained network");
+                                   "snapshot (.safetensors) of a trained network, or a TorchScript "
+                                   "file (.pt) with its --convention");
   auto* config = verb->add_option("--config", arguments.config,
-                                  "config of an analytic model (model.type = gaussian_mixture)");
+                                  "config of an analytic model (model.type = gaussian_mixture) or "
+                                  "of a TorchScript network (torchscript)");
   verb->add_option(
           "--precision", arguments.precision,
           "precision of the network's arithmetic: fp32, tf32 (fp32 whose products a GPU rounds), "
           "bf16, fp16; auto: fp32, the same numbers "
           "on every machine [its config's train.precision]")
       ->check(CLI::IsMember(models::precision_names()));
+  add_foreign_options(verb, arguments.foreign);
   network->excludes(config);
   config->excludes(network);
 }
@@ -70,7 +73,34 @@ std::vector<files::NamedPath> inputs_of(const ModelArguments& arguments) {
   return inputs;
 }
 
+std::optional<config::Config> foreign_config_of(const ModelArguments& arguments) {
+  const ForeignArguments& foreign = arguments.foreign;
+  if (is_foreign(arguments.network, foreign)) {
+    config::Config config;
+    config.model.file = arguments.network;
+    return foreign_config(config, foreign);
+  }
+  if (!arguments.config.empty()) {
+    const config::Config config = config::parse_file(arguments.config);
+    if (config.model.type == "torchscript") return foreign_config(config, foreign);
+  }
+  if (foreign.convention.empty() && foreign.shape.empty() && foreign.said.empty())
+    return std::nullopt;
+  throw ConfigError(
+      "--convention, --shape, --model.* and --diffusion.*: belong to a TorchScript "
+      "network, and " +
+      (arguments.network.empty() ? arguments.config : arguments.network) +
+      " is none: it says itself what it is. Leave them out.");
+}
+
 LoadedModel load_model(const ModelArguments& arguments, torch::Device device) {
+  if (const auto foreign = foreign_config_of(arguments)) {
+    const std::string& name = arguments.network.empty() ? arguments.config : arguments.network;
+    score::ScoreModel model = load_foreign(*foreign, arguments.foreign, name, device);
+    set_precision(model, arguments.precision);
+    std::vector<int64_t> shape = model.example_shape;
+    return {std::move(model), std::move(shape)};
+  }
   if (!arguments.network.empty()) {
     score::LoadedSnapshot snapshot = score::load_snapshot(arguments.network, device);
     if (snapshot.model.is_classifier()) {

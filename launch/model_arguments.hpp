@@ -1,12 +1,14 @@
-// --network SNAPSHOT or --config ANALYTIC.toml: how evaluate and sample name a model.
+// --network SNAPSHOT, --network NET.pt or --config FILE.toml: how evaluate and sample name a model.
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "framework/files/output_guard.hpp"
 #include "framework/score/score_model.hpp"
+#include "launch/foreign_arguments.hpp"
 
 namespace scorenet::launch {
 
@@ -14,6 +16,7 @@ struct ModelArguments {
   std::string network;
   std::string config;
   std::string precision = {};  // in place of train.precision; "": as the config says
+  ForeignArguments foreign = {};
 };
 
 void add_model_options(CLI::App* verb, ModelArguments& arguments);
@@ -27,7 +30,11 @@ struct LoadedModel {
   std::vector<int64_t> example_shape;
 };
 
-/// Loads the snapshot or the analytic model. Throws CheckpointError for a damaged snapshot,
+/// The config of a TorchScript network that these arguments name; none for other models. Throws
+/// ConfigError.
+std::optional<config::Config> foreign_config_of(const ModelArguments& arguments);
+
+/// Loads the snapshot, the TorchScript network or the analytic model. Throws CheckpointError for a damaged snapshot,
 /// DataError for a mixture file that cannot be read, ConfigError for a bad config or a classifier.
 LoadedModel load_model(const ModelArguments& arguments, torch::Device device);
 

@@ -137,6 +137,13 @@ void take_draw(EvaluateArguments& a, Guides& guides, torch::Device device) {
   if (!a.seeds.empty()) a.options.seeds = parse_seeds(a.seeds);
 }
 
+// A TorchScript file does not say for which shape it was made.
+std::vector<int64_t> shape_of_data(const EvaluateArguments& a, const config::Config& config,
+                                   comm::Communicator& comm) {
+  return data::ImageDataset(map_of(a, config), a.split, score::dataset_options(config, comm))
+      .example_shape();
+}
+
 ExitCode evaluate(EvaluateArguments arguments, comm::Communicators& comms) {
   comms.host->set_phase(comm::Phase::evaluate);
   take_aliases(arguments.options.metrics, comms.host->rank() == 0);
@@ -144,13 +151,17 @@ ExitCode evaluate(EvaluateArguments arguments, comm::Communicators& comms) {
   if (comms.host->rank() == 0) check_outputs(arguments);
   const torch::NoGradGuard no_grad;
   const auto device = device_for_rank(*comms.host);
+  if (const auto foreign = foreign_config_of(arguments.model))
+    arguments.model.foreign.data_shape = shape_of_data(arguments, *foreign, *comms.host);
   const LoadedModel loaded = model_of(arguments, device);
+  check_derivatives(loaded.model, arguments.options.metrics);
   Guides guides;
   take_draw(arguments, guides, device);
   data::DatasetOptions reading = score::dataset_options(loaded.model.config, *comms.host);
   reading.labels = true;
   apply_condition_arrays(reading.conditions, arguments.conditions);
   data::ImageDataset dataset(map_of(arguments, loaded.model.config), arguments.split, reading);
+  try_convention(loaded.model, &dataset);
   const auto report = evaluate::evaluate(loaded.model, dataset, arguments.options, *comms.host);
   if (comms.host->rank() != 0) return ExitCode::done;
   if (!arguments.options.metrics.empty()) std::cout << evaluate::summary(report) << std::endl;

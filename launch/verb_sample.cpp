@@ -212,6 +212,7 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   if (comm.rank() == 0) check_outputs(a, parse_seeds(a.seeds));
   const auto device = device_for_rank(comm);
   const LoadedModel loaded = load_model(a.model, device);
+  try_convention(loaded.model, nullptr);
   Told told = told_samples(a.told, loaded.model);
   take_rows(a, told);
   const auto seeds = seeds_to_draw(a, comm);

@@ -45,15 +45,16 @@ std::string reason_of(const std::exception& error) {
 }
 
 // torch::jit may throw anything at a stranger's file.
-jit::Module open_script(const std::string& archive, const std::string& where, torch::Device device) {
+jit::Module open_script(const std::string& archive, const std::string& where,
+                        torch::Device device) {
   if (const std::string why = no_torchscript_because(archive); !why.empty())
     throw CheckpointError(where + ": " + why + kRemedy);
   try {
     std::istringstream in(archive);
     return jit::load(in, device);
   } catch (const std::exception& error) {
-    throw CheckpointError(where + ": cannot be read as a TorchScript archive (" +
-                          reason_of(error) + "). The file is damaged or of a newer PyTorch.");
+    throw CheckpointError(where + ": cannot be read as a TorchScript archive (" + reason_of(error) +
+                          "). The file is damaged or of a newer PyTorch.");
   } catch (...) {
     throw CheckpointError(where +
                           ": cannot be read as a TorchScript archive. The file is damaged.");
@@ -157,8 +158,7 @@ bool may_be_left_out(const c10::Argument& argument) {
 
 std::string signature(const std::vector<c10::Argument>& arguments) {
   std::string text;
-  for (size_t i = 1; i < arguments.size(); ++i)
-    text += (i > 1 ? ", " : "") + arguments[i].name();
+  for (size_t i = 1; i < arguments.size(); ++i) text += (i > 1 ? ", " : "") + arguments[i].name();
   return "forward(" + text + ")";
 }
 
@@ -185,8 +185,9 @@ size_t checked_arguments(const jit::Module& script, const std::string& where, Th
                       "Set model.num_classes = 0, or export forward(x, level, label).");
   }
   if (third == ThirdInput::none && given >= 3 && !may_be_left_out(arguments[3])) {
-    throw ConfigError(found + " needs a third argument, but the config tells a network nothing. "
-                              "Set model.num_classes, or give a [condition.NAME].");
+    throw ConfigError(found +
+                      " needs a third argument, but the config tells a network nothing. "
+                      "Set model.num_classes, or give a [condition.NAME].");
   }
   if (third != ThirdInput::none) return 3;
   return given >= 3 && !arguments[3].default_value() ? 3 : 2;

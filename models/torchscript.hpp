@@ -34,7 +34,8 @@ class TorchScriptNetwork : public ScoreNetwork {
   /// forward(x, level, third). x: (B, ...); level: (B); third: undefined where nothing is told.
   /// Computes in the type of its weights; of a module without weights in x's. Returns x's type.
   /// Throws ShapeError with what the module said where it fails, and where its result is no tensor.
-  torch::Tensor call(const torch::Tensor& x, const torch::Tensor& level, const torch::Tensor& third);
+  torch::Tensor call(const torch::Tensor& x, const torch::Tensor& level,
+                     const torch::Tensor& third);
 
   /// The archive without its trainable weights: what a snapshot keeps beside them.
   const std::string& archive() const { return archive_; }

@@ -53,7 +53,7 @@ struct ModelConfig {
   models::MLPOptions mlp;
   models::DiTOptions dit;
 
-  std::string file;  // gaussian_mixture, torchscript
+  std::string file;                         // gaussian_mixture, torchscript
   diffusion::ConventionOptions convention;  // torchscript
 
   // gaussian_mixture

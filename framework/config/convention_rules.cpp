@@ -10,8 +10,8 @@ constexpr int64_t kUsualSteps = 1000;
 void take_defaults(Config& config) {
   ModelConfig& m = config.model;
   DiffusionConfig& d = config.diffusion;
-  const auto defaults = diffusion::defaults_of(m.convention, m.numbered,
-                                               d.schedule_given ? d.schedule.name : "");
+  const auto defaults =
+      diffusion::defaults_of(m.convention, m.numbered, d.schedule_given ? d.schedule.name : "");
   if (defaults.numbered && m.numbered.steps == 0) m.numbered.steps = kUsualSteps;
   if (!d.schedule_given && !defaults.schedule.empty()) d.schedule.name = defaults.schedule;
   if (!d.schedule_given && !d.betas_given && defaults.numbered) {

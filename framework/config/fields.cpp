@@ -209,8 +209,8 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back(
       {"model.timesteps", &c.numbered.steps,
        "unet, torchscript: number of discrete steps that it was trained on; 0: its input is the "
-       "log-SNR", 0,
-       1e6});
+       "log-SNR",
+       0, 1e6});
   out.push_back(one_of("model.timestep_law", &c.numbered.law, "law of beta over model.timesteps",
                        diffusion::step_law_names()));
   out.push_back(
@@ -239,9 +239,9 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
 }
 
 void diffusion_fields(DiffusionConfig& c, std::vector<Field>& out) {
-  out.push_back(noticed(one_of("diffusion.schedule", &c.schedule.name, "noise schedule",
-                               diffusion::schedule_names()),
-                        &c.schedule_given));
+  out.push_back(noticed(
+      one_of("diffusion.schedule", &c.schedule.name, "noise schedule", diffusion::schedule_names()),
+      &c.schedule_given));
   out.push_back(
       {"diffusion.t_min", &c.schedule.t_min, "first time; -1: the schedule's own", -1, 1e6});
   out.push_back(

@@ -65,7 +65,7 @@ ConventionOptions of_schedule(ConventionOptions words, const std::string& schedu
 
 struct Level {
   const char* name;
-  double factor, offset;  // of the time
+  double factor, offset;          // of the time
   Tensor (*of)(const Tensor& l);  // null: of the time, or the table
 };
 const Level kLevels[] = {
@@ -90,8 +90,7 @@ const Scaling kScalings[] = {
     {"ve", [](const At& at) { return 1 / at.a; }},
     {"edm", [](const At& at) { return (at.s.square() + at.k * at.k * at.a.square()).rsqrt(); }},
     {"flow", [](const At& at) { return 1 / (at.a + at.s); }},
-    {"subvp",
-     [](const At& at) { return (-torch::asinh(0.5 * (-0.5 * at.l).exp())).exp() / at.a; }},
+    {"subvp", [](const At& at) { return (-torch::asinh(0.5 * (-0.5 * at.l).exp())).exp() / at.a; }},
 };
 
 // x0 = p x + q out, eps = u x + w out, of the network's x and its output.

@@ -17,17 +17,17 @@ namespace {
 using diffusion::Convention;
 using torch::Tensor;
 
-constexpr double kSlack = 1.5;    // times the linear denoiser's error
-constexpr double kFloor = 0.05;   // of a network where the linear one's is 0
-constexpr double kWrong = 4.0;    // times both: more than a poor network's
-constexpr double kLearned = 0.8;  // times the linear one's: random weights never get there
+constexpr double kAllowance = 1.5;  // times the linear denoiser's error
+constexpr double kFloor = 0.05;     // of a network where the linear one's is 0
+constexpr double kWrong = 4.0;      // times both: more than a poor network's
+constexpr double kLearned = 0.8;    // times the linear one's: random weights never get there
 constexpr int kLevels = 6;
 constexpr double kFarthest = 8;  // log-SNR
 constexpr double kUsualMoment = 0.25;
 
 struct AtLevel {
   double log_snr, error, linear;
-  double allowed() const { return kSlack * linear + kFloor; }
+  double allowed() const { return kAllowance * linear + kFloor; }
 };
 
 struct Judged {
@@ -144,7 +144,10 @@ std::string better_one(const Question& q) {
     if (!convention) continue;
     try {
       const Judged judged = judge(q, *convention);
-      if (judged.worst() <= 1 && judged.learned()) return candidate.name;
+      if (judged.worst() > 1) continue;
+      // A network that is zero so far is a fair denoiser behind c_skip x, but as x0 or eps none.
+      const std::string& output = convention->words().output;
+      if (judged.learned() || output == "x0" || output == "eps") return candidate.name;
     } catch (const Error&) {  // a level or scale that its own checks refuse
     }
   }
@@ -183,8 +186,8 @@ ConventionVerdict judge_convention(const ScoreModel& model, const Tensor& x0,
             found + "; its weights are untrained, or the convention is another."};
   }
   return {ConventionVerdict::Kind::wrong,
-          found + (other.empty() ? ", and at other levels it denoises well" : "") +
-              ". Set " + (other.empty() ? "another model.convention" : other + ", which fits") +
+          found + (other.empty() ? ", and at other levels it denoises well" : "") + ". Set " +
+              (other.empty() ? "another model.convention" : other + ", which fits") +
               ", or model.convention_check = warn to go on."};
 }
 

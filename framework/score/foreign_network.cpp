@@ -44,10 +44,9 @@ ForeignNetwork::ForeignNetwork(const config::Config& config, const std::string& 
 // one 1, which is then all zeros. Conditions that are not told are zeros.
 Tensor ForeignNetwork::third_of(const Tensor& x, const models::Conditions& given) const {
   if (classes_ > 0) {
-    const Tensor labels =
-        given.labels.defined()
-            ? given.labels.to(x.device())
-            : torch::full({x.size(0)}, classes_, x.options().dtype(torch::kInt64));
+    const Tensor labels = given.labels.defined() ? given.labels.to(x.device())
+                                                 : torch::full({x.size(0)}, classes_,
+                                                               x.options().dtype(torch::kInt64));
     if (!convention_.one_hot()) return labels;
     return torch::one_hot(labels, classes_ + 1).narrow(1, 0, classes_).to(x.scalar_type());
   }
@@ -74,8 +73,7 @@ Tensor ForeignNetwork::answer(const diffusion::Convention& convention, const Ten
   if (output.sizes() != c10::IntArrayRef(expected)) {
     throw ShapeError(where() + ": forward returns shape " + shape_string(output.sizes()) +
                      " for x of shape " + shape_string(x.sizes()) + ", expected " +
-                     shape_string(expected) + " (model.variance = " +
-                     convention.words().variance +
+                     shape_string(expected) + " (model.variance = " + convention.words().variance +
                      "). Give data of the shape that it was made for, or another "
                      "model.convention.");
   }
@@ -105,6 +103,11 @@ diffusion::Denoised ForeignNetwork::denoised_by(const diffusion::Convention& con
                                                 const models::Conditions& given) {
   const Tensor l = log_snr.to(x.device(), torch::kFloat64);
   return convention.denoised(answer(convention, x, l, given, nullptr), x, l);
+}
+
+std::string ForeignNetwork::changed_by_training(const Tensor& x, const models::Conditions& given) {
+  const Tensor l = torch::zeros({x.size(0)}, x.options().dtype(torch::kFloat64));
+  return buffer_that_training_changes(x, convention_.level(l), third_of(x, given));
 }
 
 std::string read_network_file(config::Config& config) {
@@ -157,9 +160,10 @@ void check_calls(ForeignNetwork& network, c10::IntArrayRef example_shape, torch:
   const Tensor x = probe(example_shape, 3, device);
   const Tensor three = answer_to(network, x);
   if (!three.isfinite().all().item<bool>()) {
-    throw NotFiniteError(where +
-                         ": returns values that are not finite for ordinary noise. Export a network "
-                         "whose weights are, or another model.convention.");
+    throw NotFiniteError(
+        where +
+        ": returns values that are not finite for ordinary noise. Export a network "
+        "whose weights are, or another model.convention.");
   }
   if (!torch::equal(answer_to(network, x), three)) {
     throw ShapeError(where +
@@ -202,9 +206,8 @@ std::string no_derivative_because(ForeignNetwork& network, c10::IntArrayRef exam
   try {
     Tensor value = answer_to(network, x).square().sum();
     for (int i = 1; i <= order; ++i) {
-      const auto derivative =
-          torch::autograd::grad({value}, {x}, {}, /*retain_graph=*/true, /*create_graph=*/i < order)
-              [0];
+      const auto derivative = torch::autograd::grad({value}, {x}, {}, /*retain_graph=*/true,
+                                                    /*create_graph=*/i < order)[0];
       if (!derivative.isfinite().all().item<bool>()) return "it is not finite";
       if (i < order) value = derivative.square().sum();
     }

@@ -25,6 +25,9 @@ class ForeignNetwork : public models::TorchScriptNetwork {
   diffusion::Denoised denoised_by(const diffusion::Convention& convention, const torch::Tensor& x,
                                   const torch::Tensor& log_snr, const models::Conditions& given);
 
+  /// The buffer that a call in training mode would change, such as a batch norm's mean; "": none.
+  std::string changed_by_training(const torch::Tensor& x, const models::Conditions& given);
+
   const diffusion::Convention& convention() const { return convention_; }
 
  private:

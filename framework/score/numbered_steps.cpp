@@ -10,7 +10,7 @@ namespace {
 // The scheduler's text in the snapshot's file; "{}" where there is none, or the model comes
 // from no file.
 std::string scheduler_text(const ScoreModel& model) {
-  if (model.name.empty()) return "{}";
+  if (!model.name.ends_with(".safetensors")) return "{}";
   const auto metadata = checkpoint::read_safetensors_header(model.name).metadata;
   const auto found = metadata.find(kSchedulerText);
   return found == metadata.end() ? "{}" : found->second;
@@ -20,7 +20,8 @@ std::string scheduler_text(const ScoreModel& model) {
 
 diffusion::TrainedSteps trained_steps_of(const ScoreModel& model) {
   const config::ModelConfig& c = model.config.model;
-  if (model.is_analytic() || c.type != "unet" || c.numbered.steps == 0) {
+  if (model.is_analytic() || (c.type != "unet" && c.type != "torchscript") ||
+      c.numbered.steps == 0) {
     throw ConfigError(
         "--spacing trained-steps: the network has no numbered steps (model.timesteps = 0), its "
         "input is the log-SNR. Use uniform, log-snr or edm.");

@@ -204,7 +204,8 @@ ScoreModel build_stored(const config::Config& config, const LoadedSnapshot& snap
                         torch::Device device) {
   try {
     check_size(config, snapshot.example_shape, stored, path);
-    return build_model(config, snapshot.example_shape, device, stored_archive(config, stored, path));
+    return build_model(config, snapshot.example_shape, device,
+                       stored_archive(config, stored, path));
   } catch (const CheckpointError&) {
     throw;
   } catch (const Error& error) {

@@ -215,8 +215,8 @@ bool lacks_statistics(const ScoreModel& model) {
 }
 
 bool is_statistic(const std::string& name) {
-  return name.starts_with(transform::kStatePrefix) ||
-         name.starts_with(config::kConditionPrefix) || name == kArchiveName;
+  return name.starts_with(transform::kStatePrefix) || name.starts_with(config::kConditionPrefix) ||
+         name == kArchiveName;
 }
 
 }  // namespace scorenet::score

@@ -90,7 +90,8 @@ bool may_change(const std::string& key) {
        {"train.steps", "train.duration_kimg", "train.micro_batch", "train.uneven",
         "train.on_nonfinite", "train.max_skipped", "train.on_spike", "train.spike_deviations",
         "train.max_rollbacks", "train.learning_rate", "train.precision", "train.shard_optimizer",
-        "train.init_digest", "model.kernels", "model.file", "model.convention_check", "data.changed", "data.prefetch",
+        "train.init_digest", "model.kernels", "model.file", "model.convention_check",
+        "data.changed", "data.prefetch",
         // Where the data lie: what they are, their fingerprint says.
         "data.path", "data.arrays", "data.splits", "data.labels_array"}) {
     if (key == name) return true;

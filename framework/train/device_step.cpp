@@ -223,8 +223,8 @@ void DeviceStep::update_weights() {
 }
 
 bool DeviceStep::records_now() const {
-  return model_.config.run.graph && !model_.trained().foreign && records_graphs(model_.device) && !first_part_ &&
-         steps_run_ >= kEagerSteps;
+  return model_.config.run.graph && !model_.trained().foreign && records_graphs(model_.device) &&
+         !first_part_ && steps_run_ >= kEagerSteps;
 }
 
 void DeviceStep::launch() {

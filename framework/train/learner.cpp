@@ -1,6 +1,7 @@
 #include "framework/train/learner.hpp"
 
 #include "framework/core/error.hpp"
+#include "framework/score/foreign_network.hpp"
 #include "framework/score/model_input.hpp"
 #include "framework/train/kept_transforms.hpp"
 #include "framework/train/same_run.hpp"
@@ -18,6 +19,12 @@ score::ScoreModel trainable_model(const config::Config& config, data::ImageDatas
         "evaluate or sample with --config.");
   }
   score::ScoreModel model = score::build_model(config, dataset.example_shape(), device);
+  if (model.trained().foreign && score::named_parameters(model).empty()) {
+    throw ConfigError("model.file = " + config.model.file + ": none of its weights (" +
+                      std::to_string(model.trained().foreign->frozen_parameters()) +
+                      " frozen numbers) needs a gradient, so there is nothing to train. Export it "
+                      "with requires_grad_(True), and not frozen.");
+  }
   model.compute_dtype = models::compute_dtype(settled_precision(config, device, comm));
   model.traits = data::traits_of(data);
   score::check_transforms(model, dataset);

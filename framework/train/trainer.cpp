@@ -13,9 +13,11 @@
 #include "framework/data/batch_loader.hpp"
 #include "framework/data/fit.hpp"
 #include "framework/data/png.hpp"
+#include "framework/score/foreign_network.hpp"
 #include "framework/score/model_input.hpp"
 #include "framework/score/snapshot.hpp"
 #include "framework/score/told_conditions.hpp"
+#include "framework/train/foreign_start.hpp"
 #include "framework/train/kept_transforms.hpp"
 #include "framework/train/start_block.hpp"
 #include "framework/transform/numbers.hpp"
@@ -33,6 +35,7 @@ double seconds_of(const std::function<void()>& work) {
 // With what only the data say.
 config::Config& completed(config::Config& config, const data::ImageDataset& dataset) {
   score::take_condition_shapes(config, dataset);
+  if (config.model.type == "torchscript") score::read_network_file(config);  // its digest
   return config;
 }
 
@@ -74,6 +77,7 @@ void Trainer::take_up() {
   }
   progress_ = restore_checkpoint(folder_, config_, saver_.state(), comm);
   learner_.model.config.train.redraw = progress_.redraw;
+  if (progress_.step == 0) try_foreign(learner_.model, data_.dataset, comm);
   if (comm.rank() != 0) return;
   for (const auto& warning : progress_.warnings) std::cerr << warning << std::endl;
 }
