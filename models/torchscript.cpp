@@ -10,6 +10,7 @@
 
 #include "framework/core/check.hpp"
 #include "framework/core/finite.hpp"
+#include "models/torchscript_archive.hpp"
 
 namespace scorenet::models {
 
@@ -124,7 +125,7 @@ void strip(jit::Module script, std::unordered_map<const void*, torch::Tensor>& s
 
 std::string without_weights(const jit::Module& script) {
   std::unordered_map<const void*, torch::Tensor> spread;
-  jit::Module copy = script.copy();
+  jit::Module copy = script.deepcopy();  // copy() shares the submodules
   strip(copy, spread);
   std::ostringstream out;
   copy.save(out);
@@ -194,25 +195,6 @@ size_t checked_arguments(const jit::Module& script, const std::string& where, Th
 }
 
 }  // namespace
-
-std::string no_torchscript_because(const std::string& bytes) {
-  if (bytes.empty()) return "is empty, expected a TorchScript archive.";
-  if (bytes.starts_with("\x80")) {
-    return "is a pickle (torch.save of an old PyTorch), which holds weights and no network.";
-  }
-  if (!bytes.starts_with("PK\x03\x04"))
-    return "is no zip archive, and every TorchScript file is one.";
-  // The table of contents stands behind the files; its own end is within the last 64 KiB.
-  const size_t tail = bytes.size() > 70000 ? bytes.size() - 70000 : 0;
-  if (bytes.find("PK\x05\x06", tail) == std::string::npos)
-    return "ends in the middle of the archive. The file was cut off; copy it again.";
-  if (bytes.find("/constants.pkl") != std::string::npos) return "";
-  if (bytes.find("/data.pkl") != std::string::npos) {
-    return "is a file of torch.save, which holds weights or a Python object and no network that "
-           "runs without Python.";
-  }
-  return "is a zip archive, but not one of TorchScript.";
-}
 
 TorchScriptNetwork::TorchScriptNetwork(const std::string& archive, const std::string& where,
                                        ThirdInput third, torch::Device device)

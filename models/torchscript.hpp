@@ -55,8 +55,4 @@ class TorchScriptNetwork : public ScoreNetwork {
   int64_t frozen_ = 0;
 };
 
-/// Why these bytes are no TorchScript archive: "ends in the middle of the file", ...; "": they look
-/// like one.
-std::string no_torchscript_because(const std::string& bytes);
-
 }  // namespace scorenet::models

@@ -7,8 +7,9 @@
 //
 // and what a network learned leaves no more: near 0 where there is much noise (eps_hat is eps, so
 // E|eps_hat|^2 is near 1), at most about 1 where there is little (x0_hat is x). A network under a
-// wrong convention leaves a multiple of it at one of the levels. One with random weights does, too,
-// so that it is not refused: no level shows that it learned anything, and no other convention fits.
+// wrong convention leaves a multiple of it at one of the levels, or more than under another one.
+// One with random weights does the first, too, so that it is not refused: no level shows that it
+// learned anything, and no other convention fits.
 #pragma once
 
 #include <string>
@@ -24,7 +25,8 @@ struct ConventionVerdict {
 };
 
 /// x0: (B, ...) data as the network sees them; undefined: there are none, and x0 = 0 with a second
-/// moment of 1/4 stands for them at the noisier half of the levels. given: of these examples.
+/// moment of 1/4 stands for them at the noisier half of the levels: then nothing is more than
+/// doubtful. given: of these examples.
 /// REQUIRES model.trained().foreign.
 ConventionVerdict judge_convention(const ScoreModel& model, const torch::Tensor& x0,
                                    const models::Conditions& given);
