@@ -95,8 +95,8 @@ std::optional<std::vector<Entry>> entries_of(const Bytes& file) {
   for (uint64_t i = 0; i < contents->entries; ++i) {
     if (file.number(at, 4) != kEntry || !file.holds(at, 46)) return std::nullopt;
     const uint64_t name = file.number(at + 28, 2), extra = file.number(at + 30, 2);
-    Entry entry{file.text(at + 46, name),  file.number(at + 10, 2), file.number(at + 16, 4),
-                file.number(at + 20, 4),   file.number(at + 24, 4), file.number(at + 42, 4)};
+    Entry entry{file.text(at + 46, name), file.number(at + 10, 2), file.number(at + 16, 4),
+                file.number(at + 20, 4),  file.number(at + 24, 4), file.number(at + 42, 4)};
     read_wide(file, at + 46 + name, at + 46 + name + extra, entry);
     entries.push_back(entry);
     at += 46 + name + extra + file.number(at + 32, 2);
@@ -135,8 +135,7 @@ uint64_t crc_of(const unsigned char* data, uint64_t size) {
 
 bool is_whole(const Bytes& file, const Entry& entry) {
   if (file.number(entry.at, 4) != kLocalHeader) return false;
-  const uint64_t at =
-      entry.at + 30 + file.number(entry.at + 26, 2) + file.number(entry.at + 28, 2);
+  const uint64_t at = entry.at + 30 + file.number(entry.at + 26, 2) + file.number(entry.at + 28, 2);
   if (!file.holds(at, entry.packed)) return false;
   if (entry.method == 0)
     return entry.packed == entry.whole && crc_of(file.data(at), entry.packed) == entry.crc;

@@ -18,10 +18,10 @@ namespace {
 using diffusion::Convention;
 using torch::Tensor;
 
-constexpr double kAllowance = 1.5;  // times the linear denoiser's error
-constexpr double kFloor = 0.05;     // of a network where the linear one's is 0
-constexpr double kWrong = 4.0;      // times both: more than a poor network's
-constexpr double kLearned = 0.7;    // times the linear one's: random weights never get there
+constexpr double kAllowance = 1.5;      // times the linear denoiser's error
+constexpr double kFloor = 0.05;         // of a network where the linear one's is 0
+constexpr double kWrong = 4.0;          // times both: more than a poor network's
+constexpr double kLearned = 0.7;        // times the linear one's: random weights never get there
 constexpr int64_t kSmall = 20'000'000;  // parameters
 constexpr int kLevels = 6;
 constexpr double kFarthest = 8;  // log-SNR
@@ -80,8 +80,8 @@ Judged judge(const Question& q, const Convention& convention) {
 
 // Few examples, each with several noises.
 Tensor repeated(const Tensor& rows, int64_t count) {
-  return rows.index_select(0, torch::arange(count, rows.options().dtype(torch::kInt64))
-                                  .remainder(rows.size(0)));
+  return rows.index_select(
+      0, torch::arange(count, rows.options().dtype(torch::kInt64)).remainder(rows.size(0)));
 }
 
 Question question(const ScoreModel& model, const Tensor& x0, const models::Conditions& given) {

@@ -23,7 +23,7 @@ def forward(self, x, sigma):
     s = sigma.reshape([-1, 1, 1, 1])
     c = torch.sqrt(s * s + 0.25)
     h = torch.conv2d(x / c, self.w1, self.b1, padding=1) + torch.log(s)
-    f = torch.conv2d(torch.nn.functional.silu(h), self.w2, None, padding=1)
+    f = torch.conv2d(h * torch.sigmoid(h), self.w2, None, padding=1)
     return 0.25 / (c * c) * x + 0.5 * s / c * f
 )";
 
@@ -33,7 +33,7 @@ def forward(self, x, sigma, label):
     c = torch.sqrt(s * s + 0.25)
     told = torch.matmul(label, self.e).reshape([-1, 4, 1, 1])
     h = torch.conv2d(x / c, self.w1, self.b1, padding=1) + torch.log(s) + told
-    f = torch.conv2d(torch.nn.functional.silu(h), self.w2, None, padding=1)
+    f = torch.conv2d(h * torch.sigmoid(h), self.w2, None, padding=1)
     return 0.25 / (c * c) * x + 0.5 * s / c * f
 )";
 
@@ -109,15 +109,15 @@ TEST_F(Foreign, ASnapshotIsEvaluatedSampledAndTrainedFromWithoutTheFile) {
   const Outcome done = train("alone", "--model.file " + file("gone.pt"));
   ASSERT_EQ(done.exit_code, 0) << done.err;
   fs::remove(file("gone.pt"));
-  const Outcome evaluated = run(evaluate("--network " + snapshot("alone") +
-                                         " --metrics elbo,ode,wkb --steps 20 --json " +
-                                         file("alone.json")));
+  const Outcome evaluated =
+      run(evaluate("--network " + snapshot("alone") + " --metrics elbo,ode,wkb --steps 20 --json " +
+                   file("alone.json")));
   ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
   const auto metrics = nlohmann::json::parse(text_of(file("alone.json")))["metrics"];
   for (const char* name : {"elbo", "ode", "wkb"}) EXPECT_TRUE(metrics.contains(name)) << name;
-  const Outcome sampled = run("SCORENET sample --network " + snapshot("alone") +
-                              " --seeds 0-3 --sampler heun --steps 5 --grid 2x2 --outdir " +
-                              file("pictures"));
+  const Outcome sampled =
+      run("SCORENET sample --network " + snapshot("alone") +
+          " --seeds 0-3 --sampler heun --steps 5 --grid 2x2 --outdir " + file("pictures"));
   ASSERT_EQ(sampled.exit_code, 0) << sampled.err;
   EXPECT_TRUE(fs::exists(file("pictures/grid.png")));
   const Outcome tuned = train("tuned", "--train.init " + snapshot("alone"));
@@ -130,16 +130,18 @@ TEST_F(Foreign, ASnapshotIsEvaluatedSampledAndTrainedFromWithoutTheFile) {
 }
 
 TEST_F(Foreign, OptionsAreShortForAConfig) {
-  const Outcome by_options = run(evaluate("--network " + file("net.pt") +
-                                          " --convention edm --metrics elbo --json " +
-                                          file("options.json")));
+  const Outcome by_options =
+      run(evaluate("--network " + file("net.pt") + " --convention edm --metrics elbo --json " +
+                   file("options.json")));
   ASSERT_EQ(by_options.exit_code, 0) << by_options.err;
   const Outcome by_config = run(evaluate("--config " + file("foreign.toml") +
                                          " --metrics elbo --json " + file("config.json")));
   ASSERT_EQ(by_config.exit_code, 0) << by_config.err;
-  const Outcome by_ranks =
-      run(mpirun(2) + evaluate("--network " + file("net.pt") + " --convention edm --metrics elbo "
-                               "--json " + file("ranks.json")).substr(8));
+  const Outcome by_ranks = run(mpirun(2) + evaluate("--network " + file("net.pt") +
+                                                    " --convention edm --metrics elbo "
+                                                    "--json " +
+                                                    file("ranks.json"))
+                                               .substr(8));
   ASSERT_EQ(by_ranks.exit_code, 0) << by_ranks.err;
   const auto nats = [](const std::string& name) {
     return nlohmann::json::parse(text_of(file(name)))["metrics"]["elbo"]["nats_mean"].get<double>();
@@ -165,9 +167,9 @@ TEST_F(Foreign, WhatCannotBeUsedIsOneSentenceWithItsCode) {
   expect_refusal(net + " --convention adm", 2, "expected (3, 2, 8, 8)");
   expect_refusal(net + " --convention edmm", 2, "edm");
   expect_refusal(net + " --convention edm --model.num_classes 10", 2, "no third argument");
-  expect_refusal("SCORENET sample --network " + file("net.pt") + " --convention edm --outdir " +
-                     file("none"),
-                 2, "does not say which shape its examples have");
+  expect_refusal(
+      "SCORENET sample --network " + file("net.pt") + " --convention edm --outdir " + file("none"),
+      2, "does not say which shape its examples have");
   expect_refusal(evaluate("--network " + file("labelled.pt") + " --convention edm"), 2,
                  "needs a third argument");
   std::ofstream(file("text.pt")) << "no network";
@@ -185,8 +187,9 @@ TEST_F(Foreign, WhatCannotBeUsedIsOneSentenceWithItsCode) {
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
   expect_refusal(evaluate("--network " + snapshot("for_options", 3) + " --convention edm"), 2,
                  "belong to a TorchScript network");
-  auto frozen = script("def forward(self, x, sigma):\n    return self.w * x\n");
+  torch::jit::Module frozen("Frozen");
   frozen.register_parameter("w", torch::ones({1}), false);
+  frozen.define("def forward(self, x, sigma):\n    return self.w * x\n");
   frozen.save(file("frozen.pt"));
   expect_refusal("SCORENET train " + file("foreign.toml") + " --outdir " + file("frozen") +
                      " --model.file " + file("frozen.pt"),

@@ -1,5 +1,7 @@
 // Each convention, on the exact denoiser of x0 ~ N(0, s^2): what a network of that family would
 // return, by its own paper's formulas in its own variables, gives E[x0 | x] and E[eps | x].
+#include "framework/diffusion/convention.hpp"
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -8,7 +10,6 @@
 #include <map>
 #include <string>
 
-#include "framework/diffusion/convention.hpp"
 #include "tests/support/expect_error.hpp"
 
 namespace scorenet::diffusion {
@@ -90,7 +91,8 @@ std::vector<Case> cases() {
        [](const Tensor& x, const Tensor& s) { return denoised_by_edm(x, column(s)); }},
       {"EDM's inner network", in_parts("c_noise", "edm", "F"), "edm",
        [](const Tensor& in, const Tensor& c_noise) {  // eq. 7: D = c_skip x + c_out F(c_in x)
-         const Tensor s = (4 * column(c_noise)).exp(), d2 = torch::full_like(s, kSigmaData * kSigmaData);
+         const Tensor s = (4 * column(c_noise)).exp(),
+                      d2 = torch::full_like(s, kSigmaData * kSigmaData);
          const Tensor x = in * (s.square() + d2).sqrt();
          const Tensor c_skip = d2 / (s.square() + d2);
          const Tensor c_out = s * kSigmaData / (s.square() + d2).sqrt();
@@ -119,9 +121,7 @@ std::vector<Case> cases() {
          return eps_of(x, (-b / 2).exp(), -torch::expm1(-b));
        }},
       {"score_sde, ve", named("score_sde"), "ve",
-       [](const Tensor& x, const Tensor& s) {
-         return -x / (kVariance + column(s).square());
-       }},
+       [](const Tensor& x, const Tensor& s) { return -x / (kVariance + column(s).square()); }},
       {"v", in_parts("log_snr", "vp", "v"), "vp_linear",
        [](const Tensor& x, const Tensor& level) {
          const Tensor a = torch::sigmoid(column(level)).sqrt();
@@ -191,8 +191,8 @@ TEST(Convention, SaysItsOutputInThePredictionThatIsAskedFor) {
     const Tensor scale = convention.schedule_scale(at.log_snr);
     const NoiseLevel level{scale * torch::sigmoid(at.log_snr).sqrt(),
                            scale * torch::sigmoid(-at.log_snr).sqrt(), at.log_snr};
-    for (const auto prediction : {Prediction::x0, Prediction::eps, Prediction::v, Prediction::score,
-                                  Prediction::F}) {
+    for (const auto prediction :
+         {Prediction::x0, Prediction::eps, Prediction::v, Prediction::score, Prediction::F}) {
       const Parametrisation asked{prediction, kSigmaData};
       const Tensor said = convention.as(prediction, output, at.x, at.log_snr);
       const Denoised found = denoised_from(asked, said, column(scale) * at.x, level);
@@ -204,8 +204,9 @@ TEST(Convention, SaysItsOutputInThePredictionThatIsAskedFor) {
 
 // x_t of the schedule is the scale times x: alpha^2 + sigma^2 of its own formulas.
 TEST(Convention, KnowsTheSizeOfEachSchedulesOwnXt) {
-  const std::map<std::string, double> times = {{"vp_linear", 0.4}, {"ve", 0.4},  {"edm", 0.7},
-                                               {"flow", 0.4},      {"subvp", 0.4}, {"vp_cosine", 0.4}};
+  const std::map<std::string, double> times = {{"vp_linear", 0.4}, {"ve", 0.4},
+                                               {"edm", 0.7},       {"flow", 0.4},
+                                               {"subvp", 0.4},     {"vp_cosine", 0.4}};
   for (const auto& [name, time] : times) {
     ScheduleOptions options;
     options.name = name;
@@ -221,8 +222,8 @@ TEST(Convention, KnowsTheSizeOfEachSchedulesOwnXt) {
 TEST(Convention, NumberedStepsEndWithTheirTable) {
   const Convention ddpm(named("ddpm"), {}, {}, kSigmaData);
   const std::vector<double> table = log_snr_of_steps({});
-  const Tensor level = ddpm.level(
-      torch::tensor({50.0, table[0], table[700], (table[3] + table[4]) / 2, -50.0}, torch::kFloat64));
+  const Tensor level = ddpm.level(torch::tensor(
+      {50.0, table[0], table[700], (table[3] + table[4]) / 2, -50.0}, torch::kFloat64));
   EXPECT_LT(largest(level - torch::tensor({0.0, 0.0, 700.0, 3.5, 999.0}, torch::kFloat64)), 1e-9);
 }
 

@@ -1,4 +1,6 @@
 // TorchScript networks behind the framework's interface, compiled from source here.
+#include "framework/score/foreign_network.hpp"
+
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -13,7 +15,6 @@
 #include "framework/diffusion/preconditioning.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/score/convention_check.hpp"
-#include "framework/score/foreign_network.hpp"
 #include "framework/score/snapshot.hpp"
 #include "framework/score/told_conditions.hpp"
 #include "tests/support/expect_error.hpp"
@@ -102,8 +103,7 @@ TEST_P(Conventions, LikelihoodsAreThoseOfTheMixtureWhoseDenoiserTheNetworkIs) {
   torch::manual_seed(2);
   const Tensor x = torch::randn({4, 2}, torch::kFloat64);
   const std::vector<int64_t> slots = slot_range(0, 4);
-  const diffusion::OdeLikelihoodOptions tight{
-      .exact_trace = true, .rtol = 1e-10, .atol = 1e-10};
+  const diffusion::OdeLikelihoodOptions tight{.exact_trace = true, .rtol = 1e-10, .atol = 1e-10};
   const auto nats = [&](const diffusion::Denoiser& denoiser) {
     return diffusion::ode_likelihood(denoiser, *schedule, x, slots, tight).nats;
   };
@@ -197,12 +197,12 @@ def forward(self, x, sigma):
                                          {{"mean", torch::zeros({2})}}, /*has_mode=*/true));
   network->train();
   const Tensor x = torch::randn({3, 2}), l = torch::zeros({3});
-  EXPECT_TRUE(torch::equal(network->forward({x, l, {}, nullptr}),
-                           network->forward({x, l, {}, nullptr})));
+  EXPECT_TRUE(
+      torch::equal(network->forward({x, l, {}, nullptr}), network->forward({x, l, {}, nullptr})));
   EXPECT_EQ(network->changed_by_training(x, {}), "mean");
   EXPECT_EQ(network_of(perceptron())->changed_by_training(x, {}), "");
-  EXPECT_TRUE(torch::equal(network->forward({x, l, {}, nullptr}),
-                           network->forward({x, l, {}, nullptr})));
+  EXPECT_TRUE(
+      torch::equal(network->forward({x, l, {}, nullptr}), network->forward({x, l, {}, nullptr})));
 }
 
 TEST(ForeignNetwork, IsToldALabelByItsNumberOrByOneHotAndNoneByWhatStandsForIt) {
@@ -210,8 +210,9 @@ TEST(ForeignNetwork, IsToldALabelByItsNumberOrByOneHotAndNoneByWhatStandsForIt) 
 def forward(self, x, sigma, label):
     return x * 0 + label.reshape([x.size(0), -1]).to(x.dtype).sum(1, keepdim=True)
 )";
-  const auto network = network_of(script(told), "convention = \"edm\"\nlabel_form = \"index\"\n"
-                                                "num_classes = 4\n");
+  const auto network = network_of(script(told),
+                                  "convention = \"edm\"\nlabel_form = \"index\"\n"
+                                  "num_classes = 4\n");
   const Tensor x = torch::ones({2, 2}), l = torch::zeros({2});
   const Tensor labels = torch::tensor({3, 1});
   EXPECT_EQ(network->forward({x, l, labels, nullptr})[0][0].item<float>(), 3);
@@ -266,9 +267,8 @@ class RefusedNetworks : public testing::Test {
                  said);
   }
   void expect_no_archive(const std::string& bytes, const std::string& said) {
-    EXPECT_ERROR(
-        make_foreign_network(config_of("convention = \"edm\"\n"), bytes, {2}, torch::kCPU),
-        CheckpointError, "net.pt", said);
+    EXPECT_ERROR(make_foreign_network(config_of("convention = \"edm\"\n"), bytes, {2}, torch::kCPU),
+                 CheckpointError, "net.pt", said);
   }
 };
 
@@ -317,8 +317,8 @@ TEST_F(RefusedNetworks, ModulesWithoutAForwardOfXAndLevel) {
   expect_config_refusal("def forward(self, x, a, b, c):\n    return x\n", "takes 4 arguments");
   expect_config_refusal("def forward(self, x, sigma, label):\n    return x\n",
                         "needs a third argument");
-  expect_config_refusal("def forward(self, x, sigma):\n    return x\n",
-                        "has no third argument", "convention = \"edm\"\nnum_classes = 3\n");
+  expect_config_refusal("def forward(self, x, sigma):\n    return x\n", "has no third argument",
+                        "convention = \"edm\"\nnum_classes = 3\n");
 }
 
 TEST_F(RefusedNetworks, ResultsThatAreNoPredictionForX) {
@@ -328,7 +328,8 @@ TEST_F(RefusedNetworks, ResultsThatAreNoPredictionForX) {
                  "forward fails for x of shape (3, 2)");
   expect_refusal("def forward(self, x, sigma):\n    return x.reshape([3, 2])\n",
                  "a batch of 3 examples but not of 1");
-  expect_refusal("def forward(self, x, sigma):\n    return x - x.mean(0)\n", "for an example alone");
+  expect_refusal("def forward(self, x, sigma):\n    return x - x.mean(0)\n",
+                 "for an example alone");
   expect_refusal("def forward(self, x, sigma):\n    return torch.rand_like(x)\n",
                  "other values for the same input");
 }
