@@ -49,25 +49,28 @@ constexpr std::array kKeys{"model.level",
 }  // namespace
 
 void add_foreign_options(CLI::App* verb, ForeignArguments& arguments) {
-  verb->add_option("--convention", arguments.convention,
-                   "a TorchScript network (--network FILE.pt): what it expects and returns, by its "
-                   "family; as model.convention")
+  CLI::App* group = verb->add_option_group(
+      "TorchScript network",
+      "Of --network FILE.pt: what it expects and returns (models/README.md)");
+  group
+      ->add_option("--convention", arguments.convention,
+                   "its family, as model.convention; the options below in its place, or beside it")
       ->check(known_name(diffusion::convention_names()));
-  verb->add_option("--shape", arguments.shape,
-                   "a TorchScript network: shape of an example, channels first, such as 3,32,32 "
-                   "[that of the data]")
+  group
+      ->add_option("--shape", arguments.shape,
+                   "shape of an example, channels first, such as 3,32,32 [that of the data]")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
   config::Config defaults;
   for (const config::Field& field : config::fields(defaults)) {
     if (std::find(kKeys.begin(), kKeys.end(), field.name) == kKeys.end()) continue;
     const bool is_schedule = field.name == "diffusion.schedule";
-    verb->add_option_function<std::string>(
+    group->add_option_function<std::string>(
         (is_schedule ? "--schedule,--" : "--") + field.name,
         [&said = arguments.said, name = field.name](const std::string& value) {
           said.push_back("--" + name + "=" + value);
         },
-        "a TorchScript network: " + field.help);
+        field.help);
   }
 }
 

@@ -30,8 +30,8 @@ const std::map<std::string, Examples>& all_examples() {
         {"mpirun -n 4 scorenet evaluate --network a.safetensors --data f.h5 --metrics elbo,ode "
          "--n 1000 --json a.json",
          "two likelihoods of 1,000 examples, on four ranks, as a report"},
-        {"scorenet evaluate --config gaussian.toml --data g.h5 --metrics elbo,elbo-100 --exact",
-         "an analytic model, without Monte Carlo"}}},
+        {"scorenet evaluate --network net.pt --convention edm --data f.h5 --metrics elbo,ode",
+         "a network from elsewhere: a TorchScript file, and what it expects"}}},
       {"sample",
        {{"scorenet sample --network a.safetensors --seeds 0-63 --grid 8x8 --outdir out",
          "64 samples, and a grid of them"},

@@ -13,6 +13,7 @@
 #include "framework/config/parse.hpp"
 #include "framework/core/check.hpp"
 #include "framework/report/run_record.hpp"
+#include "framework/score/foreign_network.hpp"
 #include "framework/score/snapshot.hpp"
 #include "framework/train/metrics_log.hpp"
 #include "launch/verbs.hpp"
@@ -83,6 +84,18 @@ void print_config(const std::string& path) {
   if (section.empty()) std::cout << "# every key is at its default\n";
 }
 
+// A network from elsewhere; what it expects does not stand in its file.
+void print_torchscript(const std::string& path) {
+  config::Config config;
+  config.model.file = path;
+  const std::string bytes = score::read_network_file(config);
+  std::cout << "network     " << path << "\n"
+            << models::describe_torchscript(bytes, path) << "digest      "
+            << config.model.convention.file_digest << "\n\n"
+            << "What its level is and what it returns, a convention says: evaluate --network "
+            << path << " --convention NAME\n";
+}
+
 void print_info(const std::string& what, const std::string& path, const config::Config& config) {
   if (what == "config") {
     print_config(path);
@@ -90,6 +103,8 @@ void print_info(const std::string& what, const std::string& path, const config::
     std::cout << train::log_field_legend();
   } else if (what == "schedule") {
     print_schedule(config.diffusion);
+  } else if (what.ends_with(".pt")) {
+    print_torchscript(what);
   } else {
     print_snapshot(what);
   }
@@ -103,7 +118,7 @@ void add_info_verb(CLI::App& app, Task& task) {
       app.add_subcommand("info", "explain a snapshot, a schedule, or the fields of the logs");
   verb->add_option(
           "what", *what,
-          "SNAPSHOT.safetensors; config RUN, of a run folder, a config file or a snapshot: "
+          "SNAPSHOT.safetensors; NETWORK.pt (TorchScript); config RUN, of a run folder, a config file or a snapshot: "
           "what is not at its default; schedule; log-fields")
       ->required();
   verb->allow_extras();

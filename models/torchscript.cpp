@@ -221,6 +221,22 @@ TorchScriptNetwork::TorchScriptNetwork(const std::string& archive, const std::st
     check_finite(item.value, where + ", tensor '" + item.name + "'");
 }
 
+std::string describe_torchscript(const std::string& archive, const std::string& where) {
+  const jit::Module script = open_script(archive, where, torch::kCPU);
+  const auto method = script.find_method("forward");
+  int64_t trainable = 0, frozen = 0, buffers = 0;
+  for (const auto& weight : script.parameters())
+    (is_trainable(weight) ? trainable : frozen) += weight.numel();
+  for (const auto& buffer : script.buffers()) buffers += buffer.numel();
+  std::ostringstream out;
+  out << "TorchScript "
+      << (method ? signature(method->function().getSchema().arguments()) : "no method forward")
+      << "\n"
+      << "parameters  " << trainable << " that can be trained, " << frozen << " frozen\n"
+      << "buffers     " << buffers << " numbers\n";
+  return out.str();
+}
+
 TorchScriptNetwork::~TorchScriptNetwork() = default;
 
 torch::Tensor TorchScriptNetwork::call(const torch::Tensor& x, const torch::Tensor& level,

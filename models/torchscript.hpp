@@ -55,4 +55,8 @@ class TorchScriptNetwork : public ScoreNetwork {
   int64_t frozen_ = 0;
 };
 
+/// "forward(x, sigma, label)", its weights and buffers, a line each: what can be said of a file
+/// without running it. Throws CheckpointError, as the network itself.
+std::string describe_torchscript(const std::string& archive, const std::string& where);
+
 }  // namespace scorenet::models

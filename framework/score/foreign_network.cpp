@@ -40,9 +40,30 @@ ForeignNetwork::ForeignNetwork(const config::Config& config, const std::string& 
       numbers_(condition_sizes(config).numbers),
       channels_(condition_sizes(config).channels) {}
 
+namespace {
+
+// What is told of one example holds for all copies of it, which exact traces make.
+models::Conditions for_rows(const models::Conditions& given, int64_t rows) {
+  return given.mapped([rows](const Tensor& told) {
+    if (told.size(0) == rows) return told;
+    if (told.size(0) == 1) {
+      std::vector<int64_t> shape = told.sizes().vec();
+      shape[0] = rows;
+      return told.expand(shape);
+    }
+    throw ShapeError("a TorchScript network is told something of " + std::to_string(told.size(0)) +
+                     " examples, but evaluated at " + std::to_string(rows) +
+                     " places: exact traces copy the examples. Give --batch 1, or leave "
+                     "--exact-trace and --exact out.");
+  });
+}
+
+}  // namespace
+
 // Labels are told as their number, where none is told as num_classes; or as a row of zeros with
 // one 1, which is then all zeros. Conditions that are not told are zeros.
-Tensor ForeignNetwork::third_of(const Tensor& x, const models::Conditions& given) const {
+Tensor ForeignNetwork::third_of(const Tensor& x, const models::Conditions& all) const {
+  const models::Conditions given = for_rows(all, x.size(0));
   if (classes_ > 0) {
     const Tensor labels = given.labels.defined() ? given.labels.to(x.device())
                                                  : torch::full({x.size(0)}, classes_,

@@ -125,6 +125,8 @@ TEST_F(Foreign, ASnapshotIsEvaluatedSampledAndTrainedFromWithoutTheFile) {
   EXPECT_THAT(tuned.out, AllOf(HasSubstr("3 tensors of"), Not(HasSubstr("left over"))));
   EXPECT_THAT(run("SCORENET info " + snapshot("alone")).out,
               AllOf(HasSubstr("type = \"torchscript\""), HasSubstr("parameters  76")));
+  EXPECT_THAT(run("SCORENET info " + file("net.pt")).out,
+              AllOf(HasSubstr("forward(x, sigma)"), HasSubstr("76 that can be trained, 0 frozen")));
   expect_refusal("SCORENET convert to-diffusers " + snapshot("alone") + " --outdir " + file("df"),
                  6, "model.type = torchscript");
 }

@@ -222,6 +222,20 @@ def forward(self, x, sigma, label):
   EXPECT_EQ(rows->forward({x, l, torch::tensor({4, 4}), nullptr})[0][0].item<float>(), 0);
 }
 
+// Exact traces evaluate many copies of an example.
+TEST(ForeignNetwork, WhatIsToldOfOneExampleHoldsForItsCopies) {
+  const auto network =
+      network_of(script(R"(
+def forward(self, x, sigma, label):
+    return x * 0 + label.reshape([-1, 1]).to(x.dtype)
+)"),
+                 "convention = \"edm\"\nlabel_form = \"index\"\nnum_classes = 4\n");
+  const Tensor x = torch::ones({6, 2}), l = torch::zeros({6});
+  EXPECT_EQ(network->forward({x, l, torch::tensor({3}), nullptr})[5][0].item<float>(), 3);
+  EXPECT_ERROR(network->forward({x, l, torch::tensor({3, 1}), nullptr}), ShapeError,
+               "of 2 examples, but evaluated at 6 places", "--batch 1");
+}
+
 TEST(ForeignNetwork, AnOptionalThirdArgumentMayStayAway) {
   const char* const optional = R"(
 def forward(self, x, sigma, label: Optional[Tensor] = None):
