@@ -96,8 +96,9 @@ TEST_P(Library, TheLikelihoodAlongTheOdeIsItsOwn) {
     file.write_array("/test/labels", numbers("labels").to(torch::kInt64));
   file.close();
   const Outcome done = run("SCORENET evaluate" + network() + " --data " + (folder_ / "data.h5") +
-                           " --metrics ode --batch 1 --exact-trace" + words("solver") +
-                           " --per-example " + (folder_ / "nats.h5"));
+                               " --metrics ode --batch 1 --exact-trace" + words("solver") +
+                               " --per-example " + (folder_ / "nats.h5"),
+                           /*limit_s=*/500);
   ASSERT_EQ(done.exit_code, 0) << done.err;
   const auto nats = data::Hdf5File::open(folder_ / "nats.h5");
   expect_close("likelihood", nats.array("/ode").read_all(torch::kFloat64), numbers("nats"));

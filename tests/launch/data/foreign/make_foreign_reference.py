@@ -351,6 +351,7 @@ class Edm(Family):
     what = "Unet behind ElucidatedDiffusion (EDM's denoiser), Euler's steps"
     options = ["--convention", "edm"]
     sampler = ["--sampler", "ddim", "--spacing", "edm", "--steps", str(STEPS)]
+    solver = ["--rtol", "1e-7", "--atol", "1e-7"]
     level = 0.5
 
     def __init__(self):
