@@ -176,7 +176,7 @@ def main():
     """MODULE:FUNCTION names what makes the network, so that no code is needed here."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("make", metavar="MODULE:FUNCTION", help="a function that returns the module")
+    parser.add_argument("make", metavar="MODULE:FUNCTION", help="what returns the module")
     parser.add_argument("--out", required=True, help="the TorchScript file")
     parser.add_argument("--shape", required=True, help="of an example, such as 3,32,32")
     parser.add_argument("--level", type=float, default=0.5, help="a usual level")

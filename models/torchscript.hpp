@@ -2,9 +2,9 @@
 // torch.jit.save wrote it.
 //
 // Its trainable parameters (floating-point ones that need a gradient in the file) become this
-// module's, under their own names; what else it holds stays as it is. It always runs in evaluation
-// mode, without TorchScript's optimiser: no dropout, stored statistics in batch norm, derivatives of
-// every order that its operations have, and the same bits in every call.
+// module's, under their own names; what else it holds stays as it is. It always runs in
+// evaluation mode, without TorchScript's optimiser: no dropout, stored statistics in batch norm,
+// derivatives of every order that its operations have, and the same bits in every call.
 //
 // A TorchScript file is a program. Run only those that you trust.
 #pragma once

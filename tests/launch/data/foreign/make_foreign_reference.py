@@ -6,9 +6,9 @@
 Five families of networks, each by its own library, small and with random weights (torchcfm's is
 trained for a minute). For each: outputs of the network, a trajectory of 20 steps from the start
 that the program draws for seeds 0 and 1, and -log p of two examples along the ODE. All by the
-library's own modules, schedules and samplers in float64; the ODE by DOP853 with tolerances of 1e-7, or RK4
-and the divergence as the full trace of the Jacobian. The program is asked for its starts and its
-times alone.
+library's own modules, schedules and samplers in float64; the ODE by DOP853 with tolerances of 1e-7,
+or by RK4, and the divergence as the full trace of the Jacobian. The program is asked for its starts
+and its times alone.
 
 Made with torch 2.13, diffusers 0.42.1, azula 0.11.1, torchcfm 1.0.7 and
 denoising-diffusion-pytorch 2.3.4.
@@ -83,7 +83,7 @@ class Linear:
 
     def nats(self, noise, x, t_min):
         """-log p of x along the ODE, RK4 in log-SNR: dx/dl = (sigma^2 x - sigma eps) / 2. Between
-        numbered steps the level is a line in log-SNR, and adaptive steps would halt at its kinks."""
+        numbered steps the level is a line in log-SNR, which adaptive steps halt at."""
         dims = x[0].numel()
 
         def slope(rows, l):
@@ -421,7 +421,8 @@ def program_says(program, family, path, data, folder):
         if family.labels:
             file["test/labels"] = np.array(family.labels)
     subprocess.run(
-        [program, "evaluate", *network, "--data", folder / "data.h5", "--metrics", "ode", "--batch", "1",
+        [program, "evaluate", *network, "--data", folder / "data.h5", "--metrics", "ode",
+         "--batch", "1",
          "--exact-trace", *family.solver, "--force",
          "--per-example", folder / "nats.h5"],
         check=True, stdout=subprocess.DEVNULL,
@@ -453,7 +454,7 @@ def main(program, names):
         nats = family.nats(net, data.double())
         difference = np.abs(path - mine.numpy()).max() / max(1, np.abs(mine.numpy()).max())
         print(family.name, family.library, version(family.library), file.stat().st_size,
-              "trajectory", difference, "nats", nats, theirs, np.abs(nats - theirs).max())  # fmt: skip
+              "trajectory", difference, "nats", np.abs(nats - theirs).max())  # fmt: skip
         flat = lambda tensor: tensor.double().flatten().tolist()  # noqa: E731
         record = {
             "library": f"{family.library} {version(family.library)}", "what": family.what,
