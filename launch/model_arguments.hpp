@@ -34,7 +34,8 @@ struct LoadedModel {
 /// ConfigError.
 std::optional<config::Config> foreign_config_of(const ModelArguments& arguments);
 
-/// Loads the snapshot, the TorchScript network or the analytic model. Throws CheckpointError for a damaged snapshot,
+/// Loads the snapshot, the TorchScript network or the analytic model. Throws CheckpointError for
+/// a damaged snapshot,
 /// DataError for a mixture file that cannot be read, ConfigError for a bad config or a classifier.
 LoadedModel load_model(const ModelArguments& arguments, torch::Device device);
 

@@ -118,7 +118,8 @@ void add_info_verb(CLI::App& app, Task& task) {
       app.add_subcommand("info", "explain a snapshot, a schedule, or the fields of the logs");
   verb->add_option(
           "what", *what,
-          "SNAPSHOT.safetensors; NETWORK.pt (TorchScript); config RUN, of a run folder, a config file or a snapshot: "
+          "SNAPSHOT.safetensors; NETWORK.pt (TorchScript); config RUN, of a run folder, a "
+          "config file or a snapshot: "
           "what is not at its default; schedule; log-fields")
       ->required();
   verb->allow_extras();
