@@ -49,9 +49,8 @@ constexpr std::array kKeys{"model.level",
 }  // namespace
 
 void add_foreign_options(CLI::App* verb, ForeignArguments& arguments) {
-  CLI::App* group = verb->add_option_group(
-      "TorchScript network",
-      "Of --network FILE.pt: what it expects and returns (models/README.md)");
+  CLI::App* group = verb->add_option_group("TorchScript network",
+                                           "--network FILE.pt: what it expects and returns");
   group
       ->add_option("--convention", arguments.convention,
                    "its family, as model.convention; the options below in its place, or beside it")

@@ -116,11 +116,10 @@ void add_info_verb(CLI::App& app, Task& task) {
   const auto what = std::make_shared<std::string>();
   CLI::App* verb =
       app.add_subcommand("info", "explain a snapshot, a schedule, or the fields of the logs");
-  verb->add_option(
-          "what", *what,
-          "SNAPSHOT.safetensors; NETWORK.pt (TorchScript); config RUN, of a run folder, a "
-          "config file or a snapshot: "
-          "what is not at its default; schedule; log-fields")
+  verb->add_option("what", *what,
+                   "SNAPSHOT.safetensors; NETWORK.pt (TorchScript); config RUN, of a run folder, a "
+                   "config file or a snapshot: "
+                   "what is not at its default; schedule; log-fields")
       ->required();
   verb->allow_extras();
   verb->footer("schedule takes the keys of [diffusion], such as --diffusion.schedule vp_cosine.");
