@@ -237,6 +237,8 @@ def prepare(folder, program):
     npy(folder / "labels.npy", (40,), "<i8", b"".join(struct.pack("<q", i % 4) for i in range(40)))
     npy(folder / "colours.npy", (40, 3, 32, 32), "|u1", bytes(i % 253 for i in range(40 * 3072)))
     write_zip(folder)
+    foreign = ROOT / "tests/launch/data/foreign/torchcfm.pt"  # told a flow's time, for points
+    shutil.copy(foreign, folder / "net.pt")
     arrays = ("--npy", folder / "colours.npy", "--labels", folder / "labels.npy")
     converted = ("--validation", "8", "--out", folder / "cifar10.h5")
     make = [program, "data", "convert", *arrays, *converted]
