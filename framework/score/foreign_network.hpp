@@ -50,14 +50,14 @@ models::ThirdInput third_input(const config::Config& config);
 /// The convention of a config's network.
 diffusion::Convention convention_of(const config::Config& config);
 
-/// The bytes of model.file. Sets model.file_digest, or compares it. Throws CheckpointError where the
-/// file cannot be read, or is another than the one of that digest.
+/// The bytes of model.file. Sets model.file_digest, or compares it. Throws CheckpointError where
+/// the file cannot be read, or is another than the one of that digest.
 std::string read_network_file(config::Config& config);
 
 /// The network of `archive`, after some calls with noise of example_shape: that it takes batches of
 /// any size, treats their examples apart, returns x's shape (with a learned variance twice the
-/// channels), finite numbers, and the same ones each time. Throws ShapeError for what does not hold,
-/// NotFiniteError, or as the network itself.
+/// channels), finite numbers, and the same ones each time. Throws ShapeError for what does not
+/// hold, NotFiniteError, or as the network itself.
 std::shared_ptr<ForeignNetwork> make_foreign_network(const config::Config& config,
                                                      const std::string& archive,
                                                      c10::IntArrayRef example_shape,
