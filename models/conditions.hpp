@@ -30,6 +30,9 @@ struct Conditions {
   torch::Tensor told;     // (B) 1 or 0: whether numbers and fields are there; undefined: 1
   torch::Tensor augment;  // (B, ConditionSizes::augment); undefined: 0, as of plain examples
 
+  /// Whether anything is told.
+  bool any() const { return labels.defined() || numbers.defined() || fields.defined(); }
+
   /// Each defined part through f.
   template <typename F>
   Conditions mapped(const F& f) const {

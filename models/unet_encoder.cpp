@@ -270,9 +270,9 @@ BlockContext UNetEncoder::context(const NetworkInput& input) {
   if (condition_embedding_) time = time + condition_embedding_(given);
   if (augment_embedding_) time = with_augment(time, augment_embedding_, input.given);
   BlockContext context{torch::silu(time), input.dropout};
-  context.whole = takes_executor(input);
-  context.padded = takes_fast_path(input);
   context.channels_last = takes_gpu_route(input);
+  context.whole = !context.channels_last && takes_executor(input);
+  context.padded = takes_fast_path(input);
   context.recompute = options_.recompute;
   context.fields = given.fields;
   if (context.channels_last) context.shifts = shifts_of(blocks_, context.activated_time);

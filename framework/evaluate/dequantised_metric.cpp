@@ -93,7 +93,8 @@ Metric with_dequantisation(Metric density, DensityPoint point, const std::string
     std::vector<torch::Tensor> log_q;
     for (int64_t k = 0; k < request.options.dequantise_samples; ++k) {
       const auto y = dequantised(batch, request, k);
-      draws.push_back(of_density({batch.denoiser, y.y.to(batch.x.device()), batch.slots}));
+      draws.push_back(
+          of_density({batch.denoiser, y.y.to(batch.x.device()), batch.slots, {}, batch.is_told}));
       log_q.push_back(y.log_q);
     }
     Draw results;

@@ -195,6 +195,9 @@ Generated generate(const score::ScoreModel& model, c10::IntArrayRef example_shap
   // A row is a sample, its evaluation count and the path's times and states, if they are wanted.
   const int64_t points = sampler.keep_path ? sampler.steps + 1 : 0;
   const int64_t width = dims + 1 + points * (dims + 1);
+  diffusion::SamplerOptions told = sampler;
+  told.whole_batch = !guidance.labels.empty() || guidance.told.read ||
+                     (!model.is_analytic() && score::told_nothing(model, 1).any());
   const auto rows = rows_over_ranks(comm, n, {width}, batch, [&](int64_t first, int64_t count) {
     const std::vector<int64_t> part(seeds.begin() + first, seeds.begin() + first + count);
     const auto denoiser = guided_denoiser(model, guidance, {first, first + count});
@@ -202,7 +205,7 @@ Generated generate(const score::ScoreModel& model, c10::IntArrayRef example_shap
     const auto noise = diffusion::make_slot_noise(part, shape, 0, model.device);
     const auto result =
         trained ? diffusion::sample_trained_steps(denoiser, *trained, sampler, start, noise)
-                : diffusion::sample(denoiser, *model.schedule, sampler, start, noise);
+                : diffusion::sample(denoiser, *model.schedule, told, start, noise);
     std::vector<torch::Tensor> columns = {result.x.reshape({count, dims}).to(torch::kCPU),
                                           torch::full({count, 1}, result.nfe, torch::kFloat64)};
     if (points > 0) {

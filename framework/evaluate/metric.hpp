@@ -31,6 +31,7 @@ struct MetricBatch {
   torch::Tensor x;  // float64 for an analytic model, else float32
   const std::vector<int64_t>& slots;
   torch::Tensor log_det = {};  // (B) float64: log |dy/dx| of data.transforms, where there are some
+  bool is_told = false;  // the denoiser tells each example something by its place in the batch
 };
 
 /// One result, or one for each h.

@@ -121,8 +121,10 @@ Metric ode(const std::string& name, const MetricRequest& r) {
   const auto compute = [r, options](const MetricBatch& in) {
     if (r.options.exact)
       return diffusion::ode_likelihood_exact(in.denoiser, *r.model.schedule, in.x, in.slots,
-                                             exact_precision(r.options));
-    return diffusion::ode_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, options);
+                                             exact_precision(r.options), in.is_told);
+    diffusion::OdeLikelihoodOptions of_batch = options;
+    of_batch.whole_batch = in.is_told;
+    return diffusion::ode_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, of_batch);
   };
   Metric metric = of_path({{"prior", "volume"}, single(compute)}, name, r);
   metric.solver = choice.text;

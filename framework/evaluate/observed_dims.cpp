@@ -53,8 +53,9 @@ torch::Tensor rows_of_batch(const Metric& metric, const ResultRows& layout,
                             const data::Batch& batch, const transform::NetworkValues& values,
                             const std::string& where) {
   if (!values.observed.defined()) {
-    return packed(metric, layout,
-                  {score::denoiser_for(model, given), values.x, batch.indices, values.log_det});
+    return packed(
+        metric, layout,
+        {score::denoiser_for(model, given), values.x, batch.indices, values.log_det, given.any()});
   }
   const int64_t count = values.x.size(0);
   auto all = torch::zeros({count, metric.results(), layout.width()}, torch::kFloat64);
@@ -74,7 +75,7 @@ torch::Tensor rows_of_batch(const Metric& metric, const ResultRows& layout,
         given.mapped([&rows](const torch::Tensor& t) { return t.index_select(0, rows); });
     const auto denoiser =
         at_places(score::denoiser_for(model, given_rows), places, values.x.sizes().slice(1).vec());
-    const MetricBatch part{denoiser, x, slots, values.log_det.index_select(0, rows)};
+    const MetricBatch part{denoiser, x, slots, values.log_det.index_select(0, rows), given.any()};
     all.index_copy_(0, rows, packed(metric, layout, part));
   }
   return all;

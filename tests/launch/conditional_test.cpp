@@ -111,6 +111,26 @@ TEST_F(ConditionalLaw, IsLearnedSampledAndEvaluated) {
   EXPECT_LT((rows - torch::cat({c, -c}, 1)).abs().mean().item<double>(), kSpread);
 }
 
+// Examples whose solves end at different times are told their own conditions all the same.
+TEST_F(ConditionalLaw, AdaptiveSolversTellEachExampleItsOwn) {
+  const auto of = [&](const std::string& options) {
+    const Outcome e =
+        run("OMP_NUM_THREADS=1 SCORENET evaluate --network " + network() +
+            " --metrics ode --n 24 --force --per-example " + path("ode.h5") + options);
+    EXPECT_EQ(e.exit_code, 0) << e.err;
+    return read_array(path("ode.h5"), "/ode");
+  };
+  // A float32 network's rounding, by the size of its batch, moves steps; another condition moves
+  // the value by nats.
+  for (const std::string solver :
+       {" --tolerance 1e-4", " --rtol 1e-6", " --rtol 1e-6 --exact-trace"}) {
+    const auto together = of(solver + " --batch 24"), alone = of(solver + " --batch 1");
+    EXPECT_LT((together - alone).abs().max().item<double>(), 0.05) << solver;
+  }
+  const auto at_two = sample("--seeds 0-99 --condition.place 2 --sampler ode");
+  EXPECT_NEAR(at_two.select(1, 0).mean().item<double>(), 2, 0.15);
+}
+
 TEST_F(ConditionalLaw, GuidanceGoesFromUntoldOverToldToBeyond) {
   const std::string told = "--seeds 0-63 --condition.place 1.5";
   const auto by = [&](const std::string& weight) { return sample(told + " --guidance " + weight); };

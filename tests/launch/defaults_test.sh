@@ -155,8 +155,8 @@ check "an empty config is one of defaults" exits 0 "$SCORENET" train empty.toml 
   --dry-run --data.path images.h5 --train.steps 1
 check "an empty --outdir is refused" exits 2 "$SCORENET" train tiny.toml --outdir ""
 check "by its name" grep -q -- '--outdir' err
-check "an unknown metric" exits 2 "$SCORENET" evaluate "${network[@]}" --metrics fid
-check "has a hint" says "Did you mean 'fd'"
+check "an unknown metric" exits 2 "$SCORENET" evaluate "${network[@]}" --metrics elbos
+check "has a hint" says "Did you mean 'elbo'"
 check "an unknown sampler" exits 2 "$SCORENET" sample \
   --network auto/snapshots/network-0000002-ema0.9.safetensors --sampler ddpm --outdir o
 check "has a hint" grep -q "Did you mean 'ancestral'" err

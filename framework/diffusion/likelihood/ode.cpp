@@ -10,6 +10,7 @@
 #include "framework/diffusion/likelihood/adams_flow.hpp"
 #include "framework/diffusion/likelihood/probability_flow.hpp"
 #include "framework/diffusion/ode_solver.hpp"
+#include "framework/diffusion/rows_of_batch.hpp"
 
 namespace scorenet::diffusion {
 namespace {
@@ -28,15 +29,25 @@ void check(const OdeLikelihoodOptions& options) {
 // eps_hat with its divergence, exact or by probes.
 class Field {
  public:
-  Field(const Denoiser& denoiser, std::vector<torch::Tensor> probes)
-      : denoiser_(denoiser), probes_(std::move(probes)) {}
+  // whole_batch: of how many examples a denoiser must see all; 0: of none.
+  Field(const Denoiser& denoiser, std::vector<torch::Tensor> probes, int64_t whole_batch)
+      : denoiser_(denoiser), probes_(std::move(probes)), whole_batch_(whole_batch) {}
 
   EpsDivergence operator()(const torch::Tensor& rows, const torch::Tensor& x,
                            const NoiseLevel& level) const {
-    if (probes_.empty()) return eps_divergence_exact(denoiser_, x, level);
+    if (whole_batch_ == 0) return divergence(denoiser_, rows, x, level);
+    const Denoiser of_rows = denoiser_of_rows(denoiser_, rows, whole_batch_);
+    if (probes_.empty()) return eps_divergence_by_dimension(of_rows, x, level);
+    return divergence(of_rows, rows, x, level);
+  }
+
+ private:
+  EpsDivergence divergence(const Denoiser& denoiser, const torch::Tensor& rows,
+                           const torch::Tensor& x, const NoiseLevel& level) const {
+    if (probes_.empty()) return eps_divergence_exact(denoiser, x, level);
     EpsDivergence mean;
     for (const auto& probe : probes_) {
-      const auto one = eps_divergence_probed(denoiser_, x, level, probe.index_select(0, rows));
+      const auto one = eps_divergence_probed(denoiser, x, level, probe.index_select(0, rows));
       mean.eps = one.eps;
       mean.divergence =
           mean.divergence.defined() ? mean.divergence + one.divergence : one.divergence;
@@ -45,9 +56,9 @@ class Field {
     return mean;
   }
 
- private:
   const Denoiser& denoiser_;
   std::vector<torch::Tensor> probes_;
+  int64_t whole_batch_;
 };
 
 /// -log p in its two parts, on the CPU.
@@ -145,7 +156,7 @@ LikelihoodResult ode_likelihood(const Denoiser& denoiser, const Schedule& schedu
   for (int64_t i = 0; i < (options.exact_trace ? 0 : options.probes); ++i) {
     probes.push_back(trace_probes(options.seed, i, slots, x));
   }
-  const Field field(denoiser, std::move(probes));
+  const Field field(denoiser, std::move(probes), options.whole_batch ? x.size(0) : 0);
   const auto state = x.to(torch::kFloat64);
   const auto rows = torch::arange(x.size(0), state.options().dtype(torch::kInt64));
   const Parts parts = !options.adams ? by_runge_kutta(field, schedule, rows, state, options)
@@ -163,10 +174,14 @@ LikelihoodResult ode_likelihood(const Denoiser& denoiser, const Schedule& schedu
 
 LikelihoodResult ode_likelihood_exact(const Denoiser& denoiser, const Schedule& schedule,
                                       const torch::Tensor& x, const std::vector<int64_t>& slots,
-                                      const SolverPrecision& precision) {
+                                      const SolverPrecision& precision, bool whole_batch) {
   const auto solve = [&](const SolverPrecision& p) {
     return ode_likelihood(denoiser, schedule, x, slots,
-                          {.exact_trace = true, .steps = p.steps, .rtol = p.rtol, .atol = p.atol});
+                          {.exact_trace = true,
+                           .steps = p.steps,
+                           .rtol = p.rtol,
+                           .atol = p.atol,
+                           .whole_batch = whole_batch});
   };
   LikelihoodResult result = solve(precision);
   const LikelihoodResult second = solve(precision.second());

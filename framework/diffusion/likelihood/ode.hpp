@@ -35,6 +35,9 @@ struct OdeLikelihoodOptions {
   bool adams = false;  // else Dormand-Prince, or with `steps` Runge-Kutta
   /// Adams: the steps are doubled until -log p moves by no more than this many nats a dimension.
   double tolerance = kAdamsTolerance;
+  /// The denoiser tells each example something by its place in the batch, such as a label: it is
+  /// always called for the whole batch.
+  bool whole_batch = false;
 };
 
 /// x (B, ...); slots: B indices in the data set, which name the probes. Kind `estimate`: of log p
@@ -52,7 +55,7 @@ LikelihoodResult ode_likelihood(const Denoiser& denoiser, const Schedule& schedu
 /// as exactness.hpp says where they differ.
 LikelihoodResult ode_likelihood_exact(const Denoiser& denoiser, const Schedule& schedule,
                                       const torch::Tensor& x, const std::vector<int64_t>& slots,
-                                      const SolverPrecision& precision);
+                                      const SolverPrecision& precision, bool whole_batch = false);
 
 /// The Rademacher probes of these slots: (B, ...) float64 on x's device. `index`
 /// numbers independent sets.

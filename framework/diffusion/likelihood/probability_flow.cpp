@@ -50,6 +50,21 @@ EpsDivergence eps_divergence_exact(const Denoiser& denoiser, const torch::Tensor
   return {of_x.eps, of_x.jacobian.diagonal(0, 1, 2).sum(1)};
 }
 
+EpsDivergence eps_divergence_by_dimension(const Denoiser& denoiser, const torch::Tensor& x,
+                                          const NoiseLevel& level) {
+  const torch::AutoGradMode record(true);
+  const auto input = x.detach().requires_grad_(true);
+  const auto eps = denoiser(input, level).eps;
+  auto divergence = torch::zeros({x.size(0)}, x.options().dtype(torch::kFloat64));
+  for (int64_t d = 0; d < dims_per_example(x); ++d) {
+    auto unit = torch::zeros_like(eps);
+    unit.flatten(1).select(1, d).fill_(1);
+    const auto row = torch::autograd::grad({eps}, {input}, {unit}, true)[0];
+    divergence += row.flatten(1).select(1, d).to(torch::kFloat64);
+  }
+  return {eps.detach().to(torch::kFloat64), divergence};
+}
+
 EpsDivergence eps_divergence_probed(const Denoiser& denoiser, const torch::Tensor& x,
                                     const NoiseLevel& level, const torch::Tensor& probe) {
   const torch::AutoGradMode record(true);

@@ -44,6 +44,11 @@ struct EpsDivergence {
 EpsDivergence eps_divergence_exact(const Denoiser& denoiser, const torch::Tensor& x,
                                    const NoiseLevel& level);
 
+/// The same by D backward passes over the batch itself, for a denoiser that knows each example by
+/// its place in it.
+EpsDivergence eps_divergence_by_dimension(const Denoiser& denoiser, const torch::Tensor& x,
+                                          const NoiseLevel& level);
+
 /// eps_hat (b, ...) and its Jacobian (b, D, D), row i the gradient of eps_hat_i; float64, detached.
 struct EpsJacobian {
   torch::Tensor eps;

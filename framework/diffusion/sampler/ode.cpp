@@ -5,6 +5,7 @@
 #include "framework/core/check.hpp"
 #include "framework/core/error.hpp"
 #include "framework/diffusion/ode_solver.hpp"
+#include "framework/diffusion/rows_of_batch.hpp"
 #include "framework/diffusion/sampler/methods.hpp"
 
 namespace scorenet::diffusion {
@@ -15,13 +16,21 @@ SampleResult sample_ode(SamplerRun& run, const torch::Tensor& x_start) {
   std::vector<int64_t> shape = x_start.sizes().vec();
   shape[0] = -1;
 
-  const OdeRhs rhs = [&](const torch::Tensor&, const torch::Tensor& log_snr,
+  const Denoiser counted = [&](const torch::Tensor& x, const NoiseLevel& level) {
+    return run.denoiser.at(x, level);
+  };
+  // Examples that have finished are no longer among the rows.
+  const auto of_rows = [&](const torch::Tensor& rows) {
+    const int64_t batch = run.options.whole_batch ? x_start.size(0) : rows.numel();
+    return denoiser_of_rows(counted, rows, batch);
+  };
+  const OdeRhs rhs = [&](const torch::Tensor& rows, const torch::Tensor& log_snr,
                          const torch::Tensor& y) {
     const torch::Tensor t = schedule.time_of(log_snr);
     const NoiseLevel level = schedule.at(t);
     const torch::Tensor x = y.view(shape);
     const torch::Tensor f = broadcast_to_batch(schedule.d_log_alpha(t) / schedule.d_log_snr(t), x);
-    const torch::Tensor eps = run.denoiser.at(x, level).eps;
+    const torch::Tensor eps = of_rows(rows)(x, level).eps;
     return (f * x - broadcast_to_batch(level.sigma / 2, x) * eps).flatten(1);
   };
   const OdeOptions options{run.options.rtol, run.options.atol};

@@ -65,7 +65,8 @@ struct SamplerOptions {
   // ode: per-example tolerances of the adaptive solver.
   double rtol = OdeOptions{}.rtol;
   double atol = OdeOptions{}.atol;
-  bool keep_path = false;  // of methods with one evaluation a step: return all states
+  bool whole_batch = false;  // ode: of a denoiser that tells each example something
+  bool keep_path = false;    // of methods with one evaluation a step: return all states
 };
 
 struct SampleResult {
