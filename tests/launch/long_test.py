@@ -286,13 +286,17 @@ class Training:
             end(script, signal.SIGUSR1 if kind == "stop" else signal.SIGKILL)
 
     def call_again(self, kind):
+        """False if the training had ended before it heard of the fault."""
         script = self.scripts[-1]
         wait_for(self.ended, f"the script's end after {kind}")
         wait_for(lambda: not self.ranks(), f"the ranks' end after {kind}")
+        if script.returncode == 0:
+            return False
         if script.returncode != CALLED_AGAIN[kind]:
             raise RuntimeError(f"after {kind} the script ended with {script.returncode}")
         self.disk.clear()
         self.call()
+        return True
 
 
 def last_step(text):
@@ -330,7 +334,8 @@ def disturb(training, kind, step, chance):
     if kind == "start":
         offset, then = training.size(), time.monotonic()
     if kind in CALLED_AGAIN:
-        training.call_again(kind)
+        if not training.call_again(kind):
+            return None
         then = time.monotonic() if kind == "disk" else then
     finished = lambda: training.taken_up(offset) or (training.ended() and "ended")
     found = wait_for(finished, f"a step after {kind}")
