@@ -238,7 +238,18 @@ SHORT = {
     "STACK": "train stacked.toml --outdir r --train.steps 1 --data.arrays",
     "TRAIN": "train told.toml --outdir",
 }
+FOREIGN = "train e.toml --outdir r --train.steps 1 --data.path points.h5 --model.type torchscript"
+FOREIGN += " --model.convention edm"
 COMMANDS = [
+    (FOREIGN, 2, "model.file is empty"),
+    (FOREIGN + " --model.file a.pt --model.dropout 0.1", 2, "is what its file says"),
+    (FOREIGN + " --model.file a.pt --diffusion.loss hybrid", 2, "returns no reverse variance"),
+    (
+        "train told.toml --outdir r --model.type torchscript --model.convention edm "
+        "--model.file a.pt --model.num_classes 3 --data.labels true",
+        2,
+        "is told one thing",
+    ),
     ("train e.toml --outdir ''", 2, "--outdir: is empty"),
     ("train e.toml --outdir r --train.steps 1", 3, "data.path is empty"),
     (
