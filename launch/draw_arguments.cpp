@@ -1,11 +1,11 @@
 #include "launch/draw_arguments.hpp"
 
-#include <regex>
-#include <sstream>
+#include <utility>
 
 #include "framework/core/error.hpp"
 #include "framework/diffusion/names.hpp"
 #include "launch/known_name.hpp"
+#include "launch/number_list.hpp"
 
 namespace scorenet::launch {
 namespace {
@@ -101,23 +101,13 @@ void add_draw_options(CLI::App* verb, DrawArguments& a, const DrawNames& names) 
 }
 
 std::vector<int64_t> parse_classes(const std::string& text) {
-  static const std::regex kPart(R"((-?\d{1,9})(?:-(\d{1,9}))?)");
-  constexpr int64_t kMost = 1'000'000;
-  std::vector<int64_t> classes;
-  std::istringstream in(text);
-  for (std::string part; std::getline(in, part, ',');) {
-    std::smatch match;
-    const bool fits = std::regex_match(part, match, kPart);
-    const int64_t first = fits ? std::stoll(match[1]) : 0;
-    const int64_t last = fits && match[2].matched ? std::stoll(match[2]) : first;
-    if (!fits || last < first || last - first >= kMost - static_cast<int64_t>(classes.size())) {
-      throw ConfigError("--class " + text + ": '" + part +
-                        "' is no class or range of classes. Write for example 3, 0,3,5, 0-9 or "
-                        "random.");
-    }
-    for (int64_t label = first; label <= last; ++label) classes.push_back(label);
+  NumberList list = read_number_list(text, 9, /*negative=*/true, 1'000'000);
+  if (list.is_wrong) {
+    throw ConfigError("--class " + text + ": '" + list.wrong_part +
+                      "' is no class or range of classes. Write for example 3, 0,3,5, 0-9 or "
+                      "random.");
   }
-  return classes;
+  return std::move(list.numbers);
 }
 
 void take_guidance(DrawArguments& a, Guides& guides, const std::string& precision,

@@ -1,35 +1,26 @@
 #include "launch/seed_list.hpp"
 
 #include <regex>
-#include <sstream>
+#include <utility>
 
 #include "framework/core/error.hpp"
+#include "launch/number_list.hpp"
 
 namespace scorenet::launch {
 
 std::vector<int64_t> parse_seeds(const std::string& text) {
-  static const std::regex kPart(R"((\d{1,15})(?:-(\d{1,15}))?)");
   constexpr int64_t kMost = 100'000'000;
-  std::vector<int64_t> seeds;
-  std::istringstream in(text);
-  for (std::string part; std::getline(in, part, ',');) {
-    std::smatch match;
-    const bool fits = std::regex_match(part, match, kPart);
-    const int64_t first = fits ? std::stoll(match[1]) : 0;
-    const int64_t last = fits && match[2].matched ? std::stoll(match[2]) : first;
-    const bool too_many = last - first >= kMost - static_cast<int64_t>(seeds.size());
-    if (fits && last >= first && too_many) {
-      throw ConfigError("--seeds " + text + ": more than " + std::to_string(kMost) +
-                        " seeds. Draw them in several parts.");
-    }
-    if (!fits || last < first) {
-      throw ConfigError("--seeds " + text + ": '" + part +
-                        "' is no seed or range. Write for example 0-63,100.");
-    }
-    for (int64_t seed = first; seed <= last; ++seed) seeds.push_back(seed);
+  NumberList list = read_number_list(text, 15, /*negative=*/false, kMost);
+  if (list.is_too_long) {
+    throw ConfigError("--seeds " + text + ": more than " + std::to_string(kMost) +
+                      " seeds. Draw them in several parts.");
   }
-  if (seeds.empty()) throw ConfigError("--seeds is empty: write for example 0-63.");
-  return seeds;
+  if (list.is_wrong) {
+    throw ConfigError("--seeds " + text + ": '" + list.wrong_part +
+                      "' is no seed or range. Write for example 0-63,100.");
+  }
+  if (list.numbers.empty()) throw ConfigError("--seeds is empty: write for example 0-63.");
+  return std::move(list.numbers);
 }
 
 Grid parse_grid(const std::string& text) {

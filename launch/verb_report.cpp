@@ -7,6 +7,7 @@
 
 #include "framework/core/utc_time.hpp"
 #include "framework/diffusion/schedule.hpp"
+#include "framework/files/atomic_file.hpp"
 #include "framework/files/output_guard.hpp"
 #include "framework/report/gnuplot.hpp"
 #include "framework/report/page.hpp"

@@ -40,14 +40,9 @@ int64_t steps_or(const EvaluationOptions& options, int64_t own) {
   return options.steps > 0 ? options.steps : own;
 }
 
-double tolerance(double asked, const EvaluationOptions& options) {
-  if (asked > 0) return asked;
-  return options.exact ? diffusion::SolverPrecision{}.rtol : diffusion::OdeOptions{}.rtol;
-}
-
 // Of the exact forms: adaptive unless the caller names steps.
 diffusion::SolverPrecision exact_precision(const EvaluationOptions& o) {
-  return {o.steps, tolerance(o.rtol, o), tolerance(o.atol, o)};
+  return {o.steps, solver_tolerance(o.rtol, o.exact), solver_tolerance(o.atol, o.exact)};
 }
 
 // The density of a path's clean end.
@@ -134,8 +129,8 @@ Metric ode(const std::string& name, const MetricRequest& r) {
 Compute wkb_exact(const MetricRequest& r) {
   diffusion::WkbOptions options;
   options.steps = r.options.steps;
-  options.rtol = tolerance(r.options.rtol, r.options);
-  options.atol = tolerance(r.options.atol, r.options);
+  options.rtol = solver_tolerance(r.options.rtol, r.options.exact);
+  options.atol = solver_tolerance(r.options.atol, r.options.exact);
   options.windows = r.options.wkb_profile;
   options.hbar_shape = hbar_shape(r.options);
   return [r, options](const MetricBatch& in) {

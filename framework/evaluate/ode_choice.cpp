@@ -48,16 +48,20 @@ void check(const std::string& solver, const EvaluationOptions& o) {
 
 std::vector<std::string> solver_choices() { return {"auto", "adams", "dormand-prince", "rk4"}; }
 
+double solver_tolerance(double asked, bool exact) {
+  if (asked > 0) return asked;
+  return exact ? diffusion::SolverPrecision{}.rtol : diffusion::OdeOptions{}.rtol;
+}
+
 OdeChoice ode_choice(const EvaluationOptions& o, bool analytic) {
   const std::string solver = taken(o, analytic);
   check(solver, o);
-  const double usual = o.exact ? diffusion::SolverPrecision{}.rtol : diffusion::OdeOptions{}.rtol;
   diffusion::OdeLikelihoodOptions options;
   options.exact_trace = o.exact_trace;
   options.probes = o.probes;
   options.steps = o.steps;
-  options.rtol = o.rtol > 0 ? o.rtol : usual;
-  options.atol = o.atol > 0 ? o.atol : usual;
+  options.rtol = solver_tolerance(o.rtol, o.exact);
+  options.atol = solver_tolerance(o.atol, o.exact);
   options.seed = o.seed;
   options.adams = solver == "adams";
   if (o.tolerance > 0) options.tolerance = o.tolerance;

@@ -12,6 +12,9 @@ namespace scorenet::evaluate {
 /// The values of `solver`: auto, adams, dormand-prince, rk4.
 std::vector<std::string> solver_choices();
 
+/// The tolerance of an adaptive solver: what was asked for (> 0), else its default.
+double solver_tolerance(double asked, bool exact);
+
 struct OdeChoice {
   diffusion::OdeLikelihoodOptions options;
   std::string text;  // "adams, 0.002 nats a dimension", for reports

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "models/cpu/convolution_target.hpp"
 #include "models/cpu/for_each.hpp"
 #include "models/cpu/tap_weights.hpp"
 
@@ -27,21 +28,6 @@ int64_t pairs_of(int64_t tiles) { return (tiles + 1) / 2; }
 Bf16* numbers_in(float* floats) { return reinterpret_cast<Bf16*>(floats); }
 const Bf16* numbers_in(const float* floats) { return reinterpret_cast<const Bf16*>(floats); }
 Bf16* numbers_in(const torch::Tensor& memory) { return static_cast<Bf16*>(memory.data_ptr()); }
-
-Target target_of(const Phase& phase, const View& y, const Epilogue& epilogue, int64_t n) {
-  Target target;
-  target.pixel = y.at(n, phase.out_y, phase.out_x);
-  target.step = phase.out_step * y.step;
-  target.row = phase.out_step * y.row;
-  if (epilogue.add != nullptr) target.add = epilogue.add + n * epilogue.add_image;
-  if (epilogue.residual != nullptr) {
-    const View& r = *epilogue.residual;
-    target.residual = r.at(n, phase.out_y, phase.out_x);
-    target.residual_step = phase.out_step * r.step;
-    target.residual_row = phase.out_step * r.row;
-  }
-  return target;
-}
 
 // Image n of x, rounded into `memory` unless it is already.
 const Bf16* rounded_image(const Operand& x, int64_t n, const PixelPlanes& planes,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "models/cpu/convolution_target.hpp"
 #include "models/cpu/for_each.hpp"
 #include "models/cpu/tap_weights.hpp"
 #include "models/cpu/tiles.hpp"
@@ -80,19 +81,9 @@ void TapConvolution::run(const std::vector<Phase>& phases, const float* packed, 
                    packed + t * grid.depth * kBlock,
                    count * grid.depth * kBlock};
       }
-      Target target;
-      target.pixel = y.at(n, phase.out_y, phase.out_x);
-      target.step = phase.out_step * y.step;
-      target.row = phase.out_step * y.row;
-      if (epilogue.add != nullptr) target.add = epilogue.add + n * epilogue.add_image;
-      if (epilogue.residual != nullptr) {
-        const View& r = *epilogue.residual;
-        target.residual = r.at(n, phase.out_y, phase.out_x);
-        target.residual_step = phase.out_step * r.step;
-        target.residual_row = phase.out_step * r.row;
-      }
       multiply_taps(taps, count, grid.area, group * kBlocksAtOnce,
-                    std::min((group + 1) * kBlocksAtOnce, blocks), target);
+                    std::min((group + 1) * kBlocksAtOnce, blocks),
+                    target_of(phase, y, epilogue, n));
     });
     packed += count * grid.depth * grid.channels;
   }

@@ -1,0 +1,11 @@
+// Where a phase of a convolution writes image n, and what is added on the way.
+#pragma once
+
+#include "models/cpu/convolution.hpp"
+#include "models/cpu/tiles.hpp"
+
+namespace scorenet::models::cpu {
+
+Target target_of(const Phase& phase, const View& y, const Epilogue& epilogue, int64_t n);
+
+}  // namespace scorenet::models::cpu
