@@ -1,13 +1,20 @@
 # LibTorch as imported targets, from any wheel or LibTorch folder, with no CUDA toolkit.
 #
 # The find module that ships with the wheel demands the CUDA toolkit it was built with and rejects C++20 under
-# CMake 3.25; the CPU libraries need neither. Looked for in LIBTORCH_DIR (CMake or environment), then .deps/site/torch.
+# CMake 3.25; the CPU libraries need neither. Looked for in LIBTORCH_DIR (CMake or environment), where launch/setup found it
+# (.deps/env.sh, which quotes as a shell does), then .deps/site/torch.
 #
 # Gives:   LibTorch::cpu    libtorch_cpu and libc10: all that a CPU build links
 #          LibTorch::cuda   the above with libtorch_cuda and libc10_cuda (components: CUDA)
 #          LibTorch_VERSION, LibTorch_DIR_FOUND, LibTorch_CXX11_ABI
+set(_by_setup "")
+if(EXISTS "${CMAKE_SOURCE_DIR}/.deps/env.sh")
+  file(STRINGS "${CMAKE_SOURCE_DIR}/.deps/env.sh" _by_setup REGEX "SCORENET_LIBTORCH=")
+  string(REGEX REPLACE [=[.*SCORENET_LIBTORCH=(([^ \\]|\\.)+).*]=] [=[\1]=] _by_setup "${_by_setup}")
+  string(REGEX REPLACE [=[\\(.)]=] [=[\1]=] _by_setup "${_by_setup}")
+endif()
 find_path(LibTorch_DIR_FOUND NAMES include/torch/csrc/api/include/torch/torch.h
-  HINTS "${LIBTORCH_DIR}" "$ENV{LIBTORCH_DIR}" "${CMAKE_SOURCE_DIR}/.deps/site/torch" NO_DEFAULT_PATH)
+  HINTS "${LIBTORCH_DIR}" "$ENV{LIBTORCH_DIR}" "${_by_setup}" "${CMAKE_SOURCE_DIR}/.deps/site/torch" NO_DEFAULT_PATH)
 
 if(LibTorch_DIR_FOUND)
   set(_lib "${LibTorch_DIR_FOUND}/lib")

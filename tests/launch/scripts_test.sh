@@ -85,6 +85,20 @@ check "by its name" says "--unknown"
 check "setup refuses a folder that is no LibTorch" exits 2 "$root/launch/setup" \
   --libtorch /nonexistent
 check "by its name" says "/nonexistent"
+# As setup writes down what it found; cmake by hand then needs no option.
+torch="$PWD/found/a folder/torch"
+mkdir -p "$torch/lib" "$torch/include/torch/csrc/api/include/torch" found/.deps
+touch "$torch"/lib/lib{torch_cpu,c10}.so "$torch/include/torch/csrc/api/include/torch/torch.h"
+printf 'export SCORENET_LIBTORCH=%q SCORENET_CUDA=OFF\n' "$torch" >found/.deps/env.sh
+cat >found/CMakeLists.txt <<EOF
+cmake_minimum_required(VERSION 3.22)
+project(found NONE)
+list(PREPEND CMAKE_MODULE_PATH "$root/launch/cmake")
+find_package(LibTorch REQUIRED)
+message(STATUS "it is \${LibTorch_DIR_FOUND}.")
+EOF
+check "a build by hand finds setup's LibTorch" exits 0 env -u LIBTORCH_DIR cmake -S found -B found/b
+check "in a folder with a blank" grep -q "it is $torch\." out
 check "setup --help explains" exits 0 "$root/launch/setup" --help &&
   check "its options" grep -q -- '--libtorch' out
 
