@@ -53,7 +53,8 @@ endforeach()
 configure_file(launch/cmake/scorenet-config.cmake.in scorenet-config.cmake @ONLY)
 write_basic_package_version_file("${CMAKE_BINARY_DIR}/scorenet-config-version.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${CMAKE_BINARY_DIR}/scorenet-config.cmake" "${CMAKE_BINARY_DIR}/scorenet-config-version.cmake"
-    launch/cmake/FindLEMON.cmake launch/cmake/FindLibTorch.cmake launch/cmake/FindNCCL.cmake launch/cmake/FindWebP.cmake launch/cmake/FindLibZip.cmake
+    launch/cmake/FindLEMON.cmake launch/cmake/FindLibTorch.cmake launch/cmake/FindLibZip.cmake launch/cmake/FindNCCL.cmake
+    launch/cmake/FindWebP.cmake launch/cmake/HeaderAndLibraries.cmake
   DESTINATION "${SCORENET_PACKAGE_DIR}")
 install(EXPORT scorenet NAMESPACE scorenet:: FILE scorenet-targets.cmake DESTINATION "${SCORENET_PACKAGE_DIR}")
 install(DIRECTORY framework models DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/scorenet" FILES_MATCHING PATTERN "*.hpp")
