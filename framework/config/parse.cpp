@@ -375,16 +375,4 @@ std::string to_toml(const Config& config) {
   return out;
 }
 
-std::string help_text() {
-  Config defaults;
-  defaults.conditions.push_back({.name = "NAME"});
-  std::string out =
-      "Config keys (in the file as [section] key = value, here as --section.key value):\n";
-  for (const Field& field : fields(defaults)) {
-    out += "  --" + field.name + "  " + field.help + "; " + expectation(field) + " [" +
-           value_string(field) + "]\n";
-  }
-  return out;
-}
-
 }  // namespace scorenet::config

@@ -24,7 +24,4 @@ void apply_overrides(Config& config, const std::vector<std::string>& arguments);
 /// parse_text reads it back to an equal Config.
 std::string to_toml(const Config& config);
 
-/// All keys with meaning, accepted values and default, for --help.
-std::string help_text();
-
 }  // namespace scorenet::config
