@@ -63,7 +63,10 @@ PRINTED = re.compile(r"std::(?:snprintf|fprintf)\s*\(|std::cerr\s*(?=<<)")
 PRINTING = ("framework/comm/", "launch/run_main.cpp")
 FAILURE = re.compile(r"return \{(ExitCode)::\w+,")
 # Lists of texts that are no sentences: help, names, what a table prints.
-NO_RULES = {"framework/config/fields.cpp", "framework/config/field_text.cpp"}
+NO_RULES = {
+    f"framework/config/{name}.cpp"
+    for name in ("data_fields", "model_fields", "training_fields", "run_fields", "field_text")
+}
 
 
 def without_comments(source):
