@@ -70,8 +70,10 @@ void add_methods(const Adder& verb, DrawArguments& a) {
            "score_sde; a sample then depends on the other seeds too")
       ->check(CLI::IsMember({"example", "batch"}))
       ->capture_default_str();
-  verb.add_apart("rtol", s.rtol, "ode: relative tolerance")->capture_default_str();
-  verb.add_apart("atol", s.atol, "ode: absolute tolerance")->capture_default_str();
+  verb.add_apart("rtol", s.rtol, "ode: relative tolerance [as the absolute one, else 1e-5]")
+      ->check(CLI::PositiveNumber);
+  verb.add_apart("atol", s.atol, "ode: absolute tolerance [as the relative one, else 1e-5]")
+      ->check(CLI::PositiveNumber);
 }
 
 void add_guidance(const Adder& verb, DrawArguments& a) {

@@ -259,12 +259,13 @@ void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
       ->check(CLI::PositiveNumber);
   verb->add_option(
           "--rtol", o.rtol,
-          "dormand-prince, and all with --exact: relative tolerance of each example [1e-5; "
-          "with --exact 1e-9]")
+          "dormand-prince, and all with --exact: relative tolerance of each example [as --atol, "
+          "else 1e-5; with --exact 1e-9]")
       ->check(CLI::PositiveNumber);
   verb->add_option(
           "--atol", o.atol,
-          "dormand-prince, and all with --exact: absolute tolerance [1e-5; with --exact 1e-9]")
+          "dormand-prince, and all with --exact: absolute tolerance [as --rtol, else 1e-5; with "
+          "--exact 1e-9]")
       ->check(CLI::PositiveNumber);
   verb->add_option("--dequantise", o.dequantise,
                    "ode, wkb, hbar-*, immse: how discrete data become continuous: uniform, "

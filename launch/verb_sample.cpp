@@ -89,14 +89,15 @@ std::vector<int64_t> seeds_to_draw(const SampleArguments& a, comm::Communicator&
 // All that the samples depend on besides weights and seeds.
 std::string settings_of(const SampleArguments& a) {
   const diffusion::SamplerOptions& s = a.sampler;
+  const diffusion::OdeOptions solver = diffusion::with_tolerances(s.rtol, s.atol);
   std::ostringstream text;
   text.precision(17);
   text << s.name << ' ' << s.steps << ' ' << s.spacing << ' ' << s.rho << ' ' << s.final << ' '
        << s.eta << ' ' << s.hbar << " h(t) " << a.hbar_schedule << ' ' << s.churn << ' '
        << s.churn_min << ' ' << s.churn_max << ' ' << s.churn_noise << ' ' << s.corrector_steps
-       << ' ' << s.corrector_snr << ' ' << s.rtol << ' ' << s.atol << " class " << a.classes << ' '
-       << a.guidance.weight << ' ' << a.guidance.log_snr_min << ' ' << a.guidance.log_snr_max
-       << " precision " << a.model.precision << " batch " << a.batch;
+       << ' ' << s.corrector_snr << ' ' << solver.rtol << ' ' << solver.atol << " class "
+       << a.classes << ' ' << a.guidance.weight << ' ' << a.guidance.log_snr_min << ' '
+       << a.guidance.log_snr_max << " precision " << a.model.precision << " batch " << a.batch;
   return text.str();
 }
 

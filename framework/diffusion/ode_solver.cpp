@@ -71,6 +71,11 @@ void check_tolerance(double value, const char* name) {
 
 }  // namespace
 
+OdeOptions with_tolerances(double rtol, double atol, double usual) {
+  const double both = rtol != 0 ? rtol : atol != 0 ? atol : usual;
+  return {rtol != 0 ? rtol : both, atol != 0 ? atol : both};
+}
+
 OdeSolution dormand_prince(const OdeRhs& rhs, double t_start, double t_end,
                            const torch::Tensor& y_start, const OdeOptions& options) {
   check_tolerance(options.rtol, "rtol");

@@ -24,6 +24,10 @@ struct OdeOptions {
   int64_t max_steps = 10'000;  // accepted and rejected steps of one example
 };
 
+/// Of tolerances as a user gives them, 0 where not: one that is not given is the other, since the
+/// coarser of both decides; where neither is, both are `usual`.
+OdeOptions with_tolerances(double rtol, double atol, double usual = OdeOptions{}.rtol);
+
 struct OdeSolution {
   torch::Tensor y;            // (B, S) at the end; NaN where failed
   torch::Tensor evaluations;  // (B) int64: calls of rhs that each example took part in

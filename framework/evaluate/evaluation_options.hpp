@@ -33,7 +33,7 @@ struct EvaluationOptions {
   int64_t steps = 0;         // solver steps; 0: ode and all with exact adaptive, others their own
   int64_t probes = 1;        // ode: trace probes an example; wkb: independent estimates
   bool exact_trace = false;  // ode, hbar-*: D backward passes instead of probes
-  double rtol = 0;           // of adaptive solvers; 0: 1e-5, with exact 1e-9
+  double rtol = 0;  // of adaptive solvers; 0: as the other, and of neither 1e-5, with exact 1e-9
   double atol = 0;
   std::string solver = "auto";      // of ode: see ode_choice.hpp
   double tolerance = 0;             // of adams, nats a dimension; 0: kAdamsTolerance

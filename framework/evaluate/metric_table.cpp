@@ -40,11 +40,6 @@ int64_t steps_or(const EvaluationOptions& options, int64_t own) {
   return options.steps > 0 ? options.steps : own;
 }
 
-// Of the exact forms: adaptive unless the caller names steps.
-diffusion::SolverPrecision exact_precision(const EvaluationOptions& o) {
-  return {o.steps, solver_tolerance(o.rtol, o.exact), solver_tolerance(o.atol, o.exact)};
-}
-
 // The density of a path's clean end.
 Metric of_path(Metric density, const std::string& name, const MetricRequest& request) {
   density.float32 = true;
@@ -116,7 +111,7 @@ Metric ode(const std::string& name, const MetricRequest& r) {
   const auto compute = [r, options](const MetricBatch& in) {
     if (r.options.exact)
       return diffusion::ode_likelihood_exact(in.denoiser, *r.model.schedule, in.x, in.slots,
-                                             exact_precision(r.options), in.is_told);
+                                             solver_precision(r.options), in.is_told);
     diffusion::OdeLikelihoodOptions of_batch = options;
     of_batch.whole_batch = in.is_told;
     return diffusion::ode_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, of_batch);
@@ -128,9 +123,10 @@ Metric ode(const std::string& name, const MetricRequest& r) {
 
 Compute wkb_exact(const MetricRequest& r) {
   diffusion::WkbOptions options;
-  options.steps = r.options.steps;
-  options.rtol = solver_tolerance(r.options.rtol, r.options.exact);
-  options.atol = solver_tolerance(r.options.atol, r.options.exact);
+  const diffusion::SolverPrecision precision = solver_precision(r.options);
+  options.steps = precision.steps;
+  options.rtol = precision.rtol;
+  options.atol = precision.atol;
   options.windows = r.options.wkb_profile;
   options.hbar_shape = hbar_shape(r.options);
   return [r, options](const MetricBatch& in) {
@@ -212,7 +208,7 @@ Metric hbar_elbo(const std::string& name, const MetricRequest& r) {
     if (r.options.exact) {
       for (const double hbar : r.options.hbars)
         results.push_back(diffusion::hbar_elbo_exact(in.denoiser, *r.model.schedule, in.x, hbar,
-                                                     exact_precision(r.options),
+                                                     solver_precision(r.options),
                                                      hbar_shape(r.options)));
     } else {
       for (auto& at : hbar_drawn(r, in)) results.push_back(std::move(at.elbo));

@@ -48,9 +48,10 @@ void check(const std::string& solver, const EvaluationOptions& o) {
 
 std::vector<std::string> solver_choices() { return {"auto", "adams", "dormand-prince", "rk4"}; }
 
-double solver_tolerance(double asked, bool exact) {
-  if (asked > 0) return asked;
-  return exact ? diffusion::SolverPrecision{}.rtol : diffusion::OdeOptions{}.rtol;
+diffusion::SolverPrecision solver_precision(const EvaluationOptions& o) {
+  const double usual = o.exact ? diffusion::SolverPrecision{}.rtol : diffusion::OdeOptions{}.rtol;
+  const diffusion::OdeOptions chosen = diffusion::with_tolerances(o.rtol, o.atol, usual);
+  return {o.steps, chosen.rtol, chosen.atol};
 }
 
 OdeChoice ode_choice(const EvaluationOptions& o, bool analytic) {
@@ -60,8 +61,9 @@ OdeChoice ode_choice(const EvaluationOptions& o, bool analytic) {
   options.exact_trace = o.exact_trace;
   options.probes = o.probes;
   options.steps = o.steps;
-  options.rtol = solver_tolerance(o.rtol, o.exact);
-  options.atol = solver_tolerance(o.atol, o.exact);
+  const diffusion::SolverPrecision precision = solver_precision(o);
+  options.rtol = precision.rtol;
+  options.atol = precision.atol;
   options.seed = o.seed;
   options.adams = solver == "adams";
   if (o.tolerance > 0) options.tolerance = o.tolerance;

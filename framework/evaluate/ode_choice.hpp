@@ -12,8 +12,9 @@ namespace scorenet::evaluate {
 /// The values of `solver`: auto, adams, dormand-prince, rk4.
 std::vector<std::string> solver_choices();
 
-/// The tolerance of an adaptive solver: what was asked for (> 0), else its default.
-double solver_tolerance(double asked, bool exact);
+/// Steps and tolerances as asked for; a tolerance that is not follows the other, as
+/// diffusion::with_tolerances says, and both are finer where `exact` is.
+diffusion::SolverPrecision solver_precision(const EvaluationOptions& options);
 
 struct OdeChoice {
   diffusion::OdeLikelihoodOptions options;

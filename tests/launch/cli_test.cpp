@@ -86,7 +86,7 @@ TEST_F(Trained, OdeSaysHowItWasSolvedAndHowExactly) {
   };
   const auto usual = of(""), fine = of(" --rtol 1e-7");
   EXPECT_EQ(usual["solver"], "adams, 0.002 nats a dimension");
-  EXPECT_EQ(fine["solver"], "dormand-prince, rtol 1e-07, atol 1e-05");
+  EXPECT_EQ(fine["solver"], "dormand-prince, rtol 1e-07, atol 1e-07");
   EXPECT_FALSE(fine.contains("solver_error_mean"));
   const double allowed = 0.002 * 64;
   EXPECT_LE(usual["solver_error_max"].get<double>(), allowed);

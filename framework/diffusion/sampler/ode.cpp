@@ -33,7 +33,7 @@ SampleResult sample_ode(SamplerRun& run, const torch::Tensor& x_start) {
     const torch::Tensor eps = of_rows(rows)(x, level).eps;
     return (f * x - broadcast_to_batch(level.sigma / 2, x) * eps).flatten(1);
   };
-  const OdeOptions options{run.options.rtol, run.options.atol};
+  const OdeOptions options = with_tolerances(run.options.rtol, run.options.atol);
   const OdeSolution solution =
       dormand_prince(rhs, ends.front().log_snr, ends.back().log_snr, x_start.flatten(1), options);
   const auto failed = solution.failed.sum().item<int64_t>();

@@ -62,9 +62,9 @@ struct SamplerOptions {
   // pc: if this is not set, each example uses its own norms and so depends on its seed alone.
   // score_sde takes the mean over the global batch; a caller that knows the ranks gives it here.
   NormAverage norm_average = {};
-  // ode: per-example tolerances of the adaptive solver.
-  double rtol = OdeOptions{}.rtol;
-  double atol = OdeOptions{}.atol;
+  // ode: per-example tolerances of the adaptive solver, by with_tolerances; 0: not given.
+  double rtol = 0;
+  double atol = 0;
   bool whole_batch = false;  // ode: of a denoiser that tells each example something
   bool keep_path = false;    // of methods with one evaluation a step: return all states
 };

@@ -22,7 +22,16 @@ TEST(OdeChoice, AutoTakesWhatTheOptionsAndTheModelAskFor) {
   EXPECT_EQ(ode_choice({}, true).text, "dormand-prince, rtol 1e-05, atol 1e-05");
   EXPECT_EQ(ode_choice(with([](auto& o) { o.steps = 20; }), false).text, "rk4, 20 steps");
   EXPECT_EQ(ode_choice(with([](auto& o) { o.rtol = 1e-3; }), false).text,
-            "dormand-prince, rtol 0.001, atol 1e-05");
+            "dormand-prince, rtol 0.001, atol 0.001");
+  EXPECT_EQ(ode_choice(with([](auto& o) { o.atol = 1e-8; }), false).text,
+            "dormand-prince, rtol 1e-08, atol 1e-08");
+  EXPECT_EQ(ode_choice(with([](auto& o) {
+                         o.rtol = 1e-3;
+                         o.atol = 1e-6;
+                       }),
+                       false)
+                .text,
+            "dormand-prince, rtol 0.001, atol 1e-06");
   EXPECT_EQ(ode_choice(with([](auto& o) { o.exact = true; }), false).text,
             "dormand-prince, rtol 1e-09, atol 1e-09");
 }

@@ -124,7 +124,7 @@ TEST(SamplerFamily, TheAdaptiveOdeIsTheFlowOfAGaussianToItsTolerance) {
     const auto schedule = make_schedule({.name = name});
     SamplerOptions options;
     options.name = "ode";
-    options.rtol = options.atol = 1e-9;
+    options.rtol = 1e-9;  // and so atol
     const NoiseLevel noisy = schedule->at(schedule->t_max(), 1),
                      clean = schedule->at(schedule->t_min(), 1);
     const auto out = affine_outcome(problem.denoiser(), *schedule, options, 0);
