@@ -197,6 +197,7 @@ SharedPaths::Paths hbar_drawn(const MetricRequest& r, const MetricBatch& in) {
   options.hbar_shape = hbar_shape(r.options);
   options.exact_trace = r.options.exact_trace;
   options.seed = r.options.seed;
+  options.whole_batch = in.is_told;
   return r.paths->of(in.x, in.slots, [&] {
     return diffusion::hbar_likelihood(in.denoiser, *r.model.schedule, in.x, in.slots, options);
   });
@@ -209,7 +210,7 @@ Metric hbar_elbo(const std::string& name, const MetricRequest& r) {
       for (const double hbar : r.options.hbars)
         results.push_back(diffusion::hbar_elbo_exact(in.denoiser, *r.model.schedule, in.x, hbar,
                                                      solver_precision(r.options),
-                                                     hbar_shape(r.options)));
+                                                     hbar_shape(r.options), in.is_told));
     } else {
       for (auto& at : hbar_drawn(r, in)) results.push_back(std::move(at.elbo));
     }

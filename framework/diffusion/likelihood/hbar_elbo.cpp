@@ -87,13 +87,17 @@ class Path {
     return flow_level(schedule_, torch::full({x_start_.size(0)}, log_snr, x_start_.options()));
   }
 
+  EpsDivergence divergence(const torch::Tensor& x, const NoiseLevel& level) const {
+    if (!options_.exact_trace) return eps_divergence_probed(denoiser_, x, level, probe_);
+    if (options_.whole_batch) return eps_divergence_by_dimension(denoiser_, x, level);
+    return eps_divergence_exact(denoiser_, x, level);
+  }
+
   // d/dL of X and of int [div F - h/2 g^2 |s|^2] dt: g^2 |s|^2 dt = -|eps|^2 dL.
   torch::Tensor drift(double log_snr, const torch::Tensor& y) const {
     const FlowLevel at = level_at(log_snr);
     const auto x = y.slice(1, 0, dims_).reshape(shape_);
-    const EpsDivergence eps = options_.exact_trace
-                                  ? eps_divergence_exact(denoiser_, x, at.level)
-                                  : eps_divergence_probed(denoiser_, x, at.level, probe_);
+    const EpsDivergence eps = divergence(x, at.level);
     const auto volume = static_cast<double>(dims_) * at.linear - at.half_sigma * eps.divergence;
     const double hbar = hbar_at(at);
     const auto weight = volume + hbar / 2 * sum_per_example(eps.eps.square());

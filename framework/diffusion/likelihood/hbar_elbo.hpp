@@ -34,6 +34,7 @@ struct HbarOptions {
   HbarShape hbar_shape = {};  // h(t) = hbar hbar_shape(t)
   bool exact_trace = false;  // else one Rademacher probe a slot, common to its K paths and to all h
   uint64_t seed = 0;
+  bool whole_batch = false;  // the denoiser knows each example by its place (OdeLikelihoodOptions)
 };
 
 /// Both for one h. elbo: kind `bound`, nats = -mean_K log w. importance: kind `bound`, nats = -log
@@ -62,10 +63,11 @@ std::vector<HbarLikelihood> hbar_likelihood(const Denoiser& denoiser, const Sche
 /// trace. nats (B), terms "prior", "path"; nfe counts right-hand sides, of both solves. An example
 /// whose solve fails is not finite, never left out. Throws ConfigError where the denoiser is not
 /// affine and h > 0, or where the second precision of exactness.hpp gives other values.
+/// whole_batch: as in HbarOptions.
 LikelihoodResult hbar_elbo_exact(const Denoiser& denoiser, const Schedule& schedule,
                                  const torch::Tensor& x, double hbar,
                                  const SolverPrecision& precision = {},
-                                 const HbarShape& hbar_shape = {});
+                                 const HbarShape& hbar_shape = {}, bool whole_batch = false);
 
 /// Which of several h is best on held-out data, with the paired error of its gain.
 struct BestHbar {

@@ -17,6 +17,7 @@
 #include "framework/diffusion/likelihood/probability_flow.hpp"
 #include "framework/diffusion/likelihood/quadrature.hpp"
 #include "framework/diffusion/ode_solver.hpp"
+#include "framework/diffusion/rows_of_batch.hpp"
 
 namespace scorenet::diffusion {
 namespace {
@@ -41,12 +42,13 @@ torch::Tensor root_of(const torch::Tensor& covariance) {
 class MomentFlow {
  public:
   MomentFlow(const Denoiser& denoiser, const Schedule& schedule, const torch::Tensor& x,
-             double hbar, const HbarShape& hbar_shape)
+             double hbar, const HbarShape& hbar_shape, bool whole_batch)
       : denoiser_(denoiser),
         schedule_(schedule),
         x_(x),
         hbar_(hbar),
         hbar_shape_(hbar_shape),
+        whole_batch_(whole_batch),
         dims_(dims_per_example(x)),
         points_(spread_points(dims_)) {
     shape_ = x.sizes().vec();
@@ -63,9 +65,12 @@ class MomentFlow {
     const FlowLevel at = flow_level(schedule_, log_snr);
     const auto mean = y.slice(1, 0, dims_);
     const auto covariance = y.slice(1, dims_ + 1).reshape({-1, dims_, dims_});
-    const EpsJacobian tangent = eps_jacobian_exact(denoiser_, mean.reshape(shape_), at.level);
+    const Denoiser denoiser =
+        whole_batch_ ? denoiser_of_rows(denoiser_, rows, x_.size(0)) : denoiser_;
+    const auto jacobian = whole_batch_ ? eps_jacobian_by_dimension : eps_jacobian_exact;
+    const EpsJacobian tangent = jacobian(denoiser, mean.reshape(shape_), at.level);
     const auto eps = tangent.eps.flatten(1);
-    require_affine(rows, at.level, mean, covariance, eps, tangent.jacobian);
+    require_affine(denoiser, rows, at.level, mean, covariance, eps, tangent.jacobian);
 
     const auto hbar = diffusion::hbar_at(hbar_shape_, hbar_, at.t);
     const auto a = at.linear.unsqueeze(1), c = at.half_sigma.unsqueeze(1);
@@ -85,16 +90,26 @@ class MomentFlow {
   }
 
  private:
+  // eps_hat at several points of each example, z (b, points, D), in the same shape: in one call, or
+  // one for each point of all where the denoiser knows an example by its place.
+  torch::Tensor eps_at(const Denoiser& denoiser, const torch::Tensor& z,
+                       const NoiseLevel& level) const {
+    const auto eps = [&](const torch::Tensor& at, const NoiseLevel& there) {
+      return denoiser(at.reshape(shape_), there).eps.to(torch::kFloat64);
+    };
+    if (!whole_batch_) return eps(z, repeat_level(level, z.size(1))).reshape(z.sizes());
+    std::vector<torch::Tensor> points;
+    for (const torch::Tensor& point : z.unbind(1)) points.push_back(eps(point, level).flatten(1));
+    return torch::stack(points, 1);
+  }
+
   // eps_hat against its tangent at the mean, (b, points, D) over the spread.
-  void require_affine(const torch::Tensor& rows, const NoiseLevel& level, const torch::Tensor& mean,
-                      const torch::Tensor& covariance, const torch::Tensor& eps,
-                      const torch::Tensor& jacobian) const {
-    const int64_t count = points_.size(0);
+  void require_affine(const Denoiser& denoiser, const torch::Tensor& rows, const NoiseLevel& level,
+                      const torch::Tensor& mean, const torch::Tensor& covariance,
+                      const torch::Tensor& eps, const torch::Tensor& jacobian) const {
     const auto offsets = torch::matmul(points_, root_of(covariance));
     const auto z = mean.unsqueeze(1) + offsets;
-    const auto said = denoiser_(z.reshape(shape_), repeat_level(level, count))
-                          .eps.to(torch::kFloat64)
-                          .reshape({-1, count, dims_});
+    const auto said = eps_at(denoiser, z, level);
     const auto tangent = eps.unsqueeze(1) + torch::matmul(offsets, jacobian.transpose(1, 2));
     const bool exact_type = x_.scalar_type() == torch::kFloat64;
     const auto size = 1 + said.abs().flatten(1).amax(1);
@@ -118,6 +133,7 @@ class MomentFlow {
   const torch::Tensor& x_;
   double hbar_;
   const HbarShape& hbar_shape_;
+  bool whole_batch_;
   int64_t dims_;
   torch::Tensor points_;
   std::vector<int64_t> shape_;
@@ -145,16 +161,17 @@ LikelihoodResult by_moments(const MomentFlow& flow, const Schedule& schedule, in
 
 LikelihoodResult hbar_elbo_exact(const Denoiser& denoiser, const Schedule& schedule,
                                  const torch::Tensor& x, double hbar,
-                                 const SolverPrecision& precision, const HbarShape& hbar_shape) {
+                                 const SolverPrecision& precision, const HbarShape& hbar_shape,
+                                 bool whole_batch) {
   const torch::NoGradGuard no_grad;
   if (!(hbar >= 0)) {
     throw ConfigError("hbar likelihood: hbar = " + std::to_string(hbar) + ", must be at least 0.");
   }
   if (hbar == 0) {
     const std::vector<int64_t> one_slot_each(static_cast<size_t>(x.size(0)), 0);
-    return ode_likelihood_exact(denoiser, schedule, x, one_slot_each, precision);
+    return ode_likelihood_exact(denoiser, schedule, x, one_slot_each, precision, whole_batch);
   }
-  const MomentFlow flow(denoiser, schedule, x, hbar, hbar_shape);
+  const MomentFlow flow(denoiser, schedule, x, hbar, hbar_shape, whole_batch);
   const int64_t dims = dims_per_example(x);
   LikelihoodResult result = by_moments(flow, schedule, dims, precision);
   const LikelihoodResult second = by_moments(flow, schedule, dims, precision.second());

@@ -50,19 +50,41 @@ EpsDivergence eps_divergence_exact(const Denoiser& denoiser, const torch::Tensor
   return {of_x.eps, of_x.jacobian.diagonal(0, 1, 2).sum(1)};
 }
 
-EpsDivergence eps_divergence_by_dimension(const Denoiser& denoiser, const torch::Tensor& x,
-                                          const NoiseLevel& level) {
+namespace {
+
+// use(d, the gradient of eps_hat_d in x, (b, D) float64) for each dimension d; returns eps_hat.
+template <typename Use>
+torch::Tensor by_dimension(const Denoiser& denoiser, const torch::Tensor& x,
+                           const NoiseLevel& level, const Use& use) {
   const torch::AutoGradMode record(true);
   const auto input = x.detach().requires_grad_(true);
   const auto eps = denoiser(input, level).eps;
-  auto divergence = torch::zeros({x.size(0)}, x.options().dtype(torch::kFloat64));
   for (int64_t d = 0; d < dims_per_example(x); ++d) {
     auto unit = torch::zeros_like(eps);
     unit.flatten(1).select(1, d).fill_(1);
-    const auto row = torch::autograd::grad({eps}, {input}, {unit}, true)[0];
-    divergence += row.flatten(1).select(1, d).to(torch::kFloat64);
+    const auto row = torch::autograd::grad({eps}, {input}, {unit}, /*retain_graph=*/true)[0];
+    use(d, row.flatten(1).to(torch::kFloat64));
   }
-  return {eps.detach().to(torch::kFloat64), divergence};
+  return eps.detach().to(torch::kFloat64);
+}
+
+}  // namespace
+
+EpsDivergence eps_divergence_by_dimension(const Denoiser& denoiser, const torch::Tensor& x,
+                                          const NoiseLevel& level) {
+  auto divergence = torch::zeros({x.size(0)}, x.options().dtype(torch::kFloat64));
+  const auto eps = by_dimension(denoiser, x, level, [&](int64_t d, const torch::Tensor& row) {
+    divergence += row.select(1, d);
+  });
+  return {eps, divergence};
+}
+
+EpsJacobian eps_jacobian_by_dimension(const Denoiser& denoiser, const torch::Tensor& x,
+                                      const NoiseLevel& level) {
+  std::vector<torch::Tensor> rows;
+  const auto eps = by_dimension(denoiser, x, level,
+                                [&](int64_t, const torch::Tensor& row) { rows.push_back(row); });
+  return {eps, torch::stack(rows, 1)};
 }
 
 EpsDivergence eps_divergence_probed(const Denoiser& denoiser, const torch::Tensor& x,

@@ -57,6 +57,9 @@ struct EpsJacobian {
 /// At the same price as the exact divergence.
 EpsJacobian eps_jacobian_exact(const Denoiser& denoiser, const torch::Tensor& x,
                                const NoiseLevel& level);
+/// As eps_divergence_by_dimension.
+EpsJacobian eps_jacobian_by_dimension(const Denoiser& denoiser, const torch::Tensor& x,
+                                      const NoiseLevel& level);
 
 /// Hutchinson's estimate z^T (d eps / dx) z for one probe an example, z of x's shape.
 EpsDivergence eps_divergence_probed(const Denoiser& denoiser, const torch::Tensor& x,

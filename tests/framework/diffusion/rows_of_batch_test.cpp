@@ -3,6 +3,10 @@
 
 #include <torch/autograd.h>
 
+#include <cmath>
+#include <numbers>
+
+#include "framework/diffusion/likelihood/hbar_elbo.hpp"
 #include "framework/diffusion/likelihood/ode.hpp"
 #include "framework/diffusion/sampler/sampler.hpp"
 #include "tests/framework/diffusion/support.hpp"
@@ -57,6 +61,39 @@ TEST(RowsOfBatch, LikelihoodsOfToldExamplesAreThoseOfEachAlone) {
         expect_close(together.nats[i], alone.nats[0], 1e-12);
       }
     }
+  }
+}
+
+// Exact traces and moments copy the examples elsewhere; here each must stay in its place.
+TEST(RowsOfBatch, BoundsAlongNoisyPathsOfToldExamplesAreThoseOfEachAlone) {
+  const std::vector<double> means = {-1, 0, 2};
+  const auto schedule = schedule_named("vp_linear");
+  const auto x = torch::tensor({{-1.1, -0.9}, {0.05, 0.1}, {2.3, 2.0}}, torch::kFloat64);
+  const HbarOptions drawn{
+      .hbars = {0, 0.5}, .steps = 20, .exact_trace = true, .seed = 3, .whole_batch = true};
+  const auto together = hbar_likelihood(of_means(means), *schedule, x, {0, 1, 2}, drawn);
+  const auto exactly = [&](const Denoiser& denoiser, const torch::Tensor& points, double hbar) {
+    return hbar_elbo_exact(denoiser, *schedule, points, hbar, {.rtol = 1e-6, .atol = 1e-6}, {},
+                           true)
+        .nats;
+  };
+  const auto zero = exactly(of_means(means), x, 0), half = exactly(of_means(means), x, 0.5);
+  for (int64_t i = 0; i < 3; ++i) {
+    const auto own = of_means({means[static_cast<size_t>(i)]});
+    const auto point = x.slice(0, i, i + 1);
+    const auto alone = hbar_likelihood(own, *schedule, point, {i}, drawn);
+    for (size_t h = 0; h < 2; ++h)
+      expect_close(together[h].elbo.nats[i], alone[h].elbo.nats[0], 1e-12);
+    expect_close(zero[i], exactly(own, point, 0)[0], 1e-12);
+    expect_close(half[i], exactly(own, point, 0.5)[0], 1e-12);
+    // N(mean, 0.04 I) itself, at the clean end of the schedule.
+    const NoiseLevel clean = schedule->at(schedule->t_min(), 1);
+    const double mean = clean.alpha.item<double>() * means[static_cast<size_t>(i)];
+    const double variance =
+        clean.alpha.square().item<double>() * 0.04 + clean.sigma.square().item<double>();
+    const auto nats =
+        (point - mean).square().sum() / (2 * variance) + std::log(2 * std::numbers::pi * variance);
+    expect_close(half[i], nats, 1e-3);
   }
 }
 
