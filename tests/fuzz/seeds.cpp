@@ -14,8 +14,8 @@
 #include "framework/score/diffusers.hpp"
 #include "framework/score/snapshot.hpp"
 #include "tests/support/npy.hpp"
-#include "tests/support/picture_bytes.hpp"
 #include "tests/support/temporary_folder.hpp"
+#include "tests/support/zip_bytes.hpp"
 
 namespace scorenet::fuzz {
 namespace {
@@ -146,6 +146,22 @@ void pictures(const Corpus& corpus) {
   corpus.add("picture", "webp_lossy", webp(false));
 }
 
+// A byte before each says what it is (zip.cpp).
+void zips(const Corpus& corpus) {
+  const std::string picture = png(8, 0, 0, 16, ""),
+                    labels = R"({"labels": [["a/x.png", 7], ["a/y.png", 0]]})";
+  std::vector<test::ZipEntry> entries{
+      {"a/x.png", picture}, {"a/y.png", picture}, {"dataset.json", labels}};
+  corpus.add("zip", "stored", '\0' + test::zip_file(entries));
+  for (test::ZipEntry& entry : entries) entry.deflate = true;
+  corpus.add("zip", "deflated", '\0' + test::zip_file(entries));
+  for (test::ZipEntry& entry : entries) entry.zip64 = true;
+  corpus.add("zip", "zip64", '\0' + test::zip_file(entries));
+  corpus.add("zip", "labels", '\x01' + labels);
+  corpus.add("zip", "no_labels", "\x01{\"labels\": null}");
+  corpus.add("zip", "picture", '\x02' + picture);
+}
+
 void hdf5(const Corpus& corpus) {
   auto whole = data::Hdf5File::create(corpus.place("hdf5", "contiguous"));
   whole.write_array("/train/images", torch::arange(96, torch::kUInt8).view({6, 1, 4, 4}));
@@ -212,7 +228,7 @@ void networks(const Corpus& corpus) {
   const test::TemporaryFolder folder;
   score::snapshot_to_diffusers(corpus.place("snapshot", "unet"), folder.path());
   corpus.add("diffusers", "network",
-             std::string(1, '\0') + files::read_file(folder / "config.json"));
+             std::string(1, '\0') + files::read_file(folder / "unet/config.json"));
   corpus.add("diffusers", "scheduler",
              '\x01' + files::read_file(folder / "scheduler/scheduler_config.json"));
   corpus.add("diffusers", "scheduler_ddim",
@@ -245,6 +261,7 @@ int main(int count, char** arguments) {
   configs(corpus);
   arrays(corpus);
   pictures(corpus);
+  zips(corpus);
   hdf5(corpus);
   data_maps(corpus);
   networks(corpus);

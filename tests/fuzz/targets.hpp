@@ -17,6 +17,7 @@ bool config(std::string_view bytes);
 bool idx(std::string_view bytes);
 bool npy(std::string_view bytes);
 bool picture(std::string_view bytes);
+bool zip(std::string_view bytes);
 bool data_map(std::string_view bytes);
 bool hdf5(std::string_view bytes);
 bool diffusers(std::string_view bytes);
@@ -31,13 +32,14 @@ struct Target {
   Form form;
 };
 
-inline constexpr std::array<Target, 11> kTargets{{{"safetensors", safetensors, Form::bytes},
+inline constexpr std::array<Target, 12> kTargets{{{"safetensors", safetensors, Form::bytes},
                                                   {"manifest", manifest, Form::bytes},
                                                   {"latest", latest, Form::bytes},
                                                   {"config", config, Form::toml},
                                                   {"idx", idx, Form::bytes},
                                                   {"npy", npy, Form::bytes},
                                                   {"picture", picture, Form::bytes},
+                                                  {"zip", zip, Form::bytes},
                                                   {"data_map", data_map, Form::toml},
                                                   {"hdf5", hdf5, Form::bytes},
                                                   {"diffusers", diffusers, Form::bytes},

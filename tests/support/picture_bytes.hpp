@@ -20,10 +20,10 @@ inline std::string big_endian(uint64_t value) {
   return bytes;
 }
 
-/// As a file that gzip wrote.
-inline std::string gzipped(const std::string& bytes) {
+/// Deflated; window_bits: zlib's, which also says what stands around it.
+inline std::string deflated(const std::string& bytes, int window_bits) {
   z_stream stream{};
-  deflateInit2(&stream, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  deflateInit2(&stream, 9, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY);
   std::string out(deflateBound(&stream, bytes.size()) + 64, '\0');
   stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
   stream.avail_in = static_cast<uInt>(bytes.size());
@@ -34,6 +34,9 @@ inline std::string gzipped(const std::string& bytes) {
   deflateEnd(&stream);
   return out;
 }
+
+/// As a file that gzip wrote.
+inline std::string gzipped(const std::string& bytes) { return deflated(bytes, 15 + 16); }
 
 /// A chunk of a PNG, with its length and checksum.
 inline std::string png_chunk(const std::string& type, const std::string& content) {

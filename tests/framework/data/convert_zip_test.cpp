@@ -1,66 +1,13 @@
 // Zip files of pictures: EDM's layout, and what strangers' archives may be instead. The archives
-// are written here by hand, byte by byte, so that every field can lie.
-#include <zlib.h>
-
+// are written by hand, byte by byte.
 #include "tests/framework/data/convert_case.hpp"
-#include "tests/support/picture_bytes.hpp"
+#include "tests/support/zip_bytes.hpp"
 
 namespace scorenet::data {
 namespace {
 
-std::string little(uint64_t value, size_t bytes) {
-  std::string text;
-  for (size_t i = 0; i < bytes; ++i) text += static_cast<char>(value >> 8 * i & 0xff);
-  return text;
-}
-
-std::string deflated(const std::string& bytes) {
-  z_stream stream{};
-  deflateInit2(&stream, 9, Z_DEFLATED, -15, 9, Z_DEFAULT_STRATEGY);
-  std::string out(bytes.size() + 100, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<unsigned>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<unsigned>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
-struct Entry {
-  std::string name, bytes;
-  bool deflate = false;
-  uint16_t flags = 0;
-  uint32_t wrong_crc = 0;  // xor
-  bool zip64 = false;
-  std::optional<uint64_t> said_size = {};
-};
-
-// PKWARE's APPNOTE 4.3.7, 4.3.12, 4.3.16; zip64: 4.5.3.
-std::string zip(const std::vector<Entry>& entries) {
-  std::string files, directory;
-  for (const Entry& e : entries) {
-    const std::string stored = e.deflate ? deflated(e.bytes) : e.bytes;
-    const auto crc = static_cast<uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(e.bytes.data()),
-                                                 static_cast<unsigned>(e.bytes.size())));
-    const uint64_t size = e.said_size.value_or(e.bytes.size());
-    const std::string extra =
-        e.zip64 ? little(1, 2) + little(16, 2) + little(size, 8) + little(stored.size(), 8) : "";
-    const std::string sizes =
-        e.zip64 ? std::string(8, '\xff') : little(stored.size(), 4) + little(size, 4);
-    const std::string head = little(e.zip64 ? 45 : 20, 2) + little(e.flags, 2) +
-                             little(e.deflate ? 8 : 0, 2) + little(0, 4) +
-                             little(crc ^ e.wrong_crc, 4) + sizes + little(e.name.size(), 2) +
-                             little(extra.size(), 2);
-    directory += "PK\x01\x02" + little(20, 2) + head + little(0, 2) + little(0, 2) + little(0, 2) +
-                 little(0, 4) + little(files.size(), 4) + e.name + extra;
-    files += "PK\x03\x04" + head + e.name + extra + stored;
-  }
-  return files + directory + "PK\x05\x06" + little(0, 4) + little(entries.size(), 2) +
-         little(entries.size(), 2) + little(directory.size(), 4) + little(files.size(), 4) +
-         little(0, 2);
-}
+using Entry = test::ZipEntry;
+using test::zip_file;
 
 // A grey 4 x 4 picture, all of one value.
 std::string grey(int value, int side = 4) {
@@ -95,7 +42,7 @@ class ConvertZip : public ConvertTest {
 };
 
 TEST_F(ConvertZip, PicturesAndLabelsOfEdmsLayout) {
-  convert(zip(with({.name = "dataset.json", .bytes = kLabels, .deflate = true})));
+  convert(zip_file(with({.name = "dataset.json", .bytes = kLabels, .deflate = true})));
   ImageDataset train = opened("train");
   const Batch all = train.read({0, 1, 2});
   std::vector<std::pair<int, int64_t>> found;
@@ -110,8 +57,9 @@ TEST_F(ConvertZip, PicturesAndLabelsOfEdmsLayout) {
 }
 
 TEST_F(ConvertZip, WithoutLabelsAndWithOtherFiles) {
-  const auto path = put(
-      "a.zip", zip(with({"README.txt", "text"}, with({"dataset.json", R"({"labels": null})"}))));
+  const auto path =
+      put("a.zip",
+          zip_file(with({"README.txt", "text"}, with({"dataset.json", R"({"labels": null})"}))));
   EXPECT_THAT(convert_zip(path, options()),
               testing::Contains(testing::HasSubstr("no pictures, left out: 1 (README.txt)")));
   EXPECT_EQ(opened("train").size(), 3);
@@ -121,7 +69,7 @@ TEST_F(ConvertZip, WithoutLabelsAndWithOtherFiles) {
 TEST_F(ConvertZip, EverySecondTryIsTheSameAndHoldsOut) {
   std::vector<Entry> many{{"dataset.json", R"({"labels": null})"}};
   for (int i = 0; i < 20; ++i) many.push_back({"p" + std::to_string(i) + ".png", grey(i)});
-  const auto path = put("a.zip", zip(many));
+  const auto path = put("a.zip", zip_file(many));
   auto chosen = options(4);
   chosen.test = 3;
   convert_zip(path, chosen);
@@ -134,7 +82,7 @@ TEST_F(ConvertZip, EverySecondTryIsTheSameAndHoldsOut) {
 }
 
 TEST_F(ConvertZip, ArchivesThatAreNotWholeAreOneSentence) {
-  const std::string whole = zip(with({"dataset.json", kLabels}));
+  const std::string whole = zip_file(with({"dataset.json", kLabels}));
   expect_refused(whole.substr(0, whole.size() - 30), "cannot be read as a zip file");
   expect_refused("no zip", "cannot be read as a zip file");
   expect_refused("", "cannot be read as a zip file");
@@ -142,7 +90,7 @@ TEST_F(ConvertZip, ArchivesThatAreNotWholeAreOneSentence) {
   const auto of_first = [&](Entry first) {
     auto entries = with(labels);
     entries[0] = std::move(first);
-    return zip(entries);
+    return zip_file(entries);
   };
   const std::string name = "00000/img00000000.png";
   expect_refused(of_first({.name = name, .bytes = grey(10), .wrong_crc = 1}),
@@ -159,19 +107,23 @@ TEST_F(ConvertZip, BombsAreRefusedBeforeTheyAreUnpacked) {
   const Entry bomb{.name = "00000/img00000000.png",
                    .bytes = std::string(size_t{64} << 20, '\0'),
                    .deflate = true};
-  expect_refused(zip({bomb, {"dataset.json", R"({"labels": null})"}}), "more than any picture");
+  expect_refused(zip_file({bomb, {"dataset.json", R"({"labels": null})"}}),
+                 "more than any picture");
   Entry liar{.name = "00000/img00000000.png", .bytes = grey(10), .deflate = true};
   liar.said_size = uint64_t{1} << 31;
-  expect_refused(zip({liar, {"dataset.json", R"({"labels": null})"}}), "that become 2147483648");
+  expect_refused(zip_file({liar, {"dataset.json", R"({"labels": null})"}}),
+                 "that become 2147483648");
   liar.said_size = 20;  // less than there is
-  expect_refused(zip({liar, {"dataset.json", R"({"labels": null})"}}), "cannot be unpacked");
+  expect_refused(zip_file({liar, {"dataset.json", R"({"labels": null})"}}), "cannot be unpacked");
 }
 
 TEST_F(ConvertZip, LabelsThatDoNotFitAreOneSentence) {
-  const auto labelled = [&](const std::string& json) { return zip(with({"dataset.json", json})); };
+  const auto labelled = [&](const std::string& json) {
+    return zip_file(with({"dataset.json", json}));
+  };
   const std::string two = R"(["00000/img00000000.png", 7], ["00000/img00000001.png", 2])";
   const std::string third = R"(["00001/img00000002.png", 7])";
-  expect_refused(zip(pictures()), "dataset.json: no such file in the archive");
+  expect_refused(zip_file(pictures()), "dataset.json: no such file in the archive");
   expect_refused(labelled("{\"labels\": [" + two + "]}"), "img00000002.png: has no label");
   expect_refused(labelled("{\"labels\": [" + two + ", " + third + R"(, ["x.png", 1]]})"),
                  "a label for x.png, which is not in the archive");
@@ -189,9 +141,10 @@ TEST_F(ConvertZip, LabelsThatDoNotFitAreOneSentence) {
   expect_refused(labelled("{\"labels\": 5}"), "is no list");
   expect_refused(labelled("{\"labels\": [" + two + ", " + two + "]}"),
                  "label 2 names a picture that has one");
-  expect_refused(zip({{"dataset.json", R"({"labels": null})"}}), "no picture in the archive");
-  expect_refused(zip(with({"00000/img00000000.png", grey(1)}, with({"dataset.json", kLabels}))),
-                 "cannot be read as a zip file (File already exists)");
+  expect_refused(zip_file({{"dataset.json", R"({"labels": null})"}}), "no picture in the archive");
+  expect_refused(
+      zip_file(with({"00000/img00000000.png", grey(1)}, with({"dataset.json", kLabels}))),
+      "cannot be read as a zip file (File already exists)");
 }
 
 }  // namespace
