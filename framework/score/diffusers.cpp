@@ -133,14 +133,10 @@ void check_convertible(const LoadedSnapshot& snapshot, const fs::path& path) {
 
 // All of them: what a UNet2DModel has no place for, such as a learned schedule, from_pretrained
 // passes over, and the way back needs it.
-checkpoint::TensorMap finite_weights(const LoadedSnapshot& snapshot, const fs::path& path) {
+checkpoint::TensorMap weights_of(const LoadedSnapshot& snapshot) {
   checkpoint::TensorMap weights;
-  for (const auto& [name, parameter] : named_parameters(snapshot.model)) {
+  for (const auto& [name, parameter] : named_parameters(snapshot.model))
     weights[name] = parameter.detach().to(torch::kCPU).contiguous();
-    if (weights[name].isfinite().all().item<bool>()) continue;
-    throw NotFiniteError(path.string() + ", tensor '" + name +
-                         "': holds a value that is not finite. Convert an earlier snapshot.");
-  }
   return weights;
 }
 
@@ -190,7 +186,7 @@ void snapshot_to_diffusers(const fs::path& path, const fs::path& folder) {
   check_convertible(snapshot, path);
   const config::Config& config = snapshot.model.config;
   const DiffusersPipeline made =
-      make_pipeline(snapshot, finite_weights(snapshot, path), kept_scheduler(path));
+      make_pipeline(snapshot, weights_of(snapshot), kept_scheduler(path));
   const std::string network = unet2d_json(config, snapshot.example_shape).dump(2) + "\n";
   files::make_output_folder({"--outdir", folder / "unet"});
   checkpoint::write_safetensors(folder / "unet" / kWeights, made.weights, {{"format", "pt"}});

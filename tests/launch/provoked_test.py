@@ -172,8 +172,13 @@ channels = [4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]
 [diffusion]
 train_steps = 5
 time_sampling = "log_normal"
+divergence_weight = 0.1
 """,
-        ["17 levels: expected at most 16", "this rule draws continuous times"],
+        [
+            "17 levels: expected at most 16",
+            "this rule draws continuous times",
+            "it needs continuous time and a loss other",
+        ],
     ),
     (
         """
@@ -270,6 +275,7 @@ COMMANDS = [
     ("data convert --zip bare.zip --out x.h5", 3, "dataset.json: no such file in the archive"),
     ("data convert --idx . --test 2 --out x.h5", 2, "the source has its own test file"),
     ("convert to-diffusers mlp.safetensors --outdir foreign", 6, "has no counterpart in diffusers"),
+    ("convert to-diffusers unet_nan.safetensors --outdir foreign", 4, "values are not finite"),
     ("ema reconstruct mlp.safetensors --out x.safetensors", 6, "not a power average"),
     ("sample --network mlp.safetensors --steps 2", 2, "no output: give --outdir DIR"),
     ("sample --network mlp.safetensors --out x.h5", 2, "needs --like FILE"),
@@ -402,6 +408,12 @@ COMMANDS = [
         "points.h5",
     ),
     (
+        "EVALUATE_ALL unet.safetensors --data grey.npy --metrics fd "
+        "--features classifier.safetensors",
+        2,
+        "Give one that was trained on such data",
+    ),
+    (
         "EVALUATE mlp.safetensors --dequantise uniform",
         2,
         "the data is continuous",
@@ -440,6 +452,7 @@ COMMANDS = [
         "which pins that end",
     ),
     ("data info cut.npy", 3, "cut.npy"),
+    ("data info header.npy", 3, "a header of 2000000 bytes"),
     ("data info packed.npy", 0, ""),  # says on standard output why it cannot be read
     ("data convert --folder splits_in_a_class --out x.h5", 3, "holds splits inside a class"),
     (
@@ -528,6 +541,7 @@ COMMANDS = [
     ("plan told.toml --shape 2", 2, "shape is not known without the data"),
     ("plan too_many_told.toml --shape 2", 2, "whose product is below 2^31"),
     ("train too_many_told.toml --outdir r", 2, "e.npy has (1) for each sample"),
+    ("TRAIN r --checkpoint.replica file.txt/r", 6, "Give a folder that can be written"),
     ("TRAIN run", 0, ""),
     (
         "DRAW run/snapshots/network-0000001-ema0.5.safetensors --condition wide.npy",
@@ -724,6 +738,9 @@ def write_files(folder, program):
         },
     }
     (folder / "more.safetensors").write_bytes(safetensors(more, data + data[begin:end]))
+    header, data = parts_of((CORPUS / "snapshot" / "unet").read_bytes())
+    nan = struct.pack("<f", float("nan"))
+    (folder / "unet_nan.safetensors").write_bytes(safetensors(header, nan + data[4:]))
     picture = (CORPUS / "picture" / "png_grey").read_bytes()
     with zipfile.ZipFile(folder / "bare.zip", "w") as archive:
         archive.writestr("x.png", picture)
@@ -748,6 +765,8 @@ def write_files(folder, program):
     whole = (CORPUS / "npy" / "reals").read_bytes()
     (folder / "cut.npy").write_bytes(whole[:-8])
     (folder / "packed.npy").write_bytes(gzip.compress(whole))
+    long = b"\x93NUMPY\x02\x00" + struct.pack("<I", 2000000) + b" " * 2000000
+    (folder / "header.npy").write_bytes(long)
 
 
 def config_cases():
