@@ -32,20 +32,23 @@ bool has_labels(const score::ScoreModel& model) {
 bool DeviceStep::fits(const score::ScoreModel& model, const Objective& objective,
                       const Update& update, const comm::Communicators& comms) {
   const int ranks = comms.host->size();
-  return draws_words_on(model.device) && model.config.data.missing.empty() &&
-         model.config.conditions.empty() && model.config.data.augment == 0 &&
-         objective.runs_on_device() && update.runs_on_device() && (ranks == 1 || comms.device) &&
-         model.config.train.batch_size >= ranks;
+  return draws_words_on(model.device) && objective.runs_on_device() && update.runs_on_device() &&
+         (ranks == 1 || comms.device) && model.config.train.batch_size >= ranks;
 }
 
 DeviceStep::~DeviceStep() = default;
 
 // At the first step: only then the examples' type is known.
-void DeviceStep::allocate(const data::LoadedBatch& loaded) {
+void DeviceStep::allocate(const data::LoadedBatch& loaded, const models::Conditions& given) {
   const torch::Device device = model_.device;
   const torch::Tensor& examples = loaded.batch.examples;
   local_ = loaded.slots.size();
   pixels_.emplace(examples.sizes(), examples.scalar_type(), device);
+  observed_.allocate(loaded.batch.observed, device);
+  told_numbers_.allocate(given.numbers, device);
+  told_fields_.allocate(given.fields, device);
+  told_.allocate(given.told, device);
+  told_augment_.allocate(given.augment, device);
   times_ = numbers_.add(local_);
   inverse_density_ = numbers_.add(local_);
   weight_ = numbers_.add(local_);
@@ -72,9 +75,11 @@ void DeviceStep::allocate(const data::LoadedBatch& loaded) {
 // The host's part of a step.
 DeviceStep::UnderWay DeviceStep::hand_over(const data::LoadedBatch& loaded, int64_t step,
                                            const Wishes& wishes) {
-  const DrawnLevels levels =
-      objective_.draw_levels(step, slot_range(loaded.slots.begin, loaded.slots.size()));
+  const auto slots = slot_range(loaded.slots.begin, loaded.slots.size());
+  const DrawnLevels levels = objective_.draw_levels(step, slots);
   const diffusion::TimeSample& times = levels.times;
+  const models::Conditions given = conditions_of_step(model_, loaded, slots, step);
+  if (!pixels_) allocate(loaded, given);
   control_.clear();
   control_.add("data_wait", loaded.wait_seconds);
   control_.add("comm_exposed", update_.traffic().exposed_seconds);
@@ -94,21 +99,28 @@ DeviceStep::UnderWay DeviceStep::hand_over(const data::LoadedBatch& loaded, int6
   numbers_.next(average_shares_).copy_(torch::tensor(shares, torch::kFloat64));
   const SpikeLaw::Limits limits = summed_limits(model_.config.train, spikes_, step);
   numbers_.next(limits_).copy_(torch::tensor({limits.loss, limits.grad_norm}, torch::kFloat64));
-  fill_words(loaded, step, times.t);
+  fill_words(slots, given, step, times.t);
   pixels_->send();
+  send_told(loaded, given);
   numbers_.send();
   words_.send();
   return {step, static_cast<size_t>(steps_run_ % 2), loaded.batch.indices, times.t};
 }
 
-void DeviceStep::fill_words(const data::LoadedBatch& loaded, int64_t step,
-                            const torch::Tensor& times) {
+void DeviceStep::send_told(const data::LoadedBatch& loaded, const models::Conditions& given) {
+  observed_.send(loaded.batch.observed);
+  told_numbers_.send(given.numbers);
+  told_fields_.send(given.fields);
+  told_.send(given.told);
+  told_augment_.send(given.augment);
+}
+
+void DeviceStep::fill_words(const std::vector<int64_t>& slots, const models::Conditions& given,
+                            int64_t step, const torch::Tensor& times) {
   const config::Config& config = model_.config;
-  const auto slots = slot_range(loaded.slots.begin, loaded.slots.size());
   words_.next(slots_).copy_(torch::tensor(slots, torch::kInt64));
   words_.next(level_bins_).copy_(level_bins_of(*model_.schedule, times));
-  if (has_labels(model_))
-    words_.next(labels_).copy_(conditions_of_step(model_, loaded, slots, step).labels);
+  if (has_labels(model_)) words_.next(labels_).copy_(given.labels);
   words_.next(noise_key_).fill_(key_word(key_at(config, RandomStream::training_noise, step)));
   if (config.model.dropout == 0) return;
   const RandomKey key = key_at(config, RandomStream::dropout, step);
@@ -122,7 +134,13 @@ NoisedExamples DeviceStep::examples() const {
   e.x0 = in_model_range(pixels_->on_device(), objective_.levels()).to(torch::kFloat32);
   e.eps = normal_for_slots({words_.on_device(noise_key_), words_.on_device(slots_)},
                            e.x0.sizes().slice(1), torch::kFloat32);
-  if (has_labels(model_)) e.given.labels = words_.on_device(labels_);
+  if (const torch::Tensor observed = observed_.on_device(); observed.defined()) {
+    e.observed = observed.to(torch::kFloat32);
+    e.eps = e.eps * e.observed;
+  }
+  e.given = {has_labels(model_) ? words_.on_device(labels_) : torch::Tensor(),
+             told_numbers_.on_device(), told_fields_.on_device(), told_.on_device(),
+             told_augment_.on_device()};
   e.levels.times = {numbers_.on_device(times_), numbers_.on_device(inverse_density_)};
   e.levels.weight = numbers_.on_device(weight_);
   return e;
@@ -145,7 +163,8 @@ void DeviceStep::accumulate_gradients(bool silent) {
                                      part(e.eps),
                                      {},
                                      e.given.mapped(part),
-                                     e.levels.narrow(piece.first, piece.count)},
+                                     e.levels.narrow(piece.first, piece.count),
+                                     part(e.observed)},
                                     config.model.dropout > 0 ? &dropout : nullptr);
     if (!silent) update_.begin(piece);
     (loss.sum() * loss_weight(config.train)).backward();
@@ -260,7 +279,6 @@ void DeviceStep::send_results(const UnderWay& of) {
 std::optional<StepReport> DeviceStep::run(const data::LoadedBatch& loaded, int64_t step,
                                           const Wishes& wishes) {
   clock_.begin_step(loaded.wait_seconds);
-  if (!pixels_) allocate(loaded);
   const UnderWay next = hand_over(loaded, step, wishes);
   launch();
   send_results(next);

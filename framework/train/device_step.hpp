@@ -1,8 +1,8 @@
 // A step that the device does by itself: the host gives it its numbers, launches it, and reads the
 // report while the next step runs.
 //
-//     host     draws times and labels, sends them with the pixels, launches, reads the report
-//              of the step before
+//     host     draws times and labels, sends them with the pixels and what is told of these,
+//              launches, reads the report of the step before
 //     device   noise, loss, gradients                       first part
 //              sum over the ranks                           NCCL
 //              norm, finite or not, clipping, AdamW, EMA    second part
@@ -60,9 +60,11 @@ class DeviceStep final : public TrainStep {
     std::unique_ptr<c10::Event> arrived;
   };
 
-  void allocate(const data::LoadedBatch& loaded);
+  void allocate(const data::LoadedBatch& loaded, const models::Conditions& given);
   UnderWay hand_over(const data::LoadedBatch& loaded, int64_t step, const Wishes& wishes);
-  void fill_words(const data::LoadedBatch& loaded, int64_t step, const torch::Tensor& times);
+  void fill_words(const std::vector<int64_t>& slots, const models::Conditions& given, int64_t step,
+                  const torch::Tensor& times);
+  void send_told(const data::LoadedBatch& loaded, const models::Conditions& given);
   void launch();
   bool records_now() const;
   void accumulate_gradients(bool silent);
@@ -81,7 +83,9 @@ class DeviceStep final : public TrainStep {
 
   // Inputs.
   std::optional<StepInput> pixels_;
-  PackedInput numbers_;  // float64
+  OptionalInput observed_;                                          // bool, as pixels
+  OptionalInput told_numbers_, told_fields_, told_, told_augment_;  // of models::Conditions
+  PackedInput numbers_;                                             // float64
   size_t times_ = 0, inverse_density_ = 0, weight_ = 0, host_numbers_ = 0, learning_rate_ = 0,
          average_shares_ = 0, limits_ = 0;
   PackedInput words_;  // int64

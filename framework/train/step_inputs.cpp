@@ -15,6 +15,21 @@ void StepInput::send() {
   turn_ = 1 - turn_;
 }
 
+void OptionalInput::allocate(const torch::Tensor& first, torch::Device device) {
+  if (first.defined())
+    input_ = std::make_unique<StepInput>(first.sizes(), first.scalar_type(), device);
+}
+
+void OptionalInput::send(const torch::Tensor& values) {
+  if (!input_) return;
+  input_->next().copy_(values);
+  input_->send();
+}
+
+torch::Tensor OptionalInput::on_device() const {
+  return input_ ? input_->on_device() : torch::Tensor();
+}
+
 size_t PackedInput::add(int64_t count) {
   parts_.push_back({total_, count});
   total_ += count;

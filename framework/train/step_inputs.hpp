@@ -31,6 +31,20 @@ class StepInput {
   size_t turn_ = 0;
 };
 
+/// What the batches of a run may have or lack, such as a condition.
+class OptionalInput {
+ public:
+  /// Has the shape and type of the first batch's; undefined: this stays empty.
+  void allocate(const torch::Tensor& first, torch::Device device);
+  /// Starts the copy of this step's values, after the device's work so far; nothing if empty.
+  void send(const torch::Tensor& values);
+  /// Undefined if empty; else stays at its address.
+  torch::Tensor on_device() const;
+
+ private:
+  std::unique_ptr<StepInput> input_;
+};
+
 /// Several numbers of one type in one input, so that one copy is enough. Parts are laid out once,
 /// in the order of add().
 class PackedInput {

@@ -64,6 +64,10 @@ struct Training : private Borrowed, public Learner {
                                 .remainder(256)
                                 .to(torch::kUInt8)
                                 .view({12, 3, 16, 16});
+    const torch::Tensor numbers = torch::sin(torch::arange(12 * 768)).view({12, 3, 16, 16});
+    if (model.config.data.augment > 0) loaded.augment = numbers.flatten(1).narrow(1, 0, 9);
+    if (!model.config.data.missing.empty()) loaded.batch.observed = numbers < 0.9;
+    if (!model.config.conditions.empty()) loaded.batch.numbers = numbers.flatten(1).narrow(1, 9, 2);
     // Its square is no finite number; the weight itself is.
     if (spoil == k) parameters.parameters().back().detach().view({-1})[0].fill_(1e38);
     return step->run(loaded, k, {});
@@ -92,6 +96,19 @@ Outcome train(const config::Config& config, torch::Device device, int64_t steps)
   return out;
 }
 
+void expect_cpus_training(config::Config config) {
+  config.train.precision = "fp32";
+  const Outcome gpu = train(config, kGpu, 8), cpu = train(config, torch::kCPU, 8);
+  for (size_t k = 0; k < 8; ++k) {
+    EXPECT_NEAR(gpu.reports[k].loss, cpu.reports[k].loss, 1e-3 * cpu.reports[k].loss) << k;
+    EXPECT_NEAR(gpu.reports[k].grad_norm, cpu.reports[k].grad_norm, 1e-2 * cpu.reports[k].grad_norm)
+        << k;
+    EXPECT_EQ(gpu.reports[k].learning_rate, cpu.reports[k].learning_rate);
+    for (int64_t bin = 0; bin < kLevelBins; ++bin)
+      EXPECT_EQ(gpu.reports[k].level_count[bin], cpu.reports[k].level_count[bin]);
+  }
+}
+
 TEST_F(DeviceStepGpu, ARecordedStepHasTheBitsOfOneLaunchedKernelByKernel) {
   for (const std::string precision : {"precision = \"fp32\"\n", "precision = \"bf16\"\n"}) {
     const std::string train_keys = "[run]\ngraph = ";
@@ -112,17 +129,14 @@ TEST_F(DeviceStepGpu, ARecordedStepHasTheBitsOfOneLaunchedKernelByKernel) {
   }
 }
 
+// Also where something is told or missing: both come to the device beside the pixels.
 TEST_F(DeviceStepGpu, TrainsAsTheCpuDoes) {
-  config::Config config = images_config("");
-  config.train.precision = "fp32";
-  const Outcome gpu = train(config, kGpu, 8), cpu = train(config, torch::kCPU, 8);
-  for (size_t k = 0; k < 8; ++k) {
-    EXPECT_NEAR(gpu.reports[k].loss, cpu.reports[k].loss, 1e-3 * cpu.reports[k].loss) << k;
-    EXPECT_NEAR(gpu.reports[k].grad_norm, cpu.reports[k].grad_norm, 1e-2 * cpu.reports[k].grad_norm)
-        << k;
-    EXPECT_EQ(gpu.reports[k].learning_rate, cpu.reports[k].learning_rate);
-    for (int64_t bin = 0; bin < kLevelBins; ++bin)
-      EXPECT_EQ(gpu.reports[k].level_count[bin], cpu.reports[k].level_count[bin]);
+  for (const std::string& more :
+       {std::string(),
+        std::string("[data]\nmissing = \"nan\"\n[diffusion]\nlabel_drop = 0.3\n"
+                    "[condition.e]\narray = \"e\"\nshape = [2]\n"),
+        std::string("[data]\naugment = 0.5\n")}) {
+    expect_cpus_training(images_config(more));
   }
 }
 

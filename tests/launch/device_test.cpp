@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 #include <torch/utils.h>
 
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "framework/data/hdf5.hpp"
 #include "framework/score/snapshot.hpp"
 #include "tests/launch/gaussian_model.hpp"
 #include "tests/launch/trained_once.hpp"
@@ -131,6 +133,42 @@ TEST_F(Device, ARecordedStepIsTheSameBitForBit) {
     for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(torch::equal(a[i], b[i])) << keys << i;
   }
   expect_same_training("--model.dropout 0.2 --train.micro_batch 5");
+}
+
+// 24 images of 8 x 8 numbers, of each what is told of it; some of their numbers are missing.
+std::string write_told_data(const Folder& folder) {
+  auto file = data::Hdf5File::create(folder / "told.h5");
+  const auto numbers = torch::sin(torch::arange(24 * 64, torch::kFloat32));
+  auto images = numbers.view({24, 1, 8, 8}).clone();
+  images.masked_fill_(numbers.view({24, 1, 8, 8}) > 0.9, std::nan(""));
+  file.write_array("/train/images", images);
+  file.write_array("/train/e", numbers.slice(0, 0, 48).view({24, 2}));
+  file.write_array("/train/f", numbers.flip(0).view({24, 1, 8, 8}));
+  file.close();
+  return folder / "told.h5";
+}
+
+// What is told of an example, or missing of it, comes to the device as the pixels do: the device
+// does the step by itself, and then the host's clock knows no forward pass.
+TEST_F(Device, AStepWithConditionsAugmentationOrMissingValuesIsTheDevicesOwn) {
+  const std::string told = "--data.path " + write_told_data(*folder_) +
+                           " --eval.every 0 --data.missing nan --diffusion.label_drop 0.3"
+                           " --condition.e.array {split}/e";
+  const std::string field = " --condition.f.array {split}/f --condition.f.kind field";
+  for (const auto& [keys, ranks] :
+       std::vector<std::pair<std::string, int>>{{told + field + " --train.micro_batch 5", 1},
+                                                {told, 2},
+                                                {"--data.augment 0.5 --eval.every 0", 1}}) {
+    expect_same_training(keys + " --run.timeline 4", ranks);
+    const auto has_forward = testing::HasSubstr("\"forward\"");
+    EXPECT_THAT(text_of(file("a/timeline/rank0.json")), has_forward) << keys;
+    EXPECT_THAT(text_of(file("b/timeline/rank0.json")), testing::Not(has_forward)) << keys;
+    const auto recorded = weights("b");
+    expect_same_training(keys + " --run.graph false", ranks);
+    const auto launched = weights("b");
+    for (size_t i = 0; i < launched.size(); ++i)
+      EXPECT_TRUE(torch::equal(recorded[i], launched[i])) << keys << ", parameter " << i;
+  }
 }
 
 // 360 points of the plane, of which number 5 is far away: their file.

@@ -29,6 +29,21 @@ TEST(StepInput, TheTensorToFillIsNotTheOneThatIsBeingSent) {
   EXPECT_EQ(input.next().data_ptr(), first);  // two steps later
 }
 
+TEST(OptionalInput, IsWhatTheFirstBatchHasOrNothing) {
+  OptionalInput none, some;
+  none.allocate({}, torch::kCPU);
+  none.send({});
+  EXPECT_FALSE(none.on_device().defined());
+  some.allocate(torch::tensor({true, false}), torch::kCPU);
+  const void* const address = some.on_device().data_ptr();
+  for (const bool first : {true, false}) {
+    const auto values = torch::tensor({first, true});
+    some.send(values);
+    EXPECT_TRUE(torch::equal(some.on_device(), values));
+    EXPECT_EQ(some.on_device().data_ptr(), address);
+  }
+}
+
 TEST(PackedInput, PartsLieBehindOneAnotherAndTravelTogether) {
   PackedInput input;
   const size_t numbers = input.add(2), none = input.add(0), one = input.add(1);
