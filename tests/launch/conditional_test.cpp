@@ -131,6 +131,25 @@ TEST_F(ConditionalLaw, AdaptiveSolversTellEachExampleItsOwn) {
   EXPECT_NEAR(at_two.select(1, 0).mean().item<double>(), 2, 0.15);
 }
 
+// An exact trace must not mix up whose condition is whose, where it copies examples or not.
+TEST_F(ConditionalLaw, ExactTracesOfABatchAreThoseOfEachExampleAlone) {
+  const auto of = [&](const std::string& batch) {
+    const Outcome e = run("OMP_NUM_THREADS=1 SCORENET evaluate --network " + network() +
+                          " --metrics hbar-elbo --hbar 0,0.5 --exact-trace --steps 10 --paths 1 "
+                          "--n 24 --force --json " +
+                          path("e.json") + batch);
+    EXPECT_EQ(e.exit_code, 0) << e.err;
+    const auto report = nlohmann::json::parse(text_of(path("e.json")));
+    std::vector<double> means;
+    for (const auto& at : report["metrics"]["hbar-elbo"]["per_hbar"])
+      means.push_back(at["nats_mean"].get<double>());
+    return means;
+  };
+  const auto together = of(" --batch 24"), alone = of(" --batch 1");
+  ASSERT_EQ(together.size(), 2u);
+  for (size_t h = 0; h < 2; ++h) EXPECT_NEAR(together[h], alone[h], 1e-3) << h;
+}
+
 TEST_F(ConditionalLaw, GuidanceGoesFromUntoldOverToldToBeyond) {
   const std::string told = "--seeds 0-63 --condition.place 1.5";
   const auto by = [&](const std::string& weight) { return sample(told + " --guidance " + weight); };
