@@ -256,11 +256,12 @@ void Bf16Convolution::add_products(const Factors& f, int64_t rows, int64_t colum
   p.offsets = offsets.data();
   p.steps = static_cast<int64_t>(offsets.size());
   p.b_block = f.d_block;
-  p.c_row = out;
+  p.c_row = kBlock;
+  p.c_block = all_rows * kBlock;
   p.add = !first;
   p.row_tiles = std::min<int64_t>(2, all_rows / kTile - 2 * rows);
   p.blocks = std::min<int64_t>(2, out / kBlock - 2 * columns);
-  p.c = sums + rows * 2 * kTile * out + columns * kDepth;
+  p.c = sums + (2 * columns * all_rows + rows * 2 * kTile) * kBlock;
   for (const GradientTap& tap : rules_.gradient) {
     p.a = numbers_in(f.x) + x_.plane_of(tap.x_y, tap.x_x) * f.x_plane + rows * 2 * kTile * f.x_row +
           x_.pixel_of(tap.x_y, tap.x_x);

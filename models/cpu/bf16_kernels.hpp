@@ -49,6 +49,7 @@ struct Bf16Product {
   int64_t b_block = 0;  // from the tiles of the first 16 columns to those of the next
   float* c = nullptr;
   int64_t c_row = 0;
+  int64_t c_block = kBlock;  // from the first 16 columns to the next
   bool add = false;
   int64_t row_tiles = 1;
   int64_t blocks = 1;

@@ -52,9 +52,9 @@ SCORENET_TILES void multiply_tiles(const Bf16Product& p) {
   float* const c1 = p.c + 16 * p.c_row;
   if (p.add) {
     _tile_loadd(0, p.c, c_row);
-    if (kTwoBlocks) _tile_loadd(1, p.c + kBlock, c_row);
+    if (kTwoBlocks) _tile_loadd(1, p.c + p.c_block, c_row);
     if (kTwoRows) _tile_loadd(2, c1, c_row);
-    if (kTwoRows && kTwoBlocks) _tile_loadd(3, c1 + kBlock, c_row);
+    if (kTwoRows && kTwoBlocks) _tile_loadd(3, c1 + p.c_block, c_row);
   } else {
     _tile_zero(0);
     _tile_zero(1);
@@ -78,9 +78,9 @@ SCORENET_TILES void multiply_tiles(const Bf16Product& p) {
     }
   }
   _tile_stored(0, p.c, c_row);
-  if (kTwoBlocks) _tile_stored(1, p.c + kBlock, c_row);
+  if (kTwoBlocks) _tile_stored(1, p.c + p.c_block, c_row);
   if (kTwoRows) _tile_stored(2, c1, c_row);
-  if (kTwoRows && kTwoBlocks) _tile_stored(3, c1 + kBlock, c_row);
+  if (kTwoRows && kTwoBlocks) _tile_stored(3, c1 + p.c_block, c_row);
 }
 
 // Eight rows: with two blocks, 16 sums of the 32 registers.
@@ -94,7 +94,7 @@ SCORENET_PAIRS void multiply_pairs(const Bf16Product& p) {
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 2
       for (int j = 0; j < kBlocks; ++j) {
-        const float* c = p.c + (first + r) * p.c_row + j * kBlock;
+        const float* c = p.c + (first + r) * p.c_row + j * p.c_block;
         sums[r][j] = p.add ? _mm512_loadu_ps(c) : _mm512_setzero_ps();
       }
     }
@@ -124,7 +124,7 @@ SCORENET_PAIRS void multiply_pairs(const Bf16Product& p) {
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 2
       for (int j = 0; j < kBlocks; ++j)
-        _mm512_storeu_ps(p.c + (first + r) * p.c_row + j * kBlock, sums[r][j]);
+        _mm512_storeu_ps(p.c + (first + r) * p.c_row + j * p.c_block, sums[r][j]);
     }
   }
 }

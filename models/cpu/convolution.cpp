@@ -52,7 +52,7 @@ std::unique_ptr<Convolution> make_convolution(ConvolutionShape shape, Arithmetic
                                               const Arenas& scratch) {
   if (arithmetic == Arithmetic::bfloat16)
     return std::make_unique<Bf16Convolution>(std::move(shape), scratch);
-  if (fits_winograd(shape)) return std::make_unique<WinogradConvolution>(std::move(shape));
+  if (winograd_side(shape) > 0) return std::make_unique<WinogradConvolution>(std::move(shape));
   return std::make_unique<TapConvolution>(std::move(shape));
 }
 

@@ -13,8 +13,9 @@ namespace {
 
 // Blocks of results that one pass over the images makes: their weights stay in the L2 cache.
 constexpr int64_t kBlocksAtOnce = 4;
-// Rows of an image that the gradient of the weights takes at once: both factors stay near.
-constexpr int64_t kGradientRows = 4;
+// Pixels that the gradient of the weights takes at once: both factors stay near, and the sums, of
+// which there may be many, are read and written once for all of them.
+constexpr int64_t kGradientPixels = 256;
 
 int64_t taps_in(const Phase& phase) { return static_cast<int64_t>(phase.taps.size()); }
 
@@ -112,22 +113,24 @@ void TapConvolution::add_weight_gradient(const Operand& x_images, const Operand&
   shape.x_row = rules_.x_step * x.row;
   shape.d_step = rules_.d_step * d_y.step;
   shape.d_row = rules_.d_step * d_y.row;
-  shape.sum_row = shape_.out_channels;
+  shape.sum_row = kBlock;
+  shape.sum_block = in_channels() * kBlock;
   shape.rows = in_channels();
   shape.blocks = shape_.out_channels / kBlock;
   const Area grid = grid_of(d_y);
   const auto taps = static_cast<int64_t>(rules_.gradient.size());
+  const int64_t rows_at_once = std::max<int64_t>(kGradientPixels / grid.width, 1);
   at::parallel_for(0, taps, 1, [&](int64_t begin, int64_t end) {
     OuterProduct products[kMostTaps];
     for (int64_t n = 0; n < images; ++n) {
-      for (int64_t top = 0; top < grid.height; top += kGradientRows) {
+      for (int64_t top = 0; top < grid.height; top += rows_at_once) {
         for (int64_t t = begin; t < end; ++t) {
           const GradientTap& tap = rules_.gradient[static_cast<size_t>(t)];
           products[t - begin] = {x.at(n, rules_.x_step * top + tap.x_y, tap.x_x),
                                  d_y.at(n, rules_.d_step * top + tap.d_y, tap.d_x),
                                  sums + t * in_channels() * shape_.out_channels};
         }
-        const int64_t rows = std::min(kGradientRows, grid.height - top);
+        const int64_t rows = std::min(rows_at_once, grid.height - top);
         add_outer_products(products, end - begin, {rows, grid.width}, shape);
       }
     }

@@ -113,13 +113,13 @@ void write_tap_gradient(const ConvolutionShape& shape, const std::vector<Gradien
     const ChannelRun run = channels_of_block(shape, block);
     std::fill(kernels.begin(), kernels.end(), 0.0f);
     for (int64_t j = 0; j < run.count; ++j) {
-      const float* row = sums + (block * kBlock + j) * out;
+      const float* of_tap = sums + (block * kBlock + j) * kBlock;
       for (const GradientTap& tap : taps) {
         for (int64_t o = 0; o < out; o += kBlock) {
           float* column = kernels.data() + (o * entries + j * entries) * kBlock;
-          for (const int64_t e : tap.entries) add_block(row + o, column + e * kBlock);
+          for (const int64_t e : tap.entries) add_block(of_tap + o * rows, column + e * kBlock);
         }
-        row += rows * out;
+        of_tap += rows * out;
       }
     }
     write_kernels(shape, block, kernels, gradients);

@@ -34,7 +34,7 @@ void tap_weights_of_inputs(const ConvolutionShape& shape,
 /// 16 e + l.
 void kernels_of_inputs(const ConvolutionShape& shape, const float* row, int64_t block, float* to);
 
-/// The gradients of the weights from (taps, rows, out_channels): position i in row i of each tap.
+/// The gradients of the weights from (taps, blocks of out_channels, rows, 16): position i in row i.
 void write_tap_gradient(const ConvolutionShape& shape, const std::vector<GradientTap>& taps,
                         const float* sums, int64_t rows, const std::vector<float*>& gradients);
 

@@ -40,22 +40,23 @@ struct Sums {
       for (int b = 0; b < kBlocks * kVectors; ++b) v[r][b] = hn::Zero(d);
     }
   }
-  HWY_INLINE void load(const float* from, int64_t row) {
+  // Blocks are `block` floats apart.
+  HWY_INLINE void load(const float* from, int64_t row, int64_t block) {
     const D d;
     HWY_UNROLL(16)
     for (int r = 0; r < kRows; ++r) {
       HWY_UNROLL(16)
       for (int b = 0; b < kBlocks * kVectors; ++b)
-        v[r][b] = hn::LoadU(d, from + r * row + b * kLanes);
+        v[r][b] = hn::LoadU(d, from + r * row + (b / kVectors) * block + (b % kVectors) * kLanes);
     }
   }
-  HWY_INLINE void store(float* to, int64_t row) const {
+  HWY_INLINE void store(float* to, int64_t row, int64_t block) const {
     const D d;
     HWY_UNROLL(16)
     for (int r = 0; r < kRows; ++r) {
       HWY_UNROLL(16)
       for (int b = 0; b < kBlocks * kVectors; ++b)
-        hn::StoreU(v[r][b], d, to + r * row + b * kLanes);
+        hn::StoreU(v[r][b], d, to + r * row + (b / kVectors) * block + (b % kVectors) * kLanes);
     }
   }
 };
@@ -76,12 +77,14 @@ struct Rows {
   }
 };
 
+// ahead: weights that are read soon. They come from far away, and no processor foresees them.
 template <int kRows, int kBlocks>
 HWY_INLINE void add_products(Sums<kRows, kBlocks>& sums, const float* x, int64_t step,
-                             int64_t depth, const float* weights, int64_t block) {
+                             int64_t depth, const float* weights, int64_t block, int64_t ahead) {
   const D d;
   Rows rows(x, step);
   for (int64_t k = 0; k < depth; ++k) {
+    __builtin_prefetch(weights + ahead, 0, 2);
     V w[kBlocks * kVectors];
     HWY_UNROLL(16)
     for (int b = 0; b < kBlocks * kVectors; ++b)
@@ -99,14 +102,14 @@ HWY_INLINE void add_products(Sums<kRows, kBlocks>& sums, const float* x, int64_t
 
 template <int kRows, int kBlocks>
 HWY_NOINLINE void multiply_tile(const Tap* taps, int64_t count, int64_t y, int64_t x, int64_t block,
-                                const Target& target) {
+                                int64_t ahead, const Target& target) {
   const D d;
   Sums<kRows, kBlocks> sums;
   sums.clear();
   for (int64_t t = 0; t < count; ++t) {
     const Tap& tap = taps[t];
     add_products<kRows, kBlocks>(sums, tap.pixel + y * tap.row + x * tap.step, tap.step, tap.depth,
-                                 tap.weights + block * tap.block, tap.block);
+                                 tap.weights + block * tap.block, tap.block, ahead * tap.block);
   }
   float* const out = target.pixel + y * target.row + x * target.step + block * kBlock;
   if (target.add != nullptr) {
@@ -130,10 +133,11 @@ HWY_NOINLINE void multiply_tile(const Tap* taps, int64_t count, int64_t y, int64
       }
     }
   }
-  sums.store(out, target.step);
+  sums.store(out, target.step, kBlock);
 }
 
-using TileFunction = void (*)(const Tap*, int64_t, int64_t, int64_t, int64_t, const Target&);
+using TileFunction = void (*)(const Tap*, int64_t, int64_t, int64_t, int64_t, int64_t,
+                              const Target&);
 
 // The tile of `rows` rows, 1 to kRows.
 template <int kBlocks, int kRows = most_rows(kBlocks)>
@@ -152,10 +156,13 @@ void multiply_blocks(const Tap* taps, int64_t count, Area area, int64_t block,
   const TileFunction small = tile_of<kBlocks>(area.width / tiles);
   const TileFunction large = tile_of<kBlocks>((area.width + tiles - 1) / tiles);
   const int64_t larger = area.width % tiles;  // tiles with one row more
+  int64_t done = 0;
   for (int64_t y = 0; y < area.height; ++y) {
     int64_t x = 0;
-    for (int64_t i = 0; i < tiles; ++i) {
-      (i < larger ? large : small)(taps, count, y, x, block, target);
+    for (int64_t i = 0; i < tiles; ++i, ++done) {
+      // The first tiles fetch the weights of the next blocks, a block each.
+      const int64_t ahead = done < kBlocks ? kBlocks + done : 0;
+      (i < larger ? large : small)(taps, count, y, x, block, ahead, target);
       x += area.width / tiles + (i < larger ? 1 : 0);
     }
   }
@@ -188,8 +195,8 @@ HWY_NOINLINE void add_outer_tile(const OuterProduct& product, Area area, const O
                                  int64_t row, int64_t block) {
   const D d;
   Sums<kRows, kBlocks> sums;
-  float* const sum = product.sum + row * shape.sum_row + block * kBlock;
-  sums.load(sum, shape.sum_row);
+  float* const sum = product.sum + row * shape.sum_row + block * shape.sum_block;
+  sums.load(sum, shape.sum_row, shape.sum_block);
   for (int64_t y = 0; y < area.height; ++y) {
     const float* x = product.x + y * shape.x_row + row;
     const float* g = product.d + y * shape.d_row + block * kBlock;
@@ -208,7 +215,7 @@ HWY_NOINLINE void add_outer_tile(const OuterProduct& product, Area area, const O
       g += shape.d_step;
     }
   }
-  sums.store(sum, shape.sum_row);
+  sums.store(sum, shape.sum_row, shape.sum_block);
 }
 
 using OuterFunction = void (*)(const OuterProduct&, Area, const OuterShape&, int64_t, int64_t);

@@ -14,92 +14,179 @@ namespace {
 
 #include "models/cpu/vector.inl"
 
-void WinogradInput(const TileRow& row, const float* corner, int64_t step, int64_t x_row, float* v) {
+// The matrices along one axis: B^T, A and A^T. Points come in pairs +-a, whose even and odd parts
+// are shared.
+struct Two {
+  static constexpr int kSide = 2, kRead = 4;
+  static HWY_INLINE void input(const V* x, V* v) {
+    v[0] = hn::Sub(x[0], x[2]);
+    v[1] = hn::Add(x[1], x[2]);
+    v[2] = hn::Sub(x[2], x[1]);
+    v[3] = hn::Sub(x[1], x[3]);
+  }
+  static HWY_INLINE void gradient(const V* d, V* v) {
+    v[0] = d[0];
+    v[1] = hn::Add(d[0], d[1]);
+    v[2] = hn::Sub(d[0], d[1]);
+    v[3] = hn::Neg(d[1]);
+  }
+  static HWY_INLINE void output(const V* m, V* y) {
+    y[0] = hn::Add(hn::Add(m[0], m[1]), m[2]);
+    y[1] = hn::Sub(hn::Sub(m[1], m[2]), m[3]);
+  }
+};
+
+struct Four {
+  static constexpr int kSide = 4, kRead = 6;
+  static HWY_INLINE V of(float number) { return hn::Set(D(), number); }
+  static HWY_INLINE void input(const V* x, V* v) {
+    const V near = of(kNear), far = of(kFar), near2 = of(kNear * kNear), far2 = of(kFar * kFar);
+    const V both2 = of(kNear * kNear + kFar * kFar);
+    // Row 0 is (t^2 - near^2) (t^2 - far^2), with near far = 1; the others have one of the factors.
+    v[0] = hn::Add(hn::NegMulAdd(both2, x[2], x[0]), x[4]);
+    const V even_near = hn::NegMulAdd(far2, x[2], x[4]), even_far = hn::NegMulAdd(near2, x[2], x[4]);
+    const V odd_near = hn::MulSub(near, x[3], hn::Mul(far, x[1]));
+    const V odd_far = hn::MulSub(far, x[3], hn::Mul(near, x[1]));
+    v[1] = hn::Add(even_near, odd_near);
+    v[2] = hn::Sub(even_near, odd_near);
+    v[3] = hn::Add(even_far, odd_far);
+    v[4] = hn::Sub(even_far, odd_far);
+    v[5] = hn::Add(hn::NegMulAdd(both2, x[3], x[1]), x[5]);
+  }
+  static HWY_INLINE void gradient(const V* d, V* v) {
+    const V near = of(kNear), far = of(kFar), near2 = of(kNear * kNear), far2 = of(kFar * kFar);
+    const V even_near = hn::MulAdd(near2, d[2], d[0]), even_far = hn::MulAdd(far2, d[2], d[0]);
+    const V odd_near = hn::Mul(near, hn::MulAdd(near2, d[3], d[1]));
+    const V odd_far = hn::Mul(far, hn::MulAdd(far2, d[3], d[1]));
+    v[0] = d[0];
+    v[1] = hn::Add(even_near, odd_near);
+    v[2] = hn::Sub(even_near, odd_near);
+    v[3] = hn::Add(even_far, odd_far);
+    v[4] = hn::Sub(even_far, odd_far);
+    v[5] = d[3];
+  }
+  static HWY_INLINE void output(const V* m, V* y) {
+    const V near2 = of(kNear * kNear), far2 = of(kFar * kFar);
+    const V even_near = hn::Add(m[1], m[2]), even_far = hn::Add(m[3], m[4]);
+    const V odd_near = hn::Mul(of(kNear), hn::Sub(m[1], m[2]));
+    const V odd_far = hn::Mul(of(kFar), hn::Sub(m[3], m[4]));
+    y[0] = hn::Add(m[0], hn::Add(even_near, even_far));
+    y[1] = hn::Add(odd_near, odd_far);
+    y[2] = hn::MulAdd(near2, even_near, hn::Mul(far2, even_far));
+    y[3] = hn::Add(m[5], hn::MulAdd(near2, odd_near, hn::Mul(far2, odd_far)));
+  }
+};
+
+template <class Tile>
+void input_of(const TileRow& row, const float* corner, int64_t step, int64_t x_row, float* v) {
   const D d;
-  for (int64_t tile = 0; tile < row.tiles; ++tile, corner += 2 * step, v += row.channels) {
+  constexpr int kRead = Tile::kRead;
+  for (int64_t tile = 0; tile < row.tiles; ++tile) {
     for (int64_t c = 0; c < row.channels; c += kLanes) {
-      V t[4][4];  // x B, one row of the tile after the other
-      HWY_UNROLL(4)
-      for (int i = 0; i < 4; ++i) {
-        const float* p = corner + i * x_row + c;
-        const V x0 = hn::LoadU(d, p), x1 = hn::LoadU(d, p + step);
-        const V x2 = hn::LoadU(d, p + 2 * step), x3 = hn::LoadU(d, p + 3 * step);
-        t[i][0] = hn::Sub(x0, x2);
-        t[i][1] = hn::Add(x1, x2);
-        t[i][2] = hn::Sub(x2, x1);
-        t[i][3] = hn::Sub(x1, x3);
+      V t[kRead][kRead];  // x B, one column after the other
+      HWY_UNROLL(6)
+      for (int i = 0; i < kRead; ++i) {
+        V x[kRead], along[kRead];
+        HWY_UNROLL(6)
+        for (int j = 0; j < kRead; ++j) x[j] = hn::LoadU(d, corner + i * x_row + j * step + c);
+        Tile::input(x, along);
+        HWY_UNROLL(6)
+        for (int j = 0; j < kRead; ++j) t[j][i] = along[j];
       }
+      HWY_UNROLL(6)
+      for (int j = 0; j < kRead; ++j) {
+        V across[kRead];
+        Tile::input(t[j], across);
+        HWY_UNROLL(6)
+        for (int i = 0; i < kRead; ++i)
+          hn::StoreU(across[i], d, v + (i * kRead + j) * row.plane + c);
+      }
+    }
+    corner += Tile::kSide * step;
+    v += row.step;
+  }
+}
+
+template <class Tile>
+void gradient_of(const TileRow& row, const float* corner, int64_t step, int64_t d_row, float* v) {
+  const D d;
+  constexpr int kRead = Tile::kRead, kSide = Tile::kSide;
+  for (int64_t tile = 0; tile < row.tiles; ++tile) {
+    for (int64_t c = 0; c < row.channels; c += kLanes) {
+      V t[kRead][kSide];  // d A^T, one column after the other
       HWY_UNROLL(4)
-      for (int j = 0; j < 4; ++j) {
-        float* out = v + j * row.plane + c;
-        hn::StoreU(hn::Sub(t[0][j], t[2][j]), d, out);
-        hn::StoreU(hn::Add(t[1][j], t[2][j]), d, out + 4 * row.plane);
-        hn::StoreU(hn::Sub(t[2][j], t[1][j]), d, out + 8 * row.plane);
-        hn::StoreU(hn::Sub(t[1][j], t[3][j]), d, out + 12 * row.plane);
+      for (int i = 0; i < kSide; ++i) {
+        V y[kSide], along[kRead];
+        HWY_UNROLL(4)
+        for (int j = 0; j < kSide; ++j) y[j] = hn::LoadU(d, corner + i * d_row + j * step + c);
+        Tile::gradient(y, along);
+        HWY_UNROLL(6)
+        for (int j = 0; j < kRead; ++j) t[j][i] = along[j];
+      }
+      HWY_UNROLL(6)
+      for (int j = 0; j < kRead; ++j) {
+        V across[kRead];
+        Tile::gradient(t[j], across);
+        HWY_UNROLL(6)
+        for (int i = 0; i < kRead; ++i)
+          hn::StoreU(across[i], d, v + (i * kRead + j) * row.plane + c);
+      }
+    }
+    corner += Tile::kSide * step;
+    v += row.step;
+  }
+}
+
+template <class Tile>
+void output_of(const TileRow& row, const float* m, const WinogradTarget& target) {
+  const D d;
+  constexpr int kRead = Tile::kRead, kSide = Tile::kSide;
+  for (int64_t tile = 0; tile < row.tiles; ++tile, m += row.step) {
+    float* out = target.corner + kSide * tile * target.step;
+    const float* residual =
+        target.residual != nullptr ? target.residual + kSide * tile * target.residual_step : nullptr;
+    for (int64_t c = 0; c < row.channels; c += kLanes) {
+      V t[kSide][kRead];  // A^T m
+      HWY_UNROLL(6)
+      for (int j = 0; j < kRead; ++j) {
+        V x[kRead], across[kSide];
+        HWY_UNROLL(6)
+        for (int i = 0; i < kRead; ++i)
+          x[i] = hn::LoadU(d, m + (i * kRead + j) * row.plane + c);
+        Tile::output(x, across);
+        HWY_UNROLL(4)
+        for (int i = 0; i < kSide; ++i) t[i][j] = across[i];
+      }
+      const V add = target.add != nullptr ? hn::LoadU(d, target.add + c) : hn::Zero(d);
+      HWY_UNROLL(4)
+      for (int i = 0; i < kSide; ++i) {
+        V y[kSide];
+        Tile::output(t[i], y);
+        HWY_UNROLL(4)
+        for (int j = 0; j < kSide; ++j) {
+          V sum = hn::Add(y[j], add);
+          if (residual != nullptr) {
+            const float* p = residual + i * target.residual_row + j * target.residual_step + c;
+            sum = hn::Add(sum, hn::LoadU(d, p));
+          }
+          hn::StoreU(sum, d, out + i * target.row + j * target.step + c);
+        }
       }
     }
   }
+}
+
+void WinogradInput(const TileRow& row, const float* corner, int64_t step, int64_t x_row, float* v) {
+  (row.side == 4 ? input_of<Four> : input_of<Two>)(row, corner, step, x_row, v);
 }
 
 void WinogradGradient(const TileRow& row, const float* corner, int64_t step, int64_t d_row,
                       float* v) {
-  const D d;
-  const V zero = hn::Zero(d);
-  for (int64_t tile = 0; tile < row.tiles; ++tile, corner += 2 * step, v += row.channels) {
-    for (int64_t c = 0; c < row.channels; c += kLanes) {
-      V t[4][2];  // A d
-      HWY_UNROLL(2)
-      for (int j = 0; j < 2; ++j) {
-        const float* p = corner + j * step + c;
-        const V y0 = hn::LoadU(d, p), y1 = hn::LoadU(d, p + d_row);
-        t[0][j] = y0;
-        t[1][j] = hn::Add(y0, y1);
-        t[2][j] = hn::Sub(y0, y1);
-        t[3][j] = hn::Sub(zero, y1);
-      }
-      HWY_UNROLL(4)
-      for (int i = 0; i < 4; ++i) {
-        float* out = v + 4 * i * row.plane + c;
-        hn::StoreU(t[i][0], d, out);
-        hn::StoreU(hn::Add(t[i][0], t[i][1]), d, out + row.plane);
-        hn::StoreU(hn::Sub(t[i][0], t[i][1]), d, out + 2 * row.plane);
-        hn::StoreU(hn::Sub(zero, t[i][1]), d, out + 3 * row.plane);
-      }
-    }
-  }
+  (row.side == 4 ? gradient_of<Four> : gradient_of<Two>)(row, corner, step, d_row, v);
 }
 
 void WinogradOutput(const TileRow& row, const float* m, const WinogradTarget& target) {
-  const D d;
-  for (int64_t tile = 0; tile < row.tiles; ++tile, m += row.channels) {
-    float* out = target.corner + 2 * tile * target.step;
-    const float* residual =
-        target.residual != nullptr ? target.residual + 2 * tile * target.residual_step : nullptr;
-    for (int64_t c = 0; c < row.channels; c += kLanes) {
-      V t[2][4];  // A^T m
-      HWY_UNROLL(4)
-      for (int j = 0; j < 4; ++j) {
-        const float* p = m + j * row.plane + c;
-        const V m0 = hn::LoadU(d, p), m1 = hn::LoadU(d, p + 4 * row.plane);
-        const V m2 = hn::LoadU(d, p + 8 * row.plane), m3 = hn::LoadU(d, p + 12 * row.plane);
-        t[0][j] = hn::Add(hn::Add(m0, m1), m2);
-        t[1][j] = hn::Sub(hn::Sub(m1, m2), m3);
-      }
-      const V add = target.add != nullptr ? hn::LoadU(d, target.add + c) : hn::Zero(d);
-      HWY_UNROLL(2)
-      for (int i = 0; i < 2; ++i) {
-        V y0 = hn::Add(hn::Add(hn::Add(t[i][0], t[i][1]), t[i][2]), add);
-        V y1 = hn::Add(hn::Sub(hn::Sub(t[i][1], t[i][2]), t[i][3]), add);
-        if (residual != nullptr) {
-          const float* p = residual + i * target.residual_row + c;
-          y0 = hn::Add(y0, hn::LoadU(d, p));
-          y1 = hn::Add(y1, hn::LoadU(d, p + target.residual_step));
-        }
-        hn::StoreU(y0, d, out + i * target.row + c);
-        hn::StoreU(y1, d, out + i * target.row + target.step + c);
-      }
-    }
-  }
+  (row.side == 4 ? output_of<Four> : output_of<Two>)(row, m, target);
 }
 
 }  // namespace

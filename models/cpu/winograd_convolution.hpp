@@ -7,11 +7,13 @@
 
 namespace scorenet::models::cpu {
 
-/// Whether there are channels and tiles enough for a WinogradConvolution to be the faster one.
-bool fits_winograd(const ConvolutionShape& shape);
+/// The side of the tiles with which a WinogradConvolution is the fastest, 2 or 4; 0: it is not, by
+/// its channels or its size.
+int64_t winograd_side(const ConvolutionShape& shape);
 
 class WinogradConvolution : public Convolution {
  public:
+  /// REQUIRES winograd_side(shape) > 0.
   explicit WinogradConvolution(ConvolutionShape shape);
 
   void pack_backward(const std::vector<const float*>& parameters, float* to) const override;
@@ -34,6 +36,8 @@ class WinogradConvolution : public Convolution {
  private:
   void run(const float* packed, const View& x, const View& y, int64_t images,
            const Epilogue& epilogue) const;
+
+  int64_t side_, planes_;
 };
 
 }  // namespace scorenet::models::cpu

@@ -165,13 +165,14 @@ TEST_P(CpuKernels, ConvolveAnyNumberOfChannels) {
   for (const auto& [in, out] : std::vector<std::pair<int64_t, int64_t>>{{96, 128}, {256, 32}}) {
     expect_convolves({Form::same, in, out, 4, 4});
     expect_convolves({Form::same, in, out, 3, 5});
+    expect_convolves({Form::same, in, out, 16, 16});  // by tiles of 4x4
     expect_convolves({Form::point, in, out, 2, 3});
   }
 }
 
 TEST_P(CpuKernels, ConvolveImagesOfAnySize) {
   for (const auto& [height, width] : std::vector<std::pair<int64_t, int64_t>>{
-           {1, 1}, {2, 2}, {7, 7}, {5, 9}, {14, 14}, {3, 40}, {28, 28}, {10, 31}, {8, 6}})
+           {1, 1}, {2, 2}, {7, 7}, {5, 9}, {14, 14}, {3, 40}, {28, 28}, {10, 31}, {8, 6}, {64, 4}})
     for (const int64_t channels : {16, 48}) {
       expect_convolves({Form::same, channels, channels, height, width});
       expect_convolves({Form::point, channels, 32, height, width});
