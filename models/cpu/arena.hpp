@@ -10,6 +10,10 @@
 
 namespace scorenet::models::cpu {
 
+/// Zeros, on large pages where the system gives them: kernels jump between planes that lie far
+/// apart, and a network's memory has more small pages than a processor remembers.
+torch::Tensor zeros_on_large_pages(int64_t floats);
+
 class Arenas {
  public:
   Arenas() : free_(std::make_shared<Free>()) {}

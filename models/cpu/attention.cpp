@@ -108,13 +108,14 @@ class HeadMatrices {
   }
   // a^T b, a: (tokens, keys), b: (tokens, width).
   void outer(const Matrix& a, const Matrix& b, const View& to) {
-    sums_.assign(static_cast<size_t>(tokens_ * width_), 0.0f);
+    resize(sums_, tokens_ * width_);
     const OuterProduct product{a.data(), b.data(), sums_.data()};
     OuterShape shape;
     shape.x_step = keys_;
     shape.d_step = shape.sum_row = width_;
     shape.rows = tokens_;
     shape.blocks = width_ / kBlock;
+    shape.first = true;
     add_outer_products(&product, 1, {1, tokens_}, shape);
     scatter(sums_, to);
   }

@@ -118,7 +118,7 @@ std::shared_ptr<PackedWeights> PlannedNetwork::packed_of(
     packed->forward = last_->forward;
     packed->backward = last_->backward;
   } else {
-    packed->forward = torch::zeros({network_.packed_floats()}, torch::kFloat32);
+    packed->forward = zeros_on_large_pages(network_.packed_floats());
   }
   const std::vector<const float*> numbers = numbers_of(parameters);
   float* const to = packed->forward.data_ptr<float>();
@@ -134,7 +134,7 @@ std::shared_ptr<PackedWeights> PlannedNetwork::packed_of(
 
 float* PlannedNetwork::backward_of(PackedWeights& packed) const {
   if (!packed.backward.defined())
-    packed.backward = torch::zeros({network_.packed_backward_floats()}, torch::kFloat32);
+    packed.backward = zeros_on_large_pages(network_.packed_backward_floats());
   return packed.backward.data_ptr<float>();
 }
 
@@ -286,7 +286,8 @@ NetworkGradients PlannedNetwork::backward(const torch::Tensor& d_y, const torch:
     const int64_t together = parts >= threads ? threads : 1;
     for (int64_t part = 0; part < parts; part += together) {
       const int64_t now = std::min(together, parts - part);
-      const torch::Tensor some = torch::empty({now, rounded}, torch::kFloat32);
+      const torch::Tensor some =
+          sums_.lend(now * rounded).narrow(0, 0, now * rounded).view({now, rounded});
       const torch::Tensor some_vectors =
           torch::zeros({now, network_.vector_numbers()}, torch::kFloat64);
       const auto run = [&](int64_t begin, int64_t end) {

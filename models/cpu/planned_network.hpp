@@ -75,7 +75,7 @@ class PlannedNetwork {
   Network network_;
   Arithmetic arithmetic_;
   int64_t in_channels_, out_channels_;
-  Arenas kept_values_, values_, gradients_;
+  Arenas kept_values_, values_, gradients_, sums_;
   std::mutex mutex_;
   std::shared_ptr<PackedWeights> last_;
 };

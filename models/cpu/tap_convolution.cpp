@@ -106,7 +106,6 @@ void TapConvolution::input_gradient(const float* packed, const Operand& d_y, con
 
 void TapConvolution::add_weight_gradient(const Operand& x_images, const Operand& d_images,
                                          int64_t images, bool first, float* sums) const {
-  if (first) std::fill_n(sums, sum_floats_, 0.0f);
   const View &x = x_images.view, &d_y = d_images.view;
   OuterShape shape;
   shape.x_step = rules_.x_step * x.step;
@@ -122,6 +121,7 @@ void TapConvolution::add_weight_gradient(const Operand& x_images, const Operand&
   const int64_t rows_at_once = std::max<int64_t>(kGradientPixels / grid.width, 1);
   at::parallel_for(0, taps, 1, [&](int64_t begin, int64_t end) {
     OuterProduct products[kMostTaps];
+    OuterShape part = shape;
     for (int64_t n = 0; n < images; ++n) {
       for (int64_t top = 0; top < grid.height; top += rows_at_once) {
         for (int64_t t = begin; t < end; ++t) {
@@ -131,7 +131,8 @@ void TapConvolution::add_weight_gradient(const Operand& x_images, const Operand&
                                  sums + t * in_channels() * shape_.out_channels};
         }
         const int64_t rows = std::min(rows_at_once, grid.height - top);
-        add_outer_products(products, end - begin, {rows, grid.width}, shape);
+        part.first = first && n == 0 && top == 0;
+        add_outer_products(products, end - begin, {rows, grid.width}, part);
       }
     }
   });

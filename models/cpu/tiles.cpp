@@ -196,7 +196,11 @@ HWY_NOINLINE void add_outer_tile(const OuterProduct& product, Area area, const O
   const D d;
   Sums<kRows, kBlocks> sums;
   float* const sum = product.sum + row * shape.sum_row + block * shape.sum_block;
-  sums.load(sum, shape.sum_row, shape.sum_block);
+  if (shape.first) {
+    sums.clear();
+  } else {
+    sums.load(sum, shape.sum_row, shape.sum_block);
+  }
   for (int64_t y = 0; y < area.height; ++y) {
     const float* x = product.x + y * shape.x_row + row;
     const float* g = product.d + y * shape.d_row + block * kBlock;

@@ -42,10 +42,11 @@ struct OuterProduct {
 struct OuterShape {
   int64_t x_step = 0, x_row = 0;  // of x, as in Tap
   int64_t d_step = 0, d_row = 0;
-  int64_t sum_row = 0;           // floats from sum[i] to sum[i + 1]
-  int64_t sum_block = kBlock;    // from a block of sum[i] to the next
-  int64_t rows = 0;     // numbers of x
-  int64_t blocks = 0;   // of d
+  int64_t sum_row = 0;         // floats from sum[i] to sum[i + 1]
+  int64_t sum_block = kBlock;  // from a block of sum[i] to the next
+  int64_t rows = 0;            // numbers of x
+  int64_t blocks = 0;          // of d
+  bool first = false;          // nothing is in `sum` yet: it is overwritten
 };
 
 /// The same for several products of one shape.

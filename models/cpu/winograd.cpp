@@ -44,7 +44,8 @@ struct Four {
     const V both2 = of(kNear * kNear + kFar * kFar);
     // Row 0 is (t^2 - near^2) (t^2 - far^2), with near far = 1; the others have one of the factors.
     v[0] = hn::Add(hn::NegMulAdd(both2, x[2], x[0]), x[4]);
-    const V even_near = hn::NegMulAdd(far2, x[2], x[4]), even_far = hn::NegMulAdd(near2, x[2], x[4]);
+    const V even_near = hn::NegMulAdd(far2, x[2], x[4]),
+            even_far = hn::NegMulAdd(near2, x[2], x[4]);
     const V odd_near = hn::MulSub(near, x[3], hn::Mul(far, x[1]));
     const V odd_far = hn::MulSub(far, x[3], hn::Mul(near, x[1]));
     v[1] = hn::Add(even_near, odd_near);
@@ -143,16 +144,16 @@ void output_of(const TileRow& row, const float* m, const WinogradTarget& target)
   constexpr int kRead = Tile::kRead, kSide = Tile::kSide;
   for (int64_t tile = 0; tile < row.tiles; ++tile, m += row.step) {
     float* out = target.corner + kSide * tile * target.step;
-    const float* residual =
-        target.residual != nullptr ? target.residual + kSide * tile * target.residual_step : nullptr;
+    const float* residual = target.residual != nullptr
+                                ? target.residual + kSide * tile * target.residual_step
+                                : nullptr;
     for (int64_t c = 0; c < row.channels; c += kLanes) {
       V t[kSide][kRead];  // A^T m
       HWY_UNROLL(6)
       for (int j = 0; j < kRead; ++j) {
         V x[kRead], across[kSide];
         HWY_UNROLL(6)
-        for (int i = 0; i < kRead; ++i)
-          x[i] = hn::LoadU(d, m + (i * kRead + j) * row.plane + c);
+        for (int i = 0; i < kRead; ++i) x[i] = hn::LoadU(d, m + (i * kRead + j) * row.plane + c);
         Tile::output(x, across);
         HWY_UNROLL(4)
         for (int i = 0; i < kSide; ++i) t[i][j] = across[i];

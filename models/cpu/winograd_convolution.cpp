@@ -77,8 +77,7 @@ int64_t winograd_side(const ConvolutionShape& s) {
 
 WinogradConvolution::WinogradConvolution(ConvolutionShape shape)
     : Convolution(std::move(shape)), side_(winograd_side(shape_)), planes_(winograd_planes(side_)) {
-  forward_floats_ = backward_floats_ = sum_floats_ =
-      planes_ * in_channels() * shape_.out_channels;
+  forward_floats_ = backward_floats_ = sum_floats_ = planes_ * in_channels() * shape_.out_channels;
 }
 
 // Plane p, block of results, position read, 16 results.
@@ -155,7 +154,6 @@ void WinogradConvolution::run(const float* packed, const View& x, const View& y,
 
 void WinogradConvolution::add_weight_gradient(const Operand& x_images, const Operand& d_images,
                                               int64_t images, bool first, float* sums) const {
-  if (first) std::fill_n(sums, sum_floats_, 0.0f);
   const View &x = x_images.view, &d_y = d_images.view;
   const int64_t in = x.channels, out = d_y.channels;
   const Strips strips(shape_.area, side_, images, in, out, 2);  // sums are read and written
@@ -168,6 +166,7 @@ void WinogradConvolution::add_weight_gradient(const Operand& x_images, const Ope
   shape.rows = in;
   shape.blocks = out / kBlock;
   for (int64_t begin = 0; begin < strips.rows; begin += strips.at_once) {
+    shape.first = first && begin == 0;
     const int64_t rows = std::min(strips.at_once, strips.rows - begin);
     for_each(rows, [&](int64_t r) {
       const int64_t n = strips.image(begin + r), top = strips.top(begin + r);
