@@ -31,7 +31,10 @@ void print_build(const comm::Communicators& comms) {
   H5get_libversion(&major, &minor, &release);
   std::cout << "scorenet    " << build_line() << "\n"
             << "LibTorch    " TORCH_VERSION
-            << (torch::cuda::is_available() ? ", CUDA available" : ", CPU only") << "\n"
+            << (torch::cuda::is_available() ? ", CUDA available"
+                : comm::nccl_is_built_in()  ? ", built with CUDA, but no GPU is in reach"
+                                            : ", CPU only")
+            << "\n"
             << "MPI         "
             << (comms.environment ? comms.environment->library() : "not started (one process)")
             << "\n"
