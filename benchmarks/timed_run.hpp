@@ -17,6 +17,7 @@
 #include "framework/config/validate.hpp"
 #include "framework/core/allocator.hpp"
 #include "framework/core/error.hpp"
+#include "models/instruction_limit.hpp"
 
 namespace scorenet::benchmark {
 
@@ -34,6 +35,7 @@ template <typename Options>
 int timed_main(int argc, char** argv, CLI::App& app, Options& o,
                int (*run)(const Options&, const std::vector<std::string>&)) {
   tune_allocator();
+  models::extend_instruction_limit();
   app.add_option("config", o.config_path, "experiment (TOML); its data file is not read")
       ->required();
   app.add_option("--shape", o.shape, "of an image: C,H,W")->delimiter(',')->expected(3);

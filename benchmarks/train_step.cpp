@@ -7,14 +7,12 @@
 //   OMP_NUM_THREADS=1 train_step_benchmark [small|large] [BATCH] [REPEATS] [VARIANT]
 //
 // VARIANT: one alone, "fp32 auto" say, or "fp32", "bf16" for all of that precision. With less than
-// the machine has, for aten and auto:
-// ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 SCORENET_BENCHMARK_AVX2=1, or, for bf16 without
-// AMX, ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 SCORENET_BENCHMARK_PAIRS=1.
+// the machine has (models/instruction_limit.hpp): ATEN_CPU_CAPABILITY=avx2, or, for bf16 without
+// AMX, ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16.
 //
 // With "forward" or "likelihood" behind these: the forward pass alone, or with the gradient in x.
 // small: 28x28x1, channels 32, 64, 64, attention at 7x7. large: DDPM's for CIFAR-10, 32x32x3,
 // channels 128, 256, 256, 256.
-#include <hwy/targets.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/utils.h>
 
@@ -30,8 +28,8 @@
 #include "framework/optim/ema.hpp"
 #include "framework/optim/flat_parameters.hpp"
 #include "models/autocast.hpp"
-#include "models/cpu/bf16_kernels.hpp"
 #include "models/flops.hpp"
+#include "models/instruction_limit.hpp"
 #include "models/make_model.hpp"
 
 namespace scorenet {
@@ -214,9 +212,7 @@ int run(const std::string& size, int64_t batch_size, int repeats, const std::str
 
 int main(int argc, char** argv) {
   scorenet::tune_allocator();
-  if (std::getenv("SCORENET_BENCHMARK_AVX2") != nullptr) hwy::DisableTargets(HWY_AVX3);
-  if (std::getenv("SCORENET_BENCHMARK_PAIRS") != nullptr)
-    scorenet::models::cpu::limit_bf16_unit(scorenet::models::cpu::Bf16Unit::pairs);
+  scorenet::models::extend_instruction_limit();
   const std::string size = argc > 1 ? argv[1] : "small";
   const int64_t batch = argc > 2 ? std::stoll(argv[2]) : (size == "large" ? 8 : 32);
   return scorenet::run(size, batch, argc > 3 ? std::stoi(argv[3]) : 7, argc > 4 ? argv[4] : "",

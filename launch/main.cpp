@@ -11,6 +11,7 @@
 #include "framework/core/stop_signal.hpp"
 #include "launch/help_text.hpp"
 #include "launch/verbs.hpp"
+#include "models/instruction_limit.hpp"
 
 namespace {
 
@@ -32,6 +33,7 @@ int main(int argc, char** argv) {
   scorenet::catch_stop_signals();
   scorenet::let_writes_fail();
   scorenet::tune_allocator();
+  scorenet::models::extend_instruction_limit();
   CLI::App app("scorenet: distributed training and evaluation of score networks (diffusion models)",
                "scorenet");
   app.formatter(help_formatter(help_topic(argc, argv)));

@@ -81,11 +81,25 @@ void print_products() {
   std::printf("\n");
 }
 
+// Where the environment says how many of these instructions are used.
+void print_limit() {
+  const models::InstructionLimit& limit = models::instruction_limit();
+  const std::string within = models::within_instruction_limit();
+  if (within.empty()) return;
+  std::cout << "limit       instructions" << within << ": "
+            << (limit.avx512 ? "vectors as the CPU has them"
+                : limit.avx2 ? "vectors up to AVX2"
+                             : "vectors that every CPU has")
+            << ", " << (limit.bf16 ? "bf16 arithmetic" : "no bf16 arithmetic")
+            << (limit.bf16 && !limit.amx ? " without AMX" : "") << "\n";
+}
+
 // What train.precision may be set to without loss of speed.
 void print_precisions(torch::Device device) {
   const models::CpuArithmetic cpu = models::this_cpu();
-  std::cout << "CPU         " << models::cpu_name() << "; " << models::vector_units_here() << "\n"
-            << "U-Nets      on the CPU in " << path_of(torch::kFloat32) << ", in "
+  std::cout << "CPU         " << models::cpu_name() << "; " << models::vector_units_here() << "\n";
+  print_limit();
+  std::cout << "U-Nets      on the CPU in " << path_of(torch::kFloat32) << ", in "
             << path_of(torch::kBFloat16) << "\n"
             << "precision   on the CPU fp32 native, bf16 " << native(cpu.bf16) << ", fp16 "
             << native(cpu.fp16) << "; train.precision = auto takes "

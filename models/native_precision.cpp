@@ -2,9 +2,6 @@
 
 #include <ATen/detail/CUDAHooksInterface.h>
 
-#include <algorithm>
-#include <array>
-#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -18,22 +15,9 @@ std::string text_of_cpuinfo() {
   return text.str();
 }
 
-// The variable's present name and its older one.
-std::string isa_limit() {
-  for (const char* name : {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"})
-    if (const char* value = std::getenv(name)) return value;
-  return "";
-}
-
-// oneDNN's names of what lies below bfloat16's instructions, and what lies between
-// those and float16's.
-constexpr std::array kBelowBf16 = {
-    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"};
-constexpr std::array kBelowFp16 = {"AVX512_CORE_BF16"};
-
-template <size_t kCount>
-bool is_one_of(const std::string& name, const std::array<const char*, kCount>& names) {
-  return std::any_of(names.begin(), names.end(), [&](const char* one) { return name == one; });
+// A whole word of a list.
+bool has_flag(const std::string& flags, const std::string& flag) {
+  return (" " + flags + " ").find(" " + flag + " ") != std::string::npos;
 }
 
 bool has_bf16(torch::Device device) {
@@ -44,16 +28,11 @@ bool has_bf16(torch::Device device) {
 
 }  // namespace
 
-CpuArithmetic cpu_arithmetic(const std::string& flags, const std::string& isa_limit) {
-  const auto has = [padded = " " + flags + " "](const std::string& flag) {
-    return padded.find(" " + flag + " ") != std::string::npos;
-  };
-  std::string limit = isa_limit;
-  for (char& c : limit) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  const bool bf16_used = !is_one_of(limit, kBelowBf16);
-  const bool fp16_used = bf16_used && !is_one_of(limit, kBelowFp16);
-  return {bf16_used && (has("avx512_bf16") || has("amx_bf16")),
-          fp16_used && (has("avx512_fp16") || has("amx_fp16"))};
+CpuArithmetic cpu_arithmetic(const std::string& flags, const InstructionLimit& limit) {
+  const bool bf16_tiles = limit.amx && has_flag(flags, "amx_bf16");
+  const bool fp16_tiles = limit.amx && has_flag(flags, "amx_fp16");
+  return {limit.bf16 && (bf16_tiles || has_flag(flags, "avx512_bf16")),
+          limit.fp16 && (fp16_tiles || has_flag(flags, "avx512_fp16"))};
 }
 
 std::string cpuinfo_value(const std::string& cpuinfo, const std::string& key) {
@@ -70,7 +49,7 @@ std::string cpuinfo_value(const std::string& cpuinfo, const std::string& key) {
 }
 
 CpuArithmetic this_cpu() {
-  return cpu_arithmetic(cpuinfo_value(text_of_cpuinfo(), "flags"), isa_limit());
+  return cpu_arithmetic(cpuinfo_value(text_of_cpuinfo(), "flags"), instruction_limit());
 }
 
 std::string cpu_name() {
@@ -80,11 +59,9 @@ std::string cpu_name() {
 
 std::string vector_units(const std::string& flags) {
   std::string units;
-  const std::string padded = " " + flags + " ";
   for (const char* unit : {"asimd", "sve", "sve2", "bf16", "svebf16", "fma", "avx2", "avx512f",
                            "avx512_bf16", "amx_bf16", "avx512_fp16", "amx_fp16"}) {
-    if (padded.find(" " + std::string(unit) + " ") != std::string::npos)
-      units += (units.empty() ? "" : ", ") + std::string(unit);
+    if (has_flag(flags, unit)) units += (units.empty() ? "" : ", ") + std::string(unit);
   }
   return units.empty() ? "none" : units;
 }
@@ -95,17 +72,17 @@ std::string vector_units_here() {
   return vector_units(cpuinfo_value(text, "flags") + " " + cpuinfo_value(text, "Features"));
 }
 
-bool bf16_is_faster(const std::string& flags, const std::string& isa_limit,
+bool bf16_is_faster(const std::string& flags, const InstructionLimit& limit,
                     const std::string& vendor) {
-  const CpuArithmetic with = cpu_arithmetic(flags, isa_limit);
-  const bool tiles = (" " + flags + " ").find(" amx_bf16 ") != std::string::npos;
-  return with.bf16 && (tiles || vendor != "GenuineIntel");
+  const bool tiles = limit.amx && has_flag(flags, "amx_bf16");
+  return cpu_arithmetic(flags, limit).bf16 && (tiles || vendor != "GenuineIntel");
 }
 
 std::string auto_precision(torch::Device device) {
   if (!device.is_cpu()) return has_bf16(device) ? "bf16" : "fp32";
   const std::string text = text_of_cpuinfo();
-  return bf16_is_faster(cpuinfo_value(text, "flags"), isa_limit(), cpuinfo_value(text, "vendor_id"))
+  return bf16_is_faster(cpuinfo_value(text, "flags"), instruction_limit(),
+                        cpuinfo_value(text, "vendor_id"))
              ? "bf16"
              : "fp32";
 }
@@ -115,9 +92,8 @@ std::string auto_precision(torch::Device device) {
 std::string cost_of_precision(const std::string& precision, torch::Device device) {
   const std::string remedy = "train.precision = auto takes " + auto_precision(device) + " here";
   if (precision == "bf16" && device.is_cpu() && !has_bf16(device)) {
-    return "imitated, as this CPU has no bf16 arithmetic (avx512_bf16 or amx_bf16): 4 to 11 times "
-           "slower than fp32; " +
-           remedy;
+    return "imitated, as this CPU has no bf16 arithmetic" + within_instruction_limit() +
+           " (avx512_bf16 or amx_bf16): 4 to 11 times slower than fp32; " + remedy;
   }
   if (precision == "bf16" && device.is_cuda() && !has_bf16(device)) {
     return "imitated, as this GPU has no bf16 arithmetic (compute capability 8.0): slower than "
@@ -125,9 +101,8 @@ std::string cost_of_precision(const std::string& precision, torch::Device device
            remedy;
   }
   if (precision == "fp16" && device.is_cpu() && !this_cpu().fp16) {
-    return "imitated, as this CPU has no fp16 arithmetic (avx512_fp16 or amx_fp16): about 30 times "
-           "slower than fp32; " +
-           remedy;
+    return "imitated, as this CPU has no fp16 arithmetic" + within_instruction_limit() +
+           " (avx512_fp16 or amx_fp16): about 30 times slower than fp32; " + remedy;
   }
   return "";
 }

@@ -8,6 +8,8 @@
 
 #include <string>
 
+#include "models/instruction_limit.hpp"
+
 namespace scorenet::models {
 
 /// The types that a CPU multiplies natively. Every CPU does so for float32.
@@ -16,10 +18,9 @@ struct CpuArithmetic {
   bool fp16 = false;
 };
 
-/// flags: as Linux lists them, "fpu sse2 avx2 avx512_bf16 ...". isa_limit: oneDNN's
-/// ONEDNN_MAX_CPU_ISA, "" for none; below the instructions in question it makes LibTorch
-/// leave them unused.
-CpuArithmetic cpu_arithmetic(const std::string& flags, const std::string& isa_limit);
+/// flags: as Linux lists them, "fpu sse2 avx2 avx512_bf16 ...". What the limit excludes, LibTorch
+/// and we leave unused.
+CpuArithmetic cpu_arithmetic(const std::string& flags, const InstructionLimit& limit);
 
 /// Value of `key` for the first processor of a text in the form of /proc/cpuinfo; "" if
 /// there is none.
@@ -39,7 +40,7 @@ std::string vector_units_here();
 
 /// Whether a CPU of these flags and this limit, as above, computes bf16 faster than fp32. Intel's
 /// avx512_bf16 alone does not: half of fp32's speed, measured with AMX left unused.
-bool bf16_is_faster(const std::string& flags, const std::string& isa_limit,
+bool bf16_is_faster(const std::string& flags, const InstructionLimit& limit,
                     const std::string& vendor);
 
 /// "bf16" where training in it is faster than in fp32 on `device`, else "fp32": a CPU with AMX, one

@@ -18,9 +18,10 @@ std::string settled_precision(const config::Config& config, torch::Device device
 std::string describe_precision(const std::string& asked, const std::string& settled,
                                torch::Device device) {
   if (asked == "auto") {
+    const bool bf16 = models::auto_precision(device) == "bf16";
     return settled + " (auto; " + (device.is_cpu() ? models::cpu_name() : device.str()) +
-           (models::auto_precision(device) == "bf16" ? " has bf16 arithmetic)"
-                                                     : " has no bf16 arithmetic)");
+           (bf16 ? " has bf16 arithmetic" : " has no bf16 arithmetic") +
+           (device.is_cpu() && !bf16 ? models::within_instruction_limit() : "") + ")";
   }
   if (asked == "tf32") return device.is_cpu() ? "fp32 (tf32 is for GPUs)" : asked;
   const std::string cost = models::cost_of_precision(settled, device);

@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "models/cpu/bf16_kernels.hpp"
+#include "models/instruction_limit.hpp"
 
 // The instruction sets of single functions: the rest of the file runs on any CPU.
 #define SCORENET_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"
@@ -22,13 +23,14 @@ bool tiles_permitted() {
 }
 
 Bf16Unit find_unit() {
-  if (!__builtin_cpu_supports("avx512bf16") || !__builtin_cpu_supports("avx512bw") ||
+  const InstructionLimit& limit = instruction_limit();
+  if (!limit.bf16 || !__builtin_cpu_supports("avx512bf16") || !__builtin_cpu_supports("avx512bw") ||
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
     return Bf16Unit::none;
   unsigned a = 7, b = 0, c = 0, d = 0;
   __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
   const bool has_tiles = (d >> 22 & 1) != 0 && (d >> 24 & 1) != 0;  // amx_bf16, amx_tile
-  return has_tiles && tiles_permitted() ? Bf16Unit::tiles : Bf16Unit::pairs;
+  return limit.amx && has_tiles && tiles_permitted() ? Bf16Unit::tiles : Bf16Unit::pairs;
 }
 
 std::atomic<Bf16Unit> most_unit{Bf16Unit::tiles};

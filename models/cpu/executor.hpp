@@ -19,8 +19,9 @@
 
 namespace scorenet::models::cpu {
 
-/// Whether the kernels are compiled for this CPU. float32: AVX2 with FMA, AVX-512, or NEON.
-/// bfloat16: AVX-512 with avx512_bf16; AMX is used where it is there, too. Other types: no.
+/// Whether the kernels are compiled for this CPU and within the limit of instruction_limit.hpp.
+/// float32: AVX2 with FMA, AVX-512, or NEON. bfloat16: AVX-512 with avx512_bf16; AMX is used where
+/// it is there, too. Other types: no.
 bool executor_available(torch::Dtype dtype);
 
 /// What its products use on this CPU: "AVX-512" or "AMX", say; "" if it is not available.

@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "framework/core/error.hpp"
+#include "models/instruction_limit.hpp"
 #include "models/kernels/convolution.hpp"
 #include "models/kernels/fused_norm.hpp"
 
@@ -193,10 +194,12 @@ class ClearBorderOfGradient : public torch::autograd::Function<ClearBorderOfGrad
 
 bool fast_path_available(torch::Dtype dtype) {
 #ifdef SCORENET_AVX512
-  const bool vectors = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const InstructionLimit& limit = instruction_limit();
+  const bool vectors = limit.avx512 && __builtin_cpu_supports("avx512f") &&
+                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                       __builtin_cpu_supports("avx512vl");
   if (dtype == torch::kFloat32) return vectors;
-  return vectors && dtype == torch::kBFloat16 && __builtin_cpu_supports("avx512bf16");
+  return vectors && limit.bf16 && dtype == torch::kBFloat16 && __builtin_cpu_supports("avx512bf16");
 #else
   static_cast<void>(dtype);
   return false;

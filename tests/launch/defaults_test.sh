@@ -46,6 +46,13 @@ check "and in the snapshot" grep -qa "scorenet.precision\":\"$native\"" \
   auto/snapshots/network-0000002-ema0.9.safetensors
 check "fp32 where LibTorch may not use bf16" exits 0 env ONEDNN_MAX_CPU_ISA=AVX2 "${train[@]}" avx2
 check "by auto" shown '^precision  *fp32 (auto; '
+limit=(env ATEN_CPU_CAPABILITY=avx2 "$SCORENET")
+check "fp32 within LibTorch's own limit" exits 0 "${limit[@]}" train images.toml --outdir within
+check "by auto, which names it" shown \
+  '^precision  *fp32 (auto; .* within ATEN_CPU_CAPABILITY=avx2, ONEDNN_MAX_CPU_ISA=AVX2)'
+check "another precision trains there" exits 0 "${limit[@]}" train images.toml --outdir within16 \
+  --train.precision bf16
+check "at a cost" count 1 'precision  *bf16; imitated.* within ATEN_CPU_CAPABILITY=avx2.*fp32' out
 check "an imitated precision trains" exits 0 env ONEDNN_MAX_CPU_ISA=AVX2 "${train[@]}" bf16 \
   --train.precision bf16
 check "and one line says its cost" count 1 \
@@ -85,6 +92,12 @@ check "in fp32" exits 0 "$SCORENET" evaluate "${network[@]}" --precision fp32 &&
 check "doctor tells what is native" exits 0 "$SCORENET" doctor
 check "of the CPU at hand" shown \
   "precision  *on the CPU fp32 native, bf16 .*auto takes $native on cpu"
+check "without a limit" count 0 '^limit ' out
+check "doctor tells of a limit" exits 0 "${limit[@]}" doctor
+check "and what it leaves" shown '^limit .*ATEN_CPU_CAPABILITY=avx2.*: vectors up to AVX2, no bf16'
+check "which is taken" shown 'U-Nets .*fp32 by .*, in bf16 by LibTorch'
+check "doctor tells of another limit" exits 0 env ATEN_CPU_CAPABILITY=default "$SCORENET" doctor
+check "which leaves LibTorch alone" shown 'U-Nets .*fp32 by LibTorch'
 
 # ---- a run's own config
 mkdir own && { echo "# mine"; cat tiny.toml; } >own/config.toml && cp own/config.toml kept.toml

@@ -7,19 +7,15 @@
 #include <memory>
 #include <string>
 
+#include "models/cpu/tiles.hpp"
+
 namespace scorenet::models::cpu {
 
 /// Lets the kernels run by one instruction set alone while alive.
 class UseTarget {
  public:
-  explicit UseTarget(int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(target);
-  }
-  ~UseTarget() {
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().DeInit();
-  }
+  explicit UseTarget(int64_t target) { use_targets(target); }
+  ~UseTarget() { use_targets(0); }
   UseTarget(const UseTarget&) = delete;
   UseTarget& operator=(const UseTarget&) = delete;
 };
@@ -27,8 +23,8 @@ class UseTarget {
 class EachTarget : public testing::TestWithParam<int64_t> {
  protected:
   void SetUp() override {
-    if ((hwy::SupportedTargets() & GetParam()) == 0)
-      GTEST_SKIP() << "this CPU lacks the instructions";
+    if ((usable_targets() & GetParam()) == 0)
+      GTEST_SKIP() << "this CPU lacks the instructions, or may not use them";
     use_ = std::make_unique<UseTarget>(GetParam());
   }
 

@@ -17,25 +17,29 @@ const std::string kIceLake = kHaswell + " avx512f avx512bw avx512dq avx512vl avx
 const std::string kZen4 = kIceLake + " avx512_bf16";
 const std::string kSapphireRapids = kZen4 + " avx512_fp16 amx_tile amx_bf16 amx_int8";
 
+InstructionLimit isa(const std::string& name) { return instruction_limit("", name); }
+
 TEST(NativePrecision, FollowsTheInstructionsThatMultiply) {
   for (const std::string& flags : {std::string(), kHaswell, kIceLake}) {
-    EXPECT_FALSE(cpu_arithmetic(flags, "").bf16) << flags;
-    EXPECT_FALSE(cpu_arithmetic(flags, "").fp16) << flags;  // f16c converts, it does not multiply
+    EXPECT_FALSE(cpu_arithmetic(flags, {}).bf16) << flags;
+    EXPECT_FALSE(cpu_arithmetic(flags, {}).fp16) << flags;  // f16c converts, it does not multiply
   }
-  EXPECT_TRUE(cpu_arithmetic(kZen4, "").bf16);
-  EXPECT_FALSE(cpu_arithmetic(kZen4, "").fp16);
-  EXPECT_TRUE(cpu_arithmetic("avx2 amx_bf16", "").bf16);
-  EXPECT_TRUE(cpu_arithmetic(kSapphireRapids, "").bf16);
-  EXPECT_TRUE(cpu_arithmetic(kSapphireRapids, "").fp16);
-  EXPECT_FALSE(cpu_arithmetic("no_avx512_bf16 avx512_bf16x", "").bf16);  // whole words alone
+  EXPECT_TRUE(cpu_arithmetic(kZen4, {}).bf16);
+  EXPECT_FALSE(cpu_arithmetic(kZen4, {}).fp16);
+  EXPECT_TRUE(cpu_arithmetic("avx2 amx_bf16", {}).bf16);
+  EXPECT_TRUE(cpu_arithmetic(kSapphireRapids, {}).bf16);
+  EXPECT_TRUE(cpu_arithmetic(kSapphireRapids, {}).fp16);
+  EXPECT_FALSE(cpu_arithmetic("no_avx512_bf16 avx512_bf16x", {}).bf16);  // whole words alone
 }
 
 TEST(NativePrecision, InstructionsThatLibTorchIsToldToLeaveUnusedDoNotCount) {
-  EXPECT_FALSE(cpu_arithmetic(kSapphireRapids, "AVX2").bf16);
-  EXPECT_FALSE(cpu_arithmetic(kSapphireRapids, "avx512_core").bf16);
-  EXPECT_TRUE(cpu_arithmetic(kSapphireRapids, "AVX512_CORE_BF16").bf16);
-  EXPECT_FALSE(cpu_arithmetic(kSapphireRapids, "AVX512_CORE_BF16").fp16);
-  EXPECT_TRUE(cpu_arithmetic(kSapphireRapids, "ALL").fp16);
+  EXPECT_FALSE(cpu_arithmetic(kSapphireRapids, isa("AVX2")).bf16);
+  EXPECT_FALSE(cpu_arithmetic(kSapphireRapids, isa("avx512_core")).bf16);
+  EXPECT_TRUE(cpu_arithmetic(kSapphireRapids, isa("AVX512_CORE_BF16")).bf16);
+  EXPECT_FALSE(cpu_arithmetic(kSapphireRapids, isa("AVX512_CORE_BF16")).fp16);
+  EXPECT_TRUE(cpu_arithmetic(kSapphireRapids, isa("ALL")).fp16);
+  EXPECT_FALSE(cpu_arithmetic("avx2 amx_bf16", isa("AVX512_CORE_FP16")).bf16);
+  EXPECT_FALSE(cpu_arithmetic(kSapphireRapids, instruction_limit("avx2", "")).bf16);
 }
 
 TEST(NativePrecision, TheFirstProcessorsLinesAreRead) {
@@ -57,11 +61,12 @@ TEST(NativePrecision, VectorUnitsAreThoseThatMultiply) {
 }
 
 TEST(NativePrecision, Bf16IsFasterByTilesAndByOthersPairs) {
-  EXPECT_TRUE(bf16_is_faster(kZen4, "", "AuthenticAMD"));
-  EXPECT_FALSE(bf16_is_faster(kZen4, "", "GenuineIntel"));  // Cooper Lake
-  EXPECT_TRUE(bf16_is_faster(kSapphireRapids, "", "GenuineIntel"));
-  EXPECT_FALSE(bf16_is_faster(kSapphireRapids, "AVX2", "GenuineIntel"));
-  EXPECT_FALSE(bf16_is_faster(kIceLake, "", "AuthenticAMD"));
+  EXPECT_TRUE(bf16_is_faster(kZen4, {}, "AuthenticAMD"));
+  EXPECT_FALSE(bf16_is_faster(kZen4, {}, "GenuineIntel"));  // Cooper Lake
+  EXPECT_TRUE(bf16_is_faster(kSapphireRapids, {}, "GenuineIntel"));
+  EXPECT_FALSE(bf16_is_faster(kSapphireRapids, isa("AVX2"), "GenuineIntel"));
+  EXPECT_FALSE(bf16_is_faster(kSapphireRapids, isa("AVX512_CORE_BF16"), "GenuineIntel"));
+  EXPECT_FALSE(bf16_is_faster(kIceLake, {}, "AuthenticAMD"));
 }
 
 TEST(NativePrecision, AutoIsNativeAndNativeCostsNothing) {
