@@ -113,7 +113,9 @@ std::optional<StepReport> HostStep::run(const data::LoadedBatch& loaded, int64_t
       {local_trouble_, local_losses_, d.indices, d.examples.levels.times.t}, spikes_, *comms_.host);
   if (!report.skipped) {
     const int64_t batch = model_.config.train.batch_size;
+    clock_.enter(StepPhase::update);
     update_.step(report.learning_rate, norm, {step, step * batch, batch});
+    clock_.enter(StepPhase::other);
     observe_losses(step);
   }
   update_.adapt_loss_scale(report.overflow);

@@ -166,7 +166,7 @@ std::string log_field_legend() {
          "comm_exposed_frac  share of the step time spent waiting for other ranks and traffic "
          "(comm%)\n"
          "phase_sec          rank zero's mean seconds a step waiting for data, in forward, "
-         "backward, on the host (draws, optimizer) and in communication\n"
+         "backward, the weights' update, on the host (draws) and in communication\n"
          "straggler          rank and phase that hold the others up (comm.straggler_excess), with "
          "its and the median rank's seconds a step; null: none\n"
          "skipped            steps left out so far: a loss or gradient was not finite, or a spike "

@@ -5,7 +5,7 @@
 namespace scorenet::train {
 namespace {
 
-constexpr size_t kOwnPhases = 4;  // all but communication
+constexpr size_t kOwnPhases = 5;  // all but communication
 
 void add_buckets(const reduce::ReducerStats& traffic, std::vector<perf::Span>& spans) {
   for (size_t b = 0; b < traffic.buckets.size(); ++b) {
@@ -29,6 +29,8 @@ const char* name(StepPhase phase) {
       return "forward";
     case StepPhase::backward:
       return "backward";
+    case StepPhase::update:
+      return "update";
     case StepPhase::other:
       return "other";
     case StepPhase::communication:

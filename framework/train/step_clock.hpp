@@ -16,8 +16,9 @@
 
 namespace scorenet::train {
 
-enum class StepPhase { data, forward, backward, other, communication };
-constexpr size_t kStepPhases = 5;
+/// update: of the weights and their averages. On a GPU it is part of `other`.
+enum class StepPhase { data, forward, backward, update, other, communication };
+constexpr size_t kStepPhases = 6;
 const char* name(StepPhase phase);
 
 /// Seconds in each phase, in the order of StepPhase.
@@ -52,8 +53,8 @@ class StepClock {
   std::vector<perf::Span> spans_;
 };
 
-/// The rank that delays the others in one of the phases data, forward, backward and other by more
-/// than `excess` of a step, from every rank's means. Collective; the same answer on all ranks.
+/// The rank that delays the others in one of the phases before `communication` by more than
+/// `excess` of a step, from every rank's means. Collective; the same answer on all ranks.
 /// Nothing for one rank or excess = 0.
 std::optional<perf::Straggler> find_straggler(const PhaseSeconds& mine, double excess,
                                               comm::Communicator& comm);

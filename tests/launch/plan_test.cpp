@@ -142,7 +142,7 @@ TEST_F(Plan, StatusLinesSayWhereTheTimeGoes) {
             0);
   const json tick = json::parse(lines_of(folder_ / "run/stats.jsonl").back());
   double sum = 0;
-  for (const char* phase : {"data", "forward", "backward", "other", "communication"})
+  for (const char* phase : {"data", "forward", "backward", "update", "other", "communication"})
     sum += tick["phase_sec"][phase].get<double>();
   // Phases follow one another without gap, from the wait for data to the end of the step.
   EXPECT_GT(sum, 0);

@@ -39,6 +39,8 @@ std::vector<std::optional<perf::Straggler>> reports(size_t slow) {
                                       work(StepPhase::forward);
                                       clock.enter(StepPhase::backward);
                                       work(StepPhase::backward);
+                                      clock.enter(StepPhase::update);
+                                      work(StepPhase::update);
                                       clock.enter(StepPhase::communication);
                                       c.barrier("gradients").wait();
                                       clock.end_step({});
@@ -50,8 +52,8 @@ std::vector<std::optional<perf::Straggler>> reports(size_t slow) {
 }
 
 TEST(Straggler, IsNamedInEachPhaseAndOnAllRanks) {
-  for (const auto phase :
-       {StepPhase::data, StepPhase::forward, StepPhase::backward, StepPhase::other}) {
+  for (const auto phase : {StepPhase::data, StepPhase::forward, StepPhase::backward,
+                           StepPhase::update, StepPhase::other}) {
     for (const auto& report : reports(size_t(phase))) {
       ASSERT_TRUE(report.has_value()) << name(phase);
       EXPECT_EQ(report->rank, 1);
