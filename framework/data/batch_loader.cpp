@@ -76,6 +76,7 @@ void BatchLoader::read_ahead(const std::stop_token& stopped, int64_t step) {
       const auto room = [this] { return static_cast<int64_t>(ready_.size()) < options_.depth; };
       if (!changed_.wait(lock, stopped, room)) return;
       ready_.push_back(std::move(batch));
+      lock.unlock();  // before the other thread wakes up and wants it
       changed_.notify_all();
     }
   } catch (...) {
