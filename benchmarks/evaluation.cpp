@@ -1,7 +1,8 @@
-// What a trained network is asked for, on the device at hand: samples, and likelihoods along the
-// flow. Weights are fresh and the images random; all else as the config says.
+// What a trained network is asked for, on the device at hand: samples, likelihoods along the flow,
+// and the bound's diffusion term at eight random times an image. Weights are fresh and the images
+// random; all else as the config says.
 //
-//   evaluation_benchmark CONFIG --what heun18|ode [--shape 3,32,32] [--batch N] [--batches N]
+//   evaluation_benchmark CONFIG --what heun18|ode|elbo [--shape 3,32,32] [--batch N] [--batches N]
 //                            [--rk4-steps N] [--section.key value ...]
 //
 // Prints one line of JSON. A batch is what is timed; the first two are not. network_images_per_s
@@ -17,7 +18,9 @@
 
 #include "benchmarks/timed_run.hpp"
 #include "framework/core/error.hpp"
+#include "framework/core/pixels.hpp"
 #include "framework/core/random.hpp"
+#include "framework/diffusion/likelihood/diffusion_term.hpp"
 #include "framework/diffusion/likelihood/ode.hpp"
 #include "framework/diffusion/sampler/sampler.hpp"
 #include "framework/score/score_model.hpp"
@@ -49,16 +52,38 @@ Work samples(const score::ScoreModel& model, const Options& o) {
   };
 }
 
+void require_finite(const torch::Tensor& nats) {
+  if (!torch::isfinite(nats).all().item<bool>())
+    throw NotFiniteError("likelihoods of the benchmark: not all finite.");
+}
+
+constexpr int64_t kTimes = 8;  // of elbo, as the peer's
+
+torch::Tensor random_images(const score::ScoreModel& model, const Options& o) {
+  std::vector<int64_t> sizes = o.shape;
+  sizes.insert(sizes.begin(), model.config.train.batch_size);
+  const auto bytes = torch::randint(0, 256, sizes, torch::device(model.device));
+  return data_from_pixels(bytes, torch::kFloat32);
+}
+
+Work bounds(const score::ScoreModel& model, const Options& o) {
+  return [&model, &o] {
+    const auto slots = slot_range(0, model.config.train.batch_size);
+    const auto term =
+        diffusion::drawn_diffusion_term(score::denoiser_for(model), *model.schedule,
+                                        random_images(model, o), slots, {.time_samples = kTimes});
+    require_finite(term.nats);
+    return term.nfe.mean().item<double>();
+  };
+}
+
 Work likelihoods(const score::ScoreModel& model, const Options& o) {
   return [&model, &o] {
     const int64_t batch = model.config.train.batch_size;
-    std::vector<int64_t> sizes = o.shape;
-    sizes.insert(sizes.begin(), batch);
-    const auto x = torch::rand(sizes, torch::dtype(torch::kFloat64).device(model.device)) * 2 - 1;
+    const auto x = random_images(model, o).to(torch::kFloat64);
     const auto result = diffusion::ode_likelihood(score::denoiser_for(model), *model.schedule, x,
                                                   slot_range(0, batch), {.steps = o.rk4_steps});
-    if (!torch::isfinite(result.nats).all().item<bool>())
-      throw NotFiniteError("likelihoods of the benchmark: not all finite.");
+    require_finite(result.nats);
     return result.nfe.mean().item<double>();
   };
 }
@@ -68,7 +93,9 @@ int run(const Options& o, const std::vector<std::string>& overrides) {
   const config::Config config = config_of(o.config_path, overrides, o.batch);
   const score::ScoreModel model = score::build_model(config, o.shape, device);
   for (const auto& p : model.trained().network->parameters()) p.detach().requires_grad_(false);
-  const Work work = o.what == "ode" ? likelihoods(model, o) : samples(model, o);
+  const Work work = o.what == "ode"    ? likelihoods(model, o)
+                    : o.what == "elbo" ? bounds(model, o)
+                                       : samples(model, o);
   for (int k = 0; k < 2; ++k) work();
   synchronize(device);
   const auto start = Clock::now();
@@ -97,7 +124,8 @@ int run(const Options& o, const std::vector<std::string>& overrides) {
 int main(int argc, char** argv) {
   scorenet::benchmark::Options o;
   CLI::App app("samples or likelihoods of a config's network, timed", "evaluation_benchmark");
-  app.add_option("--what", o.what, "what is timed")->check(CLI::IsMember({"heun18", "ode"}));
+  app.add_option("--what", o.what, "what is timed")
+      ->check(CLI::IsMember({"heun18", "ode", "elbo"}));
   app.add_option("--batches", o.batches, "how many to time")->check(CLI::PositiveNumber);
   app.add_option("--rk4-steps", o.rk4_steps, "of ode: a quarter of its evaluations")
       ->check(CLI::PositiveNumber);

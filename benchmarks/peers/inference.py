@@ -14,6 +14,26 @@ def x0_hat(predict_eps, times, x, sigma):
     return x - sigma * eps
 
 
+def bound_term(predict_eps, times, shape, device, draws):
+    """The variational bound's diffusion term of a batch in nats (Kingma et al. 2021, 2107.00630):
+    1/2 |eps - eps_hat|^2 over the range of log-SNR, at `draws` random times an image."""
+
+    @torch.no_grad()
+    def work():
+        x0 = torch.randint(0, 256, shape, device=device).float() / 127.5 - 1
+        width = 2 * torch.log(times.ratio[-1] / times.ratio[0])  # of the range of log-SNR
+        nats = torch.zeros(shape[0], dtype=torch.float64, device=device)
+        for _ in range(draws):
+            eps = torch.randn(shape, device=device)
+            step = torch.randint(0, times.count, (shape[0],), device=device)
+            alpha, sigma = (level[step].view(-1, 1, 1, 1) for level in (times.alpha, times.sigma))
+            error = predict_eps(alpha * x0 + sigma * eps, step) - eps
+            nats += error.double().square().sum(list(range(1, len(shape))))
+        return width / (2 * draws) * nats
+
+    return work, draws
+
+
 def edm_sigmas(steps, device):
     i = torch.arange(steps, dtype=torch.float64, device=device)
     low, high = SIGMA_MIN ** (1 / RHO), SIGMA_MAX ** (1 / RHO)

@@ -1,5 +1,5 @@
-"""The networks of our configs, built by diffusers. Weights, layers and names are the same: a state
-dict of one is a state dict of the other."""
+"""The networks of our configs, built by diffusers, and the same of other widths and images.
+Weights, layers and names are the same: a state dict of one is a state dict of the other."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ class Network:
     head_dim: int
     groups: int
     dropout: float
-    weights: int  # how many the network must have
+    weights: int | None  # how many the network must have; None: not known here
     batch: int  # as its config has it
 
 
@@ -60,10 +60,21 @@ NETWORKS = {
 }
 
 
-def build(name, device, memory_format):
+def sized(name, channels=None, shape=None):
+    """The network of that name, with other channels or images where they are given. Attention stays
+    at the levels that had it."""
+    network = NETWORKS[name]
+    if channels is None and shape is None:
+        return network
+    channels, shape = channels or network.channels, shape or network.shape
+    if len(channels) != len(network.channels):
+        raise ValueError(f"network {name} has {len(network.channels)} levels, not {len(channels)}")
+    return dataclasses.replace(network, channels=channels, shape=shape, weights=None)
+
+
+def build(network, device, memory_format):
     """The network with fresh weights. Raises RuntimeError if its size is not that of our
     network."""
-    network = NETWORKS[name]
     model = UNet2DModel(
         sample_size=network.shape[1],
         in_channels=network.shape[0],
@@ -79,11 +90,10 @@ def build(name, device, memory_format):
         dropout=network.dropout,
     )
     weights = sum(p.numel() for p in model.parameters())
-    if weights != network.weights:
+    if network.weights not in (None, weights):
         raise RuntimeError(
-            f"network {name} has {weights} weights, expected {network.weights}: this diffusers "
-            f"builds another "
-            "one, so a comparison would say nothing."
+            f"the network has {weights} weights, expected {network.weights}: this diffusers "
+            "builds another one, so a comparison would say nothing."
         )
     return model.to(device=device, memory_format=memory_format)
 

@@ -5,6 +5,7 @@ asked for (inference.py).
     python3 train_step.py --network large --mode eager,compile
     python3 train_step.py --network large --mode compile --what heun18 --batch 256
     python3 train_step.py --network small --device cpu --precision fp32 --ranks 2 --batch 64
+    python3 train_step.py --network small --device cpu --channels 64,128,128 --shape 3,32,32
     python3 train_step.py --network tiny --device cpu --steps 3 --warmup 1
 
 Prints one line of JSON for each mode, as soon as it is known."""
@@ -14,6 +15,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 
 import torch
 import torch.distributed
@@ -35,12 +37,18 @@ MODES = {
 LAYOUTS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
+def numbers(text):
+    return tuple(int(number) for number in text.split(","))
+
+
 def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--network", choices=networks.NETWORKS, default="large")
-    parser.add_argument("--what", choices=["train", "heun18", "ode"], default="train")
+    parser.add_argument("--what", choices=["train", "heun18", "ode", "elbo"], default="train")
+    parser.add_argument("--channels", type=numbers, help="of the network's levels, for its own")
+    parser.add_argument("--shape", type=numbers, help="of an image, C,H,W, for the network's own")
     parser.add_argument(
         "--batch", type=int, default=0, help="images a step; 0: as the network's config"
     )
@@ -64,7 +72,9 @@ def arguments():
         help="of train: processes under DistributedDataParallel with Gloo, --batch images each",
     )
     parser.add_argument("--threads", type=int, default=0, help="a rank; 0: PyTorch's own choice")
-    parser.add_argument("--steps", type=int, default=50, help="timed; of heun18 and ode: batches")
+    parser.add_argument(
+        "--steps", type=int, default=50, help="timed; of heun18, ode and elbo: batches"
+    )
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument(
         "--rk4-steps", type=int, default=10, help="of ode: a quarter of its evaluations"
@@ -92,7 +102,11 @@ def arguments():
         parser.error("--steps and --rk4-steps must be at least 1, --warmup and --batch at least 0")
     if options.ranks < 1 or (options.ranks > 1 and options.what != "train"):
         parser.error("--ranks must be at least 1; more than one rank trains only")
-    options.batch = options.batch or networks.NETWORKS[options.network].batch
+    try:
+        options.sized = networks.sized(options.network, options.channels, options.shape)
+    except ValueError as error:
+        parser.error(f"--channels: {error}")
+    options.batch = options.batch or options.sized.batch
     return options
 
 
@@ -124,9 +138,7 @@ def training(model, predict_eps, times, options, device):
     parameters = list(model.parameters())
     average = [p.detach().clone() for p in parameters]
     optimizer = torch.optim.AdamW(parameters, lr=2e-4, weight_decay=0.0, fused=True)
-    images = torch.randint(
-        0, 256, (options.batch, *networks.NETWORKS[options.network].shape), dtype=torch.uint8
-    )
+    images = torch.randint(0, 256, (options.batch, *options.sized.shape), dtype=torch.uint8)
     if device.type == "cuda":
         images = images.pin_memory()
 
@@ -151,7 +163,8 @@ def training(model, predict_eps, times, options, device):
 
 def work_of(options, device):
     """What is timed, and how often it passes the network."""
-    model = networks.build(options.network, device, LAYOUTS[options.layout])
+    model = networks.build(options.sized, device, LAYOUTS[options.layout])
+    options.weights = sum(p.numel() for p in model.parameters())
     if options.attention == "bmm":
         for module in model.modules():
             if isinstance(module, Attention):
@@ -163,10 +176,26 @@ def work_of(options, device):
     if options.what == "train":
         return training(model, predict_eps, times, options, device), 1
     model.eval().requires_grad_(False)
-    shape = torch.Size([options.batch, *networks.NETWORKS[options.network].shape])
+    shape = torch.Size([options.batch, *options.sized.shape])
     if options.what == "heun18":
         return inference.heun(predict_eps, times, shape, device, steps=18)
+    if options.what == "elbo":
+        return inference.bound_term(predict_eps, times, shape, device, draws=8)
     return inference.ode_likelihood(predict_eps, times, shape, device, options.rk4_steps)
+
+
+def noting_first_end(work, device):
+    """The same work, and a list that its first call leaves the clock in, seconds since 1970."""
+    ends = []
+
+    def noting():
+        result = work()
+        if not ends:
+            stopwatch.synchronize(device)
+            ends.append(time.time())
+        return result
+
+    return noting, ends
 
 
 def check(work, options):
@@ -193,9 +222,13 @@ def run_mode(options, device, budget):
     torch._dynamo.reset()
     torch.manual_seed(1)
     work, evaluations = work_of(options, device)
+    work, first_end = noting_first_end(work, device)
     result = stopwatch.measure(
         work, options.batch, options.steps, options.warmup, device, budget, options.lock
     )
+    result["weights"] = options.weights
+    if first_end:
+        result["first_call_ended"] = first_end[0]
     if "images_per_s" in result:
         check(work, options)
         # A step of DistributedDataParallel ends on all ranks together.
@@ -227,7 +260,6 @@ def run_all_modes(options, quiet=False):
             "peer": "diffusers",
             "what": options.what,
             "network": options.network,
-            "weights": networks.NETWORKS[options.network].weights,
             "batch": options.batch,
             "mode": mode,
             "precision": options.precision,
