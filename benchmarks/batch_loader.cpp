@@ -32,6 +32,7 @@ using namespace scorenet;
 using namespace scorenet::data;
 
 constexpr int64_t kBatch = 128;
+constexpr int64_t kDepth = 4;  // batches read ahead, as data.prefetch
 constexpr int kRepeats = 5;
 constexpr int64_t kEpochs = 10;  // one takes some 20 ms
 
@@ -58,7 +59,8 @@ ShuffleOptions shuffle_for(const ImageDataset& dataset) {
 double loader_rate(const std::string& path, int64_t images) {
   ImageDataset dataset(path, "train");
   BatchLoader loader([&](const auto& indices) { return dataset.read(indices); },
-                     GlobalSampler(dataset.size(), shuffle_for(dataset)), {.global_batch = kBatch, .depth = 4});  // the config's default
+                     GlobalSampler(dataset.size(), shuffle_for(dataset)),
+                     {.global_batch = kBatch, .depth = kDepth});
   const int64_t steps = std::max<int64_t>(1, kEpochs * images / kBatch);
   const auto start = std::chrono::steady_clock::now();
   for (int64_t i = 0; i < steps; ++i) loader.next();
