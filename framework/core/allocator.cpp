@@ -6,7 +6,8 @@ namespace scorenet {
 
 void tune_allocator() {
 #ifdef __GLIBC__
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);     // below 1 GiB: from the heap, which is kept
+  // Below 1 GiB: from the heap, which is kept. A glibc before 2.35 takes no more than 32 MiB.
+  if (mallopt(M_MMAP_THRESHOLD, 1 << 30) == 0) mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 0x7fffffff);  // never give the top of the heap back
   mallopt(M_TOP_PAD, 256 << 20);          // grow by 256 MiB at a time
 #endif
