@@ -4,7 +4,7 @@
 // busy neighbour disturbs all alike. Before timing, every variant's loss and gradient are compared
 // with those of ATen in float32.
 //
-//   OMP_NUM_THREADS=1 train_step_benchmark [small|large] [BATCH] [REPEATS] [VARIANT]
+//   OMP_NUM_THREADS=1 train_step_benchmark [small|large|dit|dit_s2] [BATCH] [REPEATS] [VARIANT]
 //
 // VARIANT: one alone, "fp32 auto" say, or "fp32", "bf16" for all of that precision. With less than
 // the machine has (models/instruction_limit.hpp): ATEN_CPU_CAPABILITY=avx2, or, for bf16 without
@@ -12,7 +12,9 @@
 //
 // With "forward" or "likelihood" behind these: the forward pass alone, or with the gradient in x.
 // small: 28x28x1, channels 32, 64, 64, attention at 7x7. large: DDPM's for CIFAR-10, 32x32x3,
-// channels 128, 256, 256, 256.
+// channels 128, 256, 256, 256. dit: a transformer for 28x28x1, width 192, 6 blocks, 3 heads, patch
+// 2. dit_s2: DiT-S/2's size for 32x32x3, width 384, 12 blocks, 6 heads. Transformers have no blocks
+// variant.
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/utils.h>
 
@@ -49,6 +51,15 @@ Setting setting_of(const std::string& size) {
     s.options.unet.attention_head_dim = 0;
     s.options.unet.norm_groups = 32;
     s.shape = {3, 32, 32};
+  } else if (size == "dit") {
+    s.options.type = "dit";
+    s.shape = {1, 28, 28};
+  } else if (size == "dit_s2") {
+    s.options.type = "dit";
+    s.options.dit.width = 384;
+    s.options.dit.depth = 12;
+    s.options.dit.heads = 6;
+    s.shape = {3, 32, 32};
   } else {
     s.options.unet.attention = {false, false, true};
     s.shape = {1, 28, 28};
@@ -68,7 +79,7 @@ void perturb(torch::nn::Module& module) {
 }
 
 std::shared_ptr<models::ScoreNetwork> network_of(Setting setting, const std::string& kernels) {
-  setting.options.unet.kernels = kernels;
+  setting.options.unet.kernels = setting.options.dit.kernels = kernels;
   return models::make_model(setting.options, setting.shape);
 }
 
@@ -185,13 +196,14 @@ int run(const std::string& size, int64_t batch_size, int repeats, const std::str
     const std::string precision = dtype == torch::kFloat32 ? "fp32" : "bf16";
     for (const char* kernels : {"aten", "blocks", "auto"}) {
       const std::string name = precision + " " + kernels;
+      if (setting.options.type == "dit" && std::string(kernels) == "blocks") continue;
       if (only.empty() || name == only || precision == only)
         variants.emplace_back(dtype, kernels, setting);
     }
   }
   const Batch batch = draw_batch(batch_size, setting.shape);
   std::printf(
-      "unet %s: %lld parameters, %.3f GFLOP/image forward and backward, batch %lld, %d threads\n",
+      "%s: %lld parameters, %.3f GFLOP/image forward and backward, batch %lld, %d threads\n",
       size.c_str(), static_cast<long long>(models::parameter_count(*variants[0].network)),
       3e-9 * models::forward_flops(*variants[0].network, setting.shape),
       static_cast<long long>(batch_size), at::get_num_threads());
@@ -214,7 +226,8 @@ int main(int argc, char** argv) {
   scorenet::tune_allocator();
   scorenet::models::extend_instruction_limit();
   const std::string size = argc > 1 ? argv[1] : "small";
-  const int64_t batch = argc > 2 ? std::stoll(argv[2]) : (size == "large" ? 8 : 32);
+  const int64_t batch =
+      argc > 2 ? std::stoll(argv[2]) : (size == "large" || size == "dit_s2" ? 8 : 32);
   return scorenet::run(size, batch, argc > 3 ? std::stoi(argv[3]) : 7, argc > 4 ? argv[4] : "",
                        argc > 5 ? argv[5] : "step");
 }

@@ -6,6 +6,7 @@
 #include "framework/core/error.hpp"
 #include "models/attention.hpp"
 #include "models/blocks.hpp"
+#include "models/flops.hpp"
 #include "models/kernels/tokens.hpp"
 #include "models/recompute.hpp"
 
@@ -109,12 +110,14 @@ DiTBlockImpl::DiTBlockImpl(const DiTOptions& o, int64_t dropout_layer)
 
 // x (B, T, width).
 bool DiTBlockImpl::has_own_kernels(const torch::Tensor& x) const {
-  return options_.kernels == "auto" && kernels::has_token_route(x);
+  return options_.kernels == "auto" && !counts_operations() && kernels::has_token_route(x);
 }
 
 torch::Tensor DiTBlockImpl::mixed(const torch::Tensor& x, bool fused) {
   std::array<torch::Tensor, 3> parts;  // (B, heads, tokens, width / heads)
-  if (fused) {
+  if (fused && kernels::mixes_heads(x)) {
+    return kernels::mix_heads(at::linear(x, qkv_->weight), qkv_->bias, options_.heads);
+  } else if (fused) {
     const torch::Tensor qkv = at::linear(x, qkv_->weight, qkv_->bias.detach());
     parts = kernels::split_heads(qkv, qkv_->bias, options_.heads);
   } else {

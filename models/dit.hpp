@@ -34,7 +34,7 @@ class DiTBlockImpl : public torch::nn::Module {
   /// for recomputed(); or undefined.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& activated,
                         const BatchSlots* dropout, const torch::Tensor& residual = {});
-  /// Whether the GPU route (kernels/tokens.hpp) takes x, (B, tokens, width).
+  /// Whether the route of its own (kernels/tokens.hpp) takes x, (B, tokens, width).
   bool has_own_kernels(const torch::Tensor& x) const;
 
  private:

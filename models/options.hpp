@@ -80,7 +80,7 @@ struct DiTOptions {
   std::vector<std::string> padding = {"zeros"};  // or periodic: of all axes, or one name an axis
   bool recompute =
       false;  // compute activations again in the backward pass, keep few (recompute.hpp)
-  /// auto: the GPU route (kernels/tokens.hpp) where it applies; aten: never. Same results to
+  /// auto: kernels of its own (kernels/tokens.hpp) where they apply; aten: never. Same results to
   /// rounding.
   std::string kernels = "auto";
 };

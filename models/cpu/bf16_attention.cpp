@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "models/cpu/softmax.hpp"
+#include "models/cpu/token_kernels.hpp"
 
 namespace scorenet::models::cpu {
 void Bf16HeadMatrices::Rows::resize(int64_t of_rows, int64_t of_chunks) {
@@ -25,7 +26,8 @@ Bf16HeadMatrices::Bf16HeadMatrices(Area area, int64_t channels)
   turned_ = p_;
 }
 
-void Bf16HeadMatrices::make_weights(const View& q, const View& k) {
+template <class Head>
+void Bf16HeadMatrices::make_weights(const Head& q, const Head& k) {
   round(q, q_);
   round(k, k_);
   as_columns(k_, columns_);
@@ -33,7 +35,8 @@ void Bf16HeadMatrices::make_weights(const View& q, const View& k) {
   softmax_rows(weights_.data(), tokens_, tokens_, keys_, scale_);
 }
 
-void Bf16HeadMatrices::forward(const View& q, const View& k, const View& v, const View& mixed) {
+template <class Head, class Target>
+void Bf16HeadMatrices::mix(const Head& q, const Head& k, const Head& v, const Target& mixed) {
   const Bf16Scope scope;
   make_weights(q, k);
   round(weights_, p_);
@@ -43,8 +46,10 @@ void Bf16HeadMatrices::forward(const View& q, const View& k, const View& v, cons
   scatter(made_, mixed);
 }
 
-void Bf16HeadMatrices::backward(const View& q, const View& k, const View& v, const View& d_mixed,
-                                const View& d_q, const View& d_k, const View& d_v) {
+template <class Head, class Target>
+void Bf16HeadMatrices::mix_gradient(const Head& q, const Head& k, const Head& v,
+                                    const Head& d_mixed, const Target& d_q, const Target& d_k,
+                                    const Target& d_v) {
   const Bf16Scope scope;
   make_weights(q, k);
   round(weights_, p_);
@@ -65,6 +70,31 @@ void Bf16HeadMatrices::backward(const View& q, const View& k, const View& v, con
   by_tokens(q_, columns_);
   multiply(turned_, columns_, width_, made_);
   scatter(made_, d_k);
+}
+
+void Bf16HeadMatrices::forward(const View& q, const View& k, const View& v, const View& mixed) {
+  mix(q, k, v, mixed);
+}
+void Bf16HeadMatrices::backward(const View& q, const View& k, const View& v, const View& d_mixed,
+                                const View& d_q, const View& d_k, const View& d_v) {
+  mix_gradient(q, k, v, d_mixed, d_q, d_k, d_v);
+}
+void Bf16HeadMatrices::forward(const Bf16Head& q, const Bf16Head& k, const Bf16Head& v,
+                               const Bf16HeadTarget& mixed) {
+  mix(q, k, v, mixed);
+}
+void Bf16HeadMatrices::backward(const Bf16Head& q, const Bf16Head& k, const Bf16Head& v,
+                                const Bf16Head& d_mixed, const Bf16HeadTarget& d_q,
+                                const Bf16HeadTarget& d_k, const Bf16HeadTarget& d_v) {
+  mix_gradient(q, k, v, d_mixed, d_q, d_k, d_v);
+}
+
+void Bf16HeadMatrices::round(const Bf16Head& x, Rows& to) const {
+  round_behind_bias(x.rows, x.step, {tokens_, channels_}, x.bias, to.numbers.data(), to.chunk());
+}
+
+void Bf16HeadMatrices::scatter(const Matrix& from, const Bf16HeadTarget& x) const {
+  round_rows(from.data(), width_, {tokens_, channels_}, x.rows, x.step, x.sums);
 }
 
 void Bf16HeadMatrices::round(const View& x, Rows& to) const {

@@ -8,6 +8,18 @@
 
 namespace scorenet::models::cpu {
 
+/// A head's rows in bfloat16, `step` numbers apart.
+struct Bf16Head {
+  const Bf16* rows;
+  int64_t step;
+  const float* bias = nullptr;  // added on reading; null: none
+};
+struct Bf16HeadTarget {
+  Bf16* rows;
+  int64_t step;
+  float* sums = nullptr;  // over the rows, before they are rounded; null: not wanted
+};
+
 class Bf16HeadMatrices {
  public:
   /// channels: of the head.
@@ -17,6 +29,12 @@ class Bf16HeadMatrices {
   void forward(const View& q, const View& k, const View& v, const View& mixed);
   void backward(const View& q, const View& k, const View& v, const View& d_mixed, const View& d_q,
                 const View& d_k, const View& d_v);
+
+  /// The same of heads that are bfloat16.
+  void forward(const Bf16Head& q, const Bf16Head& k, const Bf16Head& v,
+               const Bf16HeadTarget& mixed);
+  void backward(const Bf16Head& q, const Bf16Head& k, const Bf16Head& v, const Bf16Head& d_mixed,
+                const Bf16HeadTarget& d_q, const Bf16HeadTarget& d_k, const Bf16HeadTarget& d_v);
 
  private:
   // A factor's rows in chunks of 32 numbers, (chunks, rows, 32), whole tiles of rows: zero where
@@ -35,14 +53,22 @@ class Bf16HeadMatrices {
   };
   using Matrix = std::vector<float>;
 
-  void make_weights(const View& q, const View& k);
+  template <class Head, class Target>
+  void mix(const Head& q, const Head& k, const Head& v, const Target& mixed);
+  template <class Head, class Target>
+  void mix_gradient(const Head& q, const Head& k, const Head& v, const Head& d_mixed,
+                    const Target& d_q, const Target& d_k, const Target& d_v);
+  template <class Head>
+  void make_weights(const Head& q, const Head& k);
   void round(const View& x, Rows& to) const;
+  void round(const Bf16Head& x, Rows& to) const;
   void round(const Matrix& keys_wide, Rows& to) const;
   void as_columns(const Rows& x, Columns& to) const;  // x^T
   void by_tokens(const Rows& x, Columns& to) const;   // x
   void turn(const Rows& x, Rows& to) const;           // x^T as rows
   void multiply(const Rows& a, const Columns& b, int64_t columns, Matrix& to) const;
   void scatter(const Matrix& from, const View& x) const;
+  void scatter(const Matrix& from, const Bf16HeadTarget& x) const;
 
   int64_t tokens_, token_rows_, keys_, channels_, width_;
   float scale_;

@@ -25,6 +25,32 @@ HWY_INLINE V exponential(D d, V x) {
   return hn::Mul(p, hn::BitCast(d, exponent));
 }
 
+// 2^t to 7.5e-8 of itself (degree 5) or 7.5e-5 (degree 3: enough for what becomes a bfloat16), for
+// |t| at most 125. NaN stays NaN. t = n + f, |f| <= 1/2; the polynomials of f are minimax in the
+// relative error.
+template <int kDegree, class D, class V>
+HWY_INLINE V power_of_two(D d, V t) {
+  static_assert(kDegree == 3 || kDegree == 5);
+  const hn::RebindToUnsigned<D> bits;
+  // Beside 1.5 2^23 a float holds whole numbers alone: its last bits are n + 127, an exponent.
+  const V shift = hn::Set(d, 12582912.0f + 127.0f);
+  const V shifted = hn::Add(t, shift);
+  const V f = hn::Sub(t, hn::Sub(shifted, shift));
+  V p;
+  if (kDegree == 3) {
+    p = hn::MulAdd(hn::Set(d, 5.5171669e-2f), f, hn::Set(d, 2.4261112e-1f));
+    p = hn::MulAdd(p, f, hn::Set(d, 6.9326099e-1f));
+    p = hn::MulAdd(p, f, hn::Set(d, 9.9992807e-1f));
+  } else {
+    p = hn::MulAdd(hn::Set(d, 1.3276472e-3f), f, hn::Set(d, 9.6755413e-3f));
+    p = hn::MulAdd(p, f, hn::Set(d, 5.5507133e-2f));
+    p = hn::MulAdd(p, f, hn::Set(d, 2.4022120e-1f));
+    p = hn::MulAdd(p, f, hn::Set(d, 6.9314697e-1f));
+    p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
+  }
+  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(bits, shifted))));
+}
+
 // 1 / x by the processor's estimate and Newton's steps: shorter than a division.
 template <class D, class V>
 HWY_INLINE V reciprocal(D d, V x) {

@@ -14,6 +14,8 @@ namespace {
 
 #include "models/cpu/simd_math.inl"
 
+constexpr float kPerLog2 = 1.4426950408889634f;
+
 // The lanes of the vector at `i` that lie before `keys`.
 HWY_INLINE hn::Mask<D> lanes_before(int64_t keys, int64_t i) {
   return hn::FirstN(D(), static_cast<size_t>(keys > i ? keys - i : 0));
@@ -30,7 +32,8 @@ void SoftmaxRows(float* s, int64_t rows, int64_t keys, int64_t stride, float sca
     most = hn::MaxOfLanes(d, most);
     V total = hn::Zero(d);
     for (int64_t i = 0; i < whole; i += kLanes) {
-      V e = exponential(d, hn::Mul(hn::Sub(hn::LoadU(d, s + i), most), hn::Set(d, scale)));
+      const V t = hn::Mul(hn::Sub(hn::LoadU(d, s + i), most), hn::Set(d, scale * kPerLog2));
+      V e = power_of_two<5>(d, hn::Max(hn::Set(d, -120.0f), t));
       e = hn::IfThenElseZero(lanes_before(keys, i), e);
       total = hn::Add(total, e);
       hn::StoreU(e, d, s + i);

@@ -4,6 +4,7 @@
 #include "models/kernels/channels_last.hpp"
 #include "models/kernels/channels_last_kernels.hpp"
 #include "models/kernels/cuda_calls.hpp"
+#include "models/kernels/followed.hpp"
 
 namespace scorenet::models::kernels {
 namespace {

@@ -2,11 +2,7 @@
 // tokens_cuda.cpp).
 #pragma once
 
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
-
-#include <initializer_list>
-#include <vector>
 
 #include "models/kernels/channels_last_kernels.hpp"
 
@@ -30,13 +26,5 @@ float* numbers_to_fill(const torch::Tensor& t);
 
 /// (R, ...) float32 -> the sum over dimension 0, in an order that the sizes alone fix.
 torch::Tensor column_sums(const torch::Tensor& table);
-
-/// Whether autograd follows what is made of these.
-bool is_followed(std::initializer_list<torch::Tensor> inputs);
-
-/// Gradients of y in `inputs` that can be differentiated again; undefined where none is wanted.
-std::vector<torch::Tensor> differentiable_gradients(const torch::Tensor& y,
-                                                    const std::vector<torch::Tensor>& inputs,
-                                                    const torch::Tensor& d_y);
 
 }  // namespace scorenet::models::kernels

@@ -1,5 +1,5 @@
-// The CUDA kernels of the transformer's GPU route, on plain pointers (channels_last_kernels.hpp
-// tells why, and how a launch behaves).
+// The CUDA kernels of the transformer's route, on plain pointers (channels_last_kernels.hpp
+// tells why, and how a launch behaves). What they are given, the CPU's kernels are, too.
 //
 // Tokens are dense (B, T, C): channel c of token t of image b stands at ((b T) + t) C + c. What
 // modulates them is a row of C for each image, of the same element type; rows may lie apart.

@@ -82,11 +82,14 @@ TEST_F(Axes, AUNetLearnsSeriesAndVolumesAndRecomputesThem) {
 
 TEST_F(Axes, ATransformerLearnsAVolumeWithOnePeriodicAxis) {
   data({1, 3, 4, 6});
-  const Outcome trained =
-      run(train("dit",
-                "--model.type dit --model.width 24 --model.depth 2 --model.heads 2 "
-                "--model.padding zeros,zeros,periodic"));
+  const std::string keys =
+      "--model.type dit --model.width 24 --model.depth 2 --model.heads 2 "
+      "--model.padding zeros,zeros,periodic";
+  const Outcome trained = run(train("dit", keys));
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  const Outcome by_two = run(train("dit2", keys, 2));
+  ASSERT_EQ(by_two.exit_code, 0) << by_two.err;
+  EXPECT_NEAR(last_loss("dit"), last_loss("dit2"), 1e-4 * last_loss("dit"));
   EXPECT_THAT(text_of(folder_ / "dit/config.toml"),
               HasSubstr(R"(padding = ["zeros", "zeros", "periodic"])"));
   expect_evaluated_and_sampled("dit", {1, 3, 4, 6});

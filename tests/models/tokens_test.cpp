@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/autograd.h>
 
+#include "models/cpu/tiles.hpp"
 #include "models/kernels/gelu_formulas.hpp"
 
 namespace scorenet::models::kernels {
@@ -30,8 +31,12 @@ TEST(Tokens, TheNormIsThatOfEachTokenScaledAndShiftedByImage) {
   EXPECT_TRUE(torch::allclose(y[1][2], expected * (1 + scale[1]) + shift[1], 1e-12, 1e-12));
 }
 
-TEST(Tokens, OnACpuThereIsNoRouteOfItsOwn) {
-  EXPECT_FALSE(has_token_route(torch::zeros({1, 4, 64})));
+TEST(Tokens, OnACpuTypeAndShapeDecide) {
+  const auto tokens = torch::zeros({1, 4, 64});
+  EXPECT_EQ(has_token_route(tokens), cpu::has_fast_target());
+  EXPECT_EQ(has_token_route(tokens.to(torch::kBFloat16)), cpu::has_fast_target());
+  EXPECT_FALSE(has_token_route(tokens.to(torch::kFloat64)));
+  EXPECT_FALSE(has_token_route(tokens[0]) || has_token_route(tokens.narrow(1, 0, 0)));
 }
 
 }  // namespace

@@ -1,0 +1,83 @@
+// The passes over tokens of the transformer's CPU route, on plain pointers: what the CUDA kernels
+// of kernels/token_kernels.hpp compute, on the same data.
+//
+// Elements are float32 or bfloat16, of any number of channels; sums are float32. Each call works on
+// some tokens of one image and makes that part's sums, in the order of its tokens: no bit depends
+// on the batch or on who runs which part.
+#pragma once
+
+#include "models/cpu/view.hpp"
+#include "models/kernels/token_kernels.hpp"
+
+namespace scorenet::models::cpu {
+
+using kernels::TokenGate;
+using kernels::TokenGateBackward;
+using kernels::TokenNorm;
+using kernels::TokenNormBackward;
+using kernels::TokenShape;
+
+/// The tokens of an image that are summed up at once.
+constexpr int64_t kPartTokens = 64;
+constexpr int64_t parts_of(const TokenShape& shape) {
+  return (shape.tokens + kPartTokens - 1) / kPartTokens;
+}
+
+/// Part `part` of image `image`.
+struct TokenPart {
+  int64_t image, part;
+};
+
+void token_norm(const TokenShape& shape, const TokenNorm& data, TokenPart at);
+/// data.sums: (B, parts_of(shape), 2, C), here and for the gate.
+void token_norm_backward(const TokenShape& shape, const TokenNormBackward& data, TokenPart at);
+
+void token_gate(const TokenShape& shape, const TokenGate& data, TokenPart at);
+void token_gate_backward(const TokenShape& shape, const TokenGateBackward& data, TokenPart at);
+
+/// y = gelu(h + bias), the form with tanh. bias: (C).
+struct TokenGelu {
+  const void* h;
+  const float* bias;
+  void* y;
+};
+void token_gelu(const TokenShape& shape, const TokenGelu& data, TokenPart at);
+
+struct TokenGeluBackward {
+  const void* h;
+  const float* bias;
+  const void* d_y;
+  void* d_h;
+  float* sums;  // (B, parts, C): over a part's tokens of d_h
+};
+void token_gelu_backward(const TokenShape& shape, const TokenGeluBackward& data, TokenPart at);
+
+/// Heads of three tensors side by side: channel c of head h of token t of image b of the tensor i,
+/// which stands at parts[i] + b image[i] + h head[i] + t token[i] + c, becomes channel
+/// i C + h (C / heads) + c of out (B, T, 3 C).
+struct TokenJoin {
+  int64_t heads;
+  const void* parts[3];
+  int64_t image[3], head[3], token[3];
+  void* out;
+  float* sums;  // (B, parts, 3 C): over a part's tokens of out
+};
+void token_join(const TokenShape& shape, const TokenJoin& data, TokenPart at);
+
+struct RowsShape {
+  int64_t rows, channels;
+};
+/// bfloat16 rows, `step` apart, plus bias (channels; null: none), as round_pixels() of
+/// bf16_kernels.hpp leaves rows of float32: channels 32 j to 32 j + 31 of row i at
+/// to + j chunk + 32 i, zero behind the last channel.
+void round_behind_bias(const Bf16* from, int64_t step, RowsShape shape, const float* bias, Bf16* to,
+                       int64_t chunk);
+
+/// float32 rows rounded to bfloat16. sums (channels; null: not wanted): over the rows, before.
+void round_rows(const float* from, int64_t from_step, RowsShape shape, Bf16* to, int64_t step,
+                float* sums);
+
+/// out[c] = sum over rows of table (rows, columns), in their order.
+void sum_rows(const float* table, int64_t rows, int64_t columns, float* out);
+
+}  // namespace scorenet::models::cpu
