@@ -73,8 +73,8 @@ torch::Tensor one_by_one(const Hdf5Array& array, const std::vector<int64_t>& ind
   return torch::cat(rows);
 }
 
-// The order of the rows is known beforehand, and one batch is written again and again: what is left
-// is to move the bytes.
+// The order of the rows is known beforehand, and no batch is handed to another thread: what is left
+// is to move the bytes, into as many batches as the loader has under way.
 double memcpy_rate(const std::string& path, int64_t images) {
   ImageDataset dataset(path, "train");
   const Hdf5ArrayInfo info = Hdf5File::open(path).array("/train/images").info();
@@ -82,12 +82,13 @@ double memcpy_rate(const std::string& path, int64_t images) {
   const auto row_bytes = static_cast<size_t>(info.bytes / info.shape[0]);
   const int64_t steps = std::max<int64_t>(1, kEpochs * images / kBatch);
   const auto rows = GlobalSampler(dataset.size(), shuffle_for(dataset)).indices(0, steps * kBatch);
-  std::vector<char> batch(kBatch * row_bytes, 1);
+  std::vector<char> batches((kDepth + 2) * kBatch * row_bytes, 1);
   const auto start = std::chrono::steady_clock::now();
   for (size_t i = 0; i < rows.size(); ++i) {
     const int64_t from = info.offset + rows[i] * static_cast<int64_t>(row_bytes);
-    std::memcpy(batch.data() + i % kBatch * row_bytes, file.at(from), row_bytes);
-    asm volatile("" : : "r"(batch.data()) : "memory");  // the copy counts as used
+    char* const to = batches.data() + i * row_bytes % batches.size();
+    std::memcpy(to, file.at(from), row_bytes);
+    asm volatile("" : : "r"(to) : "memory");  // the copy counts as used
   }
   return static_cast<double>(steps * kBatch) / seconds_since(start);
 }
