@@ -44,10 +44,10 @@ struct Training : private Borrowed, public Learner {
       : Borrowed(comm),
         Learner(
             [&] {
-              auto model = score::build_model(config, {3, 16, 16}, device);
-              model.compute_dtype =
+              auto built = score::build_model(config, {3, 16, 16}, device);
+              built.compute_dtype =
                   config.train.precision == "bf16" ? torch::kBFloat16 : torch::kFloat32;
-              return model;
+              return built;
             }(),
             /*levels=*/256, comms) {
     // Its search may choose another kernel in every thread: each training here has its own.
