@@ -184,22 +184,21 @@ def work_of(options, device):
     return inference.ode_likelihood(predict_eps, times, shape, device, options.rk4_steps)
 
 
-def noting_first_end(work, device):
-    """The same work, and a list that its first call leaves the clock in, seconds since 1970."""
-    ends = []
+class Noted:
+    """Work that notes when its first call ended, in seconds since 1970, and its last result."""
 
-    def noting():
-        result = work()
-        if not ends:
-            stopwatch.synchronize(device)
-            ends.append(time.time())
-        return result
+    def __init__(self, work, device):
+        self.work, self.device = work, device
+        self.first_end = self.last = None
 
-    return noting, ends
+    def __call__(self):
+        self.last = self.work().detach()
+        if self.first_end is None:
+            stopwatch.synchronize(self.device)
+            self.first_end = time.time()
 
 
-def check(work, options):
-    result = work()
+def check(result, options):
     if not torch.isfinite(result).all():
         raise RuntimeError(
             f"{options.what} in mode {options.current} gave numbers that are not finite: "
@@ -222,15 +221,14 @@ def run_mode(options, device, budget):
     torch._dynamo.reset()
     torch.manual_seed(1)
     work, evaluations = work_of(options, device)
-    work, first_end = noting_first_end(work, device)
+    work = Noted(work, device)
     result = stopwatch.measure(
         work, options.batch, options.steps, options.warmup, device, budget, options.lock
     )
     result["weights"] = options.weights
-    if first_end:
-        result["first_call_ended"] = first_end[0]
+    result["first_call_ended"] = work.first_end
     if "images_per_s" in result:
-        check(work, options)
+        check(work.last, options)
         # A step of DistributedDataParallel ends on all ranks together.
         result["images_per_s"] = round(options.ranks * result["images_per_s"], 1)
         result["evaluations_per_image"] = evaluations

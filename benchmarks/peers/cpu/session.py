@@ -2,6 +2,7 @@
 in part and go on later."""
 
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -112,7 +113,8 @@ class Session:
         print(f"{what:16} {side:22} {said}", flush=True)
 
     def run(self, one_round):
-        """Returns the exit code."""
+        """Returns the exit code. A request to end is an interruption, too: what runs is ended."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             for self.round in range(1, self.options.rounds + 1):
                 one_round()
