@@ -78,56 +78,27 @@ struct Four {
   }
 };
 
-template <class Tile>
-void input_of(const TileRow& row, const float* corner, int64_t step, int64_t x_row, float* v) {
+// Of each tile kFrom x kFrom pixels, by the matrix along both axes, to the planes.
+template <class Tile, int kFrom, void (*kMatrix)(const V*, V*)>
+void to_planes(const TileRow& row, const float* corner, int64_t step, int64_t x_row, float* v) {
   const D d;
   constexpr int kRead = Tile::kRead;
   for (int64_t tile = 0; tile < row.tiles; ++tile) {
     for (int64_t c = 0; c < row.channels; c += kLanes) {
-      V t[kRead][kRead];  // x B, one column after the other
+      V t[kRead][kFrom];  // by the matrix along the rows, one column after the other
       HWY_UNROLL(6)
-      for (int i = 0; i < kRead; ++i) {
-        V x[kRead], along[kRead];
+      for (int i = 0; i < kFrom; ++i) {
+        V x[kFrom], along[kRead];
         HWY_UNROLL(6)
-        for (int j = 0; j < kRead; ++j) x[j] = hn::LoadU(d, corner + i * x_row + j * step + c);
-        Tile::input(x, along);
+        for (int j = 0; j < kFrom; ++j) x[j] = hn::LoadU(d, corner + i * x_row + j * step + c);
+        kMatrix(x, along);
         HWY_UNROLL(6)
         for (int j = 0; j < kRead; ++j) t[j][i] = along[j];
       }
       HWY_UNROLL(6)
       for (int j = 0; j < kRead; ++j) {
         V across[kRead];
-        Tile::input(t[j], across);
-        HWY_UNROLL(6)
-        for (int i = 0; i < kRead; ++i)
-          hn::StoreU(across[i], d, v + (i * kRead + j) * row.plane + c);
-      }
-    }
-    corner += Tile::kSide * step;
-    v += row.step;
-  }
-}
-
-template <class Tile>
-void gradient_of(const TileRow& row, const float* corner, int64_t step, int64_t d_row, float* v) {
-  const D d;
-  constexpr int kRead = Tile::kRead, kSide = Tile::kSide;
-  for (int64_t tile = 0; tile < row.tiles; ++tile) {
-    for (int64_t c = 0; c < row.channels; c += kLanes) {
-      V t[kRead][kSide];  // d A^T, one column after the other
-      HWY_UNROLL(4)
-      for (int i = 0; i < kSide; ++i) {
-        V y[kSide], along[kRead];
-        HWY_UNROLL(4)
-        for (int j = 0; j < kSide; ++j) y[j] = hn::LoadU(d, corner + i * d_row + j * step + c);
-        Tile::gradient(y, along);
-        HWY_UNROLL(6)
-        for (int j = 0; j < kRead; ++j) t[j][i] = along[j];
-      }
-      HWY_UNROLL(6)
-      for (int j = 0; j < kRead; ++j) {
-        V across[kRead];
-        Tile::gradient(t[j], across);
+        kMatrix(t[j], across);
         HWY_UNROLL(6)
         for (int i = 0; i < kRead; ++i)
           hn::StoreU(across[i], d, v + (i * kRead + j) * row.plane + c);
@@ -178,12 +149,14 @@ void output_of(const TileRow& row, const float* m, const WinogradTarget& target)
 }
 
 void WinogradInput(const TileRow& row, const float* corner, int64_t step, int64_t x_row, float* v) {
-  (row.side == 4 ? input_of<Four> : input_of<Two>)(row, corner, step, x_row, v);
+  (row.side == 4 ? to_planes<Four, Four::kRead, Four::input>
+                 : to_planes<Two, Two::kRead, Two::input>)(row, corner, step, x_row, v);
 }
 
 void WinogradGradient(const TileRow& row, const float* corner, int64_t step, int64_t d_row,
                       float* v) {
-  (row.side == 4 ? gradient_of<Four> : gradient_of<Two>)(row, corner, step, d_row, v);
+  (row.side == 4 ? to_planes<Four, Four::kSide, Four::gradient>
+                 : to_planes<Two, Two::kSide, Two::gradient>)(row, corner, step, d_row, v);
 }
 
 void WinogradOutput(const TileRow& row, const float* m, const WinogradTarget& target) {
