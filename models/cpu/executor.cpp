@@ -10,6 +10,7 @@
 #include "models/cpu/bf16_kernels.hpp"
 #include "models/cpu/planned_network.hpp"
 #include "models/cpu/tiles.hpp"
+#include "models/kernels/followed.hpp"
 
 namespace scorenet::models::cpu {
 namespace {
@@ -102,13 +103,6 @@ class UNetNode : public torch::autograd::Function<UNetNode> {
   }
 };
 
-bool is_followed(const variable_list& tensors) {
-  if (!torch::GradMode::is_enabled()) return false;
-  for (const torch::Tensor& t : tensors)
-    if (t.requires_grad()) return true;
-  return false;
-}
-
 }  // namespace
 
 // A plan for each size of image in each arithmetic.
@@ -153,7 +147,7 @@ torch::Tensor Executor::forward(const ExecutorCall& call) {
   for (const std::string& name : network->parameters()) tensors.push_back(call.parameter(name));
   Dropout dropout;
   if (plans_->options.dropout > 0) dropout = {plans_->options.dropout, call.dropout};
-  if (is_followed(tensors))
+  if (kernels::is_followed(tensors))
     return UNetNode::apply(at::TensorList(tensors), network, dropout, call.reference);
   return network->forward(call.x.contiguous(), tensors[kTime].contiguous(), parameters_in(tensors),
                           dropout, nullptr);

@@ -6,7 +6,7 @@
 
 namespace scorenet::models::kernels {
 
-bool is_followed(std::initializer_list<torch::Tensor> inputs) {
+bool is_followed(at::TensorList inputs) {
   if (!torch::GradMode::is_enabled()) return false;
   return std::any_of(inputs.begin(), inputs.end(),
                      [](const torch::Tensor& t) { return t.defined() && t.requires_grad(); });

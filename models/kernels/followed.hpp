@@ -3,13 +3,12 @@
 
 #include <torch/types.h>
 
-#include <initializer_list>
 #include <vector>
 
 namespace scorenet::models::kernels {
 
 /// Whether autograd follows what is made of these.
-bool is_followed(std::initializer_list<torch::Tensor> inputs);
+bool is_followed(at::TensorList inputs);
 
 /// Gradients of y in `inputs` that can be differentiated again; undefined where none is wanted.
 std::vector<torch::Tensor> differentiable_gradients(const torch::Tensor& y,
