@@ -1,5 +1,6 @@
-// The U-Net on a CPU as one autograd node: forward, and backward to the weights, the input, or
-// both. Its convolutions compute in float32 or bfloat16, all else in float32.
+// The U-Net on a CPU under autograd: forward, and backward to the weights, the input, or both.
+// Convolutions compute in float32 or bfloat16, all else in float32. A layer's gradients are handed
+// on while the layers before it are under way.
 //
 // The same function as the layers of blocks.hpp, which remain the reference. Where second
 // derivatives are asked for, the backward pass is theirs. Several threads may call at once, and a

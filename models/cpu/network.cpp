@@ -11,6 +11,8 @@
 namespace scorenet::models::cpu {
 namespace {
 
+constexpr int64_t kManyFloats = int64_t{8} << 20;
+
 std::vector<int64_t> positions_of(int64_t channels) {
   std::vector<int64_t> in(static_cast<size_t>(whole_blocks(channels)), -1);
   std::iota(in.begin(), in.begin() + channels, 0);
@@ -307,6 +309,7 @@ class Planner {
   template <class L, class... Arguments>
   void add(Arguments&&... arguments) {
     n_.layers_.push_back(std::make_unique<L>(std::forward<Arguments>(arguments)...));
+    n_.ends_.push_back({n_.convolutions_.size(), n_.norms_.size()});
   }
 
   Network& n_;
@@ -324,6 +327,8 @@ Network::Network(const UNetOptions& options, int64_t in_channels, int64_t out_ch
 }
 
 Network::~Network() = default;
+
+bool Network::has_many_weights() const { return whole_blocks(sums_) > kManyFloats; }
 
 int64_t Network::time_channels() const { return channels_in(time_->made->shape().in); }
 
@@ -377,24 +382,61 @@ void Network::backward(const Pass& pass) const {
   for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) (*layer)->backward(pass);
 }
 
-void Network::write_gradients(const float* sums, const double* vectors,
+void Network::backward(const Pass& pass, int64_t layer) const {
+  layers_[static_cast<size_t>(layer)]->backward(pass);
+}
+
+std::vector<const PlacedConvolution*> Network::convolutions_of(int64_t layer) const {
+  const auto l = static_cast<size_t>(layer);
+  std::vector<const PlacedConvolution*> all;
+  for (size_t i = l == 0 ? 0 : ends_[l - 1].convolutions; i < ends_[l].convolutions; ++i)
+    all.push_back(&convolutions_[i]);
+  if (l == 0) all.push_back(time_);
+  return all;
+}
+
+std::vector<const PlacedNorm*> Network::norms_of(int64_t layer) const {
+  const auto l = static_cast<size_t>(layer);
+  std::vector<const PlacedNorm*> all;
+  for (size_t i = l == 0 ? 0 : ends_[l - 1].norms; i < ends_[l].norms; ++i)
+    all.push_back(&norms_[i]);
+  return all;
+}
+
+std::vector<int64_t> Network::parameters_of(int64_t layer) const {
+  std::vector<int64_t> all;
+  for (const PlacedConvolution* c : convolutions_of(layer)) {
+    for (const Part& part : c->made->shape().out) {
+      all.push_back(part.weight);
+      if (c->bias >= 0) all.push_back(part.bias);
+      if (c->bias >= 0 && part.more_bias >= 0) all.push_back(part.more_bias);
+    }
+  }
+  for (const PlacedNorm* norm : norms_of(layer)) {
+    all.push_back(norm->weight);
+    all.push_back(norm->bias);
+  }
+  return all;
+}
+
+void Network::write_gradients(int64_t layer, const float* sums, const double* vectors,
                               const std::vector<float*>& gradients) const {
   const auto write = [&](int64_t parameter, const double* from, int64_t count) {
     std::transform(from, from + count, gradients[static_cast<size_t>(parameter)],
                    [](double x) { return static_cast<float>(x); });
   };
-  for (const PlacedConvolution& c : convolutions_) {
-    c.made->write_weight_gradient(sums + c.sums, gradients);
-    if (c.bias < 0) continue;
-    for (const Part& part : c.made->shape().out) {
-      write(part.bias, vectors + c.bias + part.position, part.channels);
+  for (const PlacedConvolution* c : convolutions_of(layer)) {
+    c->made->write_weight_gradient(sums + c->sums, gradients);
+    if (c->bias < 0) continue;
+    for (const Part& part : c->made->shape().out) {
+      write(part.bias, vectors + c->bias + part.position, part.channels);
       if (part.more_bias >= 0)
-        write(part.more_bias, vectors + c.bias + part.position, part.channels);
+        write(part.more_bias, vectors + c->bias + part.position, part.channels);
     }
   }
-  for (const PlacedNorm& norm : norms_) {
-    write(norm.weight, vectors + norm.vectors, norm.made.channels());
-    write(norm.bias, vectors + norm.vectors + norm.made.channels(), norm.made.channels());
+  for (const PlacedNorm* norm : norms_of(layer)) {
+    write(norm->weight, vectors + norm->vectors, norm->made.channels());
+    write(norm->bias, vectors + norm->vectors + norm->made.channels(), norm->made.channels());
   }
 }
 

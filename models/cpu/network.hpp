@@ -111,6 +111,12 @@ class Network {
   int64_t sum_floats() const { return sums_; }
   int64_t vector_numbers() const { return vectors_; }
   int64_t time_channels() const;
+  /// Sums of weights' gradients are so large that they should exist once: threads share each layer.
+  bool has_many_weights() const;
+  int64_t layers() const { return static_cast<int64_t>(layers_.size()); }
+  /// Indices of the parameters whose gradients are whole once backward has left that layer. Those
+  /// of the noise level's projection, which all residual blocks read, are the first layer's.
+  std::vector<int64_t> parameters_of(int64_t layer) const;
 
   void pack(const std::vector<const float*>& parameters, float* packed) const;
   void pack_backward(const std::vector<const float*>& parameters, float* packed) const;
@@ -125,16 +131,25 @@ class Network {
   /// time: (images, time_channels()). Writes pass.shifts.
   void project_time(const Pass& pass, float* time) const;
   void forward(const Pass& pass) const;
-  /// From the output's gradient.
+  /// From the output's gradient, through all layers, or through one, which must be the next.
   void backward(const Pass& pass) const;
+  void backward(const Pass& pass, int64_t layer) const;
   /// time_gradient: (images, whole blocks of time_channels()). Its sums are not added to others.
   void project_time_backward(const Pass& pass, float* time, float* time_gradient) const;
-  /// From the sums of all passes; all of `gradients`, one a parameter, are overwritten.
-  void write_gradients(const float* sums, const double* vectors,
+  /// From the sums of all passes. Of `gradients`, one a parameter, those of parameters_of(layer)
+  /// are overwritten; the others may be null.
+  void write_gradients(int64_t layer, const float* sums, const double* vectors,
                        const std::vector<float*>& gradients) const;
 
  private:
   friend class Planner;
+
+  // How many convolutions and norms the layers up to one have.
+  struct LayerEnd {
+    size_t convolutions, norms;
+  };
+  std::vector<const PlacedConvolution*> convolutions_of(int64_t layer) const;
+  std::vector<const PlacedNorm*> norms_of(int64_t layer) const;
 
   Arenas scratch_;
   std::vector<std::string> names_;
@@ -142,6 +157,7 @@ class Network {
   std::deque<PlacedNorm> norms_;
   const PlacedConvolution* time_ = nullptr;  // from the noise level's embedding to all shifts
   std::vector<std::unique_ptr<Layer>> layers_;
+  std::vector<LayerEnd> ends_;  // of each layer
   std::vector<DropoutMask> masks_;
   Place input_, output_, input_gradient_, output_gradient_;
   int64_t values_ = 0, gradients_ = 0, statistics_ = 0, shifts_ = 0;

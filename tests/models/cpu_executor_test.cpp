@@ -309,6 +309,75 @@ TEST(CpuExecutorState, SecondDerivativesAreTheReferences) {
   EXPECT_LT(relative_error(second[0], second[1]), 1e-4);
 }
 
+// What of the network has its gradients when the gradients of one parameter arrive.
+std::vector<std::string> complete_at(Network& network, const std::string& name, int64_t images) {
+  std::vector<std::string> complete;
+  for (auto& p : network.net->parameters()) p.mutable_grad().reset();
+  network.net->named_parameters()[name].register_hook([&](const torch::Tensor&) {
+    for (const auto& p : network.net->named_parameters())
+      if (p.value().grad().defined()) complete.push_back(p.key());
+  });
+  network.net->forward(input_of({images, 2, 8, 8}, false)).square().sum().backward();
+  return complete;
+}
+
+TEST(CpuExecutorState, ALayersGradientsArriveBeforeTheLayersBeforeItAreThrough) {
+  Network network(wide_network(), "auto");
+  for (const int64_t images : {3, 9, 20}) {
+    // Behind the middle, all of the way up has arrived, and nothing of the way down.
+    const auto complete = complete_at(network, "mid_block.resnets.1.conv2.weight", images);
+    int up = 0;
+    for (const std::string& name : complete) {
+      up += name.find("up_blocks") != std::string::npos;
+      EXPECT_EQ(name.find("down_blocks"), std::string::npos) << name << ", " << images;
+      EXPECT_EQ(name.find("conv_in"), std::string::npos) << name << ", " << images;
+    }
+    EXPECT_GT(up, 40) << images;
+  }
+}
+
+TEST(CpuExecutorState, PartOfTheGradientsHasTheBitsOfAll) {
+  Network network(wide_network(), "auto");
+  auto input = input_of({9, 2, 8, 8}, false);
+  input.x.requires_grad_();
+  const auto y = network.net->forward(input);
+  std::vector<torch::Tensor> all = network.net->parameters();
+  all.push_back(input.x);
+  const auto whole = torch::autograd::grad({y.square().sum()}, all, {}, /*retain_graph=*/true);
+  for (size_t i = 0; i < all.size(); i += 7) {
+    const auto one = torch::autograd::grad({y.square().sum()}, {all[i]}, {}, true)[0];
+    EXPECT_TRUE(torch::equal(one, whole[i])) << i;
+  }
+}
+
+TEST(CpuExecutorState, FrozenLayersHaveNoGradientsAndChangeNoOthers) {
+  Network network(wide_network(), "auto");
+  const auto input = input_of({9, 2, 8, 8}, false);
+  const auto named = network.net->named_parameters();
+  const auto gradients_of = [&](const std::function<bool(const std::string&)>& trains) {
+    std::vector<torch::Tensor> trained;
+    for (const auto& p : named) {
+      p.value().set_requires_grad(trains(p.key()));
+      if (trains(p.key())) trained.push_back(p.value());
+    }
+    return torch::autograd::grad({network.net->forward(input).square().sum()}, trained);
+  };
+  const auto all = gradients_of([](const std::string&) { return true; });
+  for (const char* part : {"up_blocks.1", "conv_in", "mid_block"}) {
+    const auto trains = [&](const std::string& name) {
+      return name.find(part) != std::string::npos && name.find("time_emb") == std::string::npos;
+    };
+    const auto some = gradients_of(trains);
+    size_t at = 0;
+    for (size_t i = 0; i < named.size(); ++i) {
+      if (!trains(named[i].key())) continue;
+      EXPECT_TRUE(torch::equal(some[at++], all[i])) << named[i].key();
+    }
+    EXPECT_EQ(at, some.size());
+    EXPECT_GT(at, 0u) << part;
+  }
+}
+
 TEST(CpuExecutorState, TheInputsGradientAloneHasTheSameBits) {
   Network network(wide_network(), "auto");
   auto input = input_of({5, 2, 8, 8}, false);
