@@ -94,6 +94,12 @@ Hdf5Handle own(hid_t id, Hdf5Handle::Close close) {
   return checked(id, close, "HDF5", "a handle could not be made", "Free some memory.");
 }
 
+Hdf5Handle new_array_properties() {
+  auto properties = own(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_obj_track_times(properties.id(), false);
+  return properties;
+}
+
 std::string file_of_object(hid_t object) {
   const ssize_t length = H5Fget_name(object, nullptr, 0);
   if (length <= 0) return "";
@@ -360,7 +366,7 @@ Hdf5Array Hdf5File::create_array(const std::string& name, const std::vector<int6
       own(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose);
   const auto links = own(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
   H5Pset_create_intermediate_group(links.id(), 1);
-  const auto properties = own(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  const auto properties = new_array_properties();
   if (storage.chunk_rows > 0 && !dims.empty() && dims[0] > 0) {
     dims[0] = std::min(dims[0], static_cast<hsize_t>(storage.chunk_rows));
     H5Pset_chunk(properties.id(), static_cast<int>(dims.size()), dims.data());

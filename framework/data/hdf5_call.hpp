@@ -37,6 +37,9 @@ Hdf5Handle checked(hid_t id, Hdf5Handle::Close close, const std::string& where,
 /// Owns `id`, for calls that fail only when memory is short.
 Hdf5Handle own(hid_t id, Hdf5Handle::Close close);
 
+/// The properties of a new array, which notes no time: the same values are the same bytes.
+Hdf5Handle new_array_properties();
+
 /// Name of the file that holds an open object. Behind an external link it is not the file that was
 /// opened.
 std::string file_of_object(hid_t object);

@@ -168,8 +168,9 @@ void Hdf5File::write_strings(const std::string& name, const std::vector<std::str
   H5Tset_cset(type.id(), H5T_CSET_UTF8);
   const hsize_t count = values.size();
   const auto space = own(H5Screate_simple(1, &count, nullptr), H5Sclose);
+  const auto properties = new_array_properties();
   const auto array = checked(H5Dcreate2(file_.id(), name.c_str(), type.id(), space.id(),
-                                        H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+                                        H5P_DEFAULT, properties.id(), H5P_DEFAULT),
                              H5Dclose, path_, "dataset \"" + name + "\" cannot be created",
                              "Check the name and the free space.");
   std::vector<const char*> starts;

@@ -59,7 +59,8 @@ Hdf5Handle storage_like(hid_t like, const Extent& extent) {
   auto storage = own(H5Dget_create_plist(like), H5Pclose);
   const bool elsewhere =
       H5Pget_external_count(storage.id()) > 0 || H5Pget_layout(storage.id()) == H5D_VIRTUAL;
-  if (elsewhere) return own(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  if (elsewhere) return new_array_properties();
+  H5Pset_obj_track_times(storage.id(), false);
   if (H5Pget_layout(storage.id()) == H5D_COMPACT) H5Pset_layout(storage.id(), H5D_CONTIGUOUS);
   if (H5Pget_layout(storage.id()) != H5D_CHUNKED) return storage;
   std::vector<hsize_t> chunk(extent.size.size());

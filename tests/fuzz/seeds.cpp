@@ -1,11 +1,6 @@
-// Writes the first files of tests/fuzz/corpus: one of each kind that a reader knows, as small as it
-// can be.
-//
-//   build/tests/fuzz_seeds tests/fuzz/corpus
-#include <webp/encode.h>
+#include "tests/fuzz/seeds.hpp"
 
-#include <cstdio>
-#include <filesystem>
+#include <webp/encode.h>
 
 #include "framework/checkpoint/checkpoint_store.hpp"
 #include "framework/config/parse.hpp"
@@ -25,19 +20,28 @@ namespace fs = std::filesystem;
 class Corpus {
  public:
   explicit Corpus(fs::path folder) : folder_(std::move(folder)) {}
-  void add(const std::string& target, const std::string& name, const std::string& bytes) const {
+
+  void add(const std::string& target, const std::string& name, const std::string& bytes,
+           SeedSource source = SeedSource::here) {
+    seeds_.push_back({target, name, source});
     test::write_bytes(folder_ / target / name, bytes);
   }
-  std::string place(const std::string& target, const std::string& name) const {
+  /// Where the caller writes a seed.
+  std::string place(const std::string& target, const std::string& name,
+                    SeedSource source = SeedSource::here) {
+    seeds_.push_back({target, name, source});
     fs::create_directories(folder_ / target);
     return folder_ / target / name;
   }
+  const fs::path& folder() const { return folder_; }
+  const std::vector<Seed>& seeds() const { return seeds_; }
 
  private:
   fs::path folder_;
+  std::vector<Seed> seeds_;
 };
 
-void safetensors(const Corpus& corpus) {
+void safetensors(Corpus& corpus) {
   const auto x = torch::arange(4);
   checkpoint::write_safetensors(corpus.place("safetensors", "types"),
                                 {{"f64", x.to(torch::kFloat64)},
@@ -51,7 +55,7 @@ void safetensors(const Corpus& corpus) {
   checkpoint::write_safetensors(corpus.place("safetensors", "none"), {});
 }
 
-void checkpoints(const Corpus& corpus) {
+void checkpoints(Corpus& corpus) {
   checkpoint::Manifest manifest{12, {}};
   corpus.add("manifest", "no_files", checkpoint::manifest_text(manifest));
   manifest.files["state.json"] = {2, checkpoint::checksum("{}"), {}};
@@ -64,17 +68,17 @@ void checkpoints(const Corpus& corpus) {
   corpus.add("latest", "long", std::string(30, '9'));
 }
 
-void configs(const Corpus& corpus) {
+void configs(Corpus& corpus) {
   for (const auto& entry : fs::recursive_directory_iterator(SCORENET_CONFIGS)) {
     const std::string name =
         entry.path().parent_path().filename().string() + "_" + entry.path().stem().string();
     if (entry.path().extension() == ".toml" && entry.file_size() < 1500)
-      corpus.add("config", name, files::read_file(entry.path()));
+      corpus.add("config", name, files::read_file(entry.path()), SeedSource::program);
   }
-  corpus.add("config", "every_key", config::to_toml(config::Config()));
+  corpus.add("config", "every_key", config::to_toml(config::Config()), SeedSource::program);
 }
 
-void arrays(const Corpus& corpus) {
+void arrays(Corpus& corpus) {
   const auto idx = [](const std::vector<uint64_t>& shape, size_t values) {
     std::string bytes = std::string("\0\0\x08", 3) + static_cast<char>(shape.size());
     for (const uint64_t size : shape) bytes += test::big_endian(size);
@@ -84,7 +88,7 @@ void arrays(const Corpus& corpus) {
   for (size_t i = 0; i < 4; ++i) {
     const std::string which(1, static_cast<char>(i)), name = "file" + std::to_string(i);
     corpus.add("idx", name, which + files[i]);
-    corpus.add("idx", name + "_gz", which + test::gzipped(files[i]));
+    corpus.add("idx", name + "_gz", which + test::gzipped(files[i]), SeedSource::libraries);
   }
   const auto npy = [&](const std::string& name, const std::string& type, const std::string& shape,
                        size_t bytes) {
@@ -96,7 +100,8 @@ void arrays(const Corpus& corpus) {
   npy("labels", "<i8", "4,", 32);
   npy("halves", "<f2", "4, 2", 16);
   corpus.add("npy", "bytes_gz",
-             test::gzipped(test::npy("|u1", "(4, 2, 2)", std::string(16, '\x02'))));
+             test::gzipped(test::npy("|u1", "(4, 2, 2)", std::string(16, '\x02'))),
+             SeedSource::libraries);
 }
 
 std::string png(char bits, char colour, char interlace, size_t row_bytes,
@@ -128,55 +133,58 @@ std::string webp(bool lossless) {
   return bytes;
 }
 
-void pictures(const Corpus& corpus) {
+void pictures(Corpus& corpus) {
   const std::string palette =
       test::png_chunk("PLTE", std::string(48, '\x21')) + test::png_chunk("tRNS", "\x01\x80");
   const std::string more = test::png_chunk("tEXt", std::string("a\0b", 3)) +
                            test::png_chunk("acTL", test::big_endian(2) + test::big_endian(0)) +
                            test::png_chunk("gAMA", test::big_endian(1));
-  corpus.add("picture", "png_grey", png(8, 0, 0, 16, ""));
-  corpus.add("picture", "png_bits", png(1, 0, 1, 2, ""));
-  corpus.add("picture", "png_16", png(16, 2, 0, 96, more));
-  corpus.add("picture", "png_palette", png(4, 3, 0, 8, palette));
-  corpus.add("picture", "png_alpha", png(8, 6, 1, 64, ""));
-  corpus.add("picture", "jpeg_grey", jpeg(1, false));
-  corpus.add("picture", "jpeg_colour", jpeg(3, true));
-  corpus.add("picture", "jpeg_cmyk", jpeg(4, false));
-  corpus.add("picture", "webp_lossless", webp(true));
-  corpus.add("picture", "webp_lossy", webp(false));
+  const auto add = [&](const std::string& name, const std::string& bytes) {
+    corpus.add("picture", name, bytes, SeedSource::libraries);
+  };
+  add("png_grey", png(8, 0, 0, 16, ""));
+  add("png_bits", png(1, 0, 1, 2, ""));
+  add("png_16", png(16, 2, 0, 96, more));
+  add("png_palette", png(4, 3, 0, 8, palette));
+  add("png_alpha", png(8, 6, 1, 64, ""));
+  add("jpeg_grey", jpeg(1, false));
+  add("jpeg_colour", jpeg(3, true));
+  add("jpeg_cmyk", jpeg(4, false));
+  add("webp_lossless", webp(true));
+  add("webp_lossy", webp(false));
 }
 
 // A byte before each says what it is (zip.cpp).
-void zips(const Corpus& corpus) {
+void zips(Corpus& corpus) {
   const std::string picture = png(8, 0, 0, 16, ""),
                     labels = R"({"labels": [["a/x.png", 7], ["a/y.png", 0]]})";
   std::vector<test::ZipEntry> entries{
       {"a/x.png", picture}, {"a/y.png", picture}, {"dataset.json", labels}};
-  corpus.add("zip", "stored", '\0' + test::zip_file(entries));
+  corpus.add("zip", "stored", '\0' + test::zip_file(entries), SeedSource::libraries);
   for (test::ZipEntry& entry : entries) entry.deflate = true;
-  corpus.add("zip", "deflated", '\0' + test::zip_file(entries));
+  corpus.add("zip", "deflated", '\0' + test::zip_file(entries), SeedSource::libraries);
   for (test::ZipEntry& entry : entries) entry.zip64 = true;
-  corpus.add("zip", "zip64", '\0' + test::zip_file(entries));
+  corpus.add("zip", "zip64", '\0' + test::zip_file(entries), SeedSource::libraries);
   corpus.add("zip", "labels", '\x01' + labels);
   corpus.add("zip", "no_labels", "\x01{\"labels\": null}");
-  corpus.add("zip", "picture", '\x02' + picture);
+  corpus.add("zip", "picture", '\x02' + picture, SeedSource::libraries);
 }
 
-void hdf5(const Corpus& corpus) {
-  auto whole = data::Hdf5File::create(corpus.place("hdf5", "contiguous"));
+void hdf5(Corpus& corpus) {
+  auto whole = data::Hdf5File::create(corpus.place("hdf5", "contiguous", SeedSource::libraries));
   whole.write_array("/train/images", torch::arange(96, torch::kUInt8).view({6, 1, 4, 4}));
   whole.write_array("/train/labels", torch::arange(6, torch::kInt64));
   whole.write_strings("/classes", {"a", "b", "c", "d", "e", "f"});
   whole.set_attribute("/", "source", "a test");
   whole.close();
-  auto chunks = data::Hdf5File::create(corpus.place("hdf5", "chunks"));
+  auto chunks = data::Hdf5File::create(corpus.place("hdf5", "chunks", SeedSource::libraries));
   chunks.write_array("/train/images", torch::arange(12, torch::kFloat32).view({6, 2}), {2, 6});
   chunks.write_array("/validation/images", torch::arange(4, torch::kFloat64).view({2, 2}), {1, 0});
   chunks.close();
 }
 
 // Over the files that data_map.cpp makes.
-void data_maps(const Corpus& corpus) {
+void data_maps(Corpus& corpus) {
   const auto add = [&](const std::string& name, const std::string& text) {
     corpus.add("data_map", name, "[data]\n" + text);
   };
@@ -203,7 +211,7 @@ void data_maps(const Corpus& corpus) {
 }
 
 // A byte before each says which of a folder's files it is (diffusers.cpp).
-void networks(const Corpus& corpus) {
+void networks(Corpus& corpus) {
   const auto write = [&](const std::string& name, const std::string& model,
                          const std::vector<int64_t>& shape) {
     const auto config = config::parse_text("[model]\n" + model, "here");
@@ -211,7 +219,7 @@ void networks(const Corpus& corpus) {
     for (const auto& [tensor_name, tensor] :
          score::named_parameters(score::build_model(config, shape, torch::kCPU)))
       tensors[tensor_name] = tensor.detach();
-    score::write_snapshot(corpus.place("snapshot", name), tensors,
+    score::write_snapshot(corpus.place("snapshot", name, SeedSource::program), tensors,
                           score::snapshot_metadata(config, shape, {1, "ema0.9"}));
   };
   write("mlp", "type = \"mlp\"\nhidden = [4]\n", {2});
@@ -226,11 +234,13 @@ void networks(const Corpus& corpus) {
         "norm_groups = 2\ntimesteps = 10\n",
         {1, 8, 8});
   const test::TemporaryFolder folder;
-  score::snapshot_to_diffusers(corpus.place("snapshot", "unet"), folder.path());
+  score::snapshot_to_diffusers(corpus.folder() / "snapshot/unet", folder.path());
   corpus.add("diffusers", "network",
-             std::string(1, '\0') + files::read_file(folder / "unet/config.json"));
+             std::string(1, '\0') + files::read_file(folder / "unet/config.json"),
+             SeedSource::program);
   corpus.add("diffusers", "scheduler",
-             '\x01' + files::read_file(folder / "scheduler/scheduler_config.json"));
+             '\x01' + files::read_file(folder / "scheduler/scheduler_config.json"),
+             SeedSource::program);
   corpus.add("diffusers", "scheduler_ddim",
              "\x01{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 10, "
              "\"beta_schedule\": \"squaredcos_cap_v2\", \"prediction_type\": \"v_prediction\", "
@@ -247,15 +257,9 @@ void networks(const Corpus& corpus) {
 }
 
 }  // namespace
-}  // namespace scorenet::fuzz
 
-int main(int count, char** arguments) {
-  using namespace scorenet::fuzz;
-  if (count != 2) {
-    std::fprintf(stderr, "fuzz_seeds: expected one folder, for example tests/fuzz/corpus\n");
-    return 2;
-  }
-  const Corpus corpus{arguments[1]};
+std::vector<Seed> write_seeds(const std::filesystem::path& folder) {
+  Corpus corpus(folder);
   safetensors(corpus);
   checkpoints(corpus);
   configs(corpus);
@@ -265,5 +269,7 @@ int main(int count, char** arguments) {
   hdf5(corpus);
   data_maps(corpus);
   networks(corpus);
-  return 0;
+  return corpus.seeds();
 }
+
+}  // namespace scorenet::fuzz

@@ -1,9 +1,11 @@
 // Objects in other files than the one opened, and storage that HDF5 would fill in silence.
 #include <sys/stat.h>
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "framework/data/describe.hpp"
 #include "framework/data/image_dataset.hpp"
@@ -404,6 +406,19 @@ TEST_F(Hdf5StorageTest, AFileThatIsReplacedBySuchANameIsReadOn) {
     std::filesystem::rename(path("new.h5"), path("data.h5"));
     EXPECT_EQ(dataset.read({8}).examples[0][0][0][0].item<int64_t>(), 8);
   }
+}
+
+TEST_F(Hdf5StorageTest, TheSameValuesAreTheSameBytesAtAnyTime) {
+  const auto written = [&](const std::string& name) {
+    auto file = Hdf5File::create(path(name));
+    file.write_array("/train/images", torch::arange(12).view({3, 4}));
+    file.write_strings("/classes", {"a", "b"});
+    file.close();
+    return files::read_file(path(name));
+  };
+  const std::string first = written("first.h5");
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // HDF5 would note seconds
+  EXPECT_EQ(written("second.h5"), first);
 }
 
 }  // namespace
