@@ -47,6 +47,10 @@ import torch
 RTOL = 1e-4  # of an operation that another batch size orders otherwise
 
 
+class NoTensor(TypeError):
+    """A forward that returns something else."""
+
+
 def tensor_of(result):
     """The one tensor in what a library's forward returns."""
     if isinstance(result, torch.Tensor):
@@ -56,7 +60,7 @@ def tensor_of(result):
             return getattr(result, name)
     if isinstance(result, (tuple, list)) and result and isinstance(result[0], torch.Tensor):
         return result[0]
-    raise TypeError(f"forward returns {type(result).__name__}, expected a tensor")
+    raise NoTensor(f"forward returns {type(result).__name__}, expected a tensor")
 
 
 class _Plain(torch.nn.Module):
@@ -142,6 +146,11 @@ def export(network, path, example_shape, level=0.5, label=None, flip=False, labe
     if label is not None and not label_name:
         label_name = "class_labels" if type(network).__module__.startswith("diffusers") else ""
     module = (_Plain if label is None else _Told)(network, flip, label_name).eval()
+    try:
+        with torch.no_grad():
+            module(*_inputs(example_shape, level, label, 1, seed=0))
+    except NoTensor as error:
+        raise ValueError(f"{path}: not written. {error}") from error
     ways = {"script": lambda: _script(network, module, label),
             "trace": lambda: _trace(module, example_shape, level, label)}
     reasons = []

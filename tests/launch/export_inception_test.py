@@ -16,7 +16,9 @@ import tempfile
 from pathlib import Path
 
 import cases
+import torch_python
 
+torch_python.run_with("torch", "h5py", "numpy")
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "launch/export_inception.py"
 
@@ -184,10 +186,6 @@ def test_a_published_reference_is_what_fd_compares_with(folder, program):
 
 
 def main(program):
-    for name in ("torch", "h5py", "numpy"):
-        if importlib.util.find_spec(name) is None:
-            print(f"skipped: this Python has no {name}")
-            return 77
     with tempfile.TemporaryDirectory() as folder:
         return cases.run(globals(), Path(folder), program)
 
