@@ -1,8 +1,5 @@
 #include "models/dit.hpp"
 
-#include <algorithm>
-#include <cmath>
-
 #include "framework/core/error.hpp"
 #include "models/attention.hpp"
 #include "models/blocks.hpp"
@@ -59,18 +56,6 @@ torch::Tensor gated(const torch::Tensor& residual, const torch::Tensor& gate,
   return kernels::gated_sum(residual, gate, at::linear(h, layer->weight), layer->bias);
 }
 
-// (n, share): sines, then cosines, of the places of one axis.
-torch::Tensor positions(int64_t n, int64_t share, bool ring, torch::Device device) {
-  const auto options = torch::dtype(torch::kFloat64).device(device);
-  const torch::Tensor place = torch::arange(n, options);
-  if (!ring)
-    return sinusoidal_embedding(place, {.dim = share, .cosines_first = false}, torch::kFloat64);
-  const int64_t distinct = std::max<int64_t>(1, n / 2);
-  const torch::Tensor harmonic = torch::arange(share / 2, options).remainder(distinct) + 1;
-  const torch::Tensor angle = (2 * M_PI / static_cast<double>(n)) * torch::outer(place, harmonic);
-  return torch::cat({angle.sin(), angle.cos()}, 1);
-}
-
 int64_t power(int64_t base, size_t exponent) {
   int64_t product = 1;
   for (size_t i = 0; i < exponent; ++i) product *= base;
@@ -78,26 +63,6 @@ int64_t power(int64_t base, size_t exponent) {
 }
 
 }  // namespace
-
-torch::Tensor grid_positions(c10::IntArrayRef grid, const Boundaries& boundaries, int64_t dim,
-                             torch::Device device) {
-  const auto axes = static_cast<int64_t>(grid.size());
-  const int64_t share = dim / axes / 2 * 2;
-  std::vector<int64_t> shape = grid.vec();
-  shape.push_back(share);
-  std::vector<torch::Tensor> parts;
-  for (int64_t axis = 0; axis < axes; ++axis) {
-    std::vector<int64_t> along(grid.size() + 1, 1);
-    along[static_cast<size_t>(axis)] = grid[axis];
-    along.back() = share;
-    const bool ring = boundaries[static_cast<size_t>(axis)] == Boundary::periodic;
-    parts.push_back(positions(grid[axis], share, ring, device).view(along).expand(shape));
-  }
-  shape.back() = dim - share * axes;
-  if (shape.back() > 0)
-    parts.push_back(torch::zeros(shape, torch::dtype(torch::kFloat64).device(device)));
-  return torch::cat(parts, axes).view({-1, dim});
-}
 
 DiTBlockImpl::DiTBlockImpl(const DiTOptions& o, int64_t dropout_layer)
     : options_(o),
@@ -150,7 +115,8 @@ DiTImpl::DiTImpl(const DiTOptions& options, int64_t image_channels, int64_t axes
     : options_(options),
       image_channels_(image_channels),
       channels_out_(options.learned_variance ? 2 * image_channels : image_channels),
-      boundaries_(boundaries_of(options.padding, axes)) {
+      boundaries_(boundaries_of(options.padding, axes)),
+      positions_(boundaries_, options.width) {
   check_options(options_);
   const int64_t width = options_.width, patch = options_.patch_size;
   patch_embedding_ = register_module(
@@ -230,7 +196,7 @@ torch::Tensor DiTImpl::forward(const NetworkInput& input) {
   const std::vector<int64_t> grid = patches.sizes().slice(2).vec();
 
   torch::Tensor h = patches.flatten(2).transpose(1, 2);  // (B, tokens, width)
-  h = h + grid_positions(grid, boundaries_, options_.width, h.device()).to(h.scalar_type());
+  h = h + positions_.of(grid, h);
   for (auto& block : blocks_) h = run_block(block, h, activated, input.dropout);
   const auto m = linear(activated, final_modulation_).chunk(2, 1);
   h = linear(modulated(h, m[0], m[1], blocks_.front()->has_own_kernels(h)).normed, final_);

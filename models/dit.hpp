@@ -15,17 +15,11 @@
 #include "models/condition_embedding.hpp"
 #include "models/embedding.hpp"
 #include "models/grid.hpp"
+#include "models/grid_positions.hpp"
 #include "models/options.hpp"
 #include "models/score_network.hpp"
 
 namespace scorenet::models {
-
-/// (places of the grid, dim), row-major over the grid. Each axis has its share of the channels,
-/// dim / axes rounded down to an even number: sines, then cosines, of the place times the
-/// frequencies 10000^(-i / (share / 2)), or on a periodic axis of N places of the harmonics
-/// 2 pi m / N, m = 1, 2, ... up to N / 2 and again from 1. Channels left over are zero.
-torch::Tensor grid_positions(c10::IntArrayRef grid, const Boundaries& boundaries, int64_t dim,
-                             torch::Device device = torch::kCPU);
 
 class DiTBlockImpl : public torch::nn::Module {
  public:
@@ -72,6 +66,7 @@ class DiTImpl : public ScoreNetwork {
   int64_t image_channels_;
   int64_t channels_out_;
   Boundaries boundaries_;
+  GridPositions positions_;
   Convolution patch_embedding_{nullptr};
   TimeEmbedding time_embedding_{nullptr};
   torch::nn::Embedding class_embedding_{nullptr};

@@ -44,7 +44,7 @@ class Bytes {
   const std::string& bytes_;
 };
 
-struct Entry {
+struct ZipEntry {
   std::string name;
   uint64_t method, crc, packed, whole, at;
 };
@@ -72,7 +72,7 @@ std::optional<Contents> contents_of(const Bytes& file) {
 }
 
 // The 64-bit numbers of an entry stand in its extra field 1, those that do not fit elsewhere.
-void read_wide(const Bytes& file, uint64_t at, uint64_t end, Entry& entry) {
+void read_wide(const Bytes& file, uint64_t at, uint64_t end, ZipEntry& entry) {
   while (at + 4 <= end) {
     const uint64_t kind = file.number(at, 2), size = file.number(at + 2, 2);
     if (kind == 1) {
@@ -87,16 +87,16 @@ void read_wide(const Bytes& file, uint64_t at, uint64_t end, Entry& entry) {
   }
 }
 
-std::optional<std::vector<Entry>> entries_of(const Bytes& file) {
+std::optional<std::vector<ZipEntry>> entries_of(const Bytes& file) {
   const auto contents = contents_of(file);
   if (!contents || contents->entries > file.size() / 46) return std::nullopt;
-  std::vector<Entry> entries;
+  std::vector<ZipEntry> entries;
   uint64_t at = contents->at;
   for (uint64_t i = 0; i < contents->entries; ++i) {
     if (file.number(at, 4) != kEntry || !file.holds(at, 46)) return std::nullopt;
     const uint64_t name = file.number(at + 28, 2), extra = file.number(at + 30, 2);
-    Entry entry{file.text(at + 46, name), file.number(at + 10, 2), file.number(at + 16, 4),
-                file.number(at + 20, 4),  file.number(at + 24, 4), file.number(at + 42, 4)};
+    ZipEntry entry{file.text(at + 46, name), file.number(at + 10, 2), file.number(at + 16, 4),
+                   file.number(at + 20, 4),  file.number(at + 24, 4), file.number(at + 42, 4)};
     read_wide(file, at + 46 + name, at + 46 + name + extra, entry);
     entries.push_back(entry);
     at += 46 + name + extra + file.number(at + 32, 2);
@@ -133,7 +133,7 @@ uint64_t crc_of(const unsigned char* data, uint64_t size) {
   return crc32_z(crc32(0, nullptr, 0), data, size);
 }
 
-bool is_whole(const Bytes& file, const Entry& entry) {
+bool is_whole(const Bytes& file, const ZipEntry& entry) {
   if (file.number(entry.at, 4) != kLocalHeader) return false;
   const uint64_t at = entry.at + 30 + file.number(entry.at + 26, 2) + file.number(entry.at + 28, 2);
   if (!file.holds(at, entry.packed)) return false;
@@ -143,9 +143,9 @@ bool is_whole(const Bytes& file, const Entry& entry) {
   return crc_of_deflated(file.data(at), entry.packed, entry.whole) == entry.crc;
 }
 
-bool has(const std::vector<Entry>& entries, const std::string& name) {
+bool has(const std::vector<ZipEntry>& entries, const std::string& name) {
   return std::any_of(entries.begin(), entries.end(),
-                     [&name](const Entry& entry) { return entry.name.ends_with(name); });
+                     [&name](const ZipEntry& entry) { return entry.name.ends_with(name); });
 }
 
 }  // namespace
@@ -160,7 +160,7 @@ std::string no_torchscript_because(const std::string& bytes) {
   const Bytes file(bytes);
   const auto entries = entries_of(file);
   if (!entries) return "ends in the middle of the archive. The file was cut off; copy it again.";
-  for (const Entry& entry : *entries) {
+  for (const ZipEntry& entry : *entries) {
     if (!is_whole(file, entry))
       return "is damaged in its part " + entry.name + " (CRC-32). Copy it again.";
   }
