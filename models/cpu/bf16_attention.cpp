@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/cpu/row_passes.hpp"
 #include "models/cpu/softmax.hpp"
-#include "models/cpu/token_kernels.hpp"
 
 namespace scorenet::models::cpu {
 void Bf16HeadMatrices::Rows::resize(int64_t of_rows, int64_t of_chunks) {

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "models/cpu/bf16_kernels.hpp"
+#include "models/cpu/instruction_sets.hpp"
 #include "models/cpu/planned_network.hpp"
-#include "models/cpu/tiles.hpp"
 #include "models/kernels/followed.hpp"
 
 namespace scorenet::models::cpu {

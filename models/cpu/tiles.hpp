@@ -53,17 +53,4 @@ struct OuterShape {
 void add_outer_products(const OuterProduct* products, int64_t count, Area area,
                         const OuterShape& shape);
 
-/// The instruction sets that this CPU has and may use (instruction_limit.hpp), bits as Highway's
-/// HWY_AVX2. The kernels keep to the best of them from the first call on.
-int64_t usable_targets();
-/// Makes the kernels use the best of these instead, process-wide: for tests. 0: as before.
-/// REQUIRES that the CPU has it.
-void use_targets(int64_t targets);
-
-/// Whether one of them is a set that the kernels are made for: AVX2 with FMA, AVX-512 or NEON.
-/// Elsewhere they run, slowly.
-bool has_fast_target();
-/// The best of them: "AVX2", "AVX-512" or "NEON". REQUIRES has_fast_target().
-const char* fast_target_name();
-
 }  // namespace scorenet::models::cpu

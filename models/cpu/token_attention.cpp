@@ -3,7 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "models/cpu/bf16_attention.hpp"
-#include "models/cpu/tiles.hpp"
+#include "models/cpu/instruction_sets.hpp"
 #include "models/cpu/token_device.hpp"
 
 namespace scorenet::models::cpu {

@@ -2,7 +2,8 @@
 
 #include <ATen/Parallel.h>
 
-#include "models/cpu/tiles.hpp"
+#include "models/cpu/instruction_sets.hpp"
+#include "models/cpu/row_passes.hpp"
 #include "models/cpu/token_kernels.hpp"
 
 namespace scorenet::models::cpu {

@@ -3,12 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "models/cpu/bf16_kernels.hpp"
 #include "models/cpu/targets.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "models/cpu/token_kernels.cpp"
-#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -17,79 +15,8 @@ namespace scorenet::models::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
+#include "models/cpu/elements.inl"
 #include "models/cpu/simd_math.inl"
-
-using Bits = hn::RebindToUnsigned<D>;
-using Halves = hn::Rebind<Bf16, D>;
-
-HWY_INLINE V load(const float* from) { return hn::LoadU(D(), from); }
-HWY_INLINE V load(const Bf16* from) {
-  const auto bits = hn::PromoteTo(Bits(), hn::LoadU(Halves(), from));
-  return hn::BitCast(D(), hn::ShiftLeft<16>(bits));
-}
-
-HWY_INLINE void store(V v, float* to) { hn::StoreU(v, D(), to); }
-// The upper half is v to the nearest bfloat16, ties to even.
-HWY_INLINE hn::Vec<Bits> rounding(V v) {
-  const Bits d;
-  const auto bits = hn::BitCast(d, v);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1));
-  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fff)));
-  // A NaN's bits could be rounded to those of a number.
-  return hn::IfThenElse(hn::RebindMask(d, hn::Ne(v, v)), hn::Set(d, 0x7fc00000u), rounded);
-}
-HWY_INLINE void store(V v, Bf16* to) {
-  hn::StoreU(hn::TruncateTo(Halves(), hn::ShiftRight<16>(rounding(v))), Halves(), to);
-}
-
-// v as it is read again after it was stored.
-template <class T>
-HWY_INLINE V as_stored(V v) {
-  if (sizeof(T) == sizeof(float)) return v;
-  return hn::BitCast(D(), hn::And(rounding(v), hn::Set(Bits(), 0xffff0000u)));
-}
-
-// A vector's channels of a row.
-struct Whole {
-  int64_t c;
-  template <class T>
-  HWY_INLINE V from(const T* row) const {
-    return load(row + c);
-  }
-  template <class T>
-  HWY_INLINE void to(T* row, V v) const {
-    store(v, row + c);
-  }
-  HWY_INLINE V inside(V v) const { return v; }
-};
-
-// The last `count` channels, fewer than a vector has; zero behind them.
-struct Rest {
-  int64_t c, count;
-  template <class T>
-  HWY_INLINE V from(const T* row) const {
-    T numbers[kLanes] = {};
-    for (int64_t i = 0; i < count; ++i) numbers[i] = row[c + i];
-    return load(numbers);
-  }
-  template <class T>
-  HWY_INLINE void to(T* row, V v) const {
-    T numbers[kLanes];
-    store(v, numbers);
-    for (int64_t i = 0; i < count; ++i) row[c + i] = numbers[i];
-  }
-  HWY_INLINE V inside(V v) const {
-    return hn::IfThenElseZero(hn::FirstN(D(), static_cast<size_t>(count)), v);
-  }
-};
-
-// f(a vector's channels) for a whole row.
-template <class F>
-HWY_INLINE void for_channels(int64_t channels, const F& f) {
-  int64_t c = 0;
-  for (; c + kLanes <= channels; c += kLanes) f(Whole{c});
-  if (c < channels) f(Rest{c, channels - c});
-}
 
 // f(number of the token in the batch) for the tokens of a part.
 template <class F>
@@ -120,11 +47,6 @@ HWY_INLINE float* cleared(float* sums, const TokenShape& shape, TokenPart at, in
 }
 
 HWY_INLINE float total(V v) { return hn::GetLane(hn::SumOfLanes(D(), v)); }
-
-template <class At>
-HWY_INLINE void add_to(float* sums, const At& at, V v) {
-  at.to(sums, hn::Add(at.from(sums), v));
-}
 
 struct NormPass {
   template <class T>
@@ -363,43 +285,6 @@ void Join(const TokenShape& shape, const TokenJoin& data, TokenPart at) {
   by_element<JoinPass>(shape, data, at);
 }
 
-// Rows lie so far apart that the processor does not foresee them.
-constexpr int64_t kRowsAhead = 8;
-
-void RoundBehindBias(const Bf16* from, int64_t step, RowsShape shape, const float* bias, Bf16* to,
-                     int64_t chunk) {
-  for (int64_t r = 0; r < shape.rows; ++r, from += step, to += kDepth) {
-    for (int64_t c = 0; c < shape.channels; c += kDepth) {
-      const int64_t count = std::min(kDepth, shape.channels - c);
-      Bf16* const out = to + c / kDepth * chunk;
-      if (r + kRowsAhead < shape.rows) hwy::Prefetch(from + kRowsAhead * step + c);
-      if (count < kDepth) std::fill_n(out, kDepth, Bf16{0});
-      for_channels(count, [&](const auto& at) HWY_ATTR {
-        const V v = at.from(from + c);
-        at.to(out, bias != nullptr ? hn::Add(v, at.from(bias + c)) : v);
-      });
-    }
-  }
-}
-
-void RoundRows(const float* from, int64_t from_step, RowsShape shape, Bf16* to, int64_t step,
-               float* sums) {
-  if (sums != nullptr) std::fill_n(sums, shape.channels, 0.0f);
-  for (int64_t r = 0; r < shape.rows; ++r, from += from_step, to += step) {
-    for_channels(shape.channels, [&](const auto& at) HWY_ATTR {
-      const V v = at.from(from);
-      at.to(to, v);
-      if (sums != nullptr) add_to(sums, at, v);
-    });
-  }
-}
-
-void SumRows(const float* table, int64_t rows, int64_t columns, float* out) {
-  std::fill_n(out, columns, 0.0f);
-  for (int64_t r = 0; r < rows; ++r, table += columns)
-    for_channels(columns, [&](const auto& at) HWY_ATTR { add_to(out, at, at.from(table)); });
-}
-
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace scorenet::models::cpu
@@ -415,9 +300,6 @@ HWY_EXPORT(GateBackward);
 HWY_EXPORT(Gelu);
 HWY_EXPORT(GeluBackward);
 HWY_EXPORT(Join);
-HWY_EXPORT(RoundBehindBias);
-HWY_EXPORT(RoundRows);
-HWY_EXPORT(SumRows);
 
 void token_norm(const TokenShape& shape, const TokenNorm& data, TokenPart at) {
   HWY_DYNAMIC_DISPATCH(Norm)(shape, data, at);
@@ -439,17 +321,6 @@ void token_gelu_backward(const TokenShape& shape, const TokenGeluBackward& data,
 }
 void token_join(const TokenShape& shape, const TokenJoin& data, TokenPart at) {
   HWY_DYNAMIC_DISPATCH(Join)(shape, data, at);
-}
-void round_behind_bias(const Bf16* from, int64_t step, RowsShape shape, const float* bias, Bf16* to,
-                       int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(RoundBehindBias)(from, step, shape, bias, to, chunk);
-}
-void round_rows(const float* from, int64_t from_step, RowsShape shape, Bf16* to, int64_t step,
-                float* sums) {
-  HWY_DYNAMIC_DISPATCH(RoundRows)(from, from_step, shape, to, step, sums);
-}
-void sum_rows(const float* table, int64_t rows, int64_t columns, float* out) {
-  HWY_DYNAMIC_DISPATCH(SumRows)(table, rows, columns, out);
 }
 
 }  // namespace scorenet::models::cpu

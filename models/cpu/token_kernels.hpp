@@ -64,20 +64,4 @@ struct TokenJoin {
 };
 void token_join(const TokenShape& shape, const TokenJoin& data, TokenPart at);
 
-struct RowsShape {
-  int64_t rows, channels;
-};
-/// bfloat16 rows, `step` apart, plus bias (channels; null: none), as round_pixels() of
-/// bf16_kernels.hpp leaves rows of float32: channels 32 j to 32 j + 31 of row i at
-/// to + j chunk + 32 i, zero behind the last channel.
-void round_behind_bias(const Bf16* from, int64_t step, RowsShape shape, const float* bias, Bf16* to,
-                       int64_t chunk);
-
-/// float32 rows rounded to bfloat16. sums (channels; null: not wanted): over the rows, before.
-void round_rows(const float* from, int64_t from_step, RowsShape shape, Bf16* to, int64_t step,
-                float* sums);
-
-/// out[c] = sum over rows of table (rows, columns), in their order.
-void sum_rows(const float* table, int64_t rows, int64_t columns, float* out);
-
 }  // namespace scorenet::models::cpu

@@ -78,14 +78,15 @@ struct Four {
   }
 };
 
-// Of each tile kFrom x kFrom pixels, by the matrix along both axes, to the planes.
+// Reads kFrom x kFrom pixels of each tile, applies the matrix along both axes, and writes the
+// numbers to their planes.
 template <class Tile, int kFrom, void (*kMatrix)(const V*, V*)>
 void to_planes(const TileRow& row, const float* corner, int64_t step, int64_t x_row, float* v) {
   const D d;
   constexpr int kRead = Tile::kRead;
   for (int64_t tile = 0; tile < row.tiles; ++tile) {
     for (int64_t c = 0; c < row.channels; c += kLanes) {
-      V t[kRead][kFrom];  // by the matrix along the rows, one column after the other
+      V t[kRead][kFrom];  // column j of what the matrix makes along the rows
       HWY_UNROLL(6)
       for (int i = 0; i < kFrom; ++i) {
         V x[kFrom], along[kRead];

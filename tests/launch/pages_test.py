@@ -40,6 +40,7 @@ PAGES = [
     "framework/README.md",
     *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("framework/*/README.md")),
     "models/README.md",
+    "models/cpu/README.md",
     "configs/README.md",
     *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("configs/*/README.md")),
 ]

@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "models/cpu/tiles.hpp"
+#include "models/cpu/instruction_sets.hpp"
 
 namespace scorenet::models::cpu {
 

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/autograd.h>
 
-#include "models/cpu/tiles.hpp"
+#include "models/cpu/instruction_sets.hpp"
 #include "models/kernels/gelu_formulas.hpp"
 
 namespace scorenet::models::kernels {
