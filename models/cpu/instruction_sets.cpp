@@ -4,7 +4,6 @@
 
 #include <atomic>
 
-#include "models/cpu/targets.hpp"
 #include "models/instruction_limit.hpp"
 
 namespace scorenet::models::cpu {
