@@ -131,6 +131,19 @@ TEST_F(Foreign, ASnapshotIsEvaluatedSampledAndTrainedFromWithoutTheFile) {
                  6, "model.type = torchscript");
 }
 
+TEST_F(Foreign, ItsRunIsReportedAndItsConfigPrinted) {
+  const Outcome done = train("told");
+  ASSERT_EQ(done.exit_code, 0) << done.err;
+  const Outcome reported = run("SCORENET report " + file("told") + " --out " + file("told.html"));
+  ASSERT_EQ(reported.exit_code, 0) << reported.err;
+  EXPECT_THAT(text_of(file("told.html")),
+              AllOf(HasSubstr("torchscript"), HasSubstr("convention = &quot;edm&quot;"),
+                    HasSubstr("file_digest = &quot;")));
+  EXPECT_THAT(run("SCORENET info config " + file("told")).out,
+              AllOf(HasSubstr("type = \"torchscript\""), HasSubstr("convention = \"edm\""),
+                    HasSubstr("file_digest = \"")));
+}
+
 TEST_F(Foreign, OptionsAreShortForAConfig) {
   const Outcome by_options =
       run(evaluate("--network " + file("net.pt") + " --convention edm --metrics elbo --json " +
