@@ -14,7 +14,6 @@
 #include "framework/data/write_output.hpp"
 #include "framework/evaluate/evaluation.hpp"
 #include "framework/evaluate/metric_table.hpp"
-#include "framework/evaluate/ode_choice.hpp"
 #include "framework/evaluate/sample_metrics.hpp"
 #include "framework/files/atomic_file.hpp"
 #include "framework/files/output_guard.hpp"
@@ -22,7 +21,7 @@
 #include "launch/data_arguments.hpp"
 #include "launch/device.hpp"
 #include "launch/draw_arguments.hpp"
-#include "launch/hbar_schedule.hpp"
+#include "launch/metric_arguments.hpp"
 #include "launch/model_arguments.hpp"
 #include "launch/output_options.hpp"
 #include "launch/seed_list.hpp"
@@ -48,8 +47,8 @@ struct EvaluateArguments {
 // Samples or a reference can be had without any model.
 bool needs_no_model(const EvaluateArguments& a) {
   const bool no_model = a.model.network.empty() && a.model.config.empty();
-  return no_model && (!a.options.samples.empty() ||
-                      (!a.options.save_reference.empty() && a.options.metrics.empty()));
+  return no_model && (!a.options.samples.given.empty() ||
+                      (!a.options.samples.save_reference.empty() && a.options.metrics.empty()));
 }
 
 LoadedModel model_of(const EvaluateArguments& a, torch::Device device) {
@@ -61,7 +60,7 @@ LoadedModel model_of(const EvaluateArguments& a, torch::Device device) {
                       "fd, kid, pr or w2 of --samples alone.");
   }
   LoadedModel none;
-  none.model.name = a.options.samples;
+  none.model.name = a.options.samples.given;
   none.model.device = device;
   return none;
 }
@@ -87,13 +86,14 @@ void check_outputs(const EvaluateArguments& a) {
   data::DataMap given;
   given.path = a.data;
   for (const std::string& file : data::files_of(given)) inputs.push_back({"--data", file});
-  if (a.options.features != "pixels") inputs.push_back({"--features", a.options.features});
+  if (a.options.samples.features != "pixels")
+    inputs.push_back({"--features", a.options.samples.features});
   for (const auto& input : inputs_of(a.draw)) inputs.push_back(input);
-  inputs.push_back({"--samples", a.options.samples});
-  inputs.push_back({"--reference", a.options.reference});
+  inputs.push_back({"--samples", a.options.samples.given});
+  inputs.push_back({"--reference", a.options.samples.reference});
   files::check_outputs(inputs, {{"--json", a.json, a.force},
                                 {"--per-example", a.per_example, a.force},
-                                {"--save-reference", a.options.save_reference, a.force}});
+                                {"--save-reference", a.options.samples.save_reference, a.force}});
 }
 
 // The map that the model was trained with, with what the command line says otherwise. Other files
@@ -130,11 +130,11 @@ void check_draw(const EvaluateArguments& a) {
 
 void take_draw(EvaluateArguments& a, Guides& guides, torch::Device device) {
   take_guidance(a.draw, guides, a.model.precision, device);
-  a.options.sampler = a.draw.sampler;
-  a.options.guidance = a.draw.guidance;
-  a.options.final = a.draw.final;
-  a.options.norms_of_batch = a.draw.corrector_norms == "batch";
-  if (!a.seeds.empty()) a.options.seeds = parse_seeds(a.seeds);
+  a.options.samples.sampler = a.draw.sampler;
+  a.options.samples.guidance = a.draw.guidance;
+  a.options.samples.final = a.draw.final;
+  a.options.samples.norms_of_batch = a.draw.corrector_norms == "batch";
+  if (!a.seeds.empty()) a.options.samples.seeds = parse_seeds(a.seeds);
 }
 
 // A TorchScript file does not say for which shape it was made.
@@ -165,9 +165,9 @@ ExitCode evaluate(EvaluateArguments arguments, comm::Communicators& comms) {
   const auto report = evaluate::evaluate(loaded.model, dataset, arguments.options, *comms.host);
   if (comms.host->rank() != 0) return ExitCode::done;
   if (!arguments.options.metrics.empty()) std::cout << evaluate::summary(report) << std::endl;
-  if (!arguments.options.save_reference.empty())
-    std::cout << "moments of " << report.n << " examples in " << arguments.options.save_reference
-              << std::endl;
+  if (!arguments.options.samples.save_reference.empty())
+    std::cout << "moments of " << report.n << " examples in "
+              << arguments.options.samples.save_reference << std::endl;
   if (!arguments.json.empty())
     files::write_file_atomically(arguments.json, evaluate::to_json(report).dump(2) + "\n");
   if (!arguments.per_example.empty())
@@ -182,12 +182,12 @@ void add_sample_options(CLI::App* verb, EvaluateArguments& a) {
   verb->add_option("--seeds", a.seeds,
                    "fd, kid, pr, w2: seeds of the samples, such as 0-49999 [as many as examples, "
                    "from 1000000 times --seed on]");
-  verb->add_option("--samples", a.options.samples,
+  verb->add_option("--samples", a.options.samples.given,
                    "fd, kid, pr, w2: compare these in place of drawing: a folder of pictures, or "
                    "the samples.h5 of sample; needs no --network");
-  verb->add_option("--reference", a.options.reference,
+  verb->add_option("--reference", a.options.samples.reference,
                    "fd: compare with the moments in this HDF5 file in place of those of the data");
-  add_output_option(verb, "--save-reference", a.options.save_reference,
+  add_output_option(verb, "--save-reference", a.options.samples.save_reference,
                     "write the moments of the features of the data to this HDF5 file; without "
                     "--network and --samples nothing else is done");
 }
@@ -196,86 +196,6 @@ void add_feature_option(CLI::App* verb, std::string& features) {
   verb->add_option("--features", features,
                    "fd, kid, pr: whose features are compared: a classifier's snapshot "
                    "(FILE.safetensors), a TorchScript module (FILE.pt), or pixels");
-}
-
-// What makes up a metric; the program's user finds here which metric heeds which option.
-void add_metric_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
-  verb->add_flag(
-      "--exact", o.exact,
-      "no Monte Carlo, for low-dimensional models: quadrature, exact traces and tight tolerances, "
-      "each checked by a second rule; an error where the rules differ or no such form exists");
-  verb->add_option("--time-samples", o.time_samples,
-                   "elbo, mcallester, immse: times drawn for each example")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  verb->add_option("--decoder,--eval.decoder", o.decoder, "elbo, mcallester: reconstruction term")
-      ->check(CLI::IsMember(evaluate::decoder_choices()))
-      ->capture_default_str();
-  verb->add_option("--hbar", o.hbars, "hbar-*: values of the noise knob h, separated by commas")
-      ->delimiter(',')
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  verb->add_flag(
-      "--best-hbar", o.best_hbar,
-      "hbar-*: choose the best h by paired comparison over the examples with h = 0, or else the "
-      "first h; report also the range of h that is as good within two standard errors");
-  add_hbar_schedule_option(verb, o.hbar_schedule);
-  verb->add_option(
-          "--wkb-profile", o.wkb_profile,
-          "wkb: divide nll1 among this many windows of time, equal in log-SNR, to see when noise "
-          "helps. Without --exact each window costs as much as wkb itself")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  verb->add_option("--wkb-spacing", o.wkb_spacing,
-                   "wkb-published: spacing of its central differences")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  verb->add_option("--paths", o.paths, "hbar-*: paths for each example and h")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  verb->add_option(
-          "--steps", o.steps,
-          "ode, wkb (even), hbar-*: solver steps, uniform in log-SNR; 0: as a tolerance asks for "
-          "ode and with --exact, else 100 (wkb-published: 40). With --exact, half as many steps "
-          "check them")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  verb->add_option("--probes", o.probes,
-                   "ode: trace probes for each example; wkb: independent estimates")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  verb->add_flag("--exact-trace", o.exact_trace,
-                 "ode, hbar-*: the trace by a backward pass for each dimension, without probes");
-  verb->add_option(
-          "--solver", o.solver,
-          "ode: adams (one evaluation a step), dormand-prince or rk4; auto: adams for "
-          "networks, dormand-prince with --rtol, --exact and for analytic models, rk4 with "
-          "--steps")
-      ->check(CLI::IsMember(evaluate::solver_choices()))
-      ->capture_default_str();
-  verb->add_option("--tolerance", o.tolerance,
-                   "ode by adams: steps are doubled until an example's value moves by no more than "
-                   "this, nats for each dimension [0.002]")
-      ->check(CLI::PositiveNumber);
-  verb->add_option(
-          "--rtol", o.rtol,
-          "dormand-prince, and all with --exact: relative tolerance of each example [as --atol, "
-          "else 1e-5; with --exact 1e-9]")
-      ->check(CLI::PositiveNumber);
-  verb->add_option(
-          "--atol", o.atol,
-          "dormand-prince, and all with --exact: absolute tolerance [as --rtol, else 1e-5; with "
-          "--exact 1e-9]")
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--dequantise", o.dequantise,
-                   "ode, wkb, hbar-*, immse: how discrete data become continuous: uniform, "
-                   "truncated-normal or variational (not immse); auto: uniform")
-      ->check(CLI::IsMember(evaluate::dequantise_choices()))
-      ->capture_default_str();
-  verb->add_option("--dequantise-samples", o.dequantise_samples,
-                   "draws for each example, joined by importance weights")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
 }
 
 }  // namespace
@@ -307,7 +227,7 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
       ->capture_default_str();
   add_metric_options(verb, a->options);
   add_sample_options(verb, *a);
-  add_feature_option(verb, a->options.features);
+  add_feature_option(verb, a->options.samples.features);
   add_output_option(verb, "--json", a->json, "write the report to this file");
   add_output_option(
       verb, "--per-example", a->per_example,
@@ -325,7 +245,8 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
                              "--samples", "--reference"})
       if (a->given.empty() && verb->count(name) > 0) a->given = name;
     const bool alone = a->model.network.empty() && a->model.config.empty() &&
-                       a->options.samples.empty() && !a->options.save_reference.empty();
+                       a->options.samples.given.empty() &&
+                       !a->options.samples.save_reference.empty();
     if (alone) a->options.metrics.clear();
     task.action = [a](comm::Communicators& comms) { return evaluate(*a, comms); };
   });

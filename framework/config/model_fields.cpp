@@ -11,47 +11,8 @@ Field word(std::string name, std::string* value, const std::string& help, const 
   return one_of(std::move(name), value, "torchscript: " + help, with({diffusion::kOpen}, names));
 }
 
-void convention_fields(diffusion::ConventionOptions& c, std::vector<Field>& out) {
-  out.push_back(one_of("model.convention", &c.name,
-                       "torchscript: what the network expects and returns, by the name of its "
-                       "family; none: the keys below say it",
-                       with({"none"}, diffusion::convention_names())));
-  out.push_back(word("model.level", &c.level,
-                     "forward's second argument; auto: as model.convention says",
-                     diffusion::level_names()));
-  out.push_back(word("model.input_scaling", &c.input_scaling,
-                     "scale of forward's first argument; auto: as model.convention says",
-                     diffusion::input_scaling_names()));
-  out.push_back(word("model.output", &c.output,
-                     "what forward returns; auto: as model.convention says",
-                     diffusion::output_names()));
-  out.push_back(word("model.variance", &c.variance,
-                     "learned: forward returns a reverse variance behind its output; auto: as "
-                     "model.convention says",
-                     {"none", "learned"}));
-  out.push_back(word("model.label_form", &c.label_form,
-                     "how forward's third argument tells the label; auto: as model.convention says",
-                     {"index", "one_hot"}));
-  out.push_back(word("model.level_schedule", &c.level_schedule,
-                     "schedule whose time the levels t, 1-t, 999t and 1000t are; auto: "
-                     "diffusion.schedule, or as model.convention says",
-                     diffusion::schedule_names()));
-  out.push_back(one_of("model.convention_check", &c.check,
-                       "torchscript: what becomes of a convention that the network contradicts",
-                       {"refuse", "warn", "off"}));
-  out.push_back({"model.file_digest", &c.file_digest,
-                 "torchscript: digest of model.file; written by the program, and compared where it "
-                 "is given"});
-}
-
-}  // namespace
-
-void model_fields(ModelConfig& c, std::vector<Field>& out) {
-  out.push_back(one_of(
-      "model.type", &c.type,
-      "network; classifier: classifies noised data, with the keys of unet for images, of mlp for "
-      "points",
-      with(models::model_names(), {"classifier", "gaussian_mixture", "torchscript"})));
+// Of the U-Net, and those that it shares with other networks.
+void unet_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back({"model.channels", &c.unet.channels, "unet: channels of each level, finest first",
                  1, 1 << 16});
   out.push_back({"model.layers_per_block", &c.unet.layers_per_block,
@@ -103,6 +64,10 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back({"model.freq_shift", &c.unet.freq_shift,
                  "unet: shift of the embedding's frequencies; 1: as in the original DDPM code", 0,
                  1});
+}
+
+// Of networks that are told the number of a step.
+void step_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back(
       {"model.timesteps", &c.numbered.steps,
        "unet, torchscript: number of discrete steps that it was trained on; 0: its input is the "
@@ -114,6 +79,9 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
       {"model.timestep_beta_min", &c.numbered.beta_min, "beta of the first step", kTiny, 1});
   out.push_back(
       {"model.timestep_beta_max", &c.numbered.beta_max, "beta of the last step", kTiny, 1});
+}
+
+void mlp_and_dit_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back({"model.hidden", &c.mlp.hidden, "mlp: widths of the hidden layers", 1, 1 << 16});
   out.push_back(one_of("model.time_embedding", &c.mlp.time_embedding,
                        "mlp: embedding of the noise level", models::time_embedding_names()));
@@ -122,6 +90,52 @@ void model_fields(ModelConfig& c, std::vector<Field>& out) {
   out.push_back({"model.width", &c.dit.width, "dit: channels of a token", 1, 1 << 16});
   out.push_back({"model.depth", &c.dit.depth, "dit: number of blocks", 1, 512});
   out.push_back({"model.heads", &c.dit.heads, "dit: attention heads", 1, 1024});
+}
+
+void convention_fields(diffusion::ConventionOptions& c, std::vector<Field>& out) {
+  out.push_back(one_of("model.convention", &c.name,
+                       "torchscript: what the network expects and returns, by the name of its "
+                       "family; none: the keys below say it",
+                       with({"none"}, diffusion::convention_names())));
+  out.push_back(word("model.level", &c.level,
+                     "forward's second argument; auto: as model.convention says",
+                     diffusion::level_names()));
+  out.push_back(word("model.input_scaling", &c.input_scaling,
+                     "scale of forward's first argument; auto: as model.convention says",
+                     diffusion::input_scaling_names()));
+  out.push_back(word("model.output", &c.output,
+                     "what forward returns; auto: as model.convention says",
+                     diffusion::output_names()));
+  out.push_back(word("model.variance", &c.variance,
+                     "learned: forward returns a reverse variance behind its output; auto: as "
+                     "model.convention says",
+                     {"none", "learned"}));
+  out.push_back(word("model.label_form", &c.label_form,
+                     "how forward's third argument tells the label; auto: as model.convention says",
+                     {"index", "one_hot"}));
+  out.push_back(word("model.level_schedule", &c.level_schedule,
+                     "schedule whose time the levels t, 1-t, 999t and 1000t are; auto: "
+                     "diffusion.schedule, or as model.convention says",
+                     diffusion::schedule_names()));
+  out.push_back(one_of("model.convention_check", &c.check,
+                       "torchscript: what becomes of a convention that the network contradicts",
+                       {"refuse", "warn", "off"}));
+  out.push_back({"model.file_digest", &c.file_digest,
+                 "torchscript: digest of model.file; written by the program, and compared where it "
+                 "is given"});
+}
+
+}  // namespace
+
+void model_fields(ModelConfig& c, std::vector<Field>& out) {
+  out.push_back(one_of(
+      "model.type", &c.type,
+      "network; classifier: classifies noised data, with the keys of unet for images, of mlp for "
+      "points",
+      with(models::model_names(), {"classifier", "gaussian_mixture", "torchscript"})));
+  unet_fields(c, out);
+  step_fields(c, out);
+  mlp_and_dit_fields(c, out);
   out.push_back(
       {"model.file", &c.file,
        "gaussian_mixture: HDF5 file with weights, means, covariances; torchscript: the network's "

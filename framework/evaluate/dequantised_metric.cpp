@@ -19,7 +19,7 @@ bool gives_state(const std::string& how) {
 }
 
 void check(DensityPoint point, const std::string& name, const MetricRequest& request) {
-  const std::string& how = request.options.dequantise;
+  const std::string& how = request.options.dequantise.how;
   const auto choices = dequantise_choices();
   if (std::find(choices.begin(), choices.end(), how) == choices.end()) {
     throw ConfigError("--dequantise " + how +
@@ -33,8 +33,8 @@ void check(DensityPoint point, const std::string& name, const MetricRequest& req
     throw ConfigError("--dequantise " + how + ": gives the state at t_min, and " + name +
                       " starts from the data. Choose --dequantise uniform for it.");
   }
-  if (request.options.dequantise_samples < 1) {
-    throw ConfigError("--dequantise-samples " + std::to_string(request.options.dequantise_samples) +
+  if (request.options.dequantise.samples < 1) {
+    throw ConfigError("--dequantise-samples " + std::to_string(request.options.dequantise.samples) +
                       ": must be at least 1.");
   }
 }
@@ -44,11 +44,11 @@ diffusion::Dequantised dequantised(const MetricBatch& batch, const MetricRequest
   const auto levels = batch.x.cpu();
   const auto& options = request.options;
   const auto& schedule = *request.model.schedule;
-  if (options.dequantise == "truncated-normal") {
+  if (options.dequantise.how == "truncated-normal") {
     return diffusion::dequantise_truncated_normal(levels, schedule, batch.slots, options.seed,
                                                   index, request.levels);
   }
-  if (options.dequantise == "variational")
+  if (options.dequantise.how == "variational")
     return diffusion::dequantise_variational(levels, schedule, batch.slots, options.seed, index,
                                              request.levels);
   return diffusion::dequantise_uniform(levels, batch.slots, options.seed, index, request.levels);
@@ -91,7 +91,7 @@ Metric with_dequantisation(Metric density, DensityPoint point, const std::string
   density.compute = [request, of_density = density.compute](const MetricBatch& batch) {
     std::vector<Draw> draws;
     std::vector<torch::Tensor> log_q;
-    for (int64_t k = 0; k < request.options.dequantise_samples; ++k) {
+    for (int64_t k = 0; k < request.options.dequantise.samples; ++k) {
       const auto y = dequantised(batch, request, k);
       draws.push_back(
           of_density({batch.denoiser, y.y.to(batch.x.device()), batch.slots, {}, batch.is_told}));

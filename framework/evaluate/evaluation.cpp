@@ -86,7 +86,7 @@ MetricReport evaluate_metric(const std::string& name, const Metric& metric,
   for (int64_t i = 0; i < metric.results(); ++i)
     report.results.push_back(
         result_of(metric, static_cast<size_t>(i), layout.unpack(rows.select(1, i))));
-  if (options.best_hbar && !metric.hbars.empty()) choose_hbar(metric.hbars, report);
+  if (options.hbar.best && !metric.hbars.empty()) choose_hbar(metric.hbars, report);
   return report;
 }
 
@@ -98,20 +98,21 @@ void check_options(const EvaluationOptions& options) {
     }
     return true;
   };
-  if (options.wkb_profile > 0 && none_starts_with({"wkb"})) {
+  if (options.wkb.profile > 0 && none_starts_with({"wkb"})) {
     throw ConfigError("--wkb-profile: wkb is not asked for. Add it to --metrics.");
   }
-  if ((options.solver != "auto" || options.tolerance > 0) && none_starts_with({"ode"})) {
+  if ((options.solver.name != "auto" || options.solver.tolerance > 0) &&
+      none_starts_with({"ode"})) {
     throw ConfigError(
         "--solver, --tolerance: of ode, which is not asked for. Add it to --metrics.");
   }
-  if (!options.hbar_schedule.empty() &&
+  if (!options.hbar.schedule.empty() &&
       none_starts_with({"hbar-", "wkb", "w2", "fd", "kid", "pr"})) {
     throw ConfigError(
         "--hbar-schedule: no metric asked for has a noise knob. Add hbar-elbo, hbar-iw, wkb or one "
         "of samples (w2, fd, kid, pr) to --metrics.");
   }
-  if (options.best_hbar && none_starts_with({"hbar-"})) {
+  if (options.hbar.best && none_starts_with({"hbar-"})) {
     throw ConfigError(
         "--best-hbar: no metric over --hbar is asked for. Add hbar-elbo or hbar-iw to --metrics.");
   }
@@ -172,12 +173,12 @@ EvaluationReport evaluate(const score::ScoreModel& model, data::ImageDataset& da
   report.world_size = comm.size();
   report.discrete = levels > 0;
   report.transformed = !model.transforms.empty();
-  report.hbar_schedule = options.hbar_schedule;
+  report.hbar_schedule = options.hbar.schedule;
   report.n = options.n > 0 ? std::min(options.n, dataset.size()) : dataset.size();
   for (const auto& [name, metric] : metrics)
     report.metrics.push_back(
         evaluate_metric(name, metric, model, dataset, report.n, options, comm));
-  if (!options.save_reference.empty() && comm.rank() == 0)
+  if (!options.samples.save_reference.empty() && comm.rank() == 0)
     save_reference(dataset, report.n, options, model.device);
   if (!of_samples.empty())
     report.sample_metrics =

@@ -15,8 +15,8 @@ std::vector<std::string> dequantise_choices() {
 }
 
 diffusion::HbarShape hbar_shape(const EvaluationOptions& options) {
-  return options.hbar_schedule.empty() ? diffusion::HbarShape()
-                                       : diffusion::parse_hbar_shape(options.hbar_schedule);
+  return options.hbar.schedule.empty() ? diffusion::HbarShape()
+                                       : diffusion::parse_hbar_shape(options.hbar.schedule);
 }
 
 EvaluationOptions training_evaluation(const config::EvalConfig& c) {

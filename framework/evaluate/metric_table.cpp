@@ -37,7 +37,7 @@ diffusion::DrawOptions draws(const EvaluationOptions& options) {
 }
 
 int64_t steps_or(const EvaluationOptions& options, int64_t own) {
-  return options.steps > 0 ? options.steps : own;
+  return options.solver.steps > 0 ? options.solver.steps : own;
 }
 
 // The density of a path's clean end.
@@ -127,7 +127,7 @@ Compute wkb_exact(const MetricRequest& r) {
   options.steps = precision.steps;
   options.rtol = precision.rtol;
   options.atol = precision.atol;
-  options.windows = r.options.wkb_profile;
+  options.windows = r.options.wkb.profile;
   options.hbar_shape = hbar_shape(r.options);
   return [r, options](const MetricBatch& in) {
     return diffusion::wkb_exact(in.denoiser, *r.model.schedule, in.x, options);
@@ -137,8 +137,8 @@ Compute wkb_exact(const MetricRequest& r) {
 Compute wkb_probed(const MetricRequest& r) {
   diffusion::WkbProbeOptions options;
   options.steps = steps_or(r.options, kWkbSteps);
-  options.repeats = r.options.probes;
-  options.windows = r.options.wkb_profile;
+  options.repeats = r.options.solver.probes;
+  options.windows = r.options.wkb.profile;
   options.hbar_shape = hbar_shape(r.options);
   options.seed = r.options.seed;
   return [r, options](const MetricBatch& in) {
@@ -158,7 +158,7 @@ Compute wkb_published(const MetricRequest& r) {
                         std::to_string(kPublishedDims) + ". Use wkb.");
     }
     return diffusion::wkb_published(in.denoiser, *r.model.schedule, in.x, steps,
-                                    r.options.wkb_spacing, shape);
+                                    r.options.wkb.spacing, shape);
   };
 }
 
@@ -181,7 +181,7 @@ Metric first_order(Compute compute, int64_t windows, const std::string& name,
 }
 
 Metric wkb(const std::string& name, const MetricRequest& r) {
-  return first_order(r.options.exact ? wkb_exact(r) : wkb_probed(r), r.options.wkb_profile, name,
+  return first_order(r.options.exact ? wkb_exact(r) : wkb_probed(r), r.options.wkb.profile, name,
                      r);
 }
 
@@ -191,11 +191,11 @@ Metric wkb_published(const std::string& name, const MetricRequest& r) {
 
 SharedPaths::Paths hbar_drawn(const MetricRequest& r, const MetricBatch& in) {
   diffusion::HbarOptions options;
-  options.hbars = r.options.hbars;
-  options.paths = r.options.paths;
+  options.hbars = r.options.hbar.values;
+  options.paths = r.options.hbar.paths;
   options.steps = steps_or(r.options, kHbarSteps);
   options.hbar_shape = hbar_shape(r.options);
-  options.exact_trace = r.options.exact_trace;
+  options.exact_trace = r.options.solver.exact_trace;
   options.seed = r.options.seed;
   options.whole_batch = in.is_told;
   return r.paths->of(in.x, in.slots, [&] {
@@ -207,7 +207,7 @@ Metric hbar_elbo(const std::string& name, const MetricRequest& r) {
   const auto compute = [r](const MetricBatch& in) {
     std::vector<LikelihoodResult> results;
     if (r.options.exact) {
-      for (const double hbar : r.options.hbars)
+      for (const double hbar : r.options.hbar.values)
         results.push_back(diffusion::hbar_elbo_exact(in.denoiser, *r.model.schedule, in.x, hbar,
                                                      solver_precision(r.options),
                                                      hbar_shape(r.options), in.is_told));
@@ -216,7 +216,7 @@ Metric hbar_elbo(const std::string& name, const MetricRequest& r) {
     }
     return results;
   };
-  return of_path({{"prior", "path"}, compute, r.options.hbars}, name, r);
+  return of_path({{"prior", "path"}, compute, r.options.hbar.values}, name, r);
 }
 
 Metric hbar_iw(const std::string& name, const MetricRequest& r) {
@@ -231,7 +231,7 @@ Metric hbar_iw(const std::string& name, const MetricRequest& r) {
     for (auto& at : hbar_drawn(r, in)) results.push_back(std::move(at.importance));
     return results;
   };
-  return of_path({{}, compute, r.options.hbars}, name, r);
+  return of_path({{}, compute, r.options.hbar.values}, name, r);
 }
 
 using MakeMetric = Metric (*)(const std::string&, const MetricRequest&);

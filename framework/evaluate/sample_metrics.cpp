@@ -72,12 +72,12 @@ void check(const Entry& entry, int64_t n, const EvaluationOptions& options) {
                       " examples against as many samples; at most " + std::to_string(entry.most) +
                       " fit into memory. Give --n.");
   }
-  if (entry.of_features && options.features.empty()) {
+  if (entry.of_features && options.samples.features.empty()) {
     throw ConfigError(std::string("--metrics ") + entry.name +
                       ": compares features, and none are given. Give --features: a classifier's "
                       "snapshot (FILE.safetensors), a TorchScript module (FILE.pt), or pixels.");
   }
-  if (!options.reference.empty() && entry.compare != fd) {
+  if (!options.samples.reference.empty() && entry.compare != fd) {
     throw ConfigError(std::string("--reference with --metrics ") + entry.name +
                       ": moments stand for the data in fd alone. Leave one of them out.");
   }
@@ -109,11 +109,12 @@ struct Samples {
 
 Samples given(const EvaluationOptions& options, const data::ImageDataset& dataset) {
   Samples samples;
-  samples.x = read_samples(options.samples, dataset.example_shape(), dataset.levels(), options.n);
+  samples.x =
+      read_samples(options.samples.given, dataset.example_shape(), dataset.levels(), options.n);
   samples.count = samples.x.size(0);
   const NotFinite bad = samples_not_finite(samples.x, slot_range(0, samples.count));
   if (!bad.sentence.empty()) {
-    throw NotFiniteError("--samples " + options.samples +
+    throw NotFiniteError("--samples " + options.samples.given +
                          ": a sample is not finite. Draw them again, or leave it out.");
   }
   samples.x = as_stored(samples.x, dataset.levels());
@@ -123,12 +124,13 @@ Samples given(const EvaluationOptions& options, const data::ImageDataset& datase
 Samples draw(const score::ScoreModel& model, data::ImageDataset& dataset, int64_t n,
              const EvaluationOptions& options, const diffusion::SamplerOptions& sampler,
              comm::Communicator& comm) {
-  const auto seeds = options.seeds.empty() ? sample_seeds(options.seed, n) : options.seeds;
+  const auto seeds =
+      options.samples.seeds.empty() ? sample_seeds(options.seed, n) : options.samples.seeds;
   // Each is told what the sample that it is compared with is told.
-  GuidanceOptions guidance = options.guidance;
+  GuidanceOptions guidance = options.samples.guidance;
   if (!model.config.conditions.empty()) guidance.told = told_as(dataset);
   const Generated drawn =
-      options.norms_of_batch
+      options.samples.norms_of_batch
           ? generate_in_step(model, dataset.example_shape(), seeds, sampler, guidance, comm)
           : generate(model, dataset.example_shape(), seeds, sampler, guidance, options.batch, comm);
   const NotFinite bad = samples_not_finite(drawn.x, seeds);
@@ -144,15 +146,69 @@ Samples draw(const score::ScoreModel& model, data::ImageDataset& dataset, int64_
 // The sampler, as `sample` would use it.
 diffusion::SamplerOptions sampler_of(const EvaluationOptions& options,
                                      c10::IntArrayRef example_shape) {
-  diffusion::SamplerOptions sampler = options.sampler;
+  diffusion::SamplerOptions sampler = options.samples.sampler;
   sampler.hbar_shape = hbar_shape(options);
-  sampler.final = options.final.empty() ? usual_final(sampler, example_shape) : options.final;
+  sampler.final =
+      options.samples.final.empty() ? usual_final(sampler, example_shape) : options.samples.final;
   return sampler;
 }
 
 torch::Tensor data_points(data::ImageDataset& dataset, int64_t n) {
   return in_model_range(dataset.read(slot_range(0, n)).examples, dataset.levels())
       .to(torch::kFloat64);
+}
+
+// What the samples are compared with, and in which features; all that can be refused is refused
+// here, before the first sample is drawn.
+struct Comparison {
+  std::vector<const Entry*> entries;
+  std::optional<FeatureExtractor> extractor;
+  std::optional<Reference> reference;
+};
+
+Comparison comparison_of(const std::vector<std::string>& names, const score::ScoreModel& model,
+                         const data::ImageDataset& dataset, int64_t n,
+                         const EvaluationOptions& options) {
+  Comparison asked;
+  bool of_features = false;
+  for (const auto& name : names) {
+    asked.entries.push_back(find(name));
+    check(*asked.entries.back(), n, options);
+    of_features = of_features || asked.entries.back()->of_features;
+  }
+  if (model.transforms.has_missing()) {
+    throw ConfigError("--metrics " + names.front() +
+                      ": compares whole examples, and data.missing says that some lack values. Ask "
+                      "for likelihoods alone.");
+  }
+  if (of_features) {
+    asked.extractor =
+        make_feature_extractor(options.samples.features, dataset.example_shape(), model.device);
+  }
+  if (!options.samples.reference.empty()) {
+    asked.reference = read_reference(options.samples.reference);
+    check_extractor(*asked.reference, options.samples.reference, *asked.extractor);
+  }
+  return asked;
+}
+
+// All but the values and the seconds.
+SampleMetricReport report_of(const Entry& entry, const Comparison& asked, int64_t n,
+                             const Samples& samples, const data::ImageDataset& dataset,
+                             const EvaluationOptions& options,
+                             const diffusion::SamplerOptions& sampler) {
+  SampleMetricReport report;
+  report.name = entry.name;
+  report.n = asked.reference ? asked.reference->moments.n : n;
+  report.samples = samples.count;
+  if (entry.of_features) report.features = asked.extractor->name;
+  report.reference = options.samples.reference;
+  report.from = options.samples.given;
+  report.sampler = sampler.name;
+  report.final = sampler.final;
+  report.levels = dataset.levels();
+  report.nfe = samples.nfe;
+  return report;
 }
 
 }  // namespace
@@ -164,51 +220,28 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
                                                         data::ImageDataset& dataset, int64_t n,
                                                         const EvaluationOptions& options,
                                                         comm::Communicator& comm) {
-  std::vector<const Entry*> asked;
-  for (const auto& name : names) asked.push_back(find(name));
-  for (const Entry* entry : asked) check(*entry, n, options);
-  if (model.transforms.has_missing()) {
-    throw ConfigError("--metrics " + names.front() +
-                      ": compares whole examples, and data.missing says that some lack values. Ask "
-                      "for likelihoods alone.");
-  }
-  std::optional<FeatureExtractor> extractor;
-  if (std::any_of(asked.begin(), asked.end(), [](const Entry* e) { return e->of_features; }))
-    extractor = make_feature_extractor(options.features, dataset.example_shape(), model.device);
-  std::optional<Reference> reference;
-  if (!options.reference.empty()) {
-    reference = read_reference(options.reference);
-    check_extractor(*reference, options.reference, *extractor);
-  }
-
+  const Comparison asked = comparison_of(names, model, dataset, n, options);
   auto start = comm::Clock::now();
   const diffusion::SamplerOptions sampler = sampler_of(options, dataset.example_shape());
-  const Samples samples = options.samples.empty() ? draw(model, dataset, n, options, sampler, comm)
-                                                  : given(options, dataset);
+  const Samples samples = options.samples.given.empty()
+                              ? draw(model, dataset, n, options, sampler, comm)
+                              : given(options, dataset);
   Clouds points, features;
   if (comm.rank() == 0) {
-    points = {reference ? torch::Tensor() : data_points(dataset, n), samples.x};
-    if (extractor && !reference)
-      features.data = features_of(*extractor, points.data, options.batch);
-    if (extractor) features.samples = features_of(*extractor, points.samples, options.batch);
+    points = {asked.reference ? torch::Tensor() : data_points(dataset, n), samples.x};
+    if (asked.extractor && !asked.reference)
+      features.data = features_of(*asked.extractor, points.data, options.batch);
+    if (asked.extractor)
+      features.samples = features_of(*asked.extractor, points.samples, options.batch);
   }
   std::vector<SampleMetricReport> reports;
-  for (const Entry* entry : asked) {
-    SampleMetricReport report;
-    report.name = entry->name;
-    report.n = reference ? reference->moments.n : n;
-    report.samples = samples.count;
+  for (const Entry* entry : asked.entries) {
+    SampleMetricReport report = report_of(*entry, asked, n, samples, dataset, options, sampler);
     const Clouds& clouds = entry->of_features ? features : points;
-    if (comm.rank() == 0)
-      report.values = reference ? fd_of_moments(reference->moments, clouds.samples)
-                                : entry->compare(clouds.data, clouds.samples);
-    if (entry->of_features) report.features = extractor->name;
-    report.reference = options.reference;
-    report.from = options.samples;
-    report.sampler = options.sampler.name;
-    report.final = sampler.final;
-    report.levels = dataset.levels();
-    report.nfe = samples.nfe;
+    if (comm.rank() == 0) {
+      report.values = asked.reference ? fd_of_moments(asked.reference->moments, clouds.samples)
+                                      : entry->compare(clouds.data, clouds.samples);
+    }
     report.seconds = comm::seconds_since(start);  // the first one's hold the sampling
     start = comm::Clock::now();
     reports.push_back(report);
@@ -218,14 +251,15 @@ std::vector<SampleMetricReport> evaluate_sample_metrics(const std::vector<std::s
 
 void save_reference(data::ImageDataset& dataset, int64_t n, const EvaluationOptions& options,
                     torch::Device device) {
-  if (options.features.empty()) {
-    throw ConfigError("--save-reference " + options.save_reference +
+  if (options.samples.features.empty()) {
+    throw ConfigError("--save-reference " + options.samples.save_reference +
                       ": no features to take the moments of. Give --features.");
   }
-  const auto extractor = make_feature_extractor(options.features, dataset.example_shape(), device);
+  const auto extractor =
+      make_feature_extractor(options.samples.features, dataset.example_shape(), device);
   const auto features = features_of(extractor, data_points(dataset, n), options.batch);
   const std::string name = std::filesystem::path(extractor.name).filename().string();
-  write_reference(options.save_reference,
+  write_reference(options.samples.save_reference,
                   {metrics::moments_of(features, "data"), name, extractor.digest});
 }
 

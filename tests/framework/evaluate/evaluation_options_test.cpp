@@ -37,7 +37,7 @@ TEST(EvaluationOptions, TheDefaultsAreThoseOfTheTrainersEvaluations) {
 TEST(EvaluationOptions, TheShapeOfHIsConstantUnlessGiven) {
   EvaluationOptions options;
   EXPECT_FALSE(hbar_shape(options));
-  options.hbar_schedule = "0:0,1:2";
+  options.hbar.schedule = "0:0,1:2";
   EXPECT_DOUBLE_EQ(hbar_shape(options)(0.25), 0.5);
 }
 

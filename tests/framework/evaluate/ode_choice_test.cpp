@@ -20,14 +20,14 @@ EvaluationOptions with(const std::function<void(EvaluationOptions&)>& change) {
 TEST(OdeChoice, AutoTakesWhatTheOptionsAndTheModelAskFor) {
   EXPECT_EQ(ode_choice({}, false).text, "adams, 0.002 nats a dimension");
   EXPECT_EQ(ode_choice({}, true).text, "dormand-prince, rtol 1e-05, atol 1e-05");
-  EXPECT_EQ(ode_choice(with([](auto& o) { o.steps = 20; }), false).text, "rk4, 20 steps");
-  EXPECT_EQ(ode_choice(with([](auto& o) { o.rtol = 1e-3; }), false).text,
+  EXPECT_EQ(ode_choice(with([](auto& o) { o.solver.steps = 20; }), false).text, "rk4, 20 steps");
+  EXPECT_EQ(ode_choice(with([](auto& o) { o.solver.rtol = 1e-3; }), false).text,
             "dormand-prince, rtol 0.001, atol 0.001");
-  EXPECT_EQ(ode_choice(with([](auto& o) { o.atol = 1e-8; }), false).text,
+  EXPECT_EQ(ode_choice(with([](auto& o) { o.solver.atol = 1e-8; }), false).text,
             "dormand-prince, rtol 1e-08, atol 1e-08");
   EXPECT_EQ(ode_choice(with([](auto& o) {
-                         o.rtol = 1e-3;
-                         o.atol = 1e-6;
+                         o.solver.rtol = 1e-3;
+                         o.solver.atol = 1e-6;
                        }),
                        false)
                 .text,
@@ -38,9 +38,9 @@ TEST(OdeChoice, AutoTakesWhatTheOptionsAndTheModelAskFor) {
 
 TEST(OdeChoice, ASolverThatIsNamedIsTaken) {
   const auto adams = ode_choice(with([](auto& o) {
-                                  o.solver = "adams";
-                                  o.steps = 40;
-                                  o.probes = 3;
+                                  o.solver.name = "adams";
+                                  o.solver.steps = 40;
+                                  o.solver.probes = 3;
                                   o.seed = 5;
                                 }),
                                 true);
@@ -49,9 +49,9 @@ TEST(OdeChoice, ASolverThatIsNamedIsTaken) {
   EXPECT_EQ(adams.options.steps, 40);
   EXPECT_EQ(adams.options.probes, 3);
   EXPECT_EQ(adams.options.seed, 5u);
-  const auto finer = ode_choice(with([](auto& o) { o.tolerance = 1e-4; }), false);
+  const auto finer = ode_choice(with([](auto& o) { o.solver.tolerance = 1e-4; }), false);
   EXPECT_EQ(finer.options.tolerance, 1e-4);
-  EXPECT_EQ(ode_choice(with([](auto& o) { o.solver = "dormand-prince"; }), false).text,
+  EXPECT_EQ(ode_choice(with([](auto& o) { o.solver.name = "dormand-prince"; }), false).text,
             "dormand-prince, rtol 1e-05, atol 1e-05");
 }
 
@@ -59,23 +59,23 @@ TEST(OdeChoice, OptionsOfAnotherSolverAreRefused) {
   const auto refused = [](const std::string& part, auto change) {
     test::expect_error<ConfigError>([&] { ode_choice(with(change), false); }, part);
   };
-  refused("--solver euler: not known", [](auto& o) { o.solver = "euler"; });
-  refused("--solver rk4: has no step control", [](auto& o) { o.solver = "rk4"; });
+  refused("--solver euler: not known", [](auto& o) { o.solver.name = "euler"; });
+  refused("--solver rk4: has no step control", [](auto& o) { o.solver.name = "rk4"; });
   refused("--solver dormand-prince: chooses its steps", [](auto& o) {
-    o.solver = "dormand-prince";
-    o.steps = 10;
+    o.solver.name = "dormand-prince";
+    o.solver.steps = 10;
   });
   refused("--exact: of dormand-prince and rk4 alone", [](auto& o) {
-    o.solver = "adams";
+    o.solver.name = "adams";
     o.exact = true;
   });
   refused("--rtol and --atol: of dormand-prince alone", [](auto& o) {
-    o.solver = "adams";
-    o.atol = 1e-3;
+    o.solver.name = "adams";
+    o.solver.atol = 1e-3;
   });
   refused("--tolerance: of --solver adams", [](auto& o) {
-    o.tolerance = 1e-3;
-    o.steps = 10;
+    o.solver.tolerance = 1e-3;
+    o.solver.steps = 10;
   });
 }
 
