@@ -1,5 +1,5 @@
-// Memory that is used again from pass to pass. What comes back was zero before its first use and
-// keeps what it held: the borders of padded images stay zero.
+// Memory that is used again from pass to pass. It is zero before its first use, and then holds what
+// its last borrower left. So the zeros around images, which nobody overwrites, stay there.
 #pragma once
 
 #include <torch/types.h>
@@ -10,8 +10,8 @@
 
 namespace scorenet::models::cpu {
 
-/// Zeros, on large pages where the system gives them: kernels jump between planes that lie far
-/// apart, and a network's memory has more small pages than a processor remembers.
+/// Zeros, on large pages where the system has them. Kernels jump between planes that lie far apart,
+/// and a network's memory has more small pages than a processor keeps the addresses of.
 torch::Tensor zeros_on_large_pages(int64_t floats);
 
 class Arenas {
@@ -19,7 +19,7 @@ class Arenas {
   Arenas() : free_(std::make_shared<Free>()) {}
 
   /// At least `floats` numbers, lent until the last copy of the tensor is gone. Threads may call at
-  /// once; the lender may be gone before what it lent.
+  /// once. The lender may be gone before what it lent.
   torch::Tensor lend(int64_t floats) const;
 
  private:

@@ -1,4 +1,5 @@
-// One head of attention whose products are bfloat16's.
+// One head of attention with products in bfloat16: softmax(q k^T / sqrt(channels)) v, and its
+// gradient. Sums and the softmax are float32.
 #pragma once
 
 #include <vector>
@@ -8,7 +9,7 @@
 
 namespace scorenet::models::cpu {
 
-/// A head's rows in bfloat16, `step` numbers apart.
+/// A head's rows (tokens, channels) in bfloat16, `step` numbers apart.
 struct Bf16Head {
   const Bf16* rows;
   int64_t step;
@@ -20,25 +21,27 @@ struct Bf16HeadTarget {
   float* sums = nullptr;  // over the rows, before they are rounded; null: not wanted
 };
 
+/// Attention for one head at a time, with the memory that it needs. Not for several threads.
 class Bf16HeadMatrices {
  public:
-  /// channels: of the head.
+  /// For heads of `channels` channels over area.pixels() tokens.
   Bf16HeadMatrices(Area area, int64_t channels);
 
-  /// Views of the head's channels of one image. mixed = softmax(q k^T / sqrt(channels)) v.
+  /// Views of the head's channels of one image, float32. Writes mixed; backward writes d_q, d_k and
+  /// d_v.
   void forward(const View& q, const View& k, const View& v, const View& mixed);
   void backward(const View& q, const View& k, const View& v, const View& d_mixed, const View& d_q,
                 const View& d_k, const View& d_v);
 
-  /// The same of heads that are bfloat16.
+  /// The same for heads in bfloat16.
   void forward(const Bf16Head& q, const Bf16Head& k, const Bf16Head& v,
                const Bf16HeadTarget& mixed);
   void backward(const Bf16Head& q, const Bf16Head& k, const Bf16Head& v, const Bf16Head& d_mixed,
                 const Bf16HeadTarget& d_q, const Bf16HeadTarget& d_k, const Bf16HeadTarget& d_v);
 
  private:
-  // A factor's rows in chunks of 32 numbers, (chunks, rows, 32), whole tiles of rows: zero where
-  // nothing was written.
+  // The rows of a factor in chunks of 32 numbers: (chunks, rows, 32), in whole tiles of rows. Zero
+  // where nothing was written.
   struct Rows {
     std::vector<Bf16> numbers;
     int64_t rows = 0, chunks = 0;
@@ -46,7 +49,7 @@ class Bf16HeadMatrices {
     void resize(int64_t of_rows, int64_t of_chunks);
     int64_t chunk() const { return rows * kDepth; }
   };
-  // A factor's columns as products read them: block of 16 columns, 32 rows, pairs of rows, columns.
+  // The columns of a factor as the tiles of Bf16Product: by 16 columns, then by 32 rows.
   struct Columns {
     std::vector<Bf16> numbers;
     int64_t block = 0;

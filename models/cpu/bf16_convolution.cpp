@@ -13,14 +13,6 @@ namespace {
 // Pixels over which the gradient of the weights sums up before it reads and writes its sums.
 constexpr int64_t kPixelsAtOnce = 512;
 
-int64_t taps_in(const Phase& phase) { return static_cast<int64_t>(phase.taps.size()); }
-
-int64_t taps_in(const std::vector<Phase>& phases) {
-  int64_t taps = 0;
-  for (const Phase& phase : phases) taps += taps_in(phase);
-  return taps;
-}
-
 int64_t whole_tiles(int64_t rows) { return (rows + kTile - 1) / kTile * kTile; }
 int64_t pairs_of(int64_t tiles) { return (tiles + 1) / 2; }
 
@@ -47,7 +39,7 @@ Target from_channel(Target target, int64_t channel) {
 
 }  // namespace
 
-struct Bf16Convolution::Way {
+struct Bf16Convolution::Direction {
   const std::vector<Phase>& phases;
   const float* packed;
   const PixelPlanes& read;
@@ -133,14 +125,14 @@ void Bf16Convolution::pack_weights_both(const std::vector<const float*>& paramet
 }
 
 // All pixel numbers of the grid, two tiles at a time, by two blocks of results.
-void Bf16Convolution::run_phase(const Way& way, const Phase& phase, const Bf16* weights,
+void Bf16Convolution::run_phase(const Direction& to, const Phase& phase, const Bf16* weights,
                                 const Bf16* x, const Target& target) const {
   std::vector<int64_t> offsets;
   for (const TapRule& tap : phase.taps)
-    for (int64_t j = 0; j < way.read.chunks(); ++j) offsets.push_back(way.read.at(j, tap.y, tap.x));
+    for (int64_t j = 0; j < to.read.chunks(); ++j) offsets.push_back(to.read.at(j, tap.y, tap.x));
   const auto steps = static_cast<int64_t>(offsets.size());
-  const int64_t last = rules_.grid.height * way.read.pitch();
-  at::parallel_for(0, pairs_of(way.blocks), 1, [&](int64_t begin, int64_t end) {
+  const int64_t last = rules_.grid.height * to.read.pitch();
+  at::parallel_for(0, pairs_of(to.blocks), 1, [&](int64_t begin, int64_t end) {
     const Bf16Scope scope;
     alignas(64) float c[2 * kTile * kDepth];
     Bf16Product p;
@@ -152,29 +144,29 @@ void Bf16Convolution::run_phase(const Way& way, const Phase& phase, const Bf16* 
     p.c_row = kDepth;
     for (int64_t pair = begin; pair < end; ++pair) {
       p.b = weights + 2 * pair * steps * kPairTile;
-      p.blocks = std::min<int64_t>(2, way.blocks - 2 * pair);
+      p.blocks = std::min<int64_t>(2, to.blocks - 2 * pair);
       const Target of_pair = from_channel(target, pair * kDepth);
       for (int64_t q = 0; q < last; q += 2 * kTile) {
         p.a = x + q * kDepth;
         p.row_tiles = last - q > kTile ? 2 : 1;
         multiply(p);
-        write_pixels(c, q, p.row_tiles * kTile, way.read.pitch(), p.blocks, rules_.grid, of_pair);
+        write_pixels(c, q, p.row_tiles * kTile, to.read.pitch(), p.blocks, rules_.grid, of_pair);
       }
     }
   });
 }
 
-void Bf16Convolution::run(const Way& way, const Operand& x, const View& y, int64_t images,
+void Bf16Convolution::run(const Direction& to, const Operand& x, const View& y, int64_t images,
                           const Epilogue& epilogue) const {
   at::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) {
     torch::Tensor memory;
-    if (x.rounded == nullptr) memory = scratch_.lend(way.read.image() / 2);
+    if (x.rounded == nullptr) memory = scratch_.lend(to.read.image() / 2);
     for (int64_t n = begin; n < end; ++n) {
-      const Bf16* rounded = rounded_image(x, n, way.read, memory);
-      const Bf16* weights = numbers_in(way.packed);
-      for (const Phase& phase : way.phases) {
-        run_phase(way, phase, weights, rounded, target_of(phase, y, epilogue, n));
-        weights += taps_in(phase) * way.read.chunks() * way.blocks * kPairTile;
+      const Bf16* rounded = rounded_image(x, n, to.read, memory);
+      const Bf16* weights = numbers_in(to.packed);
+      for (const Phase& phase : to.phases) {
+        run_phase(to, phase, weights, rounded, target_of(phase, y, epilogue, n));
+        weights += taps_in(phase) * to.read.chunks() * to.blocks * kPairTile;
       }
     }
   });

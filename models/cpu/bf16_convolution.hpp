@@ -1,7 +1,8 @@
-// A convolution whose products are bfloat16's, as a sum of taps; what it writes is float32.
+// A convolution as a sum of taps whose factors are rounded to bfloat16. Sums and results are
+// float32.
 //
-// What a product reads are matrices of pixels, borders included (pixel_planes.hpp), so that every
-// tap is the same product on a shifted pointer however an image's rows end.
+// The products read an image as one matrix of pixels, with the border (pixel_planes.hpp). Every tap
+// is then the same product on a shifted pointer, across the ends of the image's rows.
 #pragma once
 
 #include <vector>
@@ -38,7 +39,7 @@ class Bf16Convolution : public Convolution {
                          float* backward) const override;
 
  private:
-  struct Way;  // forward or backward
+  struct Direction;  // forward, or from the result's gradient to the input's
   struct Factors;
   struct Square;
 
@@ -47,9 +48,9 @@ class Bf16Convolution : public Convolution {
   void pack_outputs(const float* kernels, int64_t block, Bf16* to) const;
   void pack_inputs(const float* kernels, int64_t block, Bf16* to) const;
 
-  void run(const Way& way, const Operand& x, const View& y, int64_t images,
+  void run(const Direction& to, const Operand& x, const View& y, int64_t images,
            const Epilogue& epilogue) const;
-  void run_phase(const Way& way, const Phase& phase, const Bf16* weights, const Bf16* x,
+  void run_phase(const Direction& to, const Phase& phase, const Bf16* weights, const Bf16* x,
                  const Target& target) const;
   Factors factors(const Operand& x, const Operand& d_y, int64_t images) const;
   void add_products(const Factors& factors, int64_t rows, int64_t columns, bool first,

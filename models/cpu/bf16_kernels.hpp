@@ -1,9 +1,9 @@
-// Matrix products in bfloat16 with sums in float32, and what leads to and from them.
+// Matrix products in bfloat16 with sums in float32, and the conversions to and from their factors.
 //
-// A product reads one factor by rows of 32 numbers, 64 bytes, and the other as pairs: two numbers
-// of a column side by side, 16 columns of 16 pairs one behind the other, 1 KiB. That is the form of
-// a tile of Intel's AMX, and of avx512_bf16's products of pairs where there is no AMX. Rounding is
-// to the nearest, ties to even.
+// A product reads its first factor in rows of 32 numbers (64 bytes). It reads the second as tiles
+// of 1 KiB: 16 rows of 16 pairs, where a pair is two consecutive numbers of one column. Intel's AMX
+// and the instructions of avx512_bf16 both want this form. Rounding is to the nearest, ties to
+// even.
 #pragma once
 
 #include <cstdint>
@@ -13,20 +13,21 @@
 
 namespace scorenet::models::cpu {
 
-constexpr int64_t kDepth = 32;                  // numbers of a row that a product takes at once
-constexpr int64_t kPairTile = kDepth * kBlock;  // and numbers of the other factor
-constexpr int64_t kTile = 16;                   // rows of a tile
+constexpr int64_t kDepth = 32;                  // numbers of a row that one step of a product reads
+constexpr int64_t kPairTile = kDepth * kBlock;  // numbers of the second factor that it reads
+constexpr int64_t kTile = 16;                   // rows of a tile of results
 constexpr int64_t whole_depths(int64_t n) { return (n + kDepth - 1) / kDepth * kDepth; }
 
 enum class Bf16Unit { none, pairs, tiles };  // avx512_bf16; AMX
-/// The best that this CPU and the kernel offer; `none` on other machines than x86.
+/// The best that this CPU, Linux and instruction_limit.hpp allow; `none` where it is not x86.
 Bf16Unit bf16_unit();
 inline bool bf16_available() { return bf16_unit() != Bf16Unit::none; }
 
-/// Makes products use at most this unit, process-wide: for tests. REQUIRES that the CPU has it.
+/// For tests: makes the products of the whole process use at most this unit. REQUIRES that the CPU
+/// has it.
 void limit_bf16_unit(Bf16Unit most);
 
-/// Sets the tiles of this thread up, and gives them back. To be held around products.
+/// Sets up this thread's AMX tiles while it lives. Hold one around calls of multiply().
 class Bf16Scope {
  public:
   Bf16Scope();
@@ -38,8 +39,9 @@ class Bf16Scope {
   bool tiles_;
 };
 
-/// c += or = sum over steps of (a's rows at a + offsets[step]) times (b's tile number `step`).
-/// 16 or 32 rows, all of which must be readable, by 16 or 32 columns.
+/// c = (or +=, with `add`) the sum over steps s of the rows of a at a + offsets[s] times tile s of
+/// b. c has 16 row_tiles rows and 16 blocks columns; row_tiles and blocks are 1 or 2. All 16 rows
+/// of each tile of a must be readable.
 struct Bf16Product {
   const Bf16* a = nullptr;
   int64_t a_row = 0;  // from row to row
@@ -56,31 +58,32 @@ struct Bf16Product {
 };
 void multiply(const Bf16Product& product);
 
-/// Pixels [first, first + count) of the grid, numbered by rows of `pitch`, from c (count, 32):
-/// target = c + add + residual for those inside `grid`. blocks: of 16 channels.
+/// Writes c (count, 32) to the target's pixels: target = c + add + residual. Row i of c belongs to
+/// pixel number first + i, where a row of the image has `pitch` numbers; those outside `grid` are
+/// left out. blocks: how many blocks of 16 channels are written, 1 or 2.
 void write_pixels(const float* c, int64_t first, int64_t count, int64_t pitch, int64_t blocks,
                   Area grid, const Target& target);
 
-/// `count` pixels of `channels` numbers, `step` floats apart: channels 32 j to 32 j + 31 of pixel i
-/// to to + j chunk + 32 i, zero behind the last channel.
+/// Rounds `count` pixels of `channels` numbers, `step` floats apart. Channels 32 j to 32 j + 31 of
+/// pixel i go to to + j chunk + 32 i, with zeros behind the last channel.
 void round_pixels(const float* from, int64_t step, int64_t count, int64_t channels, Bf16* to,
                   int64_t chunk);
 
-/// (count, 32) to 32 rows of `count` numbers, `row` apart. count: a multiple of 32.
+/// Transposes (count, 32) to 32 rows of `count` numbers, `row` apart. count: a multiple of 32.
 void transpose_pixels(const Bf16* from, int64_t count, Bf16* to, int64_t row);
 
-/// (count, 32) to pairs of rows: of columns 0 to 15 at `to`, of the rest at to + block. count is
+/// Pairs the rows of (count, 32): columns 0 to 15 go to `to`, the others to to + block. count:
 /// even.
 void pair_pixels(const Bf16* from, int64_t count, Bf16* to, int64_t block);
 
-/// 16 rows of 32 numbers, one behind the other, to a tile: row n becomes column n of 16 pairs.
+/// Makes a tile of 16 consecutive rows of 32 numbers: row n becomes column n, as 16 pairs.
 void pairs_of_rows(const Bf16* from, Bf16* to);
 
-/// Rows of 16 floats, `row` apart, to pairs of rows; a last one without its like is paired with
-/// zeros.
+/// Rounds and pairs `count` rows of 16 floats, `row` apart. An odd last row is paired with zeros.
 void pair_rows(const float* from, int64_t row, int64_t count, Bf16* to);
 
-/// The same of the columns of at most 16 such rows: 8 pairs of columns, zero behind the rows.
+/// Rounds at most 16 such rows and pairs their columns: 8 pairs of columns, with zeros behind the
+/// last row.
 void pair_columns(const float* from, int64_t row, int64_t count, Bf16* to);
 
 }  // namespace scorenet::models::cpu

@@ -1,4 +1,4 @@
-// Where a phase of a convolution writes image n, and what is added on the way.
+// Where a phase of a convolution (taps.hpp) writes image n, and what is added to it.
 #pragma once
 
 #include "models/cpu/convolution.hpp"

@@ -1,5 +1,5 @@
-// Group norm, with SiLU or without, of the CPU executor: its statistics and the sums of its
-// gradients over the passes of norm.hpp.
+// Group norm, with SiLU or without, by the passes of norm.hpp: here are the statistics of the
+// groups and the sums of the gradients.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +18,9 @@ struct GroupNormShape {
   bool silu = true;
 };
 
-/// Dropout behind a norm: image n's numbers, as drop() of norm.hpp wants them, at first + n image;
-/// null: none.
+/// Dropout after a norm, by drop() of norm.hpp. Image n's mask begins at first + n image.
 struct Mask {
-  const uint8_t* first = nullptr;
+  const uint8_t* first = nullptr;  // null: no dropout
   int64_t image = 0;
   float factor = 1;
 
@@ -38,11 +37,12 @@ class GroupNorm {
     const float* weight;
     const float* bias;
   };
-  /// Numbers that forward leaves of an image for backward: mean and 1 / standard deviation.
+  /// How many numbers forward keeps of an image for backward: each group's mean and
+  /// 1 / standard deviation.
   int64_t statistics() const { return 2 * shape_.groups; }
   int64_t channels() const { return shape_.channels; }
 
-  /// statistics: of image n at statistics + n stride.
+  /// Where these numbers are: image n's from first + n stride on.
   struct Statistics {
     double* first;
     int64_t stride;
@@ -52,12 +52,13 @@ class GroupNorm {
                const Statistics& statistics, const Mask& mask) const;
 
   struct Gradients {
-    double* weight = nullptr;  // added to; or null, and bias too
+    double* weight = nullptr;  // added to; null, as bias, if they are not wanted
     double* bias = nullptr;
-    float* sums = nullptr;  // of d_x over pixels, image n at sums + n sums_image; or null
+    float* sums =
+        nullptr;  // sums of d_x over pixels, image n's from sums + n sums_image on; or null
     int64_t sums_image = 0;
   };
-  /// Overwrites d_y. more: up to two images that are added to d_x, which may be one of them.
+  /// Overwrites d_y. more: up to two images that are added to d_x; d_x may be one of them.
   void backward(const Parameters& p, const View& x, const View& d_y, const Operand& d_x,
                 const std::vector<const View*>& more, int64_t images, const Statistics& statistics,
                 const Gradients& gradients) const;

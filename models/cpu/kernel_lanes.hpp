@@ -1,7 +1,7 @@
-// Weights, whose rows are output channels, as vectors of 16 channels, and back.
+// Weights as vectors of 16 channels, and back: a transposition of strided rows.
 //
-// A weight is (out, in, entries). Lane l of a vector is the number at l stride behind its first:
-// 16 output channels of one input's entry, or 16 input channels of one output's.
+// A weight tensor is (out, in, entries). The lanes of a vector are numbers that lie `stride` apart:
+// one entry for 16 output channels, or one entry for 16 input channels.
 #pragma once
 
 #include "models/cpu/view.hpp"

@@ -1,7 +1,8 @@
-// The layers of the CPU executor's U-Net (blocks.hpp), each with its places, forward and backward.
+// The layers of the CPU executor's U-Net (the blocks of models/blocks.hpp), forward and backward.
 //
-// A layer writes its input's gradient, or adds to it where the input has another reader further up,
-// which has written it by then: the input of a skip connection.
+// A layer knows where its inputs, results and gradients are. In its backward pass it writes its
+// input's gradient. Where the input also feeds a skip connection, the layer adds to the gradient,
+// which the reader of the skip, further up, has written before.
 #pragma once
 
 #include <memory>
@@ -15,38 +16,40 @@
 
 namespace scorenet::models::cpu {
 
-/// A convolution, and where its weights and gradients lie among all.
+/// A convolution, and where its packed weights and its sums of gradients begin among the network's.
 struct PlacedConvolution {
   PlacedConvolution(ConvolutionShape shape, Arithmetic arithmetic, const Arenas& scratch)
       : made(make_convolution(std::move(shape), arithmetic, scratch)) {}
 
   std::unique_ptr<Convolution> made;
   int64_t packed = 0, packed_backward = 0, sums = 0;
-  int64_t bias = -1;  // of vectors; -1: its bias is another's (`Part::more_bias`)
+  int64_t bias = -1;  // among the vectors; -1: another convolution adds it (`Part::more_bias`)
 
-  /// With the bias, and a residual or null.
+  /// y = the convolution of x, plus the bias, plus the residual, if there is one.
   void forward(const Pass& pass, const Operand& x, const View& y, const View* residual) const;
-  /// With what the noise level adds in place of the bias: `shift` is where among all.
+  /// The same with the noise level's shift in place of the bias. shift: where it begins among the
+  /// shifts.
   void forward_shifted(const Pass& pass, const Operand& x, const View& y, int64_t shift) const;
-  /// To the weights, where they are wanted, and to d_x, unless it is null, with a residual or null.
-  /// d_y: as it is, or prepared. Its view must be there where the bias's gradient is this one's.
+  /// Adds to the sums of the weights, where they are wanted, and writes d_x, plus the residual, if
+  /// these are not null. d_y: as it is, or prepared. Where bias >= 0 its view must be there.
   void backward(const Pass& pass, const Operand& x, const Operand& d_y, const View* d_x,
                 const View* residual) const;
-  /// d_y as backward reads it, for several convolutions of one form and as many channels.
+  /// d_y as backward reads it. Convolutions of one form with as many channels may share it.
   Operand prepared(const Pass& pass, const Operand& d_y, torch::Tensor& memory) const;
 };
 
-/// The same for a norm.
+/// A norm, and where its parameters, statistics and gradients are.
 struct PlacedNorm {
   explicit PlacedNorm(GroupNormShape shape) : made(std::move(shape)) {}
 
   GroupNorm made;
   int64_t weight = 0, bias = 0;  // parameters
-  int64_t statistics = 0;        // of an image's
-  int64_t vectors = 0;           // first the weight's gradient, then the bias's
+  int64_t statistics = 0;        // where they begin among an image's
+  int64_t vectors = 0;           // where the weight's gradient begins; the bias's stands behind it
 
   void forward(const Pass& pass, const Place& x, const Place& y, const Mask& mask = {}) const;
-  /// shift: where the image's sums of d_x go among the shifts' gradients, or -1.
+  /// shift: where the sums of d_x over an image's pixels go among the gradients of the shifts; -1:
+  /// nowhere.
   void backward(const Pass& pass, const Place& x, const Place& d_y, const Place& d_x,
                 const std::vector<const View*>& more, int64_t shift) const;
 
@@ -58,8 +61,8 @@ struct PlacedNorm {
 struct Features {
   Place value, gradient;
   std::vector<int64_t> in;  // channel at each position, or -1
-  bool joined = false;      // its gradient has another part, written before
-  bool is_input = false;    // of the network
+  bool joined = false;      // it also feeds a skip, which has written its part of the gradient
+  bool is_input = false;    // it is the network's input
 };
 
 class Layer {
@@ -100,10 +103,10 @@ struct ResidualParts {
   const PlacedNorm& norm2;
   const PlacedConvolution& conv2;
   const PlacedConvolution* shortcut;  // or null
-  int64_t shift;                      // of the noise level, among all
-  int64_t mask;                       // of the dropout, among an image's
+  int64_t shift;                      // where the noise level's begins among the shifts
+  int64_t mask;                       // where the dropout's begins among an image's
   Place normed1, hidden, normed2;     // values
-  Place d_in, d_normed, d_hidden;     // gradients, of use within the layer alone
+  Place d_in, d_normed, d_hidden;     // gradients, which only this layer reads
 };
 
 class ResidualLayer : public Layer {
@@ -123,7 +126,7 @@ class ResidualLayer : public Layer {
 struct AttentionParts {
   const PlacedNorm& norm;
   const PlacedConvolution& in;   // queries, keys and values in one
-  const PlacedConvolution& out;  // of what was mixed
+  const PlacedConvolution& out;  // after attention
   Heads heads;
   Arithmetic arithmetic;
   Place normed, q_k_v, mixed;

@@ -1,8 +1,9 @@
-// The U-Net as the CPU executor runs it: where every activation lies, and the layers in order.
+// The U-Net as the CPU executor runs it: the list of layers, and the place of every activation.
 //
-// A network is planned once for a size of image. Of every image all activations lie one behind the
-// other in an arena, as do all gradients; a batch is so many of these. What is read as one tensor
-// behind a skip connection was written as one: both sources write slices of it.
+// A network is planned once for each size of image (plan_network.cpp). An arena holds all
+// activations of an image one behind the other, and another arena all gradients; a batch has as
+// many of both as it has images. Concatenation costs nothing: both tensors that meet at a skip
+// connection are written as slices of the joined one.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@
 
 namespace scorenet::models::cpu {
 
-/// A padded image in an arena, or some of its channels; or the image's rounding to bfloat16.
+/// Where an image with its border, or some of its channels, is in an arena; or the same image
+/// rounded to bfloat16.
 struct Place {
   int64_t first = 0;  // floats from the arena's start to pixel (0, 0), or to the rounding
   int64_t step = 0;
@@ -37,10 +39,10 @@ struct Place {
   }
 };
 
-/// Some images' arenas.
+/// The arenas of some images.
 struct Window {
   float* first = nullptr;
-  int64_t image = 0;  // floats of one
+  int64_t image = 0;  // floats of one image's arena
   /// REQUIRES that the place is not rounded.
   View view(const Place& p) const {
     return {first + p.first, p.step, p.row, image, p.channels, p.area};
@@ -52,7 +54,7 @@ struct Window {
   }
 };
 
-/// What the layers are given to run over some images.
+/// What the layers need to run over some images. Arrays hold the images one behind the other.
 struct Pass {
   int64_t images = 0;
   Window values;
@@ -66,17 +68,17 @@ struct Pass {
   int64_t masks_of_image = 0;
   float mask_factor = 1;
 
-  // For the way back:
+  // For the backward pass:
   Window gradients;
   const float* packed_backward = nullptr;
   float* shift_gradients = nullptr;  // as shifts
-  float* sums = nullptr;             // gradients of weights are added here; null: none is wanted
-  bool first_of_sums = false;        // nothing is there yet
-  double* vectors = nullptr;         // those of biases and norms; null as sums
+  float* sums = nullptr;             // where gradients of weights are added; null: not wanted
+  bool first_of_sums = false;        // nothing has been added yet
+  double* vectors = nullptr;         // where those of biases and norms are added; null as sums
   bool input_wanted = false;         // the gradient of the network's input
 };
 
-/// The dropout of a residual block: its mask's place among an image's, and its size.
+/// The mask of a residual block's dropout: where it begins among an image's masks, and its size.
 struct DropoutMask {
   int64_t first = 0;
   int64_t channels = 0;
@@ -89,13 +91,13 @@ struct PlacedNorm;
 
 class Network {
  public:
-  /// in_channels: of the first convolution; area: every level halves it. arithmetic: of the
-  /// convolutions. Throws as UNet does.
+  /// For images of in_channels and size `area`, whose sides every level halves. arithmetic: that of
+  /// the convolutions. Throws as UNet does.
   Network(const UNetOptions& options, int64_t in_channels, int64_t out_channels, Area area,
           Arithmetic arithmetic);
   ~Network();
 
-  /// The parameters that a pass is given, as UNet names them.
+  /// The names in UNet of the parameters that a pass is given, in its order.
   const std::vector<std::string>& parameters() const { return names_; }
 
   // Sizes, of one image or of the network, in numbers.

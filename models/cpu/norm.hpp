@@ -1,28 +1,29 @@
-// The passes over pixels of which group norm with SiLU is made, forward and backward.
+// The passes over an image of which group norm with SiLU is made, forward and backward.
 //
-// Pixels outside, channels inside: lines of memory are read whole and in order. Sums over a row are
-// float32, sums over rows float64.
+// Each loops over pixels outside and channels inside, so memory is read in order. A sum over a row
+// of pixels is float32, a sum over rows float64.
 #pragma once
 
 #include "models/cpu/view.hpp"
 
 namespace scorenet::models::cpu {
 
-// All views: the first image alone counts. Arrays: a number for each of x.channels.
+// Of each view only the first image is used. An array has a number for each of x.channels.
 
-/// sum[c] = sum over pixels of x; squares[c] = of x^2, or null.
+/// sum[c] = the sum of x over pixels, squares[c] = that of x^2. squares may be null.
 void channel_sums(const View& x, double* sum, double* squares);
 
-/// y = scale x + shift, or z sigmoid(z) of it.
+/// y = z or, with silu, z sigmoid(z), where z = scale x + shift.
 void scale_and_shift(const View& x, const float* scale, const float* shift, bool silu,
                      const View& y);
 
-/// Gradient g of z = scale x + shift, in place of d_y; its sums over pixels, and those of g x.
+/// Overwrites d_y by g, the gradient of z = scale x + shift; sum = the sum of g over pixels, sum_x
+/// that of g x.
 void unscale(const View& x, const float* scale, const float* shift, bool silu, const View& d_y,
              double* sum, double* sum_x);
 
-/// d_x = k1 g + k2 x + k3 + more[0] + more[1] (null: not there; may be d_x).
-/// channels[c] = sum over pixels of k1 g + k2 x + k3; or null.
+/// d_x = k1 g + k2 x + k3 + more[0] + more[1]. Either of `more` may be null, or d_x itself.
+/// channels[c] = the sum of k1 g + k2 x + k3 over pixels; may be null.
 struct Combination {
   const float* k1;
   const float* k2;
@@ -32,7 +33,7 @@ struct Combination {
 void combine(const View& g, const View& x, const Combination& factors, const View& d_x,
              float* channels);
 
-/// x *= factor keep; keep: 0 or 1 for each channel of each pixel, pixel by pixel.
+/// Dropout: x *= factor keep, where keep is 0 or 1 for each channel, pixel by pixel.
 void drop(const View& x, const uint8_t* keep, float factor);
 
 }  // namespace scorenet::models::cpu

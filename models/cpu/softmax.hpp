@@ -1,5 +1,5 @@
-// Softmax of the rows of a matrix, forward and backward, in place. Rows are `stride` floats apart;
-// what a row has behind its `keys` numbers, up to whole blocks, becomes zero.
+// Softmax of the rows of a matrix, forward and backward, in place. Rows are `stride` floats apart.
+// Places behind a row's `keys` numbers, up to whole blocks, become zero.
 #pragma once
 
 #include "models/cpu/view.hpp"

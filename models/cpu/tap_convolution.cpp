@@ -17,14 +17,6 @@ constexpr int64_t kBlocksAtOnce = 4;
 // which there may be many, are read and written once for all of them.
 constexpr int64_t kGradientPixels = 256;
 
-int64_t taps_in(const Phase& phase) { return static_cast<int64_t>(phase.taps.size()); }
-
-int64_t taps_in(const std::vector<Phase>& phases) {
-  int64_t taps = 0;
-  for (const Phase& phase : phases) taps += taps_in(phase);
-  return taps;
-}
-
 }  // namespace
 
 TapConvolution::TapConvolution(ConvolutionShape shape)

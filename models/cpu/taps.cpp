@@ -98,6 +98,12 @@ TapRules rules_of_doubling(Area area) {
 
 }  // namespace
 
+int64_t taps_in(const std::vector<Phase>& phases) {
+  int64_t taps = 0;
+  for (const Phase& phase : phases) taps += taps_in(phase);
+  return taps;
+}
+
 TapRules tap_rules(Form form, Area area) {
   switch (form) {
     case Form::half:

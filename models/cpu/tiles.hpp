@@ -1,21 +1,22 @@
-// Matrix products of small register tiles, of which convolutions, linear layers and attention are
-// made.
+// The matrix products in float32 of which convolutions, linear layers and attention are made. They
+// keep a small tile of sums in registers.
 //
-// Every sum runs over its terms in the order of the taps and their channels, whatever the tile's
-// place or size: a pixel's result depends on nothing but its own inputs.
+// Every sum adds its terms in the order of the taps and their channels, whatever tile it is in. So
+// the bits of a pixel's result depend on its own inputs only.
 #pragma once
 
 #include "models/cpu/view.hpp"
 
 namespace scorenet::models::cpu {
 
-/// One tap of a convolution: a pixel of the input for each pixel of the result, and weights.
+/// One tap of a convolution: for each pixel of the result, the pixel of the input that it reads,
+/// and the weights (depth, 16) for each block of results. Strides are in floats.
 struct Tap {
-  const float* pixel = nullptr;    // the one that the result's pixel (0, 0) reads
-  int64_t step = 0, row = 0;       // from what a pixel reads to what the next one, or row, reads
+  const float* pixel = nullptr;    // what the result's pixel (0, 0) reads
+  int64_t step = 0, row = 0;       // to what the next pixel of the result, or the next row, reads
   int64_t depth = 0;               // channels read
-  const float* weights = nullptr;  // of block 0 of the result: depth x 16 numbers
-  int64_t block = 0;               // from these to those of the next block
+  const float* weights = nullptr;  // for block 0 of the results
+  int64_t block = 0;               // from one block's weights to the next one's
 };
 
 constexpr int64_t kMostTaps = 32;
@@ -29,11 +30,12 @@ struct Target {
   int64_t residual_step = 0, residual_row = 0;
 };
 
-/// The blocks [first, last) of a sum of `count` taps, at most kMostTaps, at all pixels of `area`.
+/// Computes the blocks [first, last) of the sum of `count` taps (at most kMostTaps) at all pixels
+/// of `area`.
 void multiply_taps(const Tap* taps, int64_t count, Area area, int64_t first, int64_t last,
                    const Target& target);
 
-/// One sum of outer products: sum[i][o] += over all pixels x[i] d[o].
+/// A sum of outer products over pixels: sum[i][o] += x[i] d[o] at each pixel.
 struct OuterProduct {
   const float* x = nullptr;
   const float* d = nullptr;
@@ -44,12 +46,12 @@ struct OuterShape {
   int64_t d_step = 0, d_row = 0;
   int64_t sum_row = 0;         // floats from sum[i] to sum[i + 1]
   int64_t sum_block = kBlock;  // from a block of sum[i] to the next
-  int64_t rows = 0;            // numbers of x
-  int64_t blocks = 0;          // of d
-  bool first = false;          // nothing is in `sum` yet: it is overwritten
+  int64_t rows = 0;            // how many numbers x has at a pixel
+  int64_t blocks = 0;          // how many blocks d has
+  bool first = false;          // overwrite `sum` in place of adding to it
 };
 
-/// The same for several products of one shape.
+/// Adds up `count` such products, all of one shape, over the pixels of `area`.
 void add_outer_products(const OuterProduct* products, int64_t count, Area area,
                         const OuterShape& shape);
 

@@ -1,9 +1,11 @@
-// The layout of the CPU executor's activations: padded NHWC, float32.
+// The memory layout of the CPU executor's activations: NHWC, float32, with a border.
 //
-// An image has a border of one pixel of zeros, so that every tap of a 3x3 kernel is the same
-// product on a shifted pointer. Channels come in blocks of 16; what a tensor does not fill of its
-// last block is zero, in activations and in weights, so that no kernel asks for a remainder. A view
-// may be some blocks of a wider image: what is written there needs no concatenation.
+// - Each image has a border of one pixel of zeros. Every tap of a 3x3 kernel is then the same
+//   matrix product, on a shifted pointer.
+// - Channels come in blocks of 16. Places of the last block that hold no channel are zero, in
+//   activations and in weights, so no kernel treats a remainder.
+// - A view may be some blocks of a wider image: two layers that write neighbouring blocks have
+//   concatenated their results.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +45,8 @@ struct View {
 
 using Bf16 = uint16_t;  // the upper half of a float
 
-/// What a convolution reads: images, or their roundings to bfloat16 if these are there already
-/// (pixel_planes.hpp); the view then says the size alone.
+/// What a convolution reads: images in float32, or the same images already rounded to bfloat16
+/// (pixel_planes.hpp). In the second case the view gives the size only.
 struct Operand {
   View view;
   Bf16* rounded = nullptr;  // of the first image; null: the view is read

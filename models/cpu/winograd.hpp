@@ -13,7 +13,7 @@
 // The matrices evaluate polynomials at 0, at infinity and at +-1 (m = 2), or at +-2/3 and +-3/2
 // (m = 4). Rounding decides these points: results with m = 4 are three times as far from the exact
 // ones as with m = 2, and would be more than six times as far with the usual +-1 and +-2
-// (tests/models/winograd_test.cpp measures both).
+// (tests/models/cpu/winograd_test.cpp measures both).
 #pragma once
 
 #include "models/cpu/view.hpp"

@@ -10,7 +10,7 @@
 #include "models/cpu/executor.hpp"
 #include "models/flops.hpp"
 #include "models/make_model.hpp"
-#include "tests/models/each_target.hpp"
+#include "tests/models/cpu/each_target.hpp"
 
 namespace scorenet::models {
 namespace {

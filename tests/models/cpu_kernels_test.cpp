@@ -11,7 +11,7 @@
 #include "models/cpu/bf16_kernels.hpp"
 #include "models/cpu/convolution.hpp"
 #include "models/cpu/group_norm.hpp"
-#include "tests/models/each_target.hpp"
+#include "tests/models/cpu/each_target.hpp"
 
 namespace scorenet::models::cpu {
 namespace {

@@ -9,7 +9,7 @@
 #include "models/dit.hpp"
 #include "models/flops.hpp"
 #include "models/kernels/tokens.hpp"
-#include "tests/models/each_target.hpp"
+#include "tests/models/cpu/each_target.hpp"
 #include "tests/models/token_checks.hpp"
 
 namespace scorenet::models::cpu {

@@ -14,7 +14,7 @@
 #include "models/kernels/fast_path.hpp"
 #include "models/make_model.hpp"
 #include "models/native_precision.hpp"
-#include "tests/models/each_target.hpp"
+#include "tests/models/cpu/each_target.hpp"
 
 namespace scorenet::models {
 namespace {

@@ -8,7 +8,7 @@
 #include <cstdio>
 
 #include "models/cpu/winograd_weights.hpp"
-#include "tests/models/each_target.hpp"
+#include "tests/models/cpu/each_target.hpp"
 #include "tests/support/noise.hpp"
 
 namespace scorenet::models::cpu {
