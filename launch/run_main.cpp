@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "framework/comm/last_words.hpp"
+#include "framework/core/device_graph.hpp"
 #include "framework/core/host_name.hpp"
 #include "framework/core/stop_signal.hpp"
 #include "launch/cores.hpp"
@@ -120,7 +121,7 @@ int run_on_ranks(const Task& task) {
   if (!task.heeds_stop) let_signals_end_the_process();
   if (task.alone) return run_alone(task);
   try {
-    comm::Communicators comms = comm::make_communicators(task.comm);
+    comm::Communicators comms = comm::make_communicators(task.comm, current_cuda_stream);
     const auto last_words = comm::make_last_words(comms.environment.get());
     try {
       comm::check_same_on_all_ranks(*comms.host, task.identity);

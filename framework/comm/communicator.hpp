@@ -93,6 +93,16 @@ class Communicator {
   virtual Work all_to_all(Buffer in, Buffer out, std::string_view tag) = 0;
   virtual Work barrier(std::string_view tag) = 0;
 
+  /// Whether operations may be started while the device's work is recorded (core/device_graph.hpp).
+  /// Such an operation becomes part of the recording. It is done at every launch, with what the
+  /// buffers hold then. Only join() makes anything wait for it: call it before the recording ends.
+  /// All ranks must record the same operations in the same order, each of which has run before,
+  /// launch their recordings alike, and destroy these before the communicator.
+  virtual bool can_be_recorded() const { return false; }
+  /// A work that is done when the device has done all it was given so far. After the launch of
+  /// a recording with operations in it: its wait() has their time limit and reports their errors.
+  virtual Work watch(std::string_view /*tag*/) { return {}; }
+
   /// Memory, not zeroed, from which operations travel with the fewest copies; null where any memory
   /// is as good. It frees itself, before or after the communicator.
   virtual std::shared_ptr<void> allocate(int64_t /*bytes*/) { return nullptr; }

@@ -65,7 +65,8 @@ void check_slurm_tasks(int mpi_size) {
                   "one process use srun --ntasks=1.");
 }
 
-Communicators make_communicators(const CommOptions& options) {
+Communicators make_communicators(const CommOptions& options,
+                                 const std::function<void*()>& compute_stream) {
   const std::string& backend = options.backend;
   check_backend(backend);
   Communicators result;
@@ -90,8 +91,9 @@ Communicators make_communicators(const CommOptions& options) {
   mpi.recorder = result.recorder;
   result.host = make_mpi_communicator(*result.environment, mpi);
   if (backend == "nccl") {
-    result.device = make_nccl_communicator(*result.host,
-                                           {.limits = options.limits, .recorder = result.recorder});
+    result.device = make_nccl_communicator(
+        *result.host,
+        {.limits = options.limits, .compute_stream = compute_stream, .recorder = result.recorder});
   }
   if (options.heartbeat_limit_s > 0) {
     HeartbeatOptions beat;

@@ -1,6 +1,7 @@
 // Chooses the back end that this process talks over, from its environment and its options.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -28,8 +29,9 @@ struct Communicators {
 
 /// Throws ConfigError for a back end that is unknown (the message lists the known ones) or not
 /// built in. Throws CommError if the launcher started several processes that do not see each other
-/// (srun without --mpi=pmix).
-Communicators make_communicators(const CommOptions& options);
+/// (srun without --mpi=pmix). compute_stream: NcclOptions::compute_stream.
+Communicators make_communicators(const CommOptions& options,
+                                 const std::function<void*()>& compute_stream = {});
 
 /// Whether mpirun, srun with PMI(x) or a similar launcher started this process. Reads the
 /// environment alone.

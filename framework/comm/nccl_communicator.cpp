@@ -22,6 +22,8 @@ namespace scorenet::comm {
 namespace {
 
 constexpr double kAbortLimitS = 10;
+// NCCL 2.9.6: the first whose operations a CUDA graph may hold beside others outside of it.
+constexpr int kFirstRecordable = 20906;
 
 void check(cudaError_t code, const std::string& what) {
   if (code != cudaSuccess) {
@@ -183,6 +185,37 @@ class NcclWork final : public Work::State {
   bool done_ = false;
 };
 
+/// A part of a recording. The host waits for it with all the rest of a launch: watch().
+class RecordedWork final : public Work::State {
+ public:
+  RecordedWork(std::string what, Event end, cudaStream_t compute)
+      : what_(std::move(what)), end_(std::move(end)), compute_(compute) {}
+
+  void wait() override {}
+  bool is_done() override { return true; }
+  bool join() override {
+    check(cudaStreamWaitEvent(compute_, end_.get(), 0), what_);
+    return true;
+  }
+
+ private:
+  std::string what_;
+  Event end_;
+  cudaStream_t compute_;
+};
+
+/// Whether `stream` is being recorded. Throws an Error if something has spoilt the recording: that
+/// is no failure of the communicator.
+bool is_recorded(cudaStream_t stream, const std::string& what) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(stream, &status), what);
+  if (status == cudaStreamCaptureStatusInvalidated) {
+    throw Error(ExitCode::communication,
+                what + ": the recording of this stream was spoilt by an earlier call.");
+  }
+  return status == cudaStreamCaptureStatusActive;
+}
+
 /// A fixed-size text that travels as bytes.
 using Card = std::array<char, 96>;
 
@@ -231,8 +264,8 @@ class NcclCommunicator final : public Communicator {
     shared_->place = {bootstrap.rank(), bootstrap.size(), "device"};
     shared_->limits = options.limits;
     shared_->recorder = options.recorder;
-    const int version = checked_version();
-    check_devices_and_versions(bootstrap, version);
+    version_ = checked_version();
+    check_devices_and_versions(bootstrap, version_);
     create();
   }
 
@@ -311,6 +344,16 @@ class NcclCommunicator final : public Communicator {
     });
   }
 
+  bool can_be_recorded() const override { return version_ >= kFirstRecordable; }
+
+  Work watch(std::string_view tag) override {
+    const Operation operation{Collective::replay, sequence_++, std::string(tag)};
+    const cudaStream_t compute = compute_stream();
+    Event end;
+    check(cudaEventRecord(end.get(), compute), describe(operation));
+    return Work(std::make_unique<NcclWork>(shared_, operation, std::move(end), compute));
+  }
+
   /// Registered, so that the links and switches may reach it without NCCL's own buffers in between.
   std::shared_ptr<void> allocate(int64_t bytes) override {
     void* data = nullptr;
@@ -384,6 +427,10 @@ class NcclCommunicator final : public Communicator {
     return first_error == ncclSuccess ? end : first_error;
   }
 
+  cudaStream_t compute_stream() const {
+    return static_cast<cudaStream_t>(options_.compute_stream ? options_.compute_stream() : nullptr);
+  }
+
   template <typename Launch>
   Work start(Operation operation, Launch launch) {
     operation.sequence = sequence_++;
@@ -391,18 +438,20 @@ class NcclCommunicator final : public Communicator {
       throw CommError(describe(operation) + " on " + describe(shared_->place) +
                       ": given up, because an earlier operation failed.");
     }
-    // The buffers are what the compute stream has produced when it gets here.
+    // The buffers are what the compute stream has produced when it gets here. If that stream is
+    // being recorded, waiting for its event takes NCCL's stream into the recording.
     const Event begin;
-    const auto compute =
-        static_cast<cudaStream_t>(options_.compute_stream ? options_.compute_stream() : nullptr);
+    const cudaStream_t compute = compute_stream();
     const std::string what =
         std::string(name(operation.kind)) + " " + std::to_string(operation.sequence);
+    const bool recorded = is_recorded(compute, what);
     check(cudaEventRecord(begin.get(), compute), what);
     check(cudaStreamWaitEvent(stream_.get(), begin.get(), 0), what);
     shared_->settle(launch(), what + " (" + operation.tag + ")",
                     shared_->limits.of(shared_->phase));
     Event end;
     check(cudaEventRecord(end.get(), stream_.get()), what);
+    if (recorded) return Work(std::make_unique<RecordedWork>(what, std::move(end), compute));
     return Work(std::make_unique<NcclWork>(shared_, std::move(operation), std::move(end), compute));
   }
 
@@ -433,6 +482,7 @@ class NcclCommunicator final : public Communicator {
   int exceptions_at_start_;
   Stream stream_;
   void* scratch_ = nullptr;
+  int version_ = 0;
   int64_t sequence_ = 0;
 };
 

@@ -12,8 +12,9 @@ namespace scorenet::comm {
 
 struct NcclOptions {
   PhaseLimits limits{};
-  /// The cudaStream_t whose earlier work produces the buffers, asked at every operation. Empty:
-  /// the default stream.
+  /// The cudaStream_t whose earlier work produces the buffers, asked at every operation, by the
+  /// thread that starts it. If that stream is being recorded, so is the operation. Empty: the
+  /// default stream.
   std::function<void*()> compute_stream{};
   /// Notes every operation and is dumped on failure. Null: none.
   std::shared_ptr<FlightRecorder> recorder{};

@@ -33,6 +33,8 @@ const char* name(Collective kind) {
       return "all_gather";
     case Collective::all_to_all:
       return "all_to_all";
+    case Collective::replay:
+      return "replay";
   }
   return "unknown";
 }

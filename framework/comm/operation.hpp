@@ -8,7 +8,16 @@
 
 namespace scorenet::comm {
 
-enum class Collective { barrier, all_reduce, broadcast, reduce_scatter, all_gather, all_to_all };
+/// replay: recorded operations, launched together.
+enum class Collective {
+  barrier,
+  all_reduce,
+  broadcast,
+  reduce_scatter,
+  all_gather,
+  all_to_all,
+  replay
+};
 
 /// "all_reduce", as errors and records write it.
 const char* name(Collective kind);

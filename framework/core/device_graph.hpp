@@ -32,4 +32,8 @@ bool records_graphs(torch::Device device);
 std::unique_ptr<DeviceGraph> record_graph(torch::Device device, const std::function<void()>& work,
                                           const DeviceGraph* beside = nullptr);
 
+/// The cudaStream_t that this thread's next kernels go to; while it records, the recorded one. Null
+/// in a build without CUDA.
+void* current_cuda_stream();
+
 }  // namespace scorenet

@@ -66,4 +66,6 @@ std::unique_ptr<DeviceGraph> record_graph(torch::Device device, const std::funct
   return graph;
 }
 
+void* current_cuda_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
+
 }  // namespace scorenet

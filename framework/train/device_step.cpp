@@ -6,6 +6,7 @@
 #include <cmath>
 #include <thread>
 
+#include "framework/comm/any_rank.hpp"
 #include "framework/core/device_words.hpp"
 #include "framework/core/error.hpp"
 #include "framework/core/pixels.hpp"
@@ -82,9 +83,9 @@ DeviceStep::UnderWay DeviceStep::hand_over(const data::LoadedBatch& loaded, int6
   if (!pixels_) allocate(loaded, given);
   control_.clear();
   control_.add("data_wait", loaded.wait_seconds);
-  control_.add("comm_exposed", update_.traffic().exposed_seconds);
+  control_.add("comm_exposed", traffic().exposed_seconds);
   raise_wishes(control_, wishes);
-  if (update_.wants_new_order()) control_.raise("reorder");
+  if (!whole_ && update_.wants_new_order()) control_.raise("reorder");
 
   pixels_->next().copy_(loaded.batch.examples);
   numbers_.next(times_).copy_(times.t);
@@ -205,7 +206,7 @@ torch::Tensor DeviceStep::own_numbers() const {
 
 // started: buckets have left during backward.
 void DeviceStep::sum_over_ranks(bool started) {
-  if (comms_.host->size() == 1) return;
+  if (alone()) return;
   update_.sum_on_device(started);
   torch::Tensor control = control_results();
   if (update_.norms_are_parts()) {
@@ -241,32 +242,84 @@ void DeviceStep::update_weights() {
                numbers_.on_device(average_shares_).to(torch::kFloat32));
 }
 
-bool DeviceStep::records_now() const {
-  return model_.config.run.graph && !model_.trained().foreign && records_graphs(model_.device) &&
-         !first_part_ && steps_run_ >= kEagerSteps;
+// The device's part of a step.
+void DeviceStep::compute() {
+  accumulate_gradients(/*silent=*/false);
+  sum_over_ranks(/*started=*/true);
+  update_weights();
+  update_.share_weights_on_device();
 }
 
-void DeviceStep::launch() {
-  const bool alone = comms_.host->size() == 1;
-  if (records_now()) {
-    first_part_ = record_graph(model_.device, [this, alone] {
-      accumulate_gradients(/*silent=*/true);
-      if (alone) update_weights();
-    });
-    if (!alone) second_part_ = record_graph(model_.device, [this] { update_weights(); });
-  }
-  if (!first_part_) {
-    accumulate_gradients(/*silent=*/false);
-    sum_over_ranks(/*started=*/true);
-    update_weights();
-    update_.share_weights_on_device();
+// The order in which buckets leave is part of a recording: all ranks have agreed on it.
+bool DeviceStep::records_now() const {
+  return model_.config.run.graph && !model_.trained().foreign && records_graphs(model_.device) &&
+         !whole_ && !before_sums_ && steps_run_ >= kEagerSteps &&
+         (alone() || !update_.reducer().observed_order().empty());
+}
+
+// A graph without the sums comes first. What cannot be recorded of a step then ends the job here,
+// before NCCL's ranks, which may wait for one another while they record, are at it.
+void DeviceStep::record() {
+  if (alone()) {
+    whole_ = record_graph(model_.device, [this] { compute(); });
     return;
   }
-  first_part_->launch();
-  if (alone) return;
-  sum_over_ranks(/*started=*/false);
-  second_part_->launch();
-  update_.share_weights_on_device();
+  before_sums_ = record_graph(model_.device, [this] { accumulate_gradients(/*silent=*/true); });
+  after_sums_ = record_graph(model_.device, [this] { update_weights(); });
+  // A recording may ask for nothing that is under way.
+  update_.settle();
+  control_sum_.wait();
+  const std::string trouble = record_with_sums();
+  note_ = trouble.empty()
+              ? "recorded as one graph, the sums over the ranks within"
+              : "recorded as two graphs, the sums over the ranks between them: " + trouble;
+  if (!trouble.empty()) return;
+  before_sums_.reset();
+  after_sums_.reset();
+}
+
+// Into whole_, and returns nothing; or what stands against it on some rank, and there is no whole_.
+// The same on all ranks.
+std::string DeviceStep::record_with_sums() {
+  std::string trouble;
+  if (!comms_.bulk().can_be_recorded()) {
+    trouble = "what carries them cannot be recorded";
+  } else {
+    try {
+      whole_ = record_graph(model_.device, [this] { compute(); }, before_sums_.get());
+    } catch (const CommError&) {
+      throw;
+    } catch (const std::exception& e) {
+      trouble = e.what();
+    }
+  }
+  trouble = comm::first_told(*comms_.host, trouble, "recorded step");
+  if (!trouble.empty()) whole_.reset();
+  return trouble;
+}
+
+void DeviceStep::launch(Return& back) {
+  if (records_now()) record();
+  if (whole_) {
+    whole_->launch();
+    if (!alone()) back.replayed = comms_.bulk().watch("recorded step");
+  } else if (before_sums_) {
+    before_sums_->launch();
+    sum_over_ranks(/*started=*/false);
+    after_sums_->launch();
+    update_.share_weights_on_device();
+  } else {
+    compute();
+  }
+}
+
+// Of the last step. Times within a graph are not known.
+reduce::ReducerStats DeviceStep::traffic() const {
+  if (!whole_) return update_.traffic();
+  reduce::ReducerStats recorded;
+  recorded.calls = update_.traffic().calls;
+  recorded.bytes = update_.traffic().bytes;
+  return recorded;
 }
 
 // Behind everything that was launched.
@@ -280,7 +333,7 @@ std::optional<StepReport> DeviceStep::run(const data::LoadedBatch& loaded, int64
                                           const Wishes& wishes) {
   clock_.begin_step(loaded.wait_seconds);
   const UnderWay next = hand_over(loaded, step, wishes);
-  launch();
+  launch(returns_[next.place]);
   send_results(next);
   ++steps_run_;
   // While the device works on this step: what became of the one before.
@@ -288,7 +341,7 @@ std::optional<StepReport> DeviceStep::run(const data::LoadedBatch& loaded, int64
   std::optional<StepReport> report;
   if (under_way_) report = read_report(*under_way_);
   under_way_ = next;
-  clock_.end_step(update_.traffic());
+  clock_.end_step(traffic());
   return report;
 }
 
@@ -302,7 +355,8 @@ std::optional<StepReport> DeviceStep::settle() {
 }
 
 StepReport DeviceStep::read_report(const UnderWay& of) {
-  const Return& back = returns_[of.place];
+  Return& back = returns_[of.place];
+  back.replayed.wait();  // within the time limit
   while (!back.arrived->query()) std::this_thread::sleep_for(std::chrono::microseconds(20));
   const torch::Tensor losses = back.values.narrow(0, 0, local_);
   const comm::Buffer summed = control_.buffer();

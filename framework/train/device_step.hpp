@@ -3,19 +3,20 @@
 //
 //     host     draws times and labels, sends them with the pixels and what is told of these,
 //              launches, reads the report of the step before
-//     device   noise, loss, gradients                       first part
-//              sum over the ranks                           NCCL
-//              norm, finite or not, clipping, AdamW, EMA    second part
-//              with sharded moments: weights to all ranks   NCCL
+//     device   noise, loss, gradients; meanwhile each bucket's sum over the ranks
+//              sum of the control vector
+//              norm, finite or not, clipping, AdamW, EMA
+//              with sharded moments: weights to all ranks
 //
 // Whether a step counts is a number on the device, made from the ranks' reduced flags: an update
 // that must not happen is multiplied by it. Under train.on_spike = skip the host hands over limits
 // (spike_law.hpp), which the device holds against the reduced loss and norm.
 //
-// The two parts are recorded after a few steps (core/device_graph.hpp) and launched as a whole,
-// unless run.graph = false; bits are the same. Recorded, gradients travel after backward; launched
-// one by one, during it. The clock's `other` is the host's work, its `communication` the wait for
-// the device.
+// After a few steps all of it is recorded as one graph (core/device_graph.hpp), unless
+// run.graph = false; bits are the same. The hooks of backward start the sums while it is recorded,
+// so that NCCL's stream is a branch of the graph. Where a rank cannot record sums, all ranks launch
+// two graphs, with the sums between them. The clock's `other` is the host's work, its
+// `communication` the wait for the device; of what happens within a graph it knows nothing.
 #pragma once
 
 #include <c10/core/Event.h>
@@ -57,6 +58,7 @@ class DeviceStep final : public TrainStep {
   /// The results of a step on their way to the host.
   struct Return {
     torch::Tensor values;  // as results_
+    comm::Work replayed;   // the graph with the sums over the ranks; done already without one
     std::unique_ptr<c10::Event> arrived;
   };
 
@@ -65,8 +67,13 @@ class DeviceStep final : public TrainStep {
   void fill_words(const std::vector<int64_t>& slots, const models::Conditions& given, int64_t step,
                   const torch::Tensor& times);
   void send_told(const data::LoadedBatch& loaded, const models::Conditions& given);
-  void launch();
+  void launch(Return& back);
+  void compute();
   bool records_now() const;
+  void record();
+  std::string record_with_sums();
+  reduce::ReducerStats traffic() const;
+  bool alone() const { return comms_.host->size() == 1; }
   void accumulate_gradients(bool silent);
   NoisedExamples examples() const;
   torch::Tensor own_numbers() const;
@@ -98,7 +105,7 @@ class DeviceStep final : public TrainStep {
   comm::Work control_sum_;
 
   int64_t steps_run_ = 0;
-  std::unique_ptr<DeviceGraph> first_part_, second_part_;
+  std::unique_ptr<DeviceGraph> before_sums_, after_sums_, whole_;
   std::optional<UnderWay> under_way_;
 };
 

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "framework/comm/control_vector.hpp"
@@ -76,6 +77,8 @@ class TrainStep {
 
   /// This rank's time by phases.
   StepClock& clock() { return clock_; }
+  /// What the log should tell of the step that was run last, or nothing.
+  std::string take_note() { return std::exchange(note_, {}); }
 
  protected:
   const score::ScoreModel& model_;
@@ -85,6 +88,7 @@ class TrainStep {
   comm::Communicators& comms_;
   comm::ControlVector control_;
   StepClock clock_;
+  std::string note_;
 };
 
 /// The sibling that fits model, objective, exchange and device; the same on all ranks. All

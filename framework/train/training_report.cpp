@@ -72,6 +72,8 @@ std::optional<StepReport> TrainingReport::measured_step(const data::LoadedBatch&
   ++progress.step;
   comms_.vitals->step = progress.step;
   if (report) meter_.add(*report);
+  if (const std::string note = learner_.step->take_note(); !note.empty())
+    line("step " + std::to_string(progress.step) + ": " + note);
   if (was_tracing && !learner_.step->clock().tracing()) write_timeline();
   if (!was_decided && overlap.decided()) {
     line("step " + std::to_string(progress.step) + ": gradients travel " + overlap.describe());

@@ -5,8 +5,10 @@
 
 #include <cstdio>
 
+#include "framework/comm/nccl_communicator.hpp"
 #include "framework/core/device_graph.hpp"
-#include "tests/framework/train/sim_training.hpp"
+#include "tests/gpu/gpu_training.hpp"
+#include "tests/gpu/recorded_sums.hpp"
 
 namespace scorenet::train {
 namespace {
@@ -26,56 +28,6 @@ class DeviceStepGpu : public testing::Test {
   }
 };
 
-// Without attention, whose fused backward pass adds in any order.
-config::Config images_config(const std::string& more) {
-  config::Config config = config::parse_text(
-      "[model]\ntype = \"unet\"\nchannels = [16, 32]\nnorm_groups = 8\ndropout = 0.1\n"
-      "attention = [false, false]\n"
-      "[train]\nbatch_size = 12\nsteps = 100\nwarmup_steps = 1\nlearning_rate = 0.001\n"
-      "micro_batch = 8\n[ema]\ndecays = [0.5]\n" +
-          more,
-      "device_step_gpu_test");
-  config.model.unet.mid_attention = false;
-  return config;
-}
-
-struct Training : private Borrowed, public Learner {
-  Training(const config::Config& config, torch::Device device, comm::Communicator& comm)
-      : Borrowed(comm),
-        Learner(
-            [&] {
-              auto built = score::build_model(config, {3, 16, 16}, device);
-              built.compute_dtype =
-                  config.train.precision == "bf16" ? torch::kBFloat16 : torch::kFloat32;
-              return built;
-            }(),
-            /*levels=*/256, comms) {
-    // Its search may choose another kernel in every thread: each training here has its own.
-    at::globalContext().setBenchmarkCuDNN(false);
-  }
-
-  // 24 images in turns; pixels are a function of their number.
-  std::optional<StepReport> run(int64_t k) {
-    data::LoadedBatch loaded;
-    loaded.step = k;
-    loaded.slots = {0, 12};
-    loaded.batch.indices = slot_range(k % 2 * 12, 12);
-    loaded.batch.examples = (torch::arange(12 * 768) * (31 + k % 2))
-                                .remainder(256)
-                                .to(torch::kUInt8)
-                                .view({12, 3, 16, 16});
-    const torch::Tensor numbers = torch::sin(torch::arange(12 * 768)).view({12, 3, 16, 16});
-    if (model.config.data.augment > 0) loaded.augment = numbers.flatten(1).narrow(1, 0, 9);
-    if (!model.config.data.missing.empty()) loaded.batch.observed = numbers < 0.9;
-    if (!model.config.conditions.empty()) loaded.batch.numbers = numbers.flatten(1).narrow(1, 9, 2);
-    // Its square is no finite number; the weight itself is.
-    if (spoil == k) parameters.parameters().back().detach().view({-1})[0].fill_(1e38);
-    return step->run(loaded, k, {});
-  }
-
-  int64_t spoil = -1;
-};
-
 struct Outcome {
   torch::Tensor weights, average;
   std::vector<StepReport> reports;
@@ -84,7 +36,8 @@ struct Outcome {
 Outcome train(const config::Config& config, torch::Device device, int64_t steps) {
   Outcome out;
   on_ranks(1, [&](comm::Communicator& comm) {
-    Training training(config, device, comm);
+    Borrowed one(comm);
+    Training training(config, device, one.comms);
     const auto keep = [&](const std::optional<StepReport>& report) {
       if (report) out.reports.push_back(*report);
     };
@@ -140,12 +93,21 @@ TEST_F(DeviceStepGpu, TrainsAsTheCpuDoes) {
   }
 }
 
+// One rank sends nothing, but its NCCL's stream is a branch of the graph all the same.
+TEST_F(DeviceStepGpu, NcclsOperationsAreRecordedWithTheKernelsAroundThem) {
+  on_ranks(1, [](comm::Communicator& comm) {
+    check_recorded_sums(
+        *comm::make_nccl_communicator(comm, {.compute_stream = current_cuda_stream}), kGpu);
+  });
+}
+
 // The device leaves the step out by itself, in a recorded step too.
 TEST_F(DeviceStepGpu, AStepThatIsNotFiniteMovesNoAverage) {
   config::Config config = images_config("");
   config.train.precision = "fp32";
   on_ranks(1, [&](comm::Communicator& comm) {
-    Training training(config, kGpu, comm);
+    Borrowed one(comm);
+    Training training(config, kGpu, one.comms);
     for (int64_t k = 0; k < 6; ++k) training.run(k);
     EXPECT_FALSE(training.step->settle()->skipped);
     const torch::Tensor before = training.update.average(0).clone();

@@ -11,6 +11,7 @@
 #include "framework/core/error.hpp"
 #include "framework/reduce/bf16_traffic.hpp"
 #include "framework/reduce/gradient_reducer.hpp"
+#include "tests/gpu/recorded_sums.hpp"
 
 namespace scorenet {
 namespace {
@@ -32,7 +33,7 @@ class NcclGpu : public testing::Test {
     }
     device_ = torch::Device(torch::kCUDA, static_cast<torch::DeviceIndex>(comm::select_nccl_device(
                                               host_->local_rank(), host_->local_size(), devices)));
-    nccl_ = comm::make_nccl_communicator(*host_);
+    nccl_ = comm::make_nccl_communicator(*host_, {.compute_stream = current_cuda_stream});
   }
   void TearDown() override { nccl_.reset(); }
 
@@ -89,6 +90,8 @@ TEST_F(NcclGpu, TakesWhatTheComputeStreamHasNotFinishedYet) {
   const int n = nccl_->size();
   EXPECT_TRUE(values.eq(n * (n - 1) / 2).all().item<bool>());
 }
+
+TEST_F(NcclGpu, RecordedSumsAreDoneAtEveryLaunch) { check_recorded_sums(*nccl_, device_); }
 
 TEST_F(NcclGpu, TheReducerSumsGradientsWhileBackwardRuns) {
   for (const auto& traffic : {reduce::all_reduce_traffic(), reduce::bf16_traffic()}) {

@@ -6,6 +6,7 @@
 #include <torch/utils.h>
 
 #include <cmath>
+#include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -133,6 +134,95 @@ TEST_F(Device, ARecordedStepIsTheSameBitForBit) {
     for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(torch::equal(a[i], b[i])) << keys << i;
   }
   expect_same_training("--model.dropout 0.2 --train.micro_batch 5");
+}
+
+// Of a training over several ranks: its weights, and what its log says of the recording.
+struct RankedRun {
+  std::vector<torch::Tensor> weights;
+  std::string note;
+};
+
+class DeviceOverRanks : public Device {
+ protected:
+  static RankedRun train(int ranks, const std::string& keys, const std::string& environment = "") {
+    succeed("rm -rf " + file("ranked") + " " + file("recordings"));
+    succeed("FAKE_RECORDINGS=" + file("recordings") + " " + environment + " " +
+            mpirun(ranks, kAway) + " train " + tiny_.config +
+            " --train.steps 10 --eval.every 0 --comm.gpu_aware_mpi true --comm.bucket_mb 0.01 " +
+            "--comm.first_bucket_mb 0.005 --comm.last_bucket_mb 0.005 " + keys + " --outdir " +
+            file("ranked"));
+    RankedRun result{weights("ranked"), ""};
+    for (const std::string& line : lines_of(file("ranked/log.txt")))
+      if (line.find("recorded as") != std::string::npos) result.note = line;
+    return result;
+  }
+  static void expect_same_bits(const RankedRun& a, const RankedRun& b, const std::string& what) {
+    ASSERT_EQ(a.weights.size(), b.weights.size());
+    for (size_t i = 0; i < a.weights.size(); ++i)
+      EXPECT_TRUE(torch::equal(a.weights[i], b.weights[i])) << what << ", parameter " << i;
+  }
+};
+
+// The sums are part of the graph: what a launch sums is what this launch has computed.
+TEST_F(DeviceOverRanks, AStepRecordedWithItsSumsIsTheSameBitForBit) {
+  const std::vector<std::pair<int, std::string>> cases = {
+      {2, "--train.micro_batch 3 --model.dropout 0.2"},
+      {3, "--train.shard_optimizer true --train.clip_norm 0.01"},
+      {4, "--train.shard_optimizer true"},
+      {4, "--comm.overlap off"}};
+  for (const auto& [ranks, keys] : cases) {
+    const RankedRun recorded = train(ranks, keys);
+    EXPECT_THAT(recorded.note, testing::HasSubstr("step 4: recorded as one graph")) << keys;
+    const RankedRun launched = train(ranks, keys + " --run.graph false");
+    EXPECT_EQ(launched.note, "");
+    expect_same_bits(recorded, launched, keys);
+  }
+}
+
+// The hooks of backward start the sums while the graph is recorded, unless that is not wanted.
+TEST_F(DeviceOverRanks, RecordedSumsTravelDuringBackward) {
+  const auto counts = [](const std::string& keys) {
+    train(2, keys);
+    int64_t kernels = 0, sums = 0, meanwhile = 0;
+    // Of each rank: forward and backward, update, the whole step.
+    const auto lines = lines_of(file("recordings"));
+    EXPECT_EQ(lines.size(), 6u);
+    EXPECT_EQ(std::sscanf(lines.back().c_str(), "kernels %ld sums %ld meanwhile %ld", &kernels,
+                          &sums, &meanwhile),
+              3);
+    EXPECT_GT(sums, 3) << keys;  // buckets and control vector
+    return static_cast<double>(meanwhile) / static_cast<double>(kernels);
+  };
+  EXPECT_GT(counts(""), 0.2);  // half of a step's kernels are backward's
+  EXPECT_EQ(counts("--comm.overlap off"), 0);
+}
+
+// If one rank cannot, none does; and what carries memory may say so before.
+TEST_F(DeviceOverRanks, WhereSumsCannotBeRecordedAllRanksLaunchTwoGraphs) {
+  for (const std::string keys : {"", "--train.shard_optimizer true"}) {
+    const RankedRun launched = train(3, keys + " --run.graph false");
+    const RankedRun refused = train(3, keys, "FAKE_SUMS='refused on rank 1'");
+    EXPECT_THAT(refused.note,
+                testing::HasSubstr("recorded as two graphs, the sums over the ranks between them: "
+                                   "rank 1: this rank records no sums"));
+    expect_same_bits(refused, launched, keys);
+    const RankedRun between = train(3, keys, "FAKE_SUMS=between");
+    EXPECT_THAT(between.note, testing::HasSubstr("rank 0: what carries them cannot be recorded"));
+    expect_same_bits(between, launched, keys);
+  }
+}
+
+// A rank that stands still within a launch is missed within the limit, and the job ends.
+TEST_F(DeviceOverRanks, AFrozenRankEndsTheRecordedTraining) {
+  const Outcome outcome =
+      run("FAKE_SUMS='frozen on rank 1' " + mpirun(2, kAway) + " train " + tiny_.config +
+          " --train.steps 1000 --eval.every 0 --comm.gpu_aware_mpi true "
+          "--comm.train_timeout_s 3 --outdir " +
+          file("frozen"));
+  EXPECT_EQ(outcome.exit_code, 5) << outcome.err;
+  EXPECT_THAT(outcome.err, testing::HasSubstr("limit of phase train"));
+  EXPECT_THAT(text_of(file("frozen/log.txt")), testing::HasSubstr("recorded as one graph"));
+  EXPECT_LT(outcome.seconds, 60);
 }
 
 // 24 images of 8 x 8 numbers, of each what is told of it; some of their numbers are missing.

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "framework/comm/any_rank.hpp"
 #include "framework/comm/control_vector.hpp"
 #include "framework/comm/fingerprint.hpp"
 #include "framework/comm/host_reduce.hpp"
@@ -117,6 +118,20 @@ TEST(Fingerprint, AMissingOrExtraKeyIsADifference) {
               Each(HasSubstr("b = 2 on rank 0 and (absent) on rank 1")));
   EXPECT_THAT(compare({{{"a", "1"}}, {{"a", "1"}, {"b", "2"}}}),
               Each(HasSubstr("b = (absent) on rank 0 and 2 on rank 1")));
+}
+
+TEST(AnyRank, TheFirstRankThatTellsSomethingIsHeardByAll) {
+  for (const int ranks : {1, 2, 3, 4}) {
+    const auto errors = run_simulated(ranks, {}, [](Communicator& c) {
+      EXPECT_EQ(first_told(c, "", "quiet"), "");
+      const std::string own = std::string(300, 'a') + std::to_string(c.rank());
+      EXPECT_EQ(first_told(c, own, "long"), "rank 0: " + std::string(240, 'a'));
+      if (c.size() < 3) return;
+      const std::string told = c.rank() == 0 ? "" : "of " + std::to_string(c.rank()) + "\nmore";
+      EXPECT_EQ(first_told(c, told, "two"), "rank 1: of 1");
+    });
+    EXPECT_THAT(errors, Each(IsEmpty())) << ranks;
+  }
 }
 
 TEST(BFloat16, RoundsToNearestEvenAndKeepsNan) {

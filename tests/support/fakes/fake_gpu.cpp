@@ -1,5 +1,6 @@
 #include "tests/support/fakes/fake_gpu.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -11,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "framework/comm/host_reduce.hpp"
@@ -25,6 +27,9 @@ struct FakeEvent {
   std::condition_variable changed;
   int recorded = 0;
   int reached = 0;
+  // Of a recorded stream: its nodes that come before.
+  std::shared_ptr<fake_gpu::Graph::Recording> recording;
+  std::set<size_t> nodes;
 };
 
 struct FakeStream {
@@ -34,6 +39,39 @@ struct FakeStream {
   bool busy = false;
   bool stop = false;
   std::thread worker;
+  std::shared_ptr<fake_gpu::Graph::Recording> recording;  // null: it does what it is given
+};
+
+/// What has been recorded: pieces of work, and which others each comes after.
+struct fake_gpu::Graph::Recording {
+  struct Node {
+    std::function<std::function<void()>()> at_launch;  // on the host; gives the work
+    std::set<size_t> after;
+  };
+  std::mutex mutex;
+  std::vector<Node> nodes;
+  std::map<FakeStream*, std::set<size_t>> last;  // of each stream
+  std::set<FakeNcclComm*> comms;
+  bool spoilt = false;
+
+  /// The stream's next node.
+  void add(FakeStream* stream, std::function<std::function<void()>()> at_launch) {
+    const std::lock_guard lock(mutex);
+    nodes.push_back({std::move(at_launch), last[stream]});
+    last[stream] = {nodes.size() - 1};
+  }
+  bool all_joined(FakeStream* origin) const {
+    std::set<size_t> seen;
+    std::vector<size_t> next(last.at(origin).begin(), last.at(origin).end());
+    while (!next.empty()) {
+      const size_t node = next.back();
+      next.pop_back();
+      if (seen.insert(node).second)
+        next.insert(next.end(), nodes[node].after.begin(), nodes[node].after.end());
+    }
+    return seen.size() == nodes.size();
+  }
+  void run(const std::vector<std::function<void()>>& work);
 };
 
 namespace {
@@ -95,6 +133,15 @@ void violation(const std::string& what) {
 }
 
 thread_local int current_device = 0;
+// What this thread records: its own calls must not ask for anything under way meanwhile.
+thread_local fake_gpu::Graph::Recording* recorded_here = nullptr;
+
+cudaError_t refuse_while_recording(const char* what) {
+  if (recorded_here == nullptr) return cudaSuccess;
+  violation(std::string(what) + " while recording");
+  recorded_here->spoilt = true;
+  return cudaErrorStreamCaptureUnsupported;
+}
 
 void dawdle() {
   thread_local std::minstd_rand random(std::random_device{}());
@@ -124,6 +171,10 @@ void enqueue(FakeStream* stream, std::function<void()> task) {
     task();
     return;
   }
+  if (stream->recording) {
+    stream->recording->add(stream, [task = std::move(task)] { return task; });
+    return;
+  }
   const std::lock_guard lock(stream->mutex);
   stream->tasks.push_back(std::move(task));
   stream->changed.notify_all();
@@ -138,7 +189,9 @@ struct FakeNcclComm {
   std::atomic<ncclResult_t> state{ncclSuccess};
   std::atomic<bool> aborted{false};
   std::atomic<bool> gone{false};
-  std::atomic<int> polls{0};  // since the last call: it stays in progress for some
+  std::atomic<int> polls{0};   // since the last call: it stays in progress for some
+  std::atomic<int> graphs{0};  // that hold its operations
+  std::set<std::string> run;   // operations that have run, and so have their connections
 };
 
 namespace {
@@ -312,17 +365,34 @@ ncclResult_t put_off(FakeNcclComm* comm, cudaStream_t stream, bool sends, void* 
   return ncclSuccess;
 }
 
+/// Whether this operation is the one that fails.
+bool fails(FakeNcclComm* comm, int64_t sequence) {
+  const auto& behaviour = fake().behaviour;
+  if (behaviour.failing_rank != comm->rank || behaviour.failing_call != sequence) return false;
+  comm->state = ncclSystemError;
+  return true;
+}
+
 ncclResult_t start(FakeNcclComm* comm, cudaStream_t stream, const Call& call) {
   if (comm->gone || comm->aborted) {
     violation(call.kind + " on a communicator that is gone");
     return ncclInvalidUsage;
   }
-  const int64_t sequence = comm->sequence++;
-  const auto& behaviour = fake().behaviour;
-  if (behaviour.failing_rank == comm->rank && behaviour.failing_call == sequence) {
-    comm->state = ncclSystemError;
-    return ncclInProgress;  // the error shows when polled
+  if (stream != nullptr && stream->recording) {
+    if (!comm->run.contains(call.what()))
+      violation(call.what() + " is recorded before it has run once");
+    if (stream->recording->comms.insert(comm).second) ++comm->graphs;
+    stream->recording->add(stream, [=]() -> std::function<void()> {
+      const int64_t sequence = comm->sequence++;
+      if (fails(comm, sequence)) return [] {};
+      return [=] { meet(comm, sequence, call); };
+    });
+    comm->polls = 2;
+    return ncclInProgress;
   }
+  comm->run.insert(call.what());
+  const int64_t sequence = comm->sequence++;
+  if (fails(comm, sequence)) return ncclInProgress;  // the error shows when polled
   const auto launch = [=] { enqueue(stream, [=] { meet(comm, sequence, call); }); };
   if (group.depth > 0) {
     group.collectives.push_back(launch);
@@ -357,12 +427,7 @@ ncclResult_t ncclGroupEnd() {
   const std::vector<Transfer> transfers = std::exchange(group.transfers, {});
   if (transfers.empty()) return ncclSuccess;
   FakeNcclComm* comm = transfers[0].comm;
-  const int64_t sequence = comm->sequence++;
-  const auto& behaviour = fake().behaviour;
-  if (behaviour.failing_rank == comm->rank && behaviour.failing_call == sequence) {
-    comm->state = ncclSystemError;
-    return ncclInProgress;
-  }
+  if (fails(comm, comm->sequence++)) return ncclInProgress;
   enqueue(transfers[0].stream, [=] { transfer(comm, transfers); });
   comm->polls = 2;
   return ncclInProgress;
@@ -398,6 +463,66 @@ void synchronize(cudaStream_t stream) {
   stream->changed.wait(lock, [&] { return stream->tasks.empty() && !stream->busy; });
 }
 
+void Graph::Recording::run(const std::vector<std::function<void()>>& work) {
+  std::mutex done_mutex;
+  std::condition_variable changed;
+  std::vector<bool> done(work.size(), false);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < work.size(); ++i) {
+    threads.emplace_back([&, i] {
+      {
+        std::unique_lock lock(done_mutex);
+        changed.wait(lock, [&] {
+          return std::all_of(nodes[i].after.begin(), nodes[i].after.end(),
+                             [&](size_t node) { return done[node]; });
+        });
+      }
+      dawdle();
+      work[i]();
+      const std::lock_guard lock(done_mutex);
+      done[i] = true;
+      changed.notify_all();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+Graph::Graph(cudaStream_t origin, const std::function<void()>& work)
+    : recording_(std::make_shared<Recording>()) {
+  recording_->last[origin];
+  origin->recording = recording_;
+  recorded_here = recording_.get();
+  const auto end = [&] {
+    recorded_here = nullptr;
+    for (const auto& [stream, nodes] : recording_->last) stream->recording = nullptr;
+  };
+  try {
+    work();
+  } catch (...) {
+    end();
+    for (FakeNcclComm* comm : recording_->comms) --comm->graphs;
+    throw;
+  }
+  if (!recording_->all_joined(origin)) {
+    violation("a stream that was taken into a recording is not joined");
+    recording_->spoilt = true;
+  }
+  end();
+}
+
+Graph::~Graph() {
+  for (FakeNcclComm* comm : recording_->comms) --comm->graphs;
+}
+
+void Graph::launch(cudaStream_t stream) {
+  if (recording_->spoilt) return;
+  std::vector<std::function<void()>> work;
+  for (const Recording::Node& node : recording_->nodes) work.push_back(node.at_launch());
+  enqueue(stream, [recording = recording_, work] { recording->run(work); });
+}
+
+void Graph::spoil(cudaStream_t recorded) { recorded->recording->spoilt = true; }
+
 }  // namespace fake_gpu
 
 const char* cudaGetErrorString(cudaError_t code) {
@@ -421,6 +546,7 @@ cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int device) {
   return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** memory, unsigned long bytes) {
+  if (const cudaError_t no = refuse_while_recording("cudaMalloc")) return no;
   *memory = std::calloc(1, bytes);
   return cudaSuccess;
 }
@@ -443,7 +569,25 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  const bool recorded = stream != nullptr && stream->recording != nullptr;
+  *status = !recorded                   ? cudaStreamCaptureStatusNone
+            : stream->recording->spoilt ? cudaStreamCaptureStatusInvalidated
+                                        : cudaStreamCaptureStatusActive;
+  return cudaSuccess;
+}
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (event->recording) {  // takes the stream into the recording
+    stream->recording = event->recording;
+    const std::lock_guard lock(event->recording->mutex);
+    event->recording->last[stream].insert(event->nodes.begin(), event->nodes.end());
+    return cudaSuccess;
+  }
+  if (stream != nullptr && stream->recording) {
+    violation("a recorded stream waits for an event from outside");
+    stream->recording->spoilt = true;
+    return cudaErrorStreamCaptureIsolation;
+  }
   int target = 0;
   {
     const std::lock_guard lock(event->mutex);
@@ -464,6 +608,12 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 }
 cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->recording = stream != nullptr ? stream->recording : nullptr;
+  if (event->recording) {
+    const std::lock_guard lock(event->recording->mutex);
+    event->nodes = event->recording->last[stream];
+    return cudaSuccess;
+  }
   {
     const std::lock_guard lock(event->mutex);
     ++event->recorded;
@@ -476,6 +626,11 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (const cudaError_t no = refuse_while_recording("cudaEventQuery")) return no;
+  if (event->recording) {
+    violation("a recorded event is asked for");
+    return cudaErrorCapturedEvent;
+  }
   const std::lock_guard lock(event->mutex);
   return event->reached == event->recorded ? cudaSuccess : cudaErrorNotReady;
 }
@@ -524,6 +679,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
 }
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   if (comm->gone || comm->aborted) violation("finalize of a communicator that is gone");
+  if (comm->graphs > 0) violation("finalize of a communicator whose operations a graph holds");
   comm->polls = 2;
   return ncclInProgress;
 }
@@ -535,6 +691,7 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
 }
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   if (comm->gone || comm->aborted) violation("abort of a communicator that is gone");
+  if (comm->graphs > 0) violation("abort of a communicator whose operations a graph holds");
   comm->aborted = true;
   ++fake().aborted;
   return ncclSuccess;

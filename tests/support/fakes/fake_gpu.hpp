@@ -6,13 +6,21 @@
 // completion, no use after abort or destroy, one rank a device, an event recorded before it is
 // waited for, every group closed, sends and receives between ranks only in groups (outside one they
 // wait for one another) and of equal size on both sides. Everything is delivered late on purpose,
-// so that a missing wait shows. A test tool: never shipped, never benchmarked.
+// so that a missing wait shows.
+//
+// Graph records what streams are given, as cudaStreamBeginCapture does in its thread-local mode:
+// a stream that waits for an event of a recorded one is recorded too, and must be joined again. A
+// launch does all of it anew, each piece on a thread of its own, as soon as those before it are
+// done. Breaches: a branch that is not joined, asking for events or memory while recording, an
+// operation that has not run before (its connections would not stand), and a communicator that ends
+// before a graph with its operations. A test tool: never shipped, never benchmarked.
 #pragma once
 
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -44,5 +52,23 @@ int registered();
 void launch(cudaStream_t stream, std::function<void()> work);
 /// Waits until the stream is empty.
 void synchronize(cudaStream_t stream);
+
+/// A recording of what `work` gives to `origin` and to streams that wait for it. Nothing of it is
+/// done before launch(). Destroyed while it is under way it goes on to its end.
+class Graph {
+ public:
+  Graph(cudaStream_t origin, const std::function<void()>& work);
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+  void launch(cudaStream_t stream);
+  /// As a call that cannot be recorded does, from within `work`.
+  static void spoil(cudaStream_t recorded);
+
+  struct Recording;
+
+ private:
+  std::shared_ptr<Recording> recording_;
+};
 
 }  // namespace fake_gpu
