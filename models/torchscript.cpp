@@ -177,7 +177,8 @@ size_t checked_arguments(const jit::Module& script, const std::string& where, Th
   while (needed > 0 && arguments[needed].default_value()) --needed;
   if (given < 2 || needed > 3) {
     throw ConfigError(found + " takes " + std::to_string(given) +
-                      " arguments, expected forward(x, level) or forward(x, level, third). Wrap "
+                      (given == 1 ? " argument" : " arguments") +
+                      ", expected forward(x, level) or forward(x, level, third). Wrap "
                       "the module in one that does.");
   }
   if (third != ThirdInput::none && given < 3) {
@@ -265,7 +266,14 @@ torch::Tensor TorchScriptNetwork::call(const torch::Tensor& x, const torch::Tens
                      reason_of(error) +
                      "). Give data of the shape that it was exported for, or export it again.");
   }
-  if (result.isTensor()) return result.toTensor().to(x.scalar_type());
+  if (result.isTensor()) {
+    const torch::Tensor answer = result.toTensor();
+    if (answer.is_floating_point()) return answer.to(x.scalar_type());
+    throw ShapeError(where_ + ": forward returns numbers of type " +
+                     c10::toString(answer.scalar_type()) +
+                     ", expected float32, or another type of real numbers. Export a module that "
+                     "returns its prediction as such.");
+  }
   throw ShapeError(where_ + ": forward returns " + result.tagKind() +
                    ", expected one tensor. Export a module that returns the tensor alone.");
 }

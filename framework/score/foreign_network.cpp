@@ -4,6 +4,7 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "framework/core/check.hpp"
 #include "framework/core/digest.hpp"
@@ -131,6 +132,11 @@ std::string ForeignNetwork::changed_by_training(const Tensor& x, const models::C
   return buffer_that_training_changes(x, convention_.level(l), third_of(x, given));
 }
 
+Tensor ForeignNetwork::raw_answer(const Tensor& x) {
+  const Tensor l = torch::full({x.size(0)}, 0.3, x.options().dtype(torch::kFloat64));
+  return call(x, convention_.level(l), third_of(x, {}));
+}
+
 std::string read_network_file(config::Config& config) {
   const std::string& path = config.model.file;
   const std::string where = "model.file = " + path;
@@ -159,6 +165,13 @@ Tensor probe(c10::IntArrayRef example_shape, int64_t batch, torch::Device device
   return normal_for_slots({kProbeSeed, RandomStream::initial_weights, 1}, slot_range(0, batch),
                           example_shape, torch::kFloat32)
       .to(device);
+}
+
+// Noise of x's shape, another for each stream.
+Tensor direction(const Tensor& x, uint64_t stream) {
+  return normal_for_slots({kProbeSeed, RandomStream::initial_weights, 2 + stream},
+                          slot_range(0, x.size(0)), x.sizes().slice(1), torch::kFloat32)
+      .to(x.options());
 }
 
 Tensor some_level(int64_t batch, torch::Device device) {
@@ -208,6 +221,53 @@ void check_calls(ForeignNetwork& network, c10::IntArrayRef example_shape, torch:
   }
 }
 
+// <weight, f(x)>, where f is what the network returns.
+double weighted_answer(ForeignNetwork& network, const Tensor& x, const Tensor& weight) {
+  const torch::NoGradGuard no_grad;
+  return (network.raw_answer(x).to(torch::kFloat64) * weight).sum().item<double>();
+}
+
+// Its slope along u by autograd; 0 where that sees no way from f to x.
+double slope_by_autograd(ForeignNetwork& network, const Tensor& at, const Tensor& weight,
+                         const Tensor& u) {
+  const Tensor x = at.detach().requires_grad_(true);
+  const Tensor answer = network.raw_answer(x);
+  if (!answer.requires_grad()) return 0;
+  const Tensor value = (answer.to(torch::kFloat64) * weight).sum();
+  const Tensor slope = torch::autograd::grad({value}, {x}, {}, /*retain_graph=*/false,
+                                             /*create_graph=*/false, /*allow_unused=*/true)[0];
+  return slope.defined() ? (slope * u).sum().to(torch::kFloat64).item<double>() : 0;
+}
+
+// Whether autograd's slopes along some directions are those of central differences. Any of several
+// lengths will do: a long one smooths over features of high frequency, a short one drowns in the
+// rounding of a network that computes in half precision.
+bool slopes_are_those_of_differences(ForeignNetwork& network, const Tensor& x) {
+  constexpr uint64_t kDirections = 4;
+  constexpr double kLargestDifference = 0.25;  // where a part is left out, it is of order 1
+  const double lengths[] = {0.05, 0.01, 1e-3};
+  double differences[3] = {}, slopes[3] = {}, size = 0;
+  for (uint64_t k = 0; k < kDirections; ++k) {
+    const Tensor u = direction(x, 2 * k);
+    const Tensor weight = direction(network.raw_answer(x), 2 * k + 1).to(torch::kFloat64);
+    const double by_autograd = slope_by_autograd(network, x, weight, u);
+    size += std::pow(weighted_answer(network, x, weight), 2);
+    for (int i = 0; i < 3; ++i) {
+      const double h = lengths[i];
+      const double slope = (weighted_answer(network, x + h * u, weight) -
+                            weighted_answer(network, x - h * u, weight)) /
+                           (2 * h);
+      differences[i] += std::pow(slope - by_autograd, 2);
+      slopes[i] += slope * slope;
+    }
+  }
+  for (int i = 0; i < 3; ++i)
+    if (std::sqrt(differences[i]) <=
+        kLargestDifference * std::sqrt(slopes[i]) + 1e-2 * std::sqrt(size))
+      return true;
+  return false;
+}
+
 }  // namespace
 
 std::shared_ptr<ForeignNetwork> make_foreign_network(const config::Config& config,
@@ -218,6 +278,11 @@ std::shared_ptr<ForeignNetwork> make_foreign_network(const config::Config& confi
   const auto network = std::make_shared<ForeignNetwork>(config, archive, where, device);
   check_calls(*network, example_shape, device);
   return network;
+}
+
+bool can_be_trained(ForeignNetwork& network, c10::IntArrayRef example_shape, torch::Device device) {
+  const torch::AutoGradMode with_gradients(true);
+  return network.raw_answer(probe(example_shape, 2, device)).requires_grad();
 }
 
 std::string no_derivative_because(ForeignNetwork& network, c10::IntArrayRef example_shape,
@@ -232,6 +297,9 @@ std::string no_derivative_because(ForeignNetwork& network, c10::IntArrayRef exam
       if (!derivative.isfinite().all().item<bool>()) return "it is not finite";
       if (i < order) value = derivative.square().sum();
     }
+    if (!slopes_are_those_of_differences(network, x))
+      return "autograd's derivative is not that of its values: a part of it is computed without "
+             "gradients, as under torch.no_grad, by detach or in whole numbers";
     return "";
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();

@@ -28,6 +28,10 @@ class ForeignNetwork : public models::TorchScriptNetwork {
   /// The buffer that a call in training mode would change, such as a batch norm's mean; "": none.
   std::string changed_by_training(const torch::Tensor& x, const models::Conditions& given);
 
+  /// What forward returns for x at a log-SNR of 0.3, before the convention makes a prediction of
+  /// it, so that its derivatives are the network's alone.
+  torch::Tensor raw_answer(const torch::Tensor& x);
+
   const diffusion::Convention& convention() const { return convention_; }
 
  private:
@@ -63,9 +67,14 @@ std::shared_ptr<ForeignNetwork> make_foreign_network(const config::Config& confi
                                                      c10::IntArrayRef example_shape,
                                                      torch::Device device);
 
-/// Why the network's derivative of this order in x (1 or 2) cannot be had; "": it can.
+/// Why the network's derivative of this order in x (1 or 2) cannot be had; "": it can. The first is
+/// also held against differences of the network's values, since a network that computes a part of
+/// its result outside of autograd has a derivative, and a wrong one.
 std::string no_derivative_because(ForeignNetwork& network, c10::IntArrayRef example_shape,
                                   torch::Device device, int order);
+
+/// Whether autograd finds a way from the network's result to any of its weights.
+bool can_be_trained(ForeignNetwork& network, c10::IntArrayRef example_shape, torch::Device device);
 
 /// The name under which snapshots keep the archive without its weights: bytes, uint8.
 inline constexpr const char* kArchiveName = "scorenet.torchscript";

@@ -25,6 +25,13 @@ score::ScoreModel trainable_model(const config::Config& config, data::ImageDatas
                       " frozen numbers) needs a gradient, so there is nothing to train. Export it "
                       "with requires_grad_(True), and not frozen.");
   }
+  if (model.trained().foreign &&
+      !score::can_be_trained(*model.trained().foreign, dataset.example_shape(), device)) {
+    throw ConfigError("model.file = " + config.model.file +
+                      ": its result has no gradient in any of its weights, so there is nothing to "
+                      "train, such as where forward computes under torch.no_grad. Export a module "
+                      "without that.");
+  }
   model.compute_dtype = models::compute_dtype(settled_precision(config, device, comm));
   model.traits = data::traits_of(data);
   score::check_transforms(model, dataset);

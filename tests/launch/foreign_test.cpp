@@ -198,6 +198,12 @@ TEST_F(Foreign, WhatCannotBeUsedIsOneSentenceWithItsCode) {
   expect_refusal(evaluate("--network " + file("cut.pt") +
                           " --convention edm --model.convention_check off --metrics ode"),
                  2, "needs the network's first derivative");
+  script("def forward(self, x, sigma):\n    return self.w.detach() * x\n",
+         {{"w", torch::ones({1})}})
+      .save(file("no_grad.pt"));
+  expect_refusal("SCORENET train " + file("foreign.toml") + " --outdir " + file("no_grad") +
+                     " --model.convention_check off --model.file " + file("no_grad.pt"),
+                 2, "no gradient in any of its weights");
   const Outcome trained = train("for_options", "--train.steps 3");
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
   expect_refusal(evaluate("--network " + snapshot("for_options", 3) + " --convention edm"), 2,

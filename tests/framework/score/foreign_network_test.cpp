@@ -268,6 +268,27 @@ TEST(ForeignNetwork, SaysWhichDerivativesItLacks) {
   EXPECT_NE(no_derivative_because(*cut, {2}, torch::kCPU, 1), "");
 }
 
+// d/dx (x + 3 tanh(2 x)) is 1 at the least and 7 at the most; autograd sees the 1 of the first part
+// alone.
+TEST(ForeignNetwork, ADerivativeThatLeavesAPartOutIsNoDerivative) {
+  auto part =
+      network_of(script("def forward(self, x, sigma):\n    return x + 3 * torch.tanh(2 * "
+                        "x.detach())\n"));
+  EXPECT_THAT(no_derivative_because(*part, {2}, torch::kCPU, 1), testing::HasSubstr("detach"));
+  auto whole =
+      network_of(script("def forward(self, x, sigma):\n    return x + 3 * torch.tanh(2 * x)\n"));
+  EXPECT_EQ(no_derivative_because(*whole, {2}, torch::kCPU, 1), "");
+}
+
+TEST(ForeignNetwork, DerivativesOfHighFrequencyOrThroughHalfPrecisionAreTakenAsTheyAre) {
+  for (const char* source :
+       {"return torch.sin(400.0 * x)", "return (3 * torch.relu(x)).half().float() + x"}) {
+    auto network =
+        network_of(script("def forward(self, x, sigma):\n    " + std::string(source) + "\n"));
+    EXPECT_EQ(no_derivative_because(*network, {2}, torch::kCPU, 1), "") << source;
+  }
+}
+
 class RefusedNetworks : public testing::Test {
  protected:
   void expect_refusal(const std::string& source, const std::string& said,
@@ -327,7 +348,7 @@ TEST_F(RefusedNetworks, WhatPyTorchItselfCannotRead) {
 
 TEST_F(RefusedNetworks, ModulesWithoutAForwardOfXAndLevel) {
   expect_config_refusal("def other(self, x):\n    return x\n", "no method forward");
-  expect_config_refusal("def forward(self, x):\n    return x\n", "takes 1 arguments");
+  expect_config_refusal("def forward(self, x):\n    return x\n", "takes 1 argument, expected");
   expect_config_refusal("def forward(self, x, a, b, c):\n    return x\n", "takes 4 arguments");
   expect_config_refusal("def forward(self, x, sigma, label):\n    return x\n",
                         "needs a third argument");
@@ -338,6 +359,9 @@ TEST_F(RefusedNetworks, ModulesWithoutAForwardOfXAndLevel) {
 TEST_F(RefusedNetworks, ResultsThatAreNoPredictionForX) {
   expect_refusal("def forward(self, x, sigma):\n    return x.sum(1)\n", "returns shape (3)");
   expect_refusal("def forward(self, x, sigma):\n    return (x, x)\n", "returns Tuple");
+  expect_refusal("def forward(self, x, sigma):\n    return torch.complex(x, x)\n",
+                 "numbers of type ComplexFloat, expected float32");
+  expect_refusal("def forward(self, x, sigma):\n    return x.long()\n", "numbers of type Long");
   expect_refusal("def forward(self, x, sigma):\n    return torch.matmul(x, x)\n",
                  "forward fails for x of shape (3, 2)");
   expect_refusal("def forward(self, x, sigma):\n    return x.reshape([3, 2])\n",
