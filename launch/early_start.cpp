@@ -6,6 +6,11 @@
 // wait are told not to spin, unless the user has said how they wait. Where other processes use the
 // same cores, a spinning thread holds up the one it waits for; libgomp reads this from the
 // environment when it is loaded, so the program starts itself once more with it.
+//
+// And standard streams that whoever started the program has closed get a place that takes nothing:
+// else the next file to be opened, such as a log or a checkpoint, becomes standard output, and what
+// is printed lands in it.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <array>
@@ -25,6 +30,13 @@ void hold_stop_signals_back() {
   sigemptyset(&held);
   for (const int signal : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGHUP}) sigaddset(&held, signal);
   sigprocmask(SIG_BLOCK, &held, nullptr);
+}
+
+// For reading alone, so that a result which is printed there is lost with an error, as on a stream
+// that is closed.
+void occupy_closed_streams() {
+  for (int stream = 0; stream <= 2; ++stream)
+    if (fcntl(stream, F_GETFD) == -1 && open("/dev/null", O_RDONLY) == -1) return;
 }
 
 bool begins_with(const char* text, std::string_view beginning) {
@@ -53,6 +65,7 @@ void start_again_with_passive_waits(char** arguments, char** environment) {
 
 void before_all(int, char** arguments, char** environment) {
   hold_stop_signals_back();
+  occupy_closed_streams();
   start_again_with_passive_waits(arguments, environment);
 }
 

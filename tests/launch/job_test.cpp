@@ -181,6 +181,19 @@ TEST_F(Writes, TrainingGoesOnWhenNobodyReadsItsLines) {
   EXPECT_THAT(text_of(file("piped/log.txt")), HasSubstr("done; everything is in"));
 }
 
+// The run's lock and log are the first files that it opens: they must not become the streams.
+TEST_F(Writes, AStreamThatIsClosedBecomesNoneOfTheFiles) {
+  for (const std::string closed : {">&-", "2>&-", "<&- >&- 2>&-"}) {
+    const std::string folder = "closed" + std::to_string(closed.size());
+    const Outcome outcome = run(train(folder, closed));
+    EXPECT_EQ(outcome.exit_code, 0) << closed;
+    const auto lines = lines_of(file(folder + "/log.txt"));
+    EXPECT_EQ(std::count(lines.begin(), lines.end(), "done; everything is in " + file(folder)), 1)
+        << closed;
+  }
+  EXPECT_EQ(run("SCORENET info log-fields >&-").exit_code, 6);
+}
+
 TEST_F(Writes, AResultThatStandardOutputDoesNotTakeIsAnError) {
   for (const std::string& command :
        {std::string("SCORENET info log-fields"), "SCORENET data info " + tiny_.data,
