@@ -90,6 +90,16 @@ torch::Tensor chosen_of(const torch::Tensor& whole, const Part& part, int64_t fi
   return whole.index_select(0, part.chosen.narrow(0, first, whole.size(0)).nonzero().squeeze(1));
 }
 
+// NaN may mark missing values; nothing has an infinity on purpose.
+void check_no_infinity(const torch::Tensor& rows, const NpyFile& images, int64_t first) {
+  if (!rows.is_floating_point()) return;
+  const auto wrong = rows.flatten(1).isinf().any(1).nonzero();
+  if (wrong.size(0) == 0) return;
+  throw DataError(images.where() + ": sample " +
+                  std::to_string(first + wrong[0][0].item<int64_t>()) +
+                  " holds an infinity, expected finite values. Remove or repair it.");
+}
+
 void write_part(DatasetWriter& writer, NpyFile& images, const torch::Tensor& labels, Axes axes,
                 const Part& part) {
   writer.begin_split(
@@ -103,7 +113,9 @@ void write_part(DatasetWriter& writer, NpyFile& images, const torch::Tensor& lab
   const int64_t at_once = std::clamp<int64_t>(kBytesAtOnce / row_bytes, 1, size);
   for (int64_t first = 0; first < size; first += at_once) {
     const int64_t count = std::min(at_once, size - first);
-    const auto rows = chosen_of(images.next_rows(count), part, first);
+    const auto all = images.next_rows(count);
+    check_no_infinity(all, images, first);
+    const auto rows = chosen_of(all, part, first);
     if (rows.size(0) == 0) continue;
     writer.append(
         with_axes(rows, axes),

@@ -11,6 +11,7 @@
 #include "framework/data/image_dataset.hpp"
 #include "framework/data/propose_map.hpp"
 #include "framework/data/sample_picture.hpp"
+#include "framework/data/stored_marks.hpp"
 
 namespace scorenet::data {
 namespace {
@@ -67,13 +68,23 @@ std::string describe_own(const std::string& path) {
     out << "  classes: " << classes_line(names) << '\n';
   }
   for (const auto& split : splits_of(file)) {
-    ImageDataset dataset(path, split);
+    DatasetOptions reading;
+    reading.missing = std::nan("");  // a key says whether they mark missing values; here they may
+    ImageDataset dataset(path, split, reading);
+    const DatasetSummary summary = dataset.summary();
     out << split << "\n  images:      " << shape_string(dataset.storage().shape) << ' '
         << dataset.storage().type_name
         << (dataset.kind() == DataKind::discrete ? " (256 levels)" : " (continuous)")
-        << "\n  storage:     " << storage_text(dataset.storage())
-        << "\n  labels:      " << label_line(dataset)
-        << "\n  fingerprint: " << dataset.fingerprint() << '\n';
+        << "\n  storage:     " << storage_text(dataset.storage());
+    if (const auto packing = packing_of(file, "/" + split + "/images"))
+      out << "\n  packed:      " << packing->text();
+    if (const auto mark = missing_mark_of(file, "/" + split + "/images"))
+      out << "\n  missing:     the file marks them by " << number_text(*mark);
+    if (summary.missing > 0)
+      out << "\n  missing:     " << 100 * summary.missing
+          << " % are NaN: set data.missing = \"nan\"";
+    out << "\n  labels:      " << label_line(dataset) << "\n  fingerprint: " << summary.fingerprint
+        << '\n';
   }
   return out.str();
 }
@@ -120,8 +131,7 @@ std::optional<double> mark_of(const DataMap& map, const ImageDataset& dataset,
   if (options.missing || is_npy(dataset.files()[0])) return options.missing;
   const std::string array = "/" + with_split(map.arrays[0], dataset.split());
   const Hdf5File file = Hdf5File::open(dataset.files()[0]);
-  const auto mark = file.number_attribute(array, "_FillValue");
-  return mark ? mark : file.number_attribute(array, "missing_value");
+  return missing_mark_of(file, array);
 }
 
 ChannelStatistics statistics_of(ImageDataset& dataset, std::optional<double> missing) {

@@ -8,6 +8,7 @@
 #include "framework/core/check.hpp"
 #include "framework/data/data_map.hpp"
 #include "framework/data/npy.hpp"
+#include "framework/data/stored_marks.hpp"
 
 namespace scorenet::data {
 namespace {
@@ -21,8 +22,11 @@ TreeEntry entry_of(const Hdf5File& file, const std::string& name) {
   const auto info = file.look_at(name);
   if (!info) return entry;
   entry.info = *info;
-  entry.fill_value = file.number_attribute(name, "_FillValue");
-  if (!entry.fill_value) entry.fill_value = file.number_attribute(name, "missing_value");
+  entry.fill_value = missing_mark_of(file, name);
+  if (const auto packing = packing_of(file, name)) {
+    entry.packing = packing->text();
+    entry.unpacking = packing->transform();
+  }
   entry.units = file.attribute(name, "units").value_or("");
   entry.is_axis = file.attribute(name, "CLASS") == "DIMENSION_SCALE";
   return entry;
@@ -88,9 +92,10 @@ std::string number_text(double value) {
 
 std::string storage_text(const Hdf5ArrayInfo& info) {
   if (info.chunk.empty()) {
-    return info.offset >= 0 ? "contiguous at byte " + std::to_string(info.offset) +
-                                  (info.bytes_are_native ? ", mapped" : ", of another byte order")
-                            : "in one piece, read through HDF5";
+    return info.offset >= 0
+               ? "contiguous at byte " + std::to_string(info.offset) +
+                     (info.bytes_are_native ? ", mapped" : ", converted when it is read")
+               : "in one piece, read through HDF5";
   }
   std::string text = "chunks of " + shape_string(info.chunk);
   for (const std::string& filter : info.filters) text += ", " + filter;
@@ -112,6 +117,7 @@ std::string tree_text(const std::vector<TreeEntry>& tree) {
     out << shape_string(entry.info.shape) << ' ' << entry.info.type_name << ", "
         << storage_text(entry.info);
     if (!entry.units.empty()) out << "; in " << printable(entry.units);
+    if (!entry.packing.empty()) out << "; packed: " << entry.packing;
     if (entry.fill_value) out << "; missing values are " << number_text(*entry.fill_value);
     out << (entry.is_axis            ? "; coordinates of an axis\n"
             : entry.describes_others ? "; describes other arrays\n"

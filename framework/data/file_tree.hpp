@@ -14,6 +14,7 @@ struct TreeEntry {
   Hdf5ArrayInfo info;                     // has no type for a broken link
   std::optional<double> fill_value = {};  // netCDF's mark of missing values
   std::string units = {};
+  std::string packing = {}, unpacking = {};  // as text and as transform (stored_marks.hpp)
   bool is_axis = false;  // a dimension scale: the coordinates along an axis of other arrays
   bool describes_others = false;  // places or cell bounds of other arrays (CF's attributes say so)
 };

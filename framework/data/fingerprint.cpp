@@ -68,6 +68,7 @@ class Moments {
     mean_ += shift * more / count_;
   }
   double mean() const { return mean_; }
+  double count() const { return count_; }
   double deviation() const { return std::sqrt(squares_ / count_); }
 
  private:
@@ -87,6 +88,7 @@ std::string DatasetSummary::to_bytes() const {
   out.number(levels);
   out.real(mean);
   out.real(deviation);
+  out.real(missing);
   out.number(static_cast<int64_t>(files.size()));
   for (const File& file : files) {
     out.text(file.name);
@@ -107,6 +109,7 @@ DatasetSummary DatasetSummary::from_bytes(const std::string& bytes) {
   summary.levels = in.number();
   summary.mean = in.real();
   summary.deviation = in.real();
+  summary.missing = in.real();
   summary.files.resize(in.count());
   for (File& file : summary.files) file = {in.text(), in.text()};
   return summary;
@@ -131,6 +134,7 @@ DatasetSummary ImageDataset::look_through() {
   const auto row_bytes = dims() * static_cast<int64_t>(c10::elementSize(dtype()));
   ValueRange range{INFINITY, -INFINITY};
   Moments moments;
+  double looked_at = 0;
   const std::vector<Run> runs = runs_of(*arrays_[0]);
   std::vector<Digest> of_files(files().size());
   for (const Run& run : runs) {
@@ -145,6 +149,7 @@ DatasetSummary ImageDataset::look_through() {
       if (runs.size() > 1)
         of_files[run.file].add(batch.examples.data_ptr(), batch.examples.nbytes());
       if (kind() == DataKind::discrete) continue;
+      looked_at += static_cast<double>(batch.examples.numel());
       const torch::Tensor values = present(batch.examples);
       if (values.numel() == 0) continue;
       const auto [least, greatest] = torch::aminmax(values);
@@ -153,6 +158,7 @@ DatasetSummary ImageDataset::look_through() {
       moments.add(values);
     }
   }
+  if (looked_at > 0) summary.missing = 1 - moments.count() / looked_at;
   if (kind() == DataKind::continuous && range.least <= range.greatest) {
     summary.range = range;
     summary.mean = moments.mean();

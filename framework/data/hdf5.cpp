@@ -318,6 +318,11 @@ std::vector<std::string> Hdf5File::children(const std::string& group) const {
 }
 
 Hdf5Array Hdf5File::open_array(const std::string& name) const {
+  if (is_group(name)) {
+    throw DataError(path_ + ": \"" + name +
+                    "\" is a group, expected a dataset. Name one of those " +
+                    "in it; `scorenet data info` or h5ls -r list them.");
+  }
   const auto access = careful_access(H5P_DATASET_ACCESS);
   Hdf5Array array(checked(H5Dopen2(file_.id(), name.c_str(), access.id()), H5Dclose, path_,
                           "\"" + name + "\" is not a readable dataset", kDamaged),

@@ -119,6 +119,14 @@ std::string type_name_of(hid_t type) {
       return "string";
     case H5T_COMPOUND:
       return "compound";
+    case H5T_ENUM:  // h5py's bool is one, too
+      return "enumeration of " + bits + " bits";
+    case H5T_ARRAY:
+      return "array of fixed length";
+    case H5T_VLEN:
+      return "array of variable length";
+    case H5T_REFERENCE:
+      return "reference";
     default:
       return "an unusual type of " + bits + " bits";
   }

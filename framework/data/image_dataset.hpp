@@ -72,6 +72,7 @@ struct DatasetSummary {
   std::string description;          // "60000 examples of shape (1, 28, 28), uint8, labels"
   int64_t levels = 0;               // of discrete data
   double mean = 0, deviation = 0;   // of continuous data: of all values that were read
+  double missing = 0;               // of continuous data: the share of its values that are marked
   std::vector<File> files = {};     // of a data set of several
 
   /// As bytes for other ranks, and back.

@@ -141,8 +141,8 @@ torch::Dtype dtype_of(const std::string& type, const std::filesystem::path& path
     if (type == kTypes[i].text) return kTypes[i].dtype;
   }
   throw DataError(path.string() + ": element type \"" + printable(type.substr(0, 40)) +
-                  "\", expected uint8, float32, float64 or little-endian signed integers. Convert "
-                  "with astype.");
+                  "\", expected uint8, float32, float64 or little-endian signed integers" +
+                  (every_type ? ", float16, uint16 or uint32" : "") + ". Convert with astype.");
 }
 
 [[noreturn]] void fail_no_npy(const std::filesystem::path& path) {

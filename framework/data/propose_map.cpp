@@ -120,6 +120,9 @@ ProposedMap from_array(const TreeEntry& entry, bool netcdf) {
     proposed.what += ", axis 1 the channels";
   }
   proposed.missing = entry.fill_value;
+  if (!entry.packing.empty())
+    proposed.notes.push_back("packed, " + entry.packing + ": begin transforms with \"" +
+                             entry.unpacking + "\" for values in its units");
   split_by_number(proposed, shape);
   return proposed;
 }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "framework/core/random.hpp"
 #include "framework/data/convert.hpp"
@@ -11,7 +12,9 @@ namespace {
 constexpr int64_t kRowsAtOnce = 1024;
 
 void copy_split(DatasetWriter& writer, const std::string& path, const std::string& split) {
-  ImageDataset source(path, split);
+  DatasetOptions reading;
+  reading.missing = std::nan("");  // NaN may mark missing values, and is copied as it is
+  ImageDataset source(path, split, reading);
   writer.begin_split(
       {split, source.size(), source.example_shape(), source.dtype(), source.has_labels()});
   for (int64_t first = 0; first < source.size(); first += kRowsAtOnce) {

@@ -68,8 +68,8 @@ void SampleLayout::find_axes(const AxisRoles& roles, const std::string& where) {
     const auto axis = axis_of(asked, shape_.size());
     if (!axis) {
       throw DataError(described(where, shape_) + " has no axis " + std::to_string(asked) +
-                      ", which data.sample_axes names; its axes are 0 to " +
-                      std::to_string(static_cast<int64_t>(shape_.size()) - 1) + ".");
+                      ", which data.sample_axes names; it has " + std::to_string(shape_.size()) +
+                      " axes, counted from 0. Name those that number the samples.");
     }
     is_own[*axis] = false;
     sample_axes_.push_back(*axis);

@@ -3,6 +3,7 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <limits>
 #include <sstream>
 
 #include "framework/config/validate.hpp"
@@ -10,6 +11,7 @@
 #include "framework/core/check.hpp"
 #include "framework/core/host_name.hpp"
 #include "framework/core/processor_name.hpp"
+#include "framework/data/stored_marks.hpp"
 #include "framework/train/host_copy.hpp"
 #include "framework/train/train_precision.hpp"
 #include "models/autocast.hpp"
@@ -87,6 +89,25 @@ std::string values_lines(const config::DataConfig& data, const data::DatasetSumm
   return out.str();
 }
 
+// What the files say of their values and the keys leave unheeded.
+std::string marks_lines(const config::DataConfig& data, const data::ImageDataset& dataset,
+                        const data::DatasetSummary& summary) {
+  const std::string& path = dataset.files()[0];
+  if (data::is_npy(path)) return "";
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const auto range = summary.range.value_or(data::ValueRange{-kInfinity, kInfinity});
+  const data::Hdf5File file = data::Hdf5File::open(path);
+  std::string text;
+  for (const std::string& array : data.map.arrays) {
+    if (data::is_npy(array)) continue;
+    const std::string name = "/" + data::with_split(array, dataset.split());
+    for (const std::string& mark : data::unheeded_marks(file, name, range.least, range.greatest,
+                                                        {!data.missing.empty(), data.transforms}))
+      text += "warning         " + mark + "\n";
+  }
+  return text;
+}
+
 std::string diffusion_line(const score::ScoreModel& model) {
   const config::DiffusionConfig& d = model.config.diffusion;
   return d.schedule.name + ", predicts " + (model.is_classifier() ? "the label" : d.prediction) +
@@ -108,8 +129,9 @@ std::string start_block(const config::Config& config, const std::filesystem::pat
       << "data            " << dataset.path() << " /" << dataset.split() << ": " << dataset.size()
       << " x " << shape_string(dataset.example_shape())
       << (dataset.has_labels() ? ", labels" : ", no labels") << "\n"
-      << values_lines(config.data, summary) << transforms_line(learner.model) << "network         "
-      << network_line(learner.model) << "\n"
+      << values_lines(config.data, summary)
+      << (comm.rank() == 0 ? marks_lines(config.data, dataset, summary) : "")
+      << transforms_line(learner.model) << "network         " << network_line(learner.model) << "\n"
       << first_weights << "diffusion       " << diffusion_line(learner.model) << "\n"
       << "ranks           " << ranks << " (" << comm.local_size() << " on this host), device "
       << learner.model.device.str() << ", " << torch::get_num_threads() << " threads each\n"

@@ -148,6 +148,26 @@ TEST_F(DataFaults, WhichAxisTheChannelsAreIsSaidByAFlag) {
   EXPECT_EQ(convert(" --channels-last --channels-first").exit_code, 2);
 }
 
+TEST_F(DataFaults, PackedValuesAndMarksThatNoKeyHeedsAreToldAtTheStart) {
+  const std::string data =
+      file("packed.h5", {torch::randn({16, 1, 8, 8}), {}}, {torch::randn({16, 1, 8, 8}), {}});
+  {
+    const data::Hdf5Handle opened(H5Fopen(data.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
+    const data::Hdf5Handle space(H5Screate(H5S_SCALAR), H5Sclose);
+    const data::Hdf5Handle scale(
+        H5Acreate_by_name(opened.id(), "/train/images", "scale_factor", H5T_NATIVE_DOUBLE,
+                          space.id(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+        H5Aclose);
+    const double half = 0.5;
+    H5Awrite(scale.id(), H5T_NATIVE_DOUBLE, &half);
+  }
+  const std::string warning =
+      "warning         /train/images is stored packed, value = 0.5 * stored";
+  EXPECT_THAT(train(data, "", "as_stored").out, HasSubstr(warning));
+  EXPECT_THAT(train(data, "--data.transforms '[\"affine(0, 2)\"]'", "unpacked").out,
+              Not(HasSubstr(warning)));
+}
+
 TEST_F(DataFaults, PointsAreNotMirrored) {
   const auto points = torch::arange(32).to(torch::kFloat32).view({16, 2});
   expect_refusal(file("p.h5", {points, {}}, {points, {}}), "--model.type mlp --data.flip true", 2,

@@ -1,4 +1,7 @@
 // NumPy arrays: every type, both places of the channels, and what does not fit.
+#include <cmath>
+#include <limits>
+
 #include "framework/data/convert.hpp"
 #include "tests/framework/data/convert_case.hpp"
 
@@ -67,7 +70,16 @@ TEST_F(ConvertTest, NumpyFilesThatDoNotFitAreNamed) {
   EXPECT_ERROR(refused(two, npy("<i8", "(1,)", bytes_of<int64_t>({1}))), DataError, "y.npy",
                "shape (2)");
   EXPECT_ERROR(refused(two, two), DataError, "y.npy", "expected integers");
+  const float infinity = std::numeric_limits<float>::infinity();
+  EXPECT_ERROR(refused(npy("<f4", "(2, 1)", bytes_of<float>({0, infinity}))), DataError, "x.npy",
+               "sample 1 holds an infinity");
   EXPECT_TRUE(nothing_written());
+}
+
+TEST_F(ConvertTest, NumpyArraysKeepTheNaNThatMarkWhatIsMissing) {
+  const auto array = put("x.npy", npy("<f4", "(1, 2)", bytes_of<float>({std::nanf(""), 3})));
+  convert_npy(array, "", ChannelAxis::unsaid, options());
+  EXPECT_TRUE(opened("train").read_values({0}).isnan()[0][0].item<bool>());
 }
 
 }  // namespace

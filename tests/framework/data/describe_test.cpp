@@ -10,6 +10,7 @@
 #include "framework/data/image_dataset.hpp"
 #include "framework/data/propose_map.hpp"
 #include "framework/data/sample_picture.hpp"
+#include "framework/data/stored_marks.hpp"
 #include "framework/data/twins.hpp"
 #include "tests/support/expect_error.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -33,6 +34,18 @@ class DescribeTest : public testing::Test {
   }
   static DataMap proposed(const std::string& path) {
     return propose_map(path, tree_of(path)).value().map;
+  }
+
+  // An attribute that is a number, as netCDF writes it: our own writer has texts alone.
+  static void put_number(const std::string& path, const char* array, const char* key,
+                         double value) {
+    const Hdf5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
+    const hsize_t one = 1;
+    const Hdf5Handle space(H5Screate_simple(1, &one, nullptr), H5Sclose);
+    const Hdf5Handle made(H5Acreate_by_name(file.id(), array, key, H5T_IEEE_F32LE, space.id(),
+                                            H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+                          H5Aclose);
+    H5Awrite(made.id(), H5T_NATIVE_DOUBLE, &value);
   }
 
   test::TemporaryFolder folder_;
@@ -146,16 +159,7 @@ TEST_F(DescribeTest, NetCdfsMarksAndAxesAreUnderstood) {
     file.set_attribute("/time", "CLASS", "DIMENSION_SCALE");
     file.close();
   }
-  {  // an attribute that is a number, as netCDF writes it: our own writer has texts alone
-    const Hdf5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
-    const hsize_t one = 1;
-    const Hdf5Handle space(H5Screate_simple(1, &one, nullptr), H5Sclose);
-    const Hdf5Handle mark(H5Acreate_by_name(file.id(), "/tos", "_FillValue", H5T_IEEE_F32LE,
-                                            space.id(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-                          H5Aclose);
-    const float value = -1073741824.0f;
-    H5Awrite(mark.id(), H5T_NATIVE_FLOAT, &value);
-  }
+  put_number(path, "/tos", "_FillValue", -1073741824.0);
   EXPECT_THAT(describe_file(path),
               AllOf(HasSubstr("/time"), HasSubstr("coordinates of an axis"), HasSubstr("in K"),
                     HasSubstr("netCDF variable"), HasSubstr("channel_axis = \"none\""),
@@ -169,6 +173,46 @@ TEST_F(DescribeTest, NetCdfsMarksAndAxesAreUnderstood) {
   map.channel_axis.reset();
   EXPECT_THAT(describe_map(map, {}), AllOf(HasSubstr("marks them by -1073741824"),
                                            HasSubstr("50 % missing"), HasSubstr("3 to 119")));
+}
+
+// value = 0.25 * stored - 2, so that affine(8, 4) gives it: (stored - 8) / 4.
+TEST_F(DescribeTest, PackedValuesAreNamedWithTheTransformThatUnpacksThem) {
+  const std::string path = folder_.file("packed.nc");
+  {
+    auto file = Hdf5File::create(path);
+    file.write_array("/sst", torch::arange(120).view({20, 2, 3}).to(torch::kInt32));
+    file.write_array("/train/images", torch::arange(120).view({20, 6}).to(torch::kInt32));
+    file.close();
+  }
+  for (const char* array : {"/sst", "/train/images"}) {
+    put_number(path, array, "scale_factor", 0.25);
+    put_number(path, array, "add_offset", -2);
+    put_number(path, array, "_FillValue", 119);
+  }
+  const std::string packed = "value = 0.25 * stored - 2 (scale_factor, add_offset)";
+  EXPECT_THAT(describe_file(path),
+              AllOf(HasSubstr("packed:      " + packed), HasSubstr("marks them by 119")));
+  EXPECT_THAT(to_toml(*propose_map(path, {tree_of(path)[0]})),
+              AllOf(HasSubstr(packed), HasSubstr("\"affine(8, 4)\"")));
+  const auto file = Hdf5File::open(path);
+  const auto marks = unheeded_marks(file, "/sst", 0, 119, {});
+  ASSERT_EQ(marks.size(), 2u);
+  EXPECT_THAT(marks[0], AllOf(HasSubstr(packed), HasSubstr("affine(8, 4)")));
+  EXPECT_THAT(marks[1], HasSubstr("set data.missing = 119"));
+  // What keys say, or what is not among the values, needs no word.
+  EXPECT_THAT(unheeded_marks(file, "/sst", 0, 118, {false, {"affine(8, 4)"}}), testing::IsEmpty());
+  EXPECT_THAT(unheeded_marks(file, "/sst", 0, 119, {true, {"affine(8, 4)"}}), testing::IsEmpty());
+}
+
+// Whether NaN marks missing values a key says; a file's description is not the place to refuse it.
+TEST_F(DescribeTest, AFileOfOursThatHoldsNaNIsDescribed) {
+  const std::string path = folder_.file("holes.h5");
+  auto values = torch::zeros({4, 1, 5, 5});
+  values[1][0][2].fill_(std::nan(""));
+  auto file = Hdf5File::create(path);
+  file.write_array("/train/images", values);
+  file.close();
+  EXPECT_THAT(describe_file(path), HasSubstr("5 % are NaN: set data.missing = \"nan\""));
 }
 
 TEST_F(DescribeTest, AFileThatCannotBeReadIsDescribedAllTheSame) {

@@ -146,6 +146,11 @@ TEST_F(ImageDatasetTest, AnotherShapeOrTypeIsNamedWithWhatWasExpected) {
                "(5, 1, 4, 4)", "expected uint8, float32 or float64");
 }
 
+TEST_F(ImageDatasetTest, AGroupInThePlaceOfADatasetIsNamedAsOne) {
+  EXPECT_ERROR(ImageDataset(file_with({{"/train/images/a", torch::zeros({5, 1, 4, 4})}}), "train"),
+               DataError, "\"/train/images\" is a group", "expected a dataset");
+}
+
 TEST_F(ImageDatasetTest, LabelsThatDoNotFitAreNamed) {
   const auto opened = [this](const torch::Tensor& labels) {
     return ImageDataset(
@@ -334,7 +339,7 @@ TEST_F(ImageDatasetTest, ScalarsAttributesAndPartsOfArraysComeBack) {
   EXPECT_EQ(file.attribute("/missing", "note"), std::nullopt);
   EXPECT_FALSE(file.has("/x/y/z"));
   EXPECT_ERROR(file.array("/a/c"), DataError, "small.h5", "/a/c");
-  EXPECT_ERROR(file.array("/a/b"), DataError, "/a/b", "not a readable dataset");
+  EXPECT_ERROR(file.array("/a/b"), DataError, "/a/b", "is a group");
   EXPECT_ERROR(file.array("/a/b/numbers").read_rows(2, 2, torch::kFloat64), DataError,
                "rows 2 to 4", "(3, 2)");
   EXPECT_ERROR(Hdf5File::create(folder_.file("no/such/folder.h5")), DataError, "no/such",

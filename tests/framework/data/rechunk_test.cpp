@@ -1,4 +1,5 @@
 // A file of ours stored anew: the same data, attributes and objects.
+#include <cmath>
 #include <limits>
 
 #include "framework/data/convert.hpp"
@@ -24,6 +25,16 @@ TEST_F(ConvertTest, RechunkedDataIsTheSameDataStoredAsAsked) {
     EXPECT_TRUE(torch::equal(before.read(all).examples, after.read(all).examples));
     EXPECT_TRUE(torch::equal(before.labels(), after.labels()));
   }
+}
+
+TEST_F(ConvertTest, RechunkedDataKeepTheNaNThatMarkWhatIsMissing) {
+  auto values = torch::zeros({4, 3});
+  values[2][1] = std::nan("");
+  auto file = Hdf5File::create(folder_.file("in.h5"));
+  file.write_array("/train/images", values);
+  file.close();
+  rechunk(folder_.file("in.h5"), options());
+  EXPECT_TRUE(torch::equal(opened("train").read_values({0, 1, 2, 3}).isnan(), values.isnan()));
 }
 
 // What h5py makes of `f.attrs["key"] = "text"`: text of variable length.
