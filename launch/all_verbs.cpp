@@ -1,5 +1,6 @@
 #include "framework/core/build_info.hpp"
 #include "launch/help_text.hpp"
+#include "launch/numbers.hpp"
 #include "launch/verbs.hpp"
 
 namespace scorenet::launch {
@@ -21,6 +22,7 @@ void add_all_verbs(CLI::App& app, Task& task) {
   add_doctor_verb(app, task);
   add_help_verbs(app, task);
   add_threads_options(app, task);
+  refuse_what_is_no_number(app);
 }
 
 }  // namespace scorenet::launch

@@ -6,6 +6,7 @@
 #include "framework/diffusion/names.hpp"
 #include "launch/known_name.hpp"
 #include "launch/number_list.hpp"
+#include "launch/numbers.hpp"
 
 namespace scorenet::launch {
 namespace {
@@ -56,7 +57,7 @@ void add_methods(const Adder& verb, DrawArguments& a) {
   verb.add("--eta", s.eta, "ddim: 0 deterministic to 1 ancestral")->capture_default_str();
   verb.add_apart("hbar", s.hbar,
                  "euler-maruyama, dpmpp-2m-sde: noise knob h, 0 the ODE, 1 the reverse SDE")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   verb.add("--churn,--S_churn", s.churn, "heun: EDM's S_churn")->capture_default_str();
   verb.add("--churn-min,--S_min", s.churn_min, "heun: EDM's S_min")->capture_default_str();
@@ -71,9 +72,9 @@ void add_methods(const Adder& verb, DrawArguments& a) {
       ->check(CLI::IsMember({"example", "batch"}))
       ->capture_default_str();
   verb.add_apart("rtol", s.rtol, "ode: relative tolerance [as the absolute one, else 1e-5]")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   verb.add_apart("atol", s.atol, "ode: absolute tolerance [as the relative one, else 1e-5]")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
 }
 
 void add_guidance(const Adder& verb, DrawArguments& a) {

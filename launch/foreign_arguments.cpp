@@ -14,6 +14,7 @@
 #include "framework/score/model_input.hpp"
 #include "framework/score/told_conditions.hpp"
 #include "launch/known_name.hpp"
+#include "launch/numbers.hpp"
 #include "launch/run_main.hpp"
 
 namespace scorenet::launch {
@@ -59,7 +60,7 @@ void add_foreign_options(CLI::App* verb, ForeignArguments& arguments) {
       ->add_option("--shape", arguments.shape,
                    "shape of an example, channels first, such as 3,32,32 [that of the data]")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   config::Config defaults;
   for (const config::Field& field : config::fields(defaults)) {
     if (std::find(kKeys.begin(), kKeys.end(), field.name) == kKeys.end()) continue;

@@ -10,6 +10,7 @@
 #include "framework/core/allocator.hpp"
 #include "framework/core/stop_signal.hpp"
 #include "launch/help_text.hpp"
+#include "launch/usage_error.hpp"
 #include "launch/verbs.hpp"
 #include "models/instruction_limit.hpp"
 
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
   scorenet::models::extend_instruction_limit();
   CLI::App app("scorenet: distributed training and evaluation of score networks (diffusion models)",
                "scorenet");
+  app.failure_message([](const CLI::App* all, const CLI::Error& e) { return said_of(*all, e); });
   app.formatter(help_formatter(help_topic(argc, argv)));
   Task task;
   add_all_verbs(app, task);

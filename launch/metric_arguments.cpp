@@ -2,6 +2,7 @@
 
 #include "framework/evaluate/ode_choice.hpp"
 #include "launch/hbar_schedule.hpp"
+#include "launch/numbers.hpp"
 
 namespace scorenet::launch {
 namespace {
@@ -13,7 +14,7 @@ void add_bound_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
       "each checked by a second rule; an error where the rules differ or no such form exists");
   verb->add_option("--time-samples", o.time_samples,
                    "elbo, mcallester, immse: times drawn for each example")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   verb->add_option("--decoder,--eval.decoder", o.decoder, "elbo, mcallester: reconstruction term")
       ->check(CLI::IsMember(evaluate::decoder_choices()))
@@ -23,7 +24,7 @@ void add_bound_options(CLI::App* verb, evaluate::EvaluationOptions& o) {
 void add_expansion_options(CLI::App* verb, evaluate::HbarChoice& hbar, evaluate::WkbChoice& wkb) {
   verb->add_option("--hbar", hbar.values, "hbar-*: values of the noise knob h, separated by commas")
       ->delimiter(',')
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   verb->add_flag(
       "--best-hbar", hbar.best,
@@ -34,14 +35,14 @@ void add_expansion_options(CLI::App* verb, evaluate::HbarChoice& hbar, evaluate:
           "--wkb-profile", wkb.profile,
           "wkb: divide nll1 among this many windows of time, equal in log-SNR, to see when noise "
           "helps. Without --exact each window costs as much as wkb itself")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   verb->add_option("--wkb-spacing", wkb.spacing,
                    "wkb-published: spacing of its central differences")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   verb->add_option("--paths", hbar.paths, "hbar-*: paths for each example and h")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
 }
 
@@ -51,11 +52,11 @@ void add_solver_options(CLI::App* verb, evaluate::SolverChoice& solver) {
           "ode, wkb (even), hbar-*: solver steps, uniform in log-SNR; 0: as a tolerance asks for "
           "ode and with --exact, else 100 (wkb-published: 40). With --exact, half as many steps "
           "check them")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   verb->add_option("--probes", solver.probes,
                    "ode: trace probes for each example; wkb: independent estimates")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   verb->add_flag("--exact-trace", solver.exact_trace,
                  "ode, hbar-*: the trace by a backward pass for each dimension, without probes");
@@ -69,17 +70,17 @@ void add_solver_options(CLI::App* verb, evaluate::SolverChoice& solver) {
   verb->add_option("--tolerance", solver.tolerance,
                    "ode by adams: steps are doubled until an example's value moves by no more than "
                    "this, nats for each dimension [0.002]")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   verb->add_option(
           "--rtol", solver.rtol,
           "dormand-prince, and all with --exact: relative tolerance of each example [as --atol, "
           "else 1e-5; with --exact 1e-9]")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   verb->add_option(
           "--atol", solver.atol,
           "dormand-prince, and all with --exact: absolute tolerance [as --rtol, else 1e-5; with "
           "--exact 1e-9]")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
 }
 
 void add_dequantise_options(CLI::App* verb, evaluate::DequantiseChoice& dequantise) {
@@ -90,7 +91,7 @@ void add_dequantise_options(CLI::App* verb, evaluate::DequantiseChoice& dequanti
       ->capture_default_str();
   verb->add_option("--dequantise-samples", dequantise.samples,
                    "draws for each example, joined by importance weights")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
 }
 

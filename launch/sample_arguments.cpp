@@ -3,6 +3,7 @@
 #include "framework/core/error.hpp"
 #include "framework/data/data_map.hpp"
 #include "launch/hbar_schedule.hpp"
+#include "launch/numbers.hpp"
 #include "launch/output_options.hpp"
 
 namespace scorenet::launch {
@@ -57,7 +58,7 @@ void add_sample_options(CLI::App* verb, SampleArguments& a) {
           "samples the same condition")
       ->check(CLI::ExistingFile);
   verb->add_option("--batch", a.batch, "samples computed at once")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   add_outputs(verb, a);
 }

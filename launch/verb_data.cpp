@@ -24,6 +24,7 @@
 #include "framework/data/twins.hpp"
 #include "framework/files/output_guard.hpp"
 #include "launch/data_arguments.hpp"
+#include "launch/numbers.hpp"
 #include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
 
@@ -151,10 +152,10 @@ void add_convert(CLI::App* data_verb, Task& task) {
           "--validation", [arguments](int64_t n) { arguments->options.validation = n; },
           "samples held out of the training data; 0: none [a tenth, at most 5000, where the "
           "source has no such split]")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative_number());
   verb->add_option("--test", arguments->options.test,
                    "samples held out for testing, for --folder, --zip and --npy; 0: none")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   add_output_options(verb, arguments);
   set_action(verb, task, [arguments] { convert(*arguments); });
@@ -269,11 +270,11 @@ void add_synthesize(CLI::App* data_verb, Task& task) {
     verb->add_option_function<int64_t>(
             "--" + split, [arguments, split](int64_t n) { arguments->sizes[split] = n; },
             "samples of this split")
-        ->check(CLI::PositiveNumber);
+        ->check(positive_number());
   }
   verb->add_option("--samples", arguments->twin.samples,
                    "layouts: number of samples, or of trajectories of well")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   verb->add_option(
           "--shape", arguments->twin.shape,
           "layouts: shape of a sample: layers,angles,radii of calo; steps,x,y of well; "

@@ -23,6 +23,7 @@
 #include "launch/draw_arguments.hpp"
 #include "launch/metric_arguments.hpp"
 #include "launch/model_arguments.hpp"
+#include "launch/numbers.hpp"
 #include "launch/output_options.hpp"
 #include "launch/seed_list.hpp"
 #include "launch/told_arguments.hpp"
@@ -219,11 +220,11 @@ void add_evaluate_verb(CLI::App& app, Task& task) {
       ->delimiter(',')
       ->capture_default_str();
   verb->add_option("--n", a->options.n, "examples, from the start of the split; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   verb->add_option("--seed", a->options.seed, "seed of times and noise")->capture_default_str();
   verb->add_option("--batch", a->options.batch, "examples computed at once")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   add_metric_options(verb, a->options);
   add_sample_options(verb, *a);

@@ -36,7 +36,7 @@ void add_help_verbs(CLI::App& app, Task& task) {
   const auto shell = std::make_shared<std::string>("bash");
   CLI::App* completion = app.add_subcommand("completion", "print the shell's completion");
   completion->add_option("shell", *shell, "which shell")->check(known_name({"bash"}))->required();
-  completion->callback([&app, &task] {
+  completion->callback([&app, &task, shell] {  // which the option refers to
     task.action = [&app](comm::Communicators&) {
       std::cout << bash_completion(app) << std::flush;
       return ExitCode::done;

@@ -25,6 +25,7 @@
 #include "framework/train/update.hpp"
 #include "launch/data_arguments.hpp"
 #include "launch/device.hpp"
+#include "launch/numbers.hpp"
 #include "launch/output_options.hpp"
 #include "launch/verbs.hpp"
 #include "models/autocast.hpp"
@@ -266,30 +267,30 @@ void add_plan_verb(CLI::App& app, Task& task) {
   verb->add_option("--ranks", a->ranks, "rank counts, for example 8,64,1024")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 20));
-  verb->add_option("--batch", a->batch, "images per rank and step")->check(CLI::PositiveNumber);
+  verb->add_option("--batch", a->batch, "images per rank and step")->check(positive_number());
   verb->add_option("--shape", a->shape, "shape of an example, without a data file: 3,32,32")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   verb->add_option("--bandwidth", a->bandwidth_gbs,
                    "bandwidth of a rank's link, GB/s, instead of measuring it")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   verb->add_option("--latency", a->latency_us, "latency of a message, us, with --bandwidth (6)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative_number());
   verb->add_option("--ranks-per-host", a->ranks_per_host,
                    "ranks on a host, which share a faster link (1)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   verb->add_option("--local-bandwidth", a->local_bandwidth_gbs,
                    "bandwidth of the link within a host, GB/s (default: as between hosts)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   verb->add_option("--local-latency", a->local_latency_us,
                    "latency of the link within a host, us (2)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative_number());
   verb->add_option(
           "--step-time", a->step_time_ms,
           "time of a step on one rank, ms: scales the measured profile, for another device")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   verb->add_option("--jitter", a->jitter_ms, "standard deviation of a rank's step, ms (0)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative_number());
   add_output_option(verb, "--json", a->json, "write the report to this file too");
   add_force_flag(verb, a->force);
   verb->allow_extras();

@@ -1,6 +1,6 @@
 #include "framework/evaluate/metric_table.hpp"
 
-#include <cstdlib>
+#include <charconv>
 
 #include "framework/config/suggest.hpp"
 #include "framework/core/error.hpp"
@@ -244,13 +244,17 @@ constexpr Entry kEntries[] = {
     {"immse", immse},         {"wkb", wkb},        {"wkb-published", wkb_published},
     {"hbar-elbo", hbar_elbo}, {"hbar-iw", hbar_iw}};
 
+// As diffusion.train_steps: a grid of all times is held in memory.
+constexpr int64_t kMostSteps = 1'000'000;
+
 // The T of "elbo-T", 0 if the name is no such.
 int64_t steps_of(const std::string& name) {
   const std::string prefix = "elbo-";
   if (!name.starts_with(prefix)) return 0;
-  char* end = nullptr;
-  const long long steps = std::strtoll(name.c_str() + prefix.size(), &end, 10);
-  return end && *end == '\0' && steps > 0 ? steps : 0;
+  int64_t steps = 0;
+  const char* const end = name.data() + name.size();
+  const auto [read, error] = std::from_chars(name.data() + prefix.size(), end, steps);
+  return error == std::errc() && read == end && steps > 0 && steps <= kMostSteps ? steps : 0;
 }
 
 }  // namespace
@@ -258,7 +262,7 @@ int64_t steps_of(const std::string& name) {
 std::string metric_names() {
   std::string names;
   for (const Entry& entry : kEntries) names += std::string(entry.name) + ", ";
-  return names + "elbo-T (a number T of steps, such as elbo-1000), w2, fd (alias fid), kid, pr";
+  return names + "elbo-T (T steps, 1 to 1000000, such as elbo-1000), w2, fd (alias fid), kid, pr";
 }
 
 Metric find_metric(const std::string& name, const MetricRequest& request) {

@@ -227,8 +227,10 @@ TEST_F(Trained, WrongInputIsOneSentenceWithTheDocumentedExitCode) {
   std::ofstream(file("unknown.toml")) << "[train]\nlearning_rat = 1\n";
   const std::string out = " --outdir " + file("wrong") + " ";
   const std::vector<Wrong> cases = {
-      {"no verb", "", 2, {}},
-      {"unknown verb", "trian", 2, {}},
+      {"no verb", "", 2, {"a verb is missing", "train, evaluate"}},
+      {"unknown verb", "trian", 2, {"scorenet trian: no such verb. Did you mean 'train'?"}},
+      {"unknown verb of a verb", "data infoo x", 2, {"data infoo", "'info'"}},
+      {"option before the verb", "--versoin", 2, {"--versoin", "'--version'"}},
       {"missing config", "train /no/such.toml" + out, 2, {"/no/such.toml"}},
       {"unknown key in the file",
        "train " + file("unknown.toml") + out,
@@ -262,6 +264,10 @@ TEST_F(Trained, WrongInputIsOneSentenceWithTheDocumentedExitCode) {
        "evaluate --network " + snapshot() + " --data DATA --metrics fids",
        2,
        {"fids", "elbo"}},
+      {"more steps than any grid has",
+       "evaluate --network " + snapshot() + " --data DATA --metrics elbo-10000000000",
+       2,
+       {"elbo-10000000000", "1 to 1000000"}},
       {"a report that cannot be written",
        "evaluate --network " + snapshot() + " --data DATA --n 2 --json /no/folder/out.json",
        6,
@@ -282,6 +288,34 @@ TEST_F(Trained, WrongInputIsOneSentenceWithTheDocumentedExitCode) {
     EXPECT_EQ(e.exit_code, wrong.exit_code) << wrong.what << ": " << e.err;
     for (const auto& text : wrong.named) EXPECT_THAT(e.err, HasSubstr(text)) << wrong.what;
   }
+}
+
+// Each of these was taken: as the largest number, as the number modulo 2^64, as no bound at all.
+TEST_F(Trained, WhatIsNoNumberIsRefusedByEveryOption) {
+  const std::string evaluate =
+      "SCORENET evaluate --network " + snapshot() + " --data " + tiny_.data + " ";
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"--seed -1", "--seed: '-1': expected a whole number from 0 to 2^64 - 1."},
+      {"--seed 99999999999999999999", "--seed: '99999999999999999999'"},
+      {"--n 99999999999999999999", "--n: '99999999999999999999': expected a whole number"},
+      {"--n 1.5", "--n: '1.5': expected a whole number"},
+      {"--n -1", "--n: '-1': expected a number >= 0."},
+      {"--batch 0", "--batch: '0': expected a number > 0."},
+      {"--rtol nan", "--rtol: 'nan': expected a number."},
+      {"--hbar 0,nan", "--hbar: 'nan': expected a number."},
+      {"--hbar inf", "--hbar: 'inf': expected a number >= 0."},
+      {"--eta nan", "--eta: 'nan': expected a number."},
+      {"--n 2 --n 3", "--n: given 2 times, expected once."},
+      {"--json", "--json: its value is missing."},
+      {"--sedes 3", "--sedes: scorenet evaluate has no such option. Did you mean '--seeds'?"},
+      {"--n 2 more.h5", "more.h5: scorenet evaluate takes no further argument."}};
+  for (const auto& [options, says] : cases) {
+    const Outcome refused = run(evaluate + options);
+    EXPECT_EQ(refused.exit_code, 2) << options;
+    EXPECT_THAT(refused.err, testing::StartsWith(says));
+    EXPECT_LT(refused.err.size(), 300u) << refused.err;
+  }
+  EXPECT_EQ(run(evaluate + "--n 2 --churn-max inf --seed 18446744073709551615").exit_code, 0);
 }
 
 TEST(Help, EveryVerbExplainsItselfAndTrainListsAllKeysWithRanges) {
