@@ -362,7 +362,10 @@ class NcclCommunicator final : public Communicator {
     if (ncclCommRegister(shared_->comm, data, size_t(bytes), &handle) != ncclSuccess)
       handle = nullptr;  // it travels all the same
     return {data, [shared = shared_, handle](void* memory) {
-              if (handle != nullptr && shared->comm != nullptr && !shared->failed)
+              // What hangs may still use it: freeing would wait for that, before the communicator
+              // is aborted. The process is at its end.
+              if (shared->failed) return;
+              if (handle != nullptr && shared->comm != nullptr)
                 ncclCommDeregister(shared->comm, handle);
               ncclMemFree(memory);
             }};

@@ -17,8 +17,8 @@ cache=${TORCHINDUCTOR_CACHE_DIR:-}
 echo "begin $mode, ${TORCHINDUCTOR_COMPILE_THREADS:-no} threads, cache ${cache##*/}" >>"$CALLS"
 [ "$mode" = eager ] || { echo part >"$cache/new.so"; sleep "$NAP" & wait $!; }
 echo "end $mode" >>"$CALLS"
-printf '{"what": "train", "network": "large", "precision": "bf16", "mode": "%s", "images_per_s": %d}\n' \
-  "$mode" ${#mode}
+printf '{"what": "train", "network": "large", "precision": "bf16", "mode": "%s", ' "$mode"
+echo "\"images_per_s\": ${#mode}}"
 PEER
 mkdir -p "$work/build/benchmarks" "$work/cache/large-max-autotune"
 for program in gpu_step_benchmark evaluation_benchmark; do

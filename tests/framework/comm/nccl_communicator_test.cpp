@@ -132,6 +132,20 @@ TEST(NcclCommunicator, MemoryThatOutlivesItIsFreedWithoutIt) {
   EXPECT_EQ(fake_gpu::allocated(), 0);
 }
 
+// A kernel that hangs may be in it, and to free it would wait for that kernel.
+TEST(NcclCommunicator, MemoryOfAFailedCommunicatorIsLeftToTheEndOfTheProcess) {
+  fake_gpu::reset({.silent_rank = 1});
+  const auto errors = run_simulated(2, {}, [](Communicator& bootstrap) {
+    const auto c = make_nccl_communicator(bootstrap, quick(0.3));
+    const std::shared_ptr<void> memory = c->allocate(16);
+    c->all_reduce({memory.get(), 4, DataType::float32}, ReduceOp::sum, "gradient bucket 0").wait();
+  });
+  EXPECT_THAT(errors, Each(HasSubstr("not done after")));
+  EXPECT_EQ(fake_gpu::aborted(), 2);
+  EXPECT_EQ(fake_gpu::allocated(), 2);
+  fake_gpu::reset({});
+}
+
 TEST(NcclCommunicator, TheFakeSeesABufferThatIsTouchedTooEarly) {
   // A test of the test tool: the program writes into a bucket that is still under way.
   fake_gpu::reset({.delay_s = 20e-3});

@@ -111,7 +111,7 @@ struct Fake {
   std::vector<std::shared_ptr<void>> kept;  // events and communicators: streams may still use them
   std::atomic<int> destroyed{0};
   std::atomic<int> aborted{0};
-  std::atomic<int> allocated{0};
+  std::set<void*> pieces;  // from ncclMemAlloc
   std::atomic<int> registered{0};
 };
 
@@ -442,7 +442,8 @@ void reset(const Behaviour& behaviour) {
   fake().worlds.clear();
   fake().destroyed = 0;
   fake().aborted = 0;
-  fake().allocated = 0;
+  for (void* const piece : fake().pieces) std::free(piece);
+  fake().pieces.clear();
   fake().registered = 0;
 }
 
@@ -453,7 +454,10 @@ std::vector<std::string> violations() {
 
 int destroyed() { return fake().destroyed; }
 int aborted() { return fake().aborted; }
-int allocated() { return fake().allocated; }
+int allocated() {
+  const std::lock_guard lock(fake().mutex);
+  return static_cast<int>(fake().pieces.size());
+}
 int registered() { return fake().registered; }
 
 void launch(cudaStream_t stream, std::function<void()> work) { enqueue(stream, std::move(work)); }
@@ -698,12 +702,14 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
 }
 ncclResult_t ncclMemAlloc(void** data, size_t bytes) {
   *data = std::malloc(bytes);
-  ++fake().allocated;
+  const std::lock_guard lock(fake().mutex);
+  fake().pieces.insert(*data);
   return ncclSuccess;
 }
 ncclResult_t ncclMemFree(void* data) {
+  const std::lock_guard lock(fake().mutex);
+  fake().pieces.erase(data);
   std::free(data);
-  --fake().allocated;
   return ncclSuccess;
 }
 ncclResult_t ncclCommRegister(ncclComm_t comm, void* data, size_t, void** handle) {
