@@ -51,16 +51,85 @@ std::shared_ptr<models::ScoreNetwork> network(bool large) {
   return model;
 }
 
-/// One way to get summed gradients. Each has its own copy of the network.
+struct Arguments {
+  bool large = false;
+  int64_t batch = 8;
+  int repeats = 9;
+  double cap_mib = 25;
+  reduce::Overlap overlap = reduce::Overlap::measured;
+};
+
+// One way to get summed gradients. Each has its own copy of the network.
 struct Way {
   std::string name;
   std::shared_ptr<models::ScoreNetwork> model;
-  torch::Tensor flat;
-  std::function<void()> before;
-  std::function<void()> after;
+  torch::Tensor flat = {};
+  std::function<void()> before = [] {};
+  std::function<void()> after = [] {};
   double scale = 1;  // of its gradients against a plain sum
   std::vector<double> seconds{};
 };
+
+// All ways, ours first, and the reducers that they run.
+struct Contest {
+  std::vector<Way> ways;
+  std::vector<std::unique_ptr<reduce::GradientReducer>> reducers;
+  std::unique_ptr<reduce::C10dReducer> rival;
+  reduce::FlatLayout layout;
+};
+
+void add_c10d(Contest& contest, Way way, comm::Communicator& c) {
+  contest.rival = std::make_unique<reduce::C10dReducer>(way.model->parameters(), c);
+  way.scale = c.size();
+  way.before = [rival = contest.rival.get()] {
+    rival->zero_gradients();
+    rival->begin();
+  };
+  contest.ways.push_back(std::move(way));
+}
+
+// By a reducer of ours, whose hooks send buckets, or which only gives the gradients their memory.
+void add_own(Contest& contest, Way way, const reduce::ReducerOptions& options, bool hooks,
+             comm::Communicator& c) {
+  const auto parameters = way.model->parameters();
+  way.flat = torch::zeros({contest.layout.total});
+  contest.reducers.push_back(
+      std::make_unique<reduce::GradientReducer>(parameters, way.flat, contest.layout, c, options));
+  way.before = [reducer = contest.reducers.back().get(), hooks] {
+    reducer->zero_gradients();
+    reducer->begin(hooks);
+  };
+  if (hooks) way.after = [reducer = contest.reducers.back().get()] { reducer->finish(); };
+  if (way.name == "per tensor") {
+    way.after = [parameters, &c] {
+      for (const auto& p : parameters) {
+        c.all_reduce({p.grad().data_ptr(), p.numel(), comm::DataType::float32}, comm::ReduceOp::sum,
+                     "tensor")
+            .wait();
+      }
+    };
+  }
+  contest.ways.push_back(std::move(way));
+}
+
+Contest contest_of(const Arguments& a, comm::Communicator& c) {
+  Contest contest;
+  std::vector<int64_t> sizes;
+  for (const auto& p : network(a.large)->parameters()) sizes.push_back(p.numel());
+  contest.layout = reduce::make_flat_layout(sizes);
+  const auto cap_bytes = static_cast<int64_t>(a.cap_mib * 1048576);
+  reduce::ReducerOptions usual, ours, one_bucket;
+  usual.caps = {cap_bytes, int64_t{1} << 20, int64_t{1} << 20};
+  ours = usual;
+  ours.overlap = a.overlap;
+  one_bucket.caps = {int64_t{1} << 40, int64_t{1} << 40, int64_t{1} << 40};
+  add_own(contest, {"ours", network(a.large)}, ours, true, c);
+  if (c.size() > 1) add_c10d(contest, {"c10d", network(a.large)}, c);
+  add_own(contest, {"per tensor", network(a.large)}, usual, false, c);
+  add_own(contest, {"one bucket", network(a.large)}, one_bucket, true, c);
+  add_own(contest, {"no traffic", network(a.large)}, usual, false, c);
+  return contest;
+}
 
 void run(Way& way, const models::NetworkInput& input) {
   way.before();
@@ -68,66 +137,8 @@ void run(Way& way, const models::NetworkInput& input) {
   way.after();
 }
 
-int benchmark(bool large, int64_t batch, int repeats, double cap_mib, reduce::Overlap overlap) {
-  const comm::MpiEnvironment environment;
-  const auto c = comm::make_mpi_communicator(environment);
-  std::vector<Way> ways;
-  std::vector<std::unique_ptr<reduce::GradientReducer>> reducers;
-  std::unique_ptr<reduce::C10dReducer> rival;
-  reduce::FlatLayout layout;
-  for (const char* name : {"ours", "c10d", "per tensor", "one bucket", "no traffic"}) {
-    Way way{name, network(large), {}, [] {}, [] {}};
-    const auto parameters = way.model->parameters();
-    std::vector<int64_t> sizes;
-    for (const auto& p : parameters) sizes.push_back(p.numel());
-    layout = reduce::make_flat_layout(sizes);
-    way.flat = torch::zeros({layout.total});
-    if (way.name == "c10d") {
-      if (c->size() == 1) continue;
-      rival = std::make_unique<reduce::C10dReducer>(parameters, *c);
-      way.scale = c->size();
-      way.before = [&rival] {
-        rival->zero_gradients();
-        rival->begin();
-      };
-      ways.push_back(way);
-      continue;
-    }
-    reduce::ReducerOptions options;
-    const auto cap_bytes = static_cast<int64_t>(cap_mib * 1048576);
-    options.caps = {cap_bytes, int64_t{1} << 20, int64_t{1} << 20};
-    if (way.name == "ours") options.overlap = overlap;
-    if (way.name == "one bucket")
-      options.caps = {int64_t{1} << 40, int64_t{1} << 40, int64_t{1} << 40};
-    reducers.push_back(
-        std::make_unique<reduce::GradientReducer>(parameters, way.flat, layout, *c, options));
-    auto* reducer = reducers.back().get();
-    const bool hooks = way.name == "ours" || way.name == "one bucket";
-    way.before = [reducer, hooks] {
-      reducer->zero_gradients();
-      reducer->begin(hooks);
-    };
-    if (hooks) way.after = [reducer] { reducer->finish(); };
-    if (way.name == "per tensor") {
-      way.after = [parameters, &c] {
-        for (const auto& p : parameters) {
-          c->all_reduce({p.grad().data_ptr(), p.numel(), comm::DataType::float32},
-                        comm::ReduceOp::sum, "tensor")
-              .wait();
-        }
-      };
-    }
-    ways.push_back(way);
-  }
-
-  torch::manual_seed(100 + c->rank());
-  models::NetworkInput input;
-  input.x = large ? torch::randn({batch, 3, 32, 32}) : torch::randn({batch, 1, 28, 28});
-  input.log_snr = torch::linspace(-5, 5, batch);
-  for (int warm = 0; warm < 2; ++warm) {
-    for (Way& way : ways) run(way, input);
-  }
-  while (c->size() > 1 && !reducers[0]->overlap().decided()) run(ways[0], input);
+// Ends the job where a way's gradients are not ours.
+void check_gradients(const std::vector<Way>& ways, comm::Communicator& c) {
   for (const Way& way : ways) {
     if (way.name == "no traffic") continue;
     double difference = 0;
@@ -136,55 +147,75 @@ int benchmark(bool large, int64_t batch, int repeats, double cap_mib, reduce::Ov
       const auto b = way.model->parameters()[i].grad() * way.scale;
       difference = std::max(difference, ((a - b).norm() / (a.norm() + 1e-12)).item<double>());
     }
-    if (difference > 1e-4) {
-      std::printf("rank %d: %s differs from ours by %g\n", c->rank(), way.name.c_str(), difference);
-      c->abort(1);
-    }
+    if (difference <= 1e-4) continue;
+    std::printf("rank %d: %s differs from ours by %g\n", c.rank(), way.name.c_str(), difference);
+    c.abort(1);
   }
-  // In a random order, the same on all ranks: what runs before leaves its traces in the caches.
+}
+
+// In a random order, the same on all ranks: what runs before leaves its traces in the caches.
+void time_rounds(std::vector<Way>& ways, const models::NetworkInput& input, int rounds,
+                 comm::Communicator& c) {
   std::vector<size_t> order(ways.size());
   std::iota(order.begin(), order.end(), 0);
   std::mt19937 random(1);
-  for (int i = 0; i < repeats; ++i) {
+  for (int i = 0; i < rounds; ++i) {
     std::shuffle(order.begin(), order.end(), random);
     for (const size_t k : order) {
-      Way& way = ways[k];
-      c->barrier("pair").wait();
+      c.barrier("pair").wait();
       const auto start = comm::Clock::now();
-      run(way, input);
+      run(ways[k], input);
       double seconds = comm::seconds_since(start);
-      c->all_reduce({&seconds, 1, comm::DataType::float64}, comm::ReduceOp::max, "time").wait();
-      way.seconds.push_back(seconds);
+      c.all_reduce({&seconds, 1, comm::DataType::float64}, comm::ReduceOp::max, "time").wait();
+      ways[k].seconds.push_back(seconds);
     }
   }
-  if (c->rank() == 0) {
-    double load = 0;
-    getloadavg(&load, 1);
-    std::printf(
-        "%s network, %.2f M weights, batch %lld a rank, %d ranks, %d interleaved rounds, load "
-        "%.1f\n",
-        large ? "large" : "small", double(layout.total) / 1e6, static_cast<long long>(batch),
-        c->size(), repeats, load);
-    for (const Way& way : ways) {
-      std::vector<double> ratio;
-      for (size_t i = 0; i < way.seconds.size(); ++i)
-        ratio.push_back(way.seconds[i] / ways[0].seconds[i]);
-      std::printf("%-12s median %9.2f ms (%.2f..%.2f)   over ours, median of pairs %.3f\n",
-                  way.name.c_str(), median(way.seconds) * 1e3,
-                  *std::min_element(way.seconds.begin(), way.seconds.end()) * 1e3,
-                  *std::max_element(way.seconds.begin(), way.seconds.end()) * 1e3, median(ratio));
-    }
-    if (c->size() > 1) {
-      const auto& stats = reducers[0]->stats();
-      std::printf(
-          "ours: %lld calls, %.2f MB, planned %zu buckets, %.2f MB; exposed %.2f ms in the last "
-          "round\n",
-          static_cast<long long>(stats.calls), double(stats.bytes) / 1e6,
-          reducers[0]->buckets().size(), double(layout.total) * 4 / 1e6,
-          stats.exposed_seconds * 1e3);
-      std::printf("ours: traffic %s\n", reducers[0]->overlap().describe().c_str());
-    }
+}
+
+void print_times(const Contest& contest, const Arguments& a, int ranks) {
+  double load = 0;
+  getloadavg(&load, 1);
+  const auto weights = static_cast<double>(contest.layout.total);
+  std::printf(
+      "%s network, %.2f M weights, batch %lld a rank, %d ranks, %d interleaved rounds, load "
+      "%.1f\n",
+      a.large ? "large" : "small", weights / 1e6, static_cast<long long>(a.batch), ranks, a.repeats,
+      load);
+  const std::vector<double>& ours = contest.ways[0].seconds;
+  for (const Way& way : contest.ways) {
+    std::vector<double> ratio;
+    for (size_t i = 0; i < way.seconds.size(); ++i) ratio.push_back(way.seconds[i] / ours[i]);
+    const auto [least, most] = std::minmax_element(way.seconds.begin(), way.seconds.end());
+    std::printf("%-12s median %9.2f ms (%.2f..%.2f)   over ours, median of pairs %.3f\n",
+                way.name.c_str(), median(way.seconds) * 1e3, *least * 1e3, *most * 1e3,
+                median(ratio));
   }
+  if (ranks == 1) return;
+  const reduce::GradientReducer& reducer = *contest.reducers[0];
+  const auto& stats = reducer.stats();
+  std::printf(
+      "ours: %lld calls, %.2f MB, planned %zu buckets, %.2f MB; exposed %.2f ms in the last "
+      "round\n",
+      static_cast<long long>(stats.calls), static_cast<double>(stats.bytes) / 1e6,
+      reducer.buckets().size(), weights * 4 / 1e6, stats.exposed_seconds * 1e3);
+  std::printf("ours: traffic %s\n", reducer.overlap().describe().c_str());
+}
+
+int benchmark(const Arguments& a) {
+  const comm::MpiEnvironment environment;
+  const auto c = comm::make_mpi_communicator(environment);
+  Contest contest = contest_of(a, *c);
+  torch::manual_seed(100 + c->rank());
+  models::NetworkInput input;
+  input.x = a.large ? torch::randn({a.batch, 3, 32, 32}) : torch::randn({a.batch, 1, 28, 28});
+  input.log_snr = torch::linspace(-5, 5, a.batch);
+  for (int warm = 0; warm < 2; ++warm) {
+    for (Way& way : contest.ways) run(way, input);
+  }
+  while (c->size() > 1 && !contest.reducers[0]->overlap().decided()) run(contest.ways[0], input);
+  check_gradients(contest.ways, *c);
+  time_rounds(contest.ways, input, a.repeats, *c);
+  if (c->rank() == 0) print_times(contest, a, c->size());
   c->barrier("end").wait();
   return 0;
 }
@@ -195,11 +226,12 @@ int benchmark(bool large, int64_t batch, int repeats, double cap_mib, reduce::Ov
 int main(int argc, char** argv) {
   scorenet::tune_allocator();
   using scorenet::reduce::Overlap;
-  const bool large = argc > 1 && std::string(argv[1]) == "large";
+  scorenet::Arguments a;
+  a.large = argc > 1 && std::string(argv[1]) == "large";
+  if (argc > 2) a.batch = std::atoll(argv[2]);
+  if (argc > 3) a.repeats = std::atoi(argv[3]);
+  if (argc > 4) a.cap_mib = std::atof(argv[4]);
   const std::string overlap = argc > 5 ? argv[5] : "auto";
-  return scorenet::benchmark(large, argc > 2 ? std::atoll(argv[2]) : 8,
-                             argc > 3 ? std::atoi(argv[3]) : 9, argc > 4 ? std::atof(argv[4]) : 25,
-                             overlap == "on"    ? Overlap::on
-                             : overlap == "off" ? Overlap::off
-                                                : Overlap::measured);
+  if (overlap != "auto") a.overlap = overlap == "on" ? Overlap::on : Overlap::off;
+  return scorenet::benchmark(a);
 }
