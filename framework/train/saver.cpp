@@ -1,6 +1,5 @@
 #include "framework/train/saver.hpp"
 
-#include <atomic>
 #include <cstdio>
 
 #include "framework/checkpoint/checkpoint_store.hpp"
@@ -11,20 +10,11 @@
 #include "framework/files/atomic_file.hpp"
 #include "framework/score/told_conditions.hpp"
 #include "framework/train/replica.hpp"
-#include "framework/train/snapshot_retention.hpp"
+#include "framework/train/save_job.hpp"
 #include "models/autocast.hpp"
 
 namespace scorenet::train {
 namespace {
-
-// After a save at `step`. Returns a sentence for each file that could not be removed.
-std::vector<std::string> clear_folder(const RunFolder& folder,
-                                      const config::CheckpointConfig& config, int64_t step) {
-  auto problems = remove_old_snapshots(folder.snapshots(), step,
-                                       {config.snapshot_keep, config.snapshot_keep_every});
-  folder.clear_temporaries();
-  return problems;
-}
 
 std::string step_text(int64_t step) { return "step " + std::to_string(step); }
 
@@ -56,71 +46,6 @@ bool is_shared(const std::filesystem::path& folder, comm::Communicator& comm) {
 }
 
 }  // namespace
-
-// What the writer came to.
-struct Saver::Outcome {
-  std::vector<std::string> problems;   // old files that could not be removed; read after its end
-  std::atomic<bool> given_up = false;  // nobody waits for the writer any more: it writes nothing
-};
-
-// All that the writer needs; it may outlive the Saver.
-struct Saver::Job {
-  struct Snapshot {
-    std::filesystem::path path;
-    std::string prefix;             // of its average's tensors in ema.safetensors
-    checkpoint::TensorMap tensors;  // in parts: those beside the average
-    checkpoint::Metadata metadata;
-  };
-  RunFolder folder;
-  config::CheckpointConfig config;
-  bool to_replica = false;
-  CheckpointContent content;
-  std::vector<Snapshot> snapshots;
-  std::shared_ptr<c10::Event> arrived;
-  std::function<void()> check;
-  files::FileLayer* layer = nullptr;
-  std::shared_ptr<Outcome> outcome;
-
-  void check_own() const {
-    if (outcome->given_up) throw CheckpointError("given up.");
-    check();
-  }
-
-  void write() const {
-    const auto checked = [this] { check_own(); };
-    wait_for(arrived);
-    auto& problems = outcome->problems;
-    problems = write_checkpoint(folder.checkpoints(), content, config.keep, checked, *layer);
-    for (const Snapshot& snapshot : snapshots)
-      score::write_snapshot(snapshot.path, snapshot.tensors, snapshot.metadata);
-    clear();
-    if (!to_replica) return;
-    claim_replica(config.replica, folder.root());
-    note(write_checkpoint(config.replica, content, config.keep, checked, *layer));
-  }
-
-  // Of a checkpoint that was written in parts: here alone they are together.
-  void finish_from(const checkpoint::CheckpointReader& written) const {
-    const checkpoint::TensorMap averages = written.tensors("ema.safetensors").tensors;
-    for (Snapshot snapshot : snapshots) {
-      for (const auto& [name, values] : averages)
-        if (name.starts_with(snapshot.prefix))
-          snapshot.tensors[name.substr(snapshot.prefix.size())] = values;
-      score::write_snapshot(snapshot.path, snapshot.tensors, snapshot.metadata);
-    }
-    clear();
-    if (!to_replica) return;
-    claim_replica(config.replica, folder.root());
-    note(checkpoint::copy_checkpoint(written, config.replica, static_cast<int>(config.keep),
-                                     *layer));
-  }
-
-  void clear() const { note(clear_folder(folder, config, content.step)); }
-
-  void note(const std::vector<std::string>& more) const {
-    outcome->problems.insert(outcome->problems.end(), more.begin(), more.end());
-  }
-};
 
 Saver::Saver(const config::Config& config, const RunFolder& folder, Learner& learner,
              const data::DatasetSummary& data, comm::Communicators& comms, Hooks hooks,
@@ -219,18 +144,22 @@ void Saver::save_beside(const RunProgress& progress, bool last) {
   task_.start([job = job_of(progress, last)] { job.write(); });
 }
 
-Saver::Job Saver::job_of(const RunProgress& progress, bool last) {
-  outcome_ = std::make_shared<Outcome>();
-  Job job{folder_, config_.checkpoint, replica_is_due(last), {},
-          {},      copy_.arrived(),    hooks_.check,         &layer_,
-          outcome_};
-  job.content = {progress.step, copy_.files(), texts_of(config_, state(), progress)};
+SaveJob Saver::job_of(const RunProgress& progress, bool last) {
+  outcome_ = std::make_shared<SaveOutcome>();
+  SaveJob job{.folder = folder_,
+              .config = config_.checkpoint,
+              .to_replica = replica_is_due(last),
+              .content = {progress.step, copy_.files(), texts_of(config_, state(), progress)},
+              .arrived = copy_.arrived(),
+              .check = hooks_.check,
+              .layer = &layer_,
+              .outcome = outcome_};
   for (size_t i = 0; progress.step > 0 && i < learner_.update.ema_profiles().size(); ++i) {
     const score::SnapshotLabel label = label_of(i, progress);
-    Job::Snapshot snapshot{snapshot_path(i, progress.step),
-                           optim::ema_name(learner_.update.ema_profiles()[i]) + ".",
-                           in_parts_ ? checkpoint::TensorMap() : copy_.average(state(), i),
-                           score::snapshot_metadata(config_, learner_.model.example_shape, label)};
+    SaveJob::Snapshot snapshot{
+        snapshot_path(i, progress.step), optim::ema_name(learner_.update.ema_profiles()[i]) + ".",
+        in_parts_ ? checkpoint::TensorMap() : copy_.average(state(), i),
+        score::snapshot_metadata(config_, learner_.model.example_shape, label)};
     for (const auto& [name, values] : label.statistics) snapshot.tensors[name] = values;
     job.snapshots.push_back(std::move(snapshot));
   }
@@ -276,7 +205,7 @@ void Saver::write_own_part(const std::filesystem::path& folder) {
     for (const auto& [file, pieces] : copy_.parts())
       for (int r = 0; r < size; ++r) parts_->names.push_back(checkpoint::part_name(file, r, size));
   }
-  outcome_ = std::make_shared<Outcome>();
+  outcome_ = std::make_shared<SaveOutcome>();
   task_.start([=, own = copy_.parts(), arrived = copy_.arrived(), parts = parts_, layer = &layer_] {
     wait_for(arrived);
     for (const auto& [file, pieces] : own)
@@ -320,7 +249,7 @@ void Saver::end_parts(const std::vector<int>& failed) {
 // On rank zero's thread: what the others have written becomes the checkpoint.
 void Saver::publish_parts() {
   if (comms_.host->rank() != 0) return;
-  Job job = job_of(progress_under_way_, last_under_way_);
+  SaveJob job = job_of(progress_under_way_, last_under_way_);
   job.content = {.step = progress_under_way_.step};  // the rest is written
   task_.start([job = std::move(job), parts = std::exchange(parts_, nullptr)] {
     checkpoint::CheckpointWriter& writer = parts->writer;

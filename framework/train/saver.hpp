@@ -1,16 +1,18 @@
 // Saves a run: checkpoint, snapshots, replica; beside training where the config allows.
 //
-// In the background a save costs training the copy of the state (host_copy.hpp). A thread of rank
-// zero then writes: the checkpoint, whole and verified before `latest` names it, then the
-// snapshots, then the replica. One save is under way at most: the next one, a stop, the end of
-// training and whoever reads the checkpoint wait for it. The other ranks need not know when it has
-// ended: if they come to the next save first, they wait there for rank zero. Bits on the disk are
-// those of a save at once.
+// In the background a save costs training only the copy of the state (host_copy.hpp). A thread of
+// rank zero then does the rest (save_job.hpp): it writes the checkpoint, which `latest` names once
+// it is whole and verified, then the snapshots, then the replica. The bits on the disk are those of
+// a save that training waits for.
 //
-// Sharded state is written in parts (checkpoint/parts.hpp), each by the rank that has it, all at
-// once, where all ranks see the run folder. Whether its part is still under way or has failed a
-// rank tells with each step's control vector. When all have ended, rank zero's thread takes the
-// parts up and publishes the checkpoint; so `latest` changes only once all parts are on the disk.
+// At most one save is under way. The next one, a stop, the end of training and whoever reads the
+// checkpoint wait for it. The other ranks need not know when it has ended: if they come to the next
+// save first, they wait there for rank zero.
+//
+// Sharded state is written in parts (checkpoint/parts.hpp), by each rank its own, all at the same
+// time, where all ranks see the run folder. Each step's control vector tells whether a rank's part
+// is still under way or has failed. When all have ended, rank zero's thread joins the parts to a
+// checkpoint and publishes it, so `latest` changes only once all parts are on the disk.
 #pragma once
 
 #include <functional>
@@ -26,6 +28,7 @@
 #include "framework/train/host_copy.hpp"
 #include "framework/train/learner.hpp"
 #include "framework/train/run_folder.hpp"
+#include "framework/train/save_job.hpp"
 
 namespace scorenet::train {
 
@@ -66,8 +69,6 @@ class Saver {
   std::filesystem::path snapshot_path(size_t profile, int64_t step) const;
 
  private:
-  struct Job;
-  struct Outcome;
   struct Parts;
   void save_in_parts(const RunProgress& progress);
   void write_own_part(const std::filesystem::path& folder);
@@ -77,7 +78,7 @@ class Saver {
   bool replica_is_due(bool last) const;
   void save_now(const RunProgress& progress, bool last);
   void save_beside(const RunProgress& progress, bool last);
-  Job job_of(const RunProgress& progress, bool last);
+  SaveJob job_of(const RunProgress& progress, bool last);
   void settle();
   void give_up();
   void heed_failure(int64_t step, const std::exception_ptr& failure, bool last);
@@ -99,8 +100,8 @@ class Saver {
   int64_t saves_ = 0;
   bool last_under_way_ = false;
   double stall_s_ = 0;
-  std::shared_ptr<Outcome> outcome_;  // the writer's
-  checkpoint::BackgroundTask task_;   // last: it is waited for first
+  std::shared_ptr<SaveOutcome> outcome_;  // the writer's
+  checkpoint::BackgroundTask task_;       // last: it is waited for first
 };
 
 }  // namespace scorenet::train
