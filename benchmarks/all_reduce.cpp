@@ -32,7 +32,7 @@ using scorenet::comm::Communicator;
 using scorenet::comm::DataType;
 using scorenet::comm::ReduceOp;
 
-/// One way to sum a buffer of its own over the ranks.
+// One way to sum a buffer of its own over the ranks.
 struct Way {
   std::function<void(std::vector<float>&)> sum;
   std::vector<float> values{};
@@ -45,8 +45,8 @@ double median_ratio(const Way& a, const Way& b) {
   return median(ratio);
 }
 
-/// The slowest rank's time. The buffer is written just before, or the one written last would be
-/// in the caches.
+// The slowest rank's time. The buffer is written just before, or the one written last would be
+// in the caches.
 void time_one(Way& way) {
   std::fill(way.values.begin(), way.values.end(), 1.0f);
   MPI_Barrier(MPI_COMM_WORLD);

@@ -109,7 +109,7 @@ class Marks {
     return ms;
   }
 
-  /// Of a device that has come to the last mark.
+  // Of a device that has come to the last mark.
   std::vector<double> device_ms() const {
     if (device_.is_cpu()) return host_ms();
     std::vector<double> ms;

@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kWords = 64;  // 4096 cores
 
-/// What a rank tells the others.
+// What a rank tells the others.
 struct Card {
   uint64_t host = 0;
   std::array<uint64_t, kWords> mask{};

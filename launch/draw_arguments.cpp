@@ -20,7 +20,7 @@ class Adder {
   CLI::Option* add(const std::string& name, T& value, const std::string& help) const {
     return verb_->add_option(name, value, names_.metrics + help);
   }
-  /// Of a name that the verb may use for something else.
+  // Of a name that the verb may use for something else.
   template <typename T>
   CLI::Option* add_apart(const std::string& name, T& value, const std::string& help) const {
     return add("--" + names_.before + name, value, help);

@@ -57,7 +57,7 @@ std::vector<int64_t> example_shape(const config::Config& config, const PlanArgum
   return data::ImageDataset(config.data.map, config.data.split).example_shape();
 }
 
-/// One AdamW step and its averages, seconds.
+// One AdamW step and its averages, seconds.
 double optimizer_seconds(const score::ScoreModel& model) {
   optim::FlatParameters parameters(score::named_parameters(model));
   optim::AdamW adamw(parameters, {});
@@ -73,8 +73,8 @@ double optimizer_seconds(const score::ScoreModel& model) {
   return seconds;
 }
 
-/// Of a rank's `batch` images in pieces of train.micro_batch: all but the last backward pass are
-/// like forward to the traffic, which begins in the last.
+// Of a rank's `batch` images in pieces of train.micro_batch: all but the last backward pass are
+// like forward to the traffic, which begins in the last.
 perf::StepCosts measure_costs(const score::ScoreModel& model, c10::IntArrayRef shape,
                               int64_t batch) {
   const int64_t micro = model.config.train.micro_batch;
@@ -95,14 +95,14 @@ int64_t weights_of(const score::ScoreModel& model) {
   return weights;
 }
 
-/// Weights, gradients, moments and averages of a rank.
+// Weights, gradients, moments and averages of a rank.
 int64_t state_bytes(const score::ScoreModel& model, const comm::Communicators& comms) {
   const auto averages = static_cast<int>(train::ema_profiles_of(model.config.ema).size());
   return perf::state_bytes(weights_of(model), averages, comms.host->size(),
                            model.config.train.shard_optimizer);
 }
 
-/// What rank zero writes beside training: the state without gradients, in host memory.
+// What rank zero writes beside training: the state without gradients, in host memory.
 int64_t save_copy_bytes(const score::ScoreModel& model, const comm::Communicators& comms) {
   if (!model.config.checkpoint.background) return 0;
   return state_bytes(model, comms) - 4 * weights_of(model);
@@ -123,7 +123,7 @@ void scale_to(perf::StepCosts& costs, double seconds) {
   for (perf::ParameterCost& p : costs.parameters) p.backward_s *= factor;
 }
 
-/// Given, or measured between the ranks present.
+// Given, or measured between the ranks present.
 perf::Cluster cluster_of(const PlanArguments& arguments, comm::Communicators& comms,
                          torch::Device device) {
   perf::Cluster cluster;

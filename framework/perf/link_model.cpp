@@ -11,7 +11,7 @@
 namespace scorenet::perf {
 namespace {
 
-/// A ring's half (reduce-scatter or all-gather).
+// A ring's half (reduce-scatter or all-gather).
 double half_ring_seconds(const LinkModel& link, int ranks, double bytes) {
   const double n = ranks;
   return (n - 1) * link.latency_s + (n - 1) / n * bytes / link.bandwidth_bytes_per_s;

@@ -9,7 +9,7 @@
 namespace scorenet::perf {
 namespace {
 
-/// The lower median: with two ranks the faster one is the measure.
+// The lower median: with two ranks the faster one is the measure.
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[(values.size() - 1) / 2];

@@ -63,7 +63,7 @@ class DevicePeak {
     return allocator()->getDeviceStats(device_.index()).allocated_bytes[0].current;
   }
 
-  /// Bytes at most since the process began (CPU), or during `work` (GPU).
+  // Bytes at most since the process began (CPU), or during `work` (GPU).
   template <typename Work>
   int64_t during(const Work& work) const {
     if (device_.is_cuda()) allocator()->resetPeakStats(device_.index());

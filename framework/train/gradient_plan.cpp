@@ -15,7 +15,7 @@
 namespace scorenet::train {
 namespace {
 
-/// Notes when a parameter's gradient is there.
+// Notes when a parameter's gradient is there.
 class ReadyHook final : public torch::autograd::PostAccumulateGradHook {
  public:
   ReadyHook(Rehearsal& rehearsal, int64_t index, const comm::Clock::time_point& start)
@@ -51,7 +51,7 @@ int64_t examples_at_once(const config::TrainConfig& train, int ranks) {
   return train.micro_batch > 0 ? std::min(train.micro_batch, local) : local;
 }
 
-/// Rank zero's choice for the measured link and backward pass. Collective.
+// Rank zero's choice for the measured link and backward pass. Collective.
 void choose_caps(const score::ScoreModel& model, c10::IntArrayRef example_shape,
                  const std::vector<int64_t>& sizes, comm::Communicators& comms,
                  GradientPlan& plan) {

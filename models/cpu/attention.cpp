@@ -23,7 +23,7 @@ class HeadMatrices {
         width_(whole_blocks(channels)),
         scale_(static_cast<float>(1.0 / std::sqrt(static_cast<double>(channels)))) {}
 
-  /// mixed = softmax(q k^T scale) v.
+  // mixed = softmax(q k^T scale) v.
   void forward(const View& q, const View& k, const View& v, const View& mixed) {
     make_weights(q, k);
     gather_by_blocks(v, blocks_);

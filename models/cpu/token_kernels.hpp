@@ -1,9 +1,9 @@
-// The passes over tokens of the transformer's CPU route, on plain pointers: what the CUDA kernels
-// of kernels/token_kernels.hpp compute, on the same data.
+// The passes over tokens of the transformer's CPU route, on plain pointers. They compute what the
+// CUDA kernels of kernels/token_kernels.hpp do, and take the same structures.
 //
-// Elements are float32 or bfloat16, of any number of channels; sums are float32. Each call works on
-// some tokens of one image and makes that part's sums, in the order of its tokens: no bit depends
-// on the batch or on who runs which part.
+// Elements are float32 or bfloat16, with any number of channels; sums are float32. Each call works
+// on a part of one image's tokens and makes the sums of that part, in the order of the tokens. So
+// no bit depends on the batch, or on which thread runs which part.
 #pragma once
 
 #include "models/cpu/view.hpp"
@@ -17,7 +17,7 @@ using kernels::TokenNorm;
 using kernels::TokenNormBackward;
 using kernels::TokenShape;
 
-/// The tokens of an image that are summed up at once.
+/// How many tokens a part has.
 constexpr int64_t kPartTokens = 64;
 constexpr int64_t parts_of(const TokenShape& shape) {
   return (shape.tokens + kPartTokens - 1) / kPartTokens;
@@ -29,7 +29,7 @@ struct TokenPart {
 };
 
 void token_norm(const TokenShape& shape, const TokenNorm& data, TokenPart at);
-/// data.sums: (B, parts_of(shape), 2, C), here and for the gate.
+/// data.sums is (B, parts_of(shape), 2, C), here and for the gate.
 void token_norm_backward(const TokenShape& shape, const TokenNormBackward& data, TokenPart at);
 
 void token_gate(const TokenShape& shape, const TokenGate& data, TokenPart at);
@@ -52,8 +52,8 @@ struct TokenGeluBackward {
 };
 void token_gelu_backward(const TokenShape& shape, const TokenGeluBackward& data, TokenPart at);
 
-/// Heads of three tensors side by side: channel c of head h of token t of image b of the tensor i,
-/// which stands at parts[i] + b image[i] + h head[i] + t token[i] + c, becomes channel
+/// The heads of three tensors side by side. Channel c of head h of token t of image b stands in
+/// tensor i at parts[i] + b image[i] + h head[i] + t token[i] + c, and becomes channel
 /// i C + h (C / heads) + c of out (B, T, 3 C).
 struct TokenJoin {
   int64_t heads;

@@ -168,12 +168,12 @@ class PixelFactors {
         left_(static_cast<size_t>(in_ * stride_)),
         right_(kPaired<T> ? static_cast<size_t>(pixels_ * out_) : 0) {}
 
-  /// x: the image's padded origin.
+  // x: the image's padded origin.
   void set_activations(const T* x) {
     transpose(bits(x), in_, pixels_, in_, bits(left_.data()), stride_);
   }
-  /// dy: rows of area.width pixels, width + 2 pixels apart with zeros between. Must live while
-  /// products are taken.
+  // dy: rows of area.width pixels, width + 2 pixels apart with zeros between. Must live while
+  // products are taken.
   void set_gradient(const T* dy) {
     dy_ = dy;
     if constexpr (kPaired<T>) {
@@ -181,7 +181,7 @@ class PixelFactors {
       dy_ = right_.data();
     }
   }
-  /// sum += x^T dy with x shifted by `offset` padded pixels: (in, out).
+  // sum += x^T dy with x shifted by `offset` padded pixels: (in, out).
   void add_product(int64_t offset, float* sum) const {
     for (int64_t y = 0; y < area_.height; y += kGradientRows) {
       const int64_t first = y * (area_.width + 2);

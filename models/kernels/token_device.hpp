@@ -1,6 +1,8 @@
-// What the transformer's route (tokens.hpp) asks of a kind of device: passes over tokens, of which
-// autograd knows nothing. All tensors are dense but for rows of (B, C), which may lie apart, and
-// the heads that are joined.
+// The passes over tokens that the transformer's route (tokens.hpp) asks of a kind of device. They
+// know nothing of autograd: tokens.cpp makes nodes of them.
+//
+// Tokens are (B, T, C), a row of (B, C) modulates an image, a bias is (C) in float32. All tensors
+// are dense but for the rows, which may lie apart, and the heads that are joined.
 #pragma once
 
 #include <torch/types.h>
@@ -13,9 +15,10 @@ class TokenDevice {
  public:
   virtual ~TokenDevice() = default;
 
-  /// Whether the device has the kernels, and they take rows of x's channels and type: (B, T, C).
+  /// Whether this device has the kernels, and they take x's channels and type.
   virtual bool takes(const torch::Tensor& x) const = 0;
 
+  /// modulated_norm() of tokens.hpp: y, and what the backward pass needs of each token.
   struct Normed {
     torch::Tensor y, statistics;
   };
@@ -26,28 +29,30 @@ class TokenDevice {
   struct ImageGradient {
     torch::Tensor d_x, sums;
   };
-  /// Sums of d_y and of d_y x_hat. d_beside, added to d_x, may be undefined.
+  /// The sums are those of d_y and of d_y x_hat. d_beside is added to d_x; it may be undefined.
   virtual ImageGradient norm_gradient(const torch::Tensor& x, const torch::Tensor& scale,
                                       const torch::Tensor& statistics, const torch::Tensor& d_y,
                                       const torch::Tensor& d_beside) const = 0;
 
+  /// gated_sum() of tokens.hpp.
   virtual torch::Tensor gate(const torch::Tensor& residual, const torch::Tensor& gate,
                              const torch::Tensor& h, const torch::Tensor& bias) const = 0;
-  /// d_x: of h. Sums of d_y (h + bias) and of d_y.
+  /// d_x is the gradient of h. The sums are those of d_y (h + bias) and of d_y.
   virtual ImageGradient gate_gradient(const torch::Tensor& gate, const torch::Tensor& h,
                                       const torch::Tensor& bias,
                                       const torch::Tensor& d_y) const = 0;
 
+  /// gelu_behind_bias() of tokens.hpp.
   virtual torch::Tensor gelu(const torch::Tensor& h, const torch::Tensor& bias) const = 0;
 
-  /// A gradient and its sums over all tokens, float32.
+  /// A gradient, and its sums over all tokens in float32: the bias's gradient.
   struct BiasGradient {
     torch::Tensor d_x, d_bias;
   };
   virtual BiasGradient gelu_gradient(const torch::Tensor& h, const torch::Tensor& bias,
                                      const torch::Tensor& d_y) const = 0;
 
-  /// Three times (B, heads, T, C / heads), of any strides, side by side: (B, T, 3 C).
+  /// Three tensors (B, heads, T, C / heads), of any strides, side by side: (B, T, 3 C).
   virtual BiasGradient join(const std::array<torch::Tensor, 3>& parts) const = 0;
 
   /// (R, C), float32 -> (C), the sum over rows in an order that the sizes alone fix.

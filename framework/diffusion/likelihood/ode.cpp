@@ -61,7 +61,7 @@ class Field {
   int64_t whole_batch_;
 };
 
-/// -log p in its two parts, on the CPU.
+// -log p in its two parts, on the CPU.
 struct Parts {
   torch::Tensor prior, volume;  // (b)
   torch::Tensor evaluations;    // (b)
