@@ -17,6 +17,17 @@ namespace scorenet::data {
 namespace {
 
 // What HDF5 itself said: its most specific record.
+// Reasons of the system come with a time, a file descriptor and an address, over several lines:
+// "file write failed: time = ..., error message = 'No space left on device', buf = 0x...".
+std::string in_a_sentence(const std::string& reason) {
+  const std::string key = "error message = '";
+  const size_t begin = reason.find(key);
+  const size_t end = begin == std::string::npos ? begin : reason.find('\'', begin + key.size());
+  if (end == std::string::npos) return reason;
+  return reason.substr(0, reason.find(':')) + ": " +
+         reason.substr(begin + key.size(), end - begin - key.size());
+}
+
 std::string hdf5_reason() {
   std::string reason;
   H5Ewalk2(
@@ -27,7 +38,7 @@ std::string hdf5_reason() {
         return 0;
       },
       &reason);
-  return reason.empty() ? "no reason given" : reason;
+  return reason.empty() ? "no reason given" : in_a_sentence(reason);
 }
 
 // "CDF" and a version: the form before netCDF-4.
@@ -247,6 +258,12 @@ Hdf5File Hdf5File::open(const std::string& path) {
     throw DataError(path +
                     ": expected an HDF5 file, found something else. Make one with "
                     "`scorenet data convert`.");
+  }
+  if (reason.find("already open for write") != std::string::npos) {
+    throw DataError(path +
+                    ": another program has it open for writing, or was interrupted while it wrote. "
+                    "Wait until it has closed the file; if none is at work, check what it holds "
+                    "after h5clear -s.");
   }
   throw DataError(path + ": cannot be opened (HDF5: " + reason + "). " + kDamaged);
 }

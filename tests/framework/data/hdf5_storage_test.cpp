@@ -1,5 +1,7 @@
 // Objects in other files than the one opened, and storage that HDF5 would fill in silence.
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstring>
@@ -419,6 +421,33 @@ TEST_F(Hdf5StorageTest, TheSameValuesAreTheSameBytesAtAnyTime) {
   const std::string first = written("first.h5");
   std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // HDF5 would note seconds
   EXPECT_EQ(written("second.h5"), first);
+}
+
+// A writer that does not close its file leaves a mark in it, in files of HDF5 1.10's format.
+TEST_F(Hdf5StorageTest, AFileThatIsOpenForWritingIsToldAsSuch) {
+  const pid_t writer = fork();
+  if (writer == 0) {
+    const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+    H5Pset_libver_bounds(access.id(), H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
+    const hid_t file = H5Fcreate(path("open.h5").c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.id());
+    H5Fflush(file, H5F_SCOPE_GLOBAL);
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(writer, &status, 0), writer);
+  EXPECT_ERROR(Hdf5File::open(path("open.h5")), DataError, "open.h5: another program has it open",
+               "h5clear -s");
+}
+
+TEST_F(Hdf5StorageTest, AReasonOfTheSystemIsOneLine) {
+  const std::string said = test::error_of<DataError>([] {
+    auto file = Hdf5File::create("/dev/full");
+    file.write_array("/a", torch::zeros({1 << 16}));
+    file.close();
+  });
+  EXPECT_THAT(said, testing::HasSubstr("No space left on device"));
+  EXPECT_THAT(said, testing::Not(testing::HasSubstr("\n")));
+  EXPECT_THAT(said, testing::Not(testing::HasSubstr("errno")));
 }
 
 }  // namespace
