@@ -45,6 +45,10 @@ struct Guides {
 void take_guidance(DrawArguments& a, Guides& guides, const std::string& precision,
                    torch::Device device);
 
+/// What a user should know of the corrector's step before samples of this shape are drawn; "":
+/// nothing.
+std::string corrector_note(const DrawArguments& a, const std::vector<int64_t>& example_shape);
+
 /// The files behind these options.
 std::vector<files::NamedPath> inputs_of(const DrawArguments& a);
 

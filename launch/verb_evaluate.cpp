@@ -158,6 +158,8 @@ ExitCode evaluate(EvaluateArguments arguments, comm::Communicators& comms) {
   check_derivatives(loaded.model, arguments.options.metrics);
   Guides guides;
   take_draw(arguments, guides, device);
+  const std::string note = corrector_note(arguments.draw, loaded.example_shape);
+  if (comms.host->rank() == 0 && !note.empty()) std::cerr << "note: " << note << std::endl;
   data::DatasetOptions reading = score::dataset_options(loaded.model.config, *comms.host);
   reading.labels = true;
   apply_condition_arrays(reading.conditions, arguments.conditions);

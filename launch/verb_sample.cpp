@@ -221,6 +221,8 @@ ExitCode sample(SampleArguments a, comm::Communicators& comms) {
   a.guidance.told = told.samples;
   Guides guides;
   take_guidance(a, guides, a.model.precision, device);
+  const std::string note = corrector_note(a, loaded.example_shape);
+  if (comm.rank() == 0 && !note.empty()) std::cerr << "note: " << note << std::endl;
   if (a.like.empty()) check_memory(a, seeds.size(), loaded);
   check_pictures(a, loaded);
   a.sampler.final =

@@ -185,6 +185,23 @@ TEST_F(Sample, OfPointsIsTheStateAsItStands) {
   EXPECT_TRUE(metric["levels"].is_null());
 }
 
+// One example's norms are no measure of the noise in few dimensions.
+TEST_F(Sample, ACorrectorOfFewDimensionsIsToldItsNorms) {
+  write_gaussian(file("narrow.h5"), {{0, 0.25}, {0, 0.25}});
+  write_config(file("narrow.toml"), file("narrow.h5"), "vp_linear");
+  const auto drawn = [](const std::string& options) {
+    return run("SCORENET sample --config " + file("narrow.toml") + " --sampler pc --steps 200 " +
+               "--final state --seeds 0-999 --outdir " + file("narrow") + " " + options);
+  };
+  EXPECT_THAT(drawn("").err, HasSubstr("give --corrector-norms batch"));
+  EXPECT_EQ(drawn("--corrector-steps 0").err, "");
+  // As it says: the variance is then that of the law, to four standard errors and the corrector's
+  // own 2 per cent.
+  EXPECT_EQ(drawn("--corrector-norms batch").err, "");
+  const auto x = read_array(file("narrow/samples.h5"), "/samples");
+  EXPECT_NEAR(x.square().mean().item<double>(), 0.25, 0.25 * (4 * std::sqrt(2.0 / 2000) + 0.02));
+}
+
 TEST_F(Sample, AClassIsOneThatTheNetworkKnows) {
   expect_refused("--seeds 0 --class -3", {"--class -3", "0 classes"});
   expect_refused("--seeds 0 --class random", {"--class random", "knows no classes"});
