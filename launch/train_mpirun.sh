@@ -48,7 +48,7 @@ done
 [[ -n "$config" && -n "$outdir" ]] || die 2 "needs --config FILE and --outdir DIR; see --help"
 [ -z "$hostfile" ] || [ -r "$hostfile" ] || die 2 "--hostfile $hostfile: cannot be read"
 scorenet=${SCORENET:-$(program_of "$root")}
-[ -x "$scorenet" ] ||
+[ -f "$scorenet" ] && [ -x "$scorenet" ] ||
   die 2 "$scorenet: not built. Run ./launch/quickstart, or ./launch/setup and cmake --build build"
 keys=("$@")
 

@@ -56,6 +56,7 @@ check "by its value" says "two"
 check "a missing config is refused" exits 2 "$script" --outdir x
 check "a missing program is refused" exits 2 env SCORENET=/nonexistent "$script" \
   --config tiny.toml --outdir x
+check "a folder is no program" exits 2 env SCORENET=/ "$script" --config tiny.toml --outdir x
 check "--help explains" exits 0 "$script" --help && check "the options" grep -q -- '--hostfile' out
 check "an error of the program keeps its code" exits 2 "$script" --config tiny.toml --outdir x -- \
   --train.step 1
