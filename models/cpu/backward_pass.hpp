@@ -1,5 +1,5 @@
-// A backward pass through a planned network that stops behind each layer: its gradients are whole
-// then, and ranks can sum them while the layers before it are still under way.
+// A backward pass through a planned network that stops after each layer. The layer's gradients are
+// complete then, so ranks can sum them while the pass goes on through the layers before it.
 #pragma once
 
 #include <torch/types.h>
@@ -39,14 +39,13 @@ class BackwardPass {
   BackwardPass(const Network& network, const Arenas& gradients, const Arenas& sums,
                int64_t images_at_once, BackwardInput input);
 
-  /// Goes on until the layer's gradients are whole. REQUIRES each layer once, from the last to the
-  /// first. All images but the last few go through all layers in the first call.
+  /// Goes on until the layer's gradients are complete. REQUIRES a call for each layer, once, from
+  /// the last to the first. The first call runs all images but the last few through all layers.
   void to(int64_t layer);
 
-  /// Behind to(layer): gradients of parameters_of(layer); undefined if none of the network's is
-  /// wanted.
+  /// After to(layer): the gradients of parameters_of(layer); undefined if no parameter's is wanted.
   std::vector<torch::Tensor> parameters(int64_t layer) const;
-  /// Behind to(0): like x and time; undefined if not wanted.
+  /// After to(0): the gradients of x and time; undefined if not wanted.
   torch::Tensor x() const { return way_.d_x; }
   torch::Tensor time() const { return d_time_; }
 
@@ -69,7 +68,7 @@ class BackwardPass {
   torch::Tensor sums_, vectors_;  // gradients of weights; of biases and norms, float64
   torch::Tensor d_time_;
 
-  // The last images, which go through layer by layer; none: all have gone through.
+  // The last images, which go through layer by layer. None: all have gone through at once.
   int64_t first_of_last_ = 0;
   Pass last_;
   torch::Tensor memory_of_last_;

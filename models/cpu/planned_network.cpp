@@ -96,7 +96,7 @@ void PlannedNetwork::draw_masks(const Dropout& dropout, int64_t first, int64_t i
 torch::Tensor PlannedNetwork::forward(const torch::Tensor& x, const torch::Tensor& time,
                                       const std::vector<torch::Tensor>& parameters,
                                       const Dropout& dropout, ForwardState* state) {
-  const int64_t batch = x.size(0), pixels = x.size(2) * x.size(3);
+  const int64_t batch = x.size(0);
   const std::shared_ptr<PackedWeights> packed = packed_of(parameters, /*both=*/state != nullptr);
   Way way;
   way.parameters = numbers_of(parameters);
@@ -119,26 +119,32 @@ torch::Tensor PlannedNetwork::forward(const torch::Tensor& x, const torch::Tenso
       draw_masks(dropout, first, images,
                  way.masks.data_ptr<uint8_t>() + first * network_.mask_bytes());
     }
-    Way own = way;
-    Pass pass = way.pass(network_, first, images);
-    if (state == nullptr) {
-      own.values = values_.lend(images * network_.value_floats());
-      own.statistics = torch::empty({images, network_.statistics()}, torch::kFloat64);
-      pass.values = {own.values.data_ptr<float>(), network_.value_floats()};
-      pass.statistics = own.statistics.data_ptr<double>();
-    }
-    const View in = pass.values.view(network_.input()), out = pass.values.view(network_.output());
-    for (int64_t n = 0; n < images; ++n) {
-      copy_in(x.const_data_ptr<float>() + (first + n) * in_channels_ * pixels, in_channels_,
-              in.from_image(n));
-    }
-    network_.forward(pass);
-    for (int64_t n = 0; n < images; ++n) {
-      copy_out(out.from_image(n), out_channels_,
-               y.data_ptr<float>() + (first + n) * out_channels_ * pixels);
-    }
+    forward_over(way, first, images, x, y);
   });
   return y;
+}
+
+void PlannedNetwork::forward_over(const Way& way, int64_t first, int64_t images,
+                                  const torch::Tensor& x, const torch::Tensor& y) const {
+  Pass pass = way.pass(network_, first, images);
+  torch::Tensor values, statistics;
+  if (!way.values.defined()) {
+    values = values_.lend(images * network_.value_floats());
+    statistics = torch::empty({images, network_.statistics()}, torch::kFloat64);
+    pass.values = {values.data_ptr<float>(), network_.value_floats()};
+    pass.statistics = statistics.data_ptr<double>();
+  }
+  const View in = pass.values.view(network_.input()), out = pass.values.view(network_.output());
+  const int64_t pixels = in.area.pixels();
+  for (int64_t n = 0; n < images; ++n) {
+    copy_in(x.const_data_ptr<float>() + (first + n) * in_channels_ * pixels, in_channels_,
+            in.from_image(n));
+  }
+  network_.forward(pass);
+  for (int64_t n = 0; n < images; ++n) {
+    copy_out(out.from_image(n), out_channels_,
+             y.data_ptr<float>() + (first + n) * out_channels_ * pixels);
+  }
 }
 
 std::unique_ptr<BackwardPass> PlannedNetwork::backward(BackwardInput input) {

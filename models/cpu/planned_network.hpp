@@ -44,6 +44,10 @@ class PlannedNetwork {
   float* backward_of(PackedWeights& packed) const;
   int64_t images_at_once() const;
   void draw_masks(const Dropout& dropout, int64_t first, int64_t images, uint8_t* masks) const;
+  // All layers for some images of the batch. Where `way` keeps no values, these images have some of
+  // their own, for as long as the call lasts.
+  void forward_over(const Way& way, int64_t first, int64_t images, const torch::Tensor& x,
+                    const torch::Tensor& y) const;
 
   Network network_;
   Arithmetic arithmetic_;

@@ -1,5 +1,5 @@
-// One way of a batch through a planned network, forward or back: the memory of all its images, and
-// how they are dealt to threads.
+// One way of a batch through a planned network, forward or backward: the memory of all its images,
+// and the split of the images over threads.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -15,7 +15,8 @@
 
 namespace scorenet::models::cpu {
 
-/// Weights as the kernels read them. Those for the way back are made when first needed.
+/// Weights as the kernels read them. Those of the backward pass are made when they are first
+/// needed.
 struct PackedWeights {
   std::string digest;  // of the parameters
   torch::Tensor forward;
@@ -50,8 +51,9 @@ void copy_out(const View& from, int64_t channels, float* to);
 /// Threads that a batch may be dealt to.
 inline int64_t free_threads() { return at::in_parallel_region() ? 1 : at::get_num_threads(); }
 
-/// f(first, images) over a batch, at most `at_once` images together, by all threads where there are
-/// enough images: then each runs all layers by itself, and else all share each layer.
+/// Calls f(first, images) over a batch, for at most `at_once` images at a time. With an image for
+/// each thread, every thread runs all layers over its own images; with fewer, all threads share
+/// each layer.
 template <class F>
 void over_batch(int64_t images, int64_t at_once, const F& f) {
   const int64_t threads = free_threads();
