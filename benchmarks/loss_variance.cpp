@@ -160,9 +160,9 @@ Estimator steps_by_history(const Denoiser& denoiser, const Schedule& schedule,
         stratified_positions({5, RandomStream::training_time, step}, slot_range(0, kBatch), kBatch);
     const auto sample = draw_steps(*history, u);
     const auto grid = step_times(schedule, steps);
-    const auto level = schedule.at(grid.index_select(0, sample.step));
-    const auto loss = static_cast<double>(steps) * step_weight({}, schedule, steps, sample.step) *
-                      eps_error(denoiser, d.x0, d.eps, level);
+    const auto chain = reverse_step(grid, sample.step);
+    const auto loss = static_cast<double>(steps) * step_weight({}, schedule, chain) *
+                      eps_error(denoiser, d.x0, d.eps, schedule.at(chain.t));
     record_losses(*history, sample.step, loss);
     return sample.weight * loss;
   };

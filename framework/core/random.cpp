@@ -194,6 +194,11 @@ torch::Tensor uniform_for_slots(const DeviceSlots& at, c10::IntArrayRef example_
   return rows_on_device(kUniform, at, example_shape, dtype);
 }
 
+torch::Tensor rademacher_for_slots(const DeviceSlots& at, c10::IntArrayRef example_shape,
+                                   torch::Dtype dtype) {
+  return rows_on_device(kRademacher, at, example_shape, dtype);
+}
+
 double uniform_for_step(const RandomKey& key) { return SlotEngine(key, kNoSlot).uniform(); }
 
 std::vector<int64_t> permutation(const RandomKey& key, int64_t n) {

@@ -77,6 +77,8 @@ torch::Tensor normal_for_slots(const DeviceSlots& at, c10::IntArrayRef example_s
                                torch::Dtype dtype);
 torch::Tensor uniform_for_slots(const DeviceSlots& at, c10::IntArrayRef example_shape,
                                 torch::Dtype dtype);
+torch::Tensor rademacher_for_slots(const DeviceSlots& at, c10::IntArrayRef example_shape,
+                                   torch::Dtype dtype);
 
 /// One uniform on [0, 1) that belongs to no slot (the common offset of stratified times).
 double uniform_for_step(const RandomKey& key);

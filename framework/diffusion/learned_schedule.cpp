@@ -46,7 +46,8 @@ MonotoneGamma::Share MonotoneGamma::share(const torch::Tensor& t) {
   const auto here = [&](const torch::Tensor& w) { return w.to(flat.device()); };
   // The ends go through the same arithmetic as the rest, so share(0) and share(1) are exact.
   const auto all =
-      torch::cat({flat, torch::tensor({0.0, 1.0}, torch::kFloat64).to(flat.device())}).unsqueeze(1);
+      torch::cat({flat, torch::zeros({1}, flat.options()), torch::ones({1}, flat.options())})
+          .unsqueeze(1);
   const auto a = made_positive(here(steep_));
   const auto c = made_positive(here(height_)) / static_cast<double>(height_.size(0));
   const auto w = made_positive(here(line_));
@@ -133,9 +134,8 @@ torch::Tensor tapped_loss_per_example(const Network& network,
 
 torch::Tensor end_terms_nats(const LearnedSchedule& schedule, int64_t levels,
                              const torch::Tensor& x0, const torch::Tensor& eps) {
-  const auto ends = schedule.network()->forward(
-      torch::tensor({schedule.t_min(), schedule.t_max()}, torch::kFloat64));
-  const auto gamma_0 = ends.gamma[0].to(x0.device()), gamma_1 = ends.gamma[1].to(x0.device());
+  const auto gamma = schedule.network()->forward(end_times(schedule, x0.device())).gamma;
+  const auto gamma_0 = gamma[0], gamma_1 = gamma[1];
   const auto dims = static_cast<double>(dims_per_example(x0));
   const auto variance = torch::sigmoid(gamma_1);
   const auto prior =

@@ -62,21 +62,19 @@ torch::Tensor learned_variance_step_nats(const Schedule& schedule, const Reverse
 torch::Tensor hybrid_loss_per_example(const Network& network,
                                       const Parametrisation& parametrisation,
                                       const Schedule& schedule, int64_t steps,
-                                      const torch::Tensor& x0, const torch::Tensor& step,
+                                      const torch::Tensor& x0, const ReverseStep& step,
                                       const torch::Tensor& eps, double vlb_weight) {
-  const auto grid = step_times(schedule, steps);
-  const ReverseStep times{grid.index_select(0, step - 1), grid.index_select(0, step)};
-  const NoiseLevel level = schedule.at(times.t);
+  const NoiseLevel level = schedule.at(step.t);
   const auto x_t = add_noise(x0, eps, level);
   const auto output = predict(network, parametrisation, x_t, level).chunk(2, 1);
   const auto target = target_from(parametrisation, x0, eps, level);
   check_same_shape(target, output[0], "network output");
   const auto simple =
-      loss_weight(Weighting::simple, parametrisation, schedule, {times.t, {}}).to(x0.device()) *
+      loss_weight(Weighting::simple, parametrisation, schedule, {step.t, {}}).to(x0.device()) *
       sum_per_example((target - output[0]).square()).to(torch::kFloat64);
   const auto eps_hat = denoised_from(parametrisation, output[0].detach(), x_t, level).eps;
   return simple + vlb_weight * static_cast<double>(steps) *
-                      learned_variance_step_nats(schedule, times, eps, eps_hat, output[1]);
+                      learned_variance_step_nats(schedule, step, eps, eps_hat, output[1]);
 }
 
 }  // namespace scorenet::diffusion

@@ -23,6 +23,7 @@
 #include <torch/types.h>
 
 #include "framework/diffusion/denoiser.hpp"
+#include "framework/diffusion/loss.hpp"
 #include "framework/diffusion/parametrisation.hpp"
 #include "framework/diffusion/schedule.hpp"
 
@@ -47,12 +48,6 @@ class UncertaintyWeight : public torch::nn::Module {
   torch::Tensor weights_;      // (F)
 };
 
-/// One step of the reverse chain: from t down to s < t, t and s of shape (B).
-struct ReverseStep {
-  torch::Tensor s;
-  torch::Tensor t;
-};
-
 /// log(v / beta_tilde) for the reverse variance v that `raw` (B, ...) stands for: raw's shape,
 /// float64.
 /// log_beta_ratio = log(beta / beta_tilde) = 2 log(sigma_t / sigma_s), broadcastable to raw.
@@ -66,13 +61,13 @@ torch::Tensor learned_variance_step_nats(const Schedule& schedule, const Reverse
                                          const torch::Tensor& eps, const torch::Tensor& eps_hat,
                                          const torch::Tensor& raw);
 
-/// simple + vlb_weight T KL, with the mean detached in the KL: (B) float64. The KL is that of step
-/// i of T (step_times, loss.hpp); simple is the squared error of the prediction itself (loss.hpp).
-/// network returns two tensors (Parametrisation::learned_variance). step: (B) int64 in 1..T.
+/// simple + vlb_weight T KL, with the mean detached in the KL: (B) float64. The KL is that of
+/// `step`, one of T (loss.hpp); simple is the squared error of the prediction itself (loss.hpp).
+/// network returns two tensors (Parametrisation::learned_variance).
 torch::Tensor hybrid_loss_per_example(const Network& network,
                                       const Parametrisation& parametrisation,
                                       const Schedule& schedule, int64_t steps,
-                                      const torch::Tensor& x0, const torch::Tensor& step,
+                                      const torch::Tensor& x0, const ReverseStep& step,
                                       const torch::Tensor& eps, double vlb_weight = kHybridWeight);
 
 }  // namespace scorenet::diffusion

@@ -96,22 +96,24 @@ torch::Tensor step_times(const Schedule& schedule, int64_t steps) {
   return torch::linspace(schedule.t_min(), schedule.t_max(), steps + 1, torch::kFloat64);
 }
 
+ReverseStep reverse_step(const torch::Tensor& grid, const torch::Tensor& i) {
+  return {grid.index_select(0, i - 1), grid.index_select(0, i)};
+}
+
 torch::Tensor step_weight(const Parametrisation& parametrisation, const Schedule& schedule,
-                          int64_t steps, const torch::Tensor& step) {
-  const auto grid = step_times(schedule, steps);
-  const auto log_snr = schedule.log_snr(grid);
-  const auto drop = log_snr.index_select(0, step - 1) - log_snr.index_select(0, step);
-  const NoiseLevel level = schedule.at(grid.index_select(0, step));
+                          const ReverseStep& step) {
+  const NoiseLevel level = schedule.at(step.t);
+  const auto drop = schedule.log_snr(step.s) - level.log_snr;
   return 0.5 * torch::expm1(drop) * eps_error_ratio(parametrisation, level);
 }
 
 torch::Tensor stepwise_loss_per_example(const Network& network,
                                         const Parametrisation& parametrisation,
                                         const Schedule& schedule, int64_t steps,
-                                        const torch::Tensor& x0, const torch::Tensor& step,
+                                        const torch::Tensor& x0, const ReverseStep& step,
                                         const torch::Tensor& eps) {
-  const NoiseLevel level = schedule.at(step_times(schedule, steps).index_select(0, step));
-  const auto weight = step_weight(parametrisation, schedule, steps, step).to(x0.device());
+  const NoiseLevel level = schedule.at(step.t);
+  const auto weight = step_weight(parametrisation, schedule, step).to(x0.device());
   return static_cast<double>(steps) * weight *
          squared_error(network, parametrisation, x0, eps, level);
 }

@@ -59,21 +59,29 @@ torch::Tensor squared_error(const Network& network, const Parametrisation& param
 /// ConfigError if T < 1.
 torch::Tensor step_times(const Schedule& schedule, int64_t steps);
 
-/// (B) float64: the weight of step i of T on |target - prediction|^2 in KL(q(x_s given x_t, x0) ||
+/// One step of the reverse chain: from t down to s < t, t and s of shape (B).
+struct ReverseStep {
+  torch::Tensor s;
+  torch::Tensor t;
+};
+/// Steps of the grid that step_times() returns: i down to i - 1. i: (B) int64 in 1..T.
+ReverseStep reverse_step(const torch::Tensor& grid, const torch::Tensor& i);
+
+/// (B) float64: the weight of a step on |target - prediction|^2 in KL(q(x_s given x_t, x0) ||
 /// p(x_s given x_t)) with the posterior's own variance: (snr_s - snr_t) / 2 on the error of x0,
 /// expm1(log_snr_s - log_snr_t) / 2 on that of eps, sigma_t^2 times that on the score's (Luo 2022,
 /// 2208.11970, eq. 99, 130 and 148, in terms of snr).
 torch::Tensor step_weight(const Parametrisation& parametrisation, const Schedule& schedule,
-                          int64_t steps, const torch::Tensor& step);
+                          const ReverseStep& step);
 
 /// One-term estimate of the T-step diffusion term in nats, (B) float64 (2107.00630, eq. 14):
 ///     T / 2 expm1(log_snr(s) - log_snr(t)) |eps - eps_hat(x_t)|^2,   t = t_i, s = t_{i-1}.
-/// step: (B) int64, i in 1..T, drawn uniformly (steps_from_positions). The bound is the mean over
-/// i, so it has the factor T.
+/// step: i is drawn uniformly (steps_from_positions). The bound is the mean over i, so it has the
+/// factor T.
 torch::Tensor stepwise_loss_per_example(const Network& network,
                                         const Parametrisation& parametrisation,
                                         const Schedule& schedule, int64_t steps,
-                                        const torch::Tensor& x0, const torch::Tensor& step,
+                                        const torch::Tensor& x0, const ReverseStep& step,
                                         const torch::Tensor& eps);
 
 /// i = floor(u T) + 1 in 1..T: (B) int64. (VDM's ceil(u T) would give i = 0 at u = 0.)

@@ -49,10 +49,15 @@ torch::Tensor Schedule::g_squared(const torch::Tensor& t) const {
   return -at(time).sigma.square() * d_log_snr(time);
 }
 
+torch::Tensor end_times(const Schedule& schedule, torch::Device device) {
+  const auto options = torch::dtype(torch::kFloat64).device(device);
+  return torch::cat(
+      {torch::full({1}, schedule.t_min(), options), torch::full({1}, schedule.t_max(), options)});
+}
+
 LogSnrRange log_snr_range(const Schedule& schedule) {
   const torch::NoGradGuard no_grad;
-  const auto ends =
-      schedule.log_snr(torch::tensor({schedule.t_min(), schedule.t_max()}, torch::kFloat64));
+  const auto ends = schedule.log_snr(end_times(schedule, torch::kCPU));
   return {ends[0].item<double>(), ends[1].item<double>()};
 }
 

@@ -60,6 +60,9 @@ class Schedule {
   double t_max_;
 };
 
+/// t_min and t_max: (2) float64, made on the device.
+torch::Tensor end_times(const Schedule& schedule, torch::Device device);
+
 /// log_snr at t_min (clean) and t_max (noisy), as numbers.
 struct LogSnrRange {
   double clean;

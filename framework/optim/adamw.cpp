@@ -70,11 +70,13 @@ torch::Tensor AdamW::gradient_norm_on_device() const {
 
 void AdamW::step(const DeviceStep& d) {
   const torch::NoGradGuard no_grad;
-  std::optional<torch::Tensor> divisor;
+  torch::Tensor factor = d.gradient_scale;
   if (options_.clip_norm > 0) {
-    const auto factor = (options_.clip_norm / (d.norm + 1e-6)).clamp_max(1.0);
-    divisor = factor.reciprocal().to(torch::kFloat32);
+    const auto clip = (options_.clip_norm / (d.norm + 1e-6)).clamp_max(1.0);
+    factor = factor.defined() ? factor * clip : clip;
   }
+  std::optional<torch::Tensor> divisor;
+  if (factor.defined()) divisor = factor.reciprocal().to(torch::kFloat32);
   if (options_.weight_decay > 0 && !target_.decayed.empty()) {
     at::_foreach_mul_(target_.decayed, 1.0 - d.learning_rate * d.apply * options_.weight_decay);
   }

@@ -1,6 +1,8 @@
 #include "framework/optim/loss_scale.hpp"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/where.h>
 
 #include <algorithm>
 
@@ -26,6 +28,21 @@ double LossScale::update(bool overflowed) {
     steps = 0;
   }
   return scale / before;
+}
+
+LossScaleOnDevice::LossScaleOnDevice(const LossScale& host, torch::Device device) {
+  if (host.adapts()) state_ = host.state().to(device, /*non_blocking=*/false, /*copy=*/true);
+}
+
+void LossScaleOnDevice::take(const LossScale& host) { state_.copy_(host.state()); }
+
+void LossScaleOnDevice::update(const torch::Tensor& not_finite) {
+  const torch::Tensor scale = state_[0], steps = state_[1] + 1;
+  const torch::Tensor overflowed = not_finite.logical_and(scale.gt(1));
+  const torch::Tensor quiet = steps.ge(static_cast<double>(LossScale::kPatience));
+  const torch::Tensor risen = torch::where(quiet, (2 * scale).clamp_max(LossScale::kMost), scale);
+  const torch::Tensor next = torch::where(overflowed, (scale / 2).clamp_min(1), risen);
+  state_.copy_(torch::stack({next, steps * overflowed.logical_or(quiet).logical_not()}));
 }
 
 }  // namespace scorenet::optim

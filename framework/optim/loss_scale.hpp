@@ -37,4 +37,24 @@ class LossScale {
   torch::Tensor state_;
 };
 
+/// The same state on a device that decides by itself; the host's LossScale follows when it hears of
+/// the overflows.
+class LossScaleOnDevice {
+ public:
+  /// Does nothing at all unless `host` adapts.
+  LossScaleOnDevice(const LossScale& host, torch::Device device);
+
+  bool adapts() const { return state_.defined(); }
+  /// Takes over the host's state, in place. The device must be idle.
+  void take(const LossScale& host);
+  /// () float64 on the device, always at the same address. REQUIRES adapts(), as does the rest.
+  torch::Tensor value() const { return state_[0]; }
+  /// As LossScale::update(). not_finite: () bool, whether the gradient is not finite while all
+  /// losses are.
+  void update(const torch::Tensor& not_finite);
+
+ private:
+  torch::Tensor state_;  // as LossScale::state()
+};
+
 }  // namespace scorenet::optim

@@ -53,15 +53,16 @@ void DeviceStep::allocate(const data::LoadedBatch& loaded, const models::Conditi
   times_ = numbers_.add(local_);
   inverse_density_ = numbers_.add(local_);
   weight_ = numbers_.add(local_);
+  before_ = numbers_.add(model_.config.diffusion.train_steps > 0 ? local_ : 0);
   host_numbers_ = numbers_.add(control_.buffer().count);
   learning_rate_ = numbers_.add(1);
   average_shares_ = numbers_.add(static_cast<int64_t>(update_.ema_profiles().size()));
   limits_ = numbers_.add(2);
   numbers_.allocate(torch::kFloat64, device);
   slots_ = words_.add(local_);
-  level_bins_ = words_.add(local_);
   labels_ = words_.add(has_labels(model_) ? local_ : 0);
   noise_key_ = words_.add(1);
+  probe_key_ = words_.add(model_.config.diffusion.divergence_weight > 0 ? 1 : 0);
   dropout_keys_ = words_.add(model_.config.model.dropout > 0 ? models::kMostDropoutLayers : 0);
   words_.allocate(torch::kInt64, device);
   const auto count = local_ + control_.buffer().count + 1;
@@ -92,6 +93,7 @@ DeviceStep::UnderWay DeviceStep::hand_over(const data::LoadedBatch& loaded, int6
   numbers_.next(inverse_density_)
       .copy_(times.inverse_density.defined() ? times.inverse_density : torch::ones_like(times.t));
   numbers_.next(weight_).copy_(levels.weight);
+  if (levels.before.defined()) numbers_.next(before_).copy_(levels.before);
   const comm::Buffer own = control_.buffer();
   numbers_.next(host_numbers_).copy_(torch::from_blob(own.data, {own.count}, torch::kFloat64));
   numbers_.next(learning_rate_).fill_(learning_rate_of(model_.config.train, step));
@@ -100,7 +102,7 @@ DeviceStep::UnderWay DeviceStep::hand_over(const data::LoadedBatch& loaded, int6
   numbers_.next(average_shares_).copy_(torch::tensor(shares, torch::kFloat64));
   const SpikeLaw::Limits limits = summed_limits(model_.config.train, spikes_, step);
   numbers_.next(limits_).copy_(torch::tensor({limits.loss, limits.grad_norm}, torch::kFloat64));
-  fill_words(slots, given, step, times.t);
+  fill_words(slots, given, step);
   pixels_->send();
   send_told(loaded, given);
   numbers_.send();
@@ -117,12 +119,13 @@ void DeviceStep::send_told(const data::LoadedBatch& loaded, const models::Condit
 }
 
 void DeviceStep::fill_words(const std::vector<int64_t>& slots, const models::Conditions& given,
-                            int64_t step, const torch::Tensor& times) {
+                            int64_t step) {
   const config::Config& config = model_.config;
   words_.next(slots_).copy_(torch::tensor(slots, torch::kInt64));
-  words_.next(level_bins_).copy_(level_bins_of(*model_.schedule, times));
   if (has_labels(model_)) words_.next(labels_).copy_(given.labels);
   words_.next(noise_key_).fill_(key_word(key_at(config, RandomStream::training_noise, step)));
+  if (config.diffusion.divergence_weight > 0)
+    words_.next(probe_key_).fill_(key_word(key_at(config, RandomStream::trace_probe, step)));
   if (config.model.dropout == 0) return;
   const RandomKey key = key_at(config, RandomStream::dropout, step);
   int64_t* const keys = words_.next(dropout_keys_).data_ptr<int64_t>();
@@ -135,6 +138,10 @@ NoisedExamples DeviceStep::examples() const {
   e.x0 = in_model_range(pixels_->on_device(), objective_.levels()).to(torch::kFloat32);
   e.eps = normal_for_slots({words_.on_device(noise_key_), words_.on_device(slots_)},
                            e.x0.sizes().slice(1), torch::kFloat32);
+  if (model_.config.diffusion.divergence_weight > 0) {
+    e.probe = rademacher_for_slots({words_.on_device(probe_key_), words_.on_device(slots_)},
+                                   e.x0.sizes().slice(1), torch::kFloat32);
+  }
   if (const torch::Tensor observed = observed_.on_device(); observed.defined()) {
     e.observed = observed.to(torch::kFloat32);
     e.eps = e.eps * e.observed;
@@ -144,6 +151,7 @@ NoisedExamples DeviceStep::examples() const {
              told_augment_.on_device()};
   e.levels.times = {numbers_.on_device(times_), numbers_.on_device(inverse_density_)};
   e.levels.weight = numbers_.on_device(weight_);
+  if (model_.config.diffusion.train_steps > 0) e.levels.before = numbers_.on_device(before_);
   return e;
 }
 
@@ -160,19 +168,22 @@ void DeviceStep::accumulate_gradients(bool silent) {
     dropout.device_slots = part(words_.on_device(slots_));
     dropout.device_keys = words_.on_device(dropout_keys_);
     const torch::Tensor loss =
-        objective_.loss_per_example({part(e.x0),
-                                     part(e.eps),
-                                     {},
-                                     e.given.mapped(part),
-                                     e.levels.narrow(piece.first, piece.count),
-                                     part(e.observed)},
+        objective_.loss_per_example({part(e.x0), part(e.eps), part(e.probe), e.given.mapped(part),
+                                     e.levels.narrow(piece.first, piece.count), part(e.observed)},
                                     config.model.dropout > 0 ? &dropout : nullptr);
     if (!silent) update_.begin(piece);
-    (loss.sum() * loss_weight(config.train)).backward();
+    (loss.sum() * scaled_loss_weight()).backward();
     if (!silent) update_.end(piece);
     results_.narrow(0, piece.first, piece.count).copy_(loss.detach());
   }
   control_results().copy_(own_numbers());
+}
+
+torch::Tensor DeviceStep::scaled_loss_weight() const {
+  const double weight = loss_weight(model_.config.train);
+  const optim::LossScaleOnDevice& scale = update_.loss_scale_on_device();
+  if (scale.adapts()) return scale.value() * weight;
+  return torch::full({}, weight, torch::dtype(torch::kFloat64).device(model_.device));
 }
 
 torch::Tensor DeviceStep::control_results() const {
@@ -187,7 +198,7 @@ torch::Tensor DeviceStep::norm_result() const {
 torch::Tensor DeviceStep::own_numbers() const {
   const torch::Tensor losses = results_.narrow(0, 0, local_);
   const torch::Tensor finite = losses.isfinite();
-  const torch::Tensor bins = words_.on_device(level_bins_);
+  const torch::Tensor bins = level_bins_of(*model_.schedule, numbers_.on_device(times_));
   const torch::Tensor bin = torch::arange(kLevelBins, bins.options());
   const torch::Tensor in_bin = bins.unsqueeze(0).eq(bin.unsqueeze(1)).logical_and(finite);
   const torch::Tensor sums = torch::where(in_bin, losses, 0.0).sum(1);
@@ -235,11 +246,15 @@ void DeviceStep::update_weights() {
   norm_result().copy_(norm);
   const torch::Tensor bad_ranks = control_results().narrow(
       0, static_cast<int64_t>(control_.first_of("not_finite")), control_.flag_words());
-  torch::Tensor apply = bad_ranks.eq(0).all().logical_and(norm.isfinite());
+  const torch::Tensor good_losses = bad_ranks.eq(0).all();
+  torch::Tensor apply = good_losses.logical_and(norm.isfinite());
   if (model_.config.train.on_spike == "skip") apply = apply.logical_and(is_no_spike(norm));
-  update_.step({numbers_.on_device(learning_rate_).to(torch::kFloat32).squeeze(0), norm,
+  update_.step({numbers_.on_device(learning_rate_).to(torch::kFloat32).squeeze(0),
+                norm,
+                {},
                 apply.to(torch::kFloat32)},
                numbers_.on_device(average_shares_).to(torch::kFloat32));
+  update_.adapt_loss_scale_on_device(good_losses.logical_and(norm.isfinite().logical_not()));
 }
 
 // The device's part of a step.
@@ -332,6 +347,7 @@ void DeviceStep::send_results(const UnderWay& of) {
 std::optional<StepReport> DeviceStep::run(const data::LoadedBatch& loaded, int64_t step,
                                           const Wishes& wishes) {
   clock_.begin_step(loaded.wait_seconds);
+  if (!under_way_) update_.take_loss_scale();
   const UnderWay next = hand_over(loaded, step, wishes);
   launch(returns_[next.place]);
   send_results(next);
@@ -365,10 +381,12 @@ StepReport DeviceStep::read_report(const UnderWay& of) {
   if (control_.any("reorder")) update_.observe_order_again();
   const std::vector<double> own(losses.const_data_ptr<double>(),
                                 losses.const_data_ptr<double>() + local_);
-  return report_of(control_, model_.config.train, of.step,
-                   back.values[back.values.size(0) - 1].item<double>(), update_.loss_scale(),
-                   {trouble_of(losses, of.indices, of.times), own, of.indices, of.times}, spikes_,
-                   *comms_.host);
+  const StepReport report = report_of(
+      control_, model_.config.train, of.step, back.values[back.values.size(0) - 1].item<double>(),
+      update_.loss_scale(), {trouble_of(losses, of.indices, of.times), own, of.indices, of.times},
+      spikes_, *comms_.host);
+  update_.adapt_loss_scale(report.overflow);
+  return report;
 }
 
 }  // namespace scorenet::train

@@ -64,8 +64,7 @@ class DeviceStep final : public TrainStep {
 
   void allocate(const data::LoadedBatch& loaded, const models::Conditions& given);
   UnderWay hand_over(const data::LoadedBatch& loaded, int64_t step, const Wishes& wishes);
-  void fill_words(const std::vector<int64_t>& slots, const models::Conditions& given, int64_t step,
-                  const torch::Tensor& times);
+  void fill_words(const std::vector<int64_t>& slots, const models::Conditions& given, int64_t step);
   void send_told(const data::LoadedBatch& loaded, const models::Conditions& given);
   void launch(Return& back);
   void compute();
@@ -77,6 +76,7 @@ class DeviceStep final : public TrainStep {
   void accumulate_gradients(bool silent);
   NoisedExamples examples() const;
   torch::Tensor own_numbers() const;
+  torch::Tensor scaled_loss_weight() const;
   void sum_over_ranks(bool started);
   torch::Tensor is_no_spike(const torch::Tensor& norm) const;
   void update_weights();
@@ -93,10 +93,10 @@ class DeviceStep final : public TrainStep {
   OptionalInput observed_;                                          // bool, as pixels
   OptionalInput told_numbers_, told_fields_, told_, told_augment_;  // of models::Conditions
   PackedInput numbers_;                                             // float64
-  size_t times_ = 0, inverse_density_ = 0, weight_ = 0, host_numbers_ = 0, learning_rate_ = 0,
-         average_shares_ = 0, limits_ = 0;
+  size_t times_ = 0, inverse_density_ = 0, weight_ = 0, before_ = 0, host_numbers_ = 0,
+         learning_rate_ = 0, average_shares_ = 0, limits_ = 0;
   PackedInput words_;  // int64
-  size_t slots_ = 0, level_bins_ = 0, labels_ = 0, noise_key_ = 0, dropout_keys_ = 0;
+  size_t slots_ = 0, labels_ = 0, noise_key_ = 0, probe_key_ = 0, dropout_keys_ = 0;
 
   // Losses (B), control vector, norm; float64, on the device. Two returns, for the step under way
   // and the one before.

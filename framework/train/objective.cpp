@@ -43,10 +43,10 @@ struct LossInput {
 torch::Tensor weighted_loss(const LossInput& in) {
   const auto& d = in.config();
   const NoisedExamples& e = in.examples;
-  if (e.levels.step.defined() && is_bound(d)) {
+  if (e.levels.before.defined() && is_bound(d)) {
     return diffusion::stepwise_loss_per_example(in.network, in.parametrisation(),
                                                 *in.model.schedule, d.train_steps, e.x0,
-                                                e.levels.step, e.eps);
+                                                e.levels.chain(), e.eps);
   }
   return diffusion::loss_per_example(in.network, in.parametrisation(),
                                      diffusion::weighting_from_name(d.loss), *in.model.schedule,
@@ -91,7 +91,7 @@ torch::Tensor hybrid_loss(const LossInput& in) {
   const auto& d = in.config();
   const NoisedExamples& e = in.examples;
   return diffusion::hybrid_loss_per_example(in.network, in.parametrisation(), *in.model.schedule,
-                                            d.train_steps, e.x0, e.levels.step, e.eps,
+                                            d.train_steps, e.x0, e.levels.chain(), e.eps,
                                             d.hybrid_weight);
 }
 
@@ -113,7 +113,6 @@ struct Row {
   bool (*holds)(const score::ScoreModel& model);
   Loss loss;
   double (*unit)(const NoisedExamples& e);  // what the loss is divided by
-  bool runs_on_device;
 };
 
 // Where nothing is observed x_t and every target are 0: an output of 0 makes no error there.
@@ -128,16 +127,16 @@ double dimensions(const NoisedExamples& e) { return static_cast<double>(dims_per
 double one(const NoisedExamples&) { return 1; }
 
 const Row kObjectives[] = {
-    {[](const score::ScoreModel& m) { return m.is_classifier(); }, cross_entropy, one, true},
+    {[](const score::ScoreModel& m) { return m.is_classifier(); }, cross_entropy, one},
     {[](const score::ScoreModel& m) { return m.trained().learned_schedule != nullptr; },
-     learned_schedule_loss, dimensions, false},
+     learned_schedule_loss, dimensions},
     {[](const score::ScoreModel& m) { return m.config.diffusion.loss == "uncertainty"; },
-     uncertainty_loss, dimensions, true},
+     uncertainty_loss, dimensions},
     {[](const score::ScoreModel& m) { return m.config.diffusion.loss == "hybrid"; }, hybrid_loss,
-     dimensions, false},
+     dimensions},
     {[](const score::ScoreModel& m) { return m.config.diffusion.divergence_weight > 0; },
-     second_order_loss, dimensions, false},
-    {[](const score::ScoreModel&) { return true; }, weighted_loss, dimensions, true},
+     second_order_loss, dimensions},
+    {[](const score::ScoreModel&) { return true; }, weighted_loss, dimensions},
 };
 
 const Row& objective_of(const score::ScoreModel& model) {
@@ -168,7 +167,7 @@ DrawnLevels DrawnLevels::narrow(int64_t first, int64_t count) const {
   const auto part = [&](const torch::Tensor& t) {
     return t.defined() ? t.narrow(0, first, count) : t;
   };
-  return {{part(times.t), part(times.inverse_density)}, part(step), part(bin), part(weight)};
+  return {{part(times.t), part(times.inverse_density)}, part(before), part(bin), part(weight)};
 }
 
 Objective::Objective(const score::ScoreModel& model, int64_t levels)
@@ -203,8 +202,11 @@ DrawnLevels Objective::draw_levels(int64_t step, const std::vector<int64_t>& slo
   }
   levels.times = diffusion::uniform_times(schedule, positions);
   if (steps > 0) {
-    levels.step = history_ ? levels.bin : diffusion::steps_from_positions(positions, steps);
-    levels.times.t = diffusion::step_times(schedule, steps).index_select(0, levels.step);
+    const auto chain = diffusion::reverse_step(
+        diffusion::step_times(schedule, steps),
+        history_ ? levels.bin : diffusion::steps_from_positions(positions, steps));
+    levels.before = chain.s;
+    levels.times.t = chain.t;
   }
   return levels;
 }
@@ -232,10 +234,10 @@ torch::Tensor Objective::loss_per_example(const NoisedExamples& e,
   return weight * objective.loss({model_, network, e, levels_});
 }
 
-// The T-step bound looks its steps up in tables of the host.
+// The decoder at a learned end sums over as many levels as that end makes probable.
 bool Objective::runs_on_device() const {
-  return objective_of(model_).runs_on_device && !history_ &&
-         model_.config.diffusion.train_steps == 0;
+  const bool has_learned_decoder = model_.config.diffusion.schedule.learn_ends && levels_ > 0;
+  return !history_ && !has_learned_decoder;
 }
 
 void Objective::observe(int64_t step, const std::vector<double>& losses) {

@@ -23,19 +23,22 @@
 #include <utility>
 #include <vector>
 
+#include "framework/diffusion/loss.hpp"
 #include "framework/diffusion/loss_history.hpp"
 #include "framework/diffusion/time_sampler.hpp"
 #include "framework/score/score_model.hpp"
 
 namespace scorenet::train {
 
-/// Noise levels of some slots of the global batch, all (B) on the CPU.
+/// Noise levels of some slots of the global batch, all (B); draw_levels() makes them on the CPU.
 struct DrawnLevels {
   diffusion::TimeSample times;
-  torch::Tensor step;    // int64: i of t_i where train_steps = T > 0; else undefined
+  torch::Tensor before;  // float64: t_{i-1} where times are the t_i of train_steps; else undefined
   torch::Tensor bin;     // int64 in 1..bins: the history that the loss belongs to; or undefined
   torch::Tensor weight;  // on the loss: 1, or 1 / (bins p_bin) where bins are drawn unevenly
 
+  /// REQUIRES before.
+  diffusion::ReverseStep chain() const { return {before, times.t}; }
   DrawnLevels narrow(int64_t first, int64_t count) const;
 };
 
@@ -69,8 +72,9 @@ class Objective {
   torch::Tensor loss_per_example(const NoisedExamples& examples,
                                  const models::BatchSlots* dropout) const;
 
-  /// Whether loss_per_example() runs on the device alone, given the levels: without any help of the
-  /// host, so that it can be recorded (core/device_graph.hpp).
+  /// Whether loss_per_example() runs on the device alone, given levels that lie there: without any
+  /// help of the host, so that it can be recorded (core/device_graph.hpp); and whether the host can
+  /// draw the next levels before it knows the losses.
   bool runs_on_device() const;
 
   int64_t levels() const { return levels_; }

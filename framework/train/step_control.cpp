@@ -33,8 +33,8 @@ std::vector<ControlField> step_control_fields(int64_t global_batch, bool example
 
 torch::Tensor level_bins_of(const diffusion::Schedule& schedule, const torch::Tensor& times) {
   const torch::NoGradGuard no_grad;
-  const diffusion::LogSnrRange range = diffusion::log_snr_range(schedule);
-  const auto fraction = (range.clean - schedule.log_snr(times)) / (range.clean - range.noisy);
+  const torch::Tensor ends = schedule.log_snr(diffusion::end_times(schedule, times.device()));
+  const auto fraction = (ends[0] - schedule.log_snr(times)) / (ends[0] - ends[1]);
   return (kLevelBins * fraction).clamp(0.0, kLevelBins - 1.0).to(torch::kInt64);
 }
 

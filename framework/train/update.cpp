@@ -20,7 +20,8 @@ Update::Update(const config::Config& config, optim::FlatParameters& parameters,
       sum_(make_gradient_sum(config, parameters, plan, comms)),
       optimizer_(sum_->target(), config.train.adamw),
       ema_(sum_->weights(), ema_profiles_of(config.ema)),
-      loss_scale_(config.train.precision == "fp16") {}
+      loss_scale_(config.train.precision == "fp16"),
+      scale_on_device_(loss_scale_, parameters.values().device()) {}
 
 std::vector<Piece> Update::start(int64_t local) {
   sum_->reducer().zero_gradients();
@@ -39,8 +40,14 @@ void Update::sum_on_device(bool started) {
   sum_->finish_on_device();
 }
 
-void Update::step(const optim::AdamW::DeviceStep& step, const torch::Tensor& average_shares) {
+torch::Tensor Update::norm_on_device() const {
+  const torch::Tensor norm = optimizer_.gradient_norm_on_device();
+  return scale_on_device_.adapts() ? norm / scale_on_device_.value() : norm;
+}
+
+void Update::step(optim::AdamW::DeviceStep step, const torch::Tensor& average_shares) {
   sum_->before_update();
+  if (scale_on_device_.adapts()) step.gradient_scale = scale_on_device_.value().reciprocal();
   optimizer_.step(step);
   ema_.update(sum_->weights(), average_shares * step.apply);
 }
@@ -67,6 +74,14 @@ void Update::adapt_loss_scale(bool overflowed) {
   // What compression has kept back of the gradients is of their old scale.
   for (reduce::TrafficState& state : sum_->reducer().traffic_state())
     if (state.kind == reduce::TrafficState::Kind::summed) state.values.mul_(factor);
+}
+
+void Update::adapt_loss_scale_on_device(const torch::Tensor& not_finite) {
+  if (scale_on_device_.adapts()) scale_on_device_.update(not_finite);
+}
+
+void Update::take_loss_scale() {
+  if (scale_on_device_.adapts()) scale_on_device_.take(loss_scale_);
 }
 
 bool Update::wants_new_order() {

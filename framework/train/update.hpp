@@ -54,16 +54,17 @@ class Update {
   /// The same for a device that the host does not wait for (device_step.hpp), if
   /// runs_on_device(). sum_on_device(): after the last piece. settle(): throws the errors of the
   /// sum. Both collective.
-  bool runs_on_device() const { return sum_->runs_on_device() && !loss_scale_.adapts(); }
+  bool runs_on_device() const { return sum_->runs_on_device(); }
   /// started: backward has begun to send (begin(), end()); otherwise all is sent now.
   void sum_on_device(bool started);
   void settle() { sum_->settle(); }
-  /// Of what this rank's optimiser works on. If norms_are_parts() the whole norm is the root of the
-  /// sum of all ranks' squares.
-  torch::Tensor norm_on_device() const { return optimizer_.gradient_norm_on_device(); }
+  /// Of what this rank's optimiser works on, without the loss's scale. If norms_are_parts() the
+  /// whole norm is the root of the sum of all ranks' squares.
+  torch::Tensor norm_on_device() const;
   bool norms_are_parts() const { return sum_->is_sharded(); }
-  /// average_shares: (profiles) float32, average_shares(moment) on the device.
-  void step(const optim::AdamW::DeviceStep& step, const torch::Tensor& average_shares);
+  /// average_shares: (profiles) float32, average_shares(moment) on the device. step: without
+  /// gradient_scale, which is known here.
+  void step(optim::AdamW::DeviceStep step, const torch::Tensor& average_shares);
   /// After it: all ranks have all weights. Collective.
   void share_weights_on_device() { sum_->after_update_on_device(); }
   std::vector<double> average_shares(const optim::EmaMoment& moment) const {
@@ -76,6 +77,11 @@ class Update {
   const optim::LossScale& loss_scale() const { return loss_scale_; }
   /// Call it once a step, after step() or in its place, with the same value on all ranks.
   void adapt_loss_scale(bool overflowed);
+  /// A device's own scale. It decides as report_of() does, a step before the host hears of it;
+  /// take_loss_scale(): in a pause, the device takes what the host has.
+  const optim::LossScaleOnDevice& loss_scale_on_device() const { return scale_on_device_; }
+  void adapt_loss_scale_on_device(const torch::Tensor& not_finite);
+  void take_loss_scale();
 
   /// True if, for 10 consecutive steps, rank zero's buckets became ready out of launch order: then
   /// all ranks should observe the order again, in the same step. Call it once a step.
@@ -109,6 +115,7 @@ class Update {
   optim::AdamW optimizer_;
   optim::EmaSet ema_;
   optim::LossScale loss_scale_;
+  optim::LossScaleOnDevice scale_on_device_;
   int out_of_order_ = 0;  // consecutive steps
 };
 

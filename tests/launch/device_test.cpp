@@ -18,6 +18,8 @@
 namespace scorenet::test {
 namespace {
 
+using testing::HasSubstr;
+
 const std::string kAway = AWAY_PROGRAM;
 
 // One tiny network, trained a few steps on the CPU, for all tests.
@@ -53,6 +55,19 @@ class Device : public TrainedOnce<Device> {
     for (size_t i = 0; i < a.size(); ++i)
       EXPECT_LT((a[i] - b[i]).abs().max().item<double>(), 1e-4) << keys << ", parameter " << i;
   }
+  // The same, by steps that the device does by itself: then the host's clock knows no forward pass.
+  // Recorded or launched kernel by kernel, they have the same bits.
+  static void expect_devices_own_steps(const std::string& keys, int ranks = 1) {
+    expect_same_training(keys + " --run.timeline 4", ranks);
+    const auto has_forward = testing::HasSubstr("\"forward\"");
+    EXPECT_THAT(text_of(file("a/timeline/rank0.json")), has_forward) << keys;
+    EXPECT_THAT(text_of(file("b/timeline/rank0.json")), testing::Not(has_forward)) << keys;
+    const auto recorded = weights("b");
+    expect_same_training(keys + " --run.graph false", ranks);
+    const auto launched = weights("b");
+    for (size_t i = 0; i < launched.size(); ++i)
+      EXPECT_TRUE(torch::equal(recorded[i], launched[i])) << keys << ", parameter " << i;
+  }
   static void expect_same_metric(const std::string& options, int ranks = 1) {
     const std::string rest = " evaluate --network " + snapshot() + " --data " + tiny_.data +
                              " --n 3 --metrics " + options + " --force --json ";
@@ -86,10 +101,8 @@ class Device : public TrainedOnce<Device> {
 TEST_F(Device, TrainsEveryObjective) {
   for (const std::string keys :
        {"--diffusion.loss elbo --train.micro_batch 5", "--diffusion.loss uncertainty",
-        "--diffusion.loss hybrid --diffusion.prediction eps --diffusion.train_steps 20",
         "--diffusion.loss edm --diffusion.schedule edm --diffusion.prediction F",
         "--diffusion.schedule vdm_learned --diffusion.learn_ends true",
-        "--diffusion.divergence_weight 0.1 --diffusion.loss simple",
         "--diffusion.time_sampling loss_second_moment"})
     expect_same_training(keys);
 }
@@ -238,8 +251,7 @@ std::string write_told_data(const Folder& folder) {
   return folder / "told.h5";
 }
 
-// What is told of an example, or missing of it, comes to the device as the pixels do: the device
-// does the step by itself, and then the host's clock knows no forward pass.
+// What is told of an example, or missing of it, comes to the device as the pixels do.
 TEST_F(Device, AStepWithConditionsAugmentationOrMissingValuesIsTheDevicesOwn) {
   const std::string told = "--data.path " + write_told_data(*folder_) +
                            " --eval.every 0 --data.missing nan --diffusion.label_drop 0.3"
@@ -248,17 +260,71 @@ TEST_F(Device, AStepWithConditionsAugmentationOrMissingValuesIsTheDevicesOwn) {
   for (const auto& [keys, ranks] :
        std::vector<std::pair<std::string, int>>{{told + field + " --train.micro_batch 5", 1},
                                                 {told, 2},
-                                                {"--data.augment 0.5 --eval.every 0", 1}}) {
-    expect_same_training(keys + " --run.timeline 4", ranks);
-    const auto has_forward = testing::HasSubstr("\"forward\"");
-    EXPECT_THAT(text_of(file("a/timeline/rank0.json")), has_forward) << keys;
-    EXPECT_THAT(text_of(file("b/timeline/rank0.json")), testing::Not(has_forward)) << keys;
-    const auto recorded = weights("b");
-    expect_same_training(keys + " --run.graph false", ranks);
-    const auto launched = weights("b");
-    for (size_t i = 0; i < launched.size(); ++i)
-      EXPECT_TRUE(torch::equal(recorded[i], launched[i])) << keys << ", parameter " << i;
+                                                {"--data.augment 0.5 --eval.every 0", 1}})
+    expect_devices_own_steps(keys, ranks);
+}
+
+// Steps of the T-step bound, a divergence's signs, a schedule that is trained, float16's scale.
+TEST_F(Device, EveryLossWithoutAHistoryIsTheDevicesOwn) {
+  for (const std::string keys :
+       {"--diffusion.loss elbo --diffusion.train_steps 20",
+        "--diffusion.loss hybrid --diffusion.prediction eps --diffusion.train_steps 20",
+        "--diffusion.schedule vdm_learned",
+        "--diffusion.divergence_weight 0.1 --diffusion.loss simple"})
+    expect_devices_own_steps(keys);
+}
+
+// The fake computes in float32 whatever the precision is, so float16's scale must not show. Scaled
+// up further, the gradient's norm overflows float32, and the device halves its scale by itself.
+TEST_F(Device, Float16sScaleIsTheDevicesOwn) {
+  const auto train = [](const std::string& program, const std::string& name,
+                        const std::string& keys) {
+    succeed(program + " train " + tiny_.config +
+            " --eval.every 0 --checkpoint.every 5 --comm.gpu_aware_mpi true " + keys +
+            " --outdir " + file(name));
+  };
+  const auto trained = [&](const std::string& program, const std::string& name,
+                           const std::string& keys) {
+    train(program, name, keys);
+    return weights(name);
+  };
+  const auto gap = [](const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>& b) {
+    double most = 0;
+    for (size_t i = 0; i < a.size(); ++i)
+      most = std::max(most, (a[i] - b[i]).abs().max().item<double>());
+    return most;
+  };
+  const std::string half = "--train.precision fp16 --train.steps ";
+  EXPECT_LT(gap(trained("SCORENET", "f-single", "--train.steps 10"),
+                trained(kAway, "f-half", half + "10")),
+            1e-4);
+  auto data = data::Hdf5File::create(file("large.h5"));
+  data.write_array("/train/images", 2000 * torch::sin(torch::arange(24 * 64)).view({24, 1, 8, 8}));
+  data.close();
+  const std::string large =
+      "--data.path " + file("large.h5") + " --train.loss_scaling 1e12 --run.timeline 4 " + half;
+  const auto whole = trained(kAway, "f-whole", large + "10");
+  EXPECT_THAT(text_of(file("f-whole/timeline/rank0.json")), testing::Not(HasSubstr("\"forward\"")));
+  const std::string log = text_of(file("f-whole/log.txt"));
+  int halved = 0;
+  for (double scale = 65536; scale > 1; scale /= 2, ++halved) {
+    const std::string line = "step " + std::to_string(halved + 1) +
+                             ": gradients overflow float16 at a loss scale of " +
+                             std::to_string(static_cast<int>(scale)) + ",";
+    if (log.find(line) == std::string::npos) break;
   }
+  EXPECT_GE(halved, 3);
+  const auto tick = nlohmann::json::parse(lines_of(file("f-whole/stats.jsonl")).back());
+  EXPECT_EQ(tick["skipped"], halved);
+  EXPECT_LT(halved, 10);
+  EXPECT_EQ(gap(whole, trained(kAway, "f-launched", large + "10 --run.graph false")), 0);
+  train(kAway, "f-parts", large + "5");
+  EXPECT_EQ(gap(whole, trained(kAway, "f-parts", large + "10")), 0);
+  for (const std::string keys : {"", " --train.shard_optimizer true"})
+    EXPECT_LT(gap(whole, trained(mpirun(2, kAway), keys.empty() ? "f-two" : "f-sharded",
+                                 large + "10" + keys)),
+              1e-4)
+        << keys;
 }
 
 // 360 points of the plane, of which number 5 is far away: their file.

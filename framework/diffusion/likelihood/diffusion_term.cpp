@@ -254,11 +254,6 @@ void check_time_error(const AdaptiveIntegral& integral, const torch::Tensor& x0)
                "the model is too sharp for them");
 }
 
-// The T-step grid as pairs (t_{i-1}, t_i).
-ReverseStep steps_at(const torch::Tensor& grid, const torch::Tensor& step) {
-  return {grid.index_select(0, step - 1), grid.index_select(0, step)};
-}
-
 }  // namespace
 
 torch::Tensor eps_error(const Denoiser& denoiser, const torch::Tensor& x0, const torch::Tensor& eps,
@@ -315,7 +310,7 @@ IntegratedTerm drawn_stepwise_term(const Denoiser& denoiser, const Schedule& sch
   for (int64_t k = 0; k < options.time_samples; ++k) {
     const auto step = steps_from_positions(stratum(offsets, k, options.time_samples), steps);
     const auto eps = evaluation_noise(options.seed, k + 1, slots, x0);
-    sum += step_nats(denoiser, schedule, steps_at(grid, step), x0, eps);
+    sum += step_nats(denoiser, schedule, reverse_step(grid, step), x0, eps);
   }
   // Steps are drawn uniformly, so the sum over T of them is T times the mean.
   const double scale = static_cast<double>(steps) / static_cast<double>(options.time_samples);
@@ -407,7 +402,7 @@ IntegratedTerm exact_stepwise_term(const Denoiser& denoiser, const Schedule& sch
     if (dims_per_example(x0) > 2) require_affine_over_the_noise(denoiser, schedule.at(t), x);
     const auto nats = [&](const torch::Tensor& of, const torch::Tensor& noised,
                           const torch::Tensor& eps) {
-      const auto here = steps_at(grid, step.index_select(0, of));
+      const auto here = reverse_step(grid, step.index_select(0, of));
       return step_nats(denoiser, schedule, here, noised, eps) / unit.index_select(0, of);
     };
     const IntegratedTerm term = expected(nats, log_snr.index_select(0, step), x, rules);

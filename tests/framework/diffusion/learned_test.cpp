@@ -257,11 +257,11 @@ TEST(LearnedVariance, WithThePosteriorsOwnVarianceItIsThePlainStep) {
   const auto eps = normals(1, 4, 3), eps_hat = normals(2, 4, 3);
   const auto step = torch::tensor({1, 2, 9, 10}, torch::kInt64);
   const auto grid = step_times(*schedule, 10);
-  const ReverseStep times{grid.index_select(0, step - 1), grid.index_select(0, step)};
+  const ReverseStep times = reverse_step(grid, step);
   const auto kl =
       learned_variance_step_nats(*schedule, times, eps, eps_hat, -torch::ones_like(eps));
   const auto expected =
-      step_weight({Prediction::eps, 0.5}, *schedule, 10, step) * (eps - eps_hat).square().sum(1);
+      step_weight({Prediction::eps, 0.5}, *schedule, times) * (eps - eps_hat).square().sum(1);
   expect_close(kl / expected, torch::ones({4}, torch::kFloat64), 1e-12);
 }
 
@@ -292,10 +292,10 @@ TEST(LearnedVariance, TheHybridLossTeachesTheMeanBySimpleAlone) {
   };
   const auto step = torch::tensor({1, 5}, torch::kInt64);
   const auto grid = step_times(*schedule, 10);
-  const ReverseStep times{grid.index_select(0, step - 1), grid.index_select(0, step)};
+  const ReverseStep times = reverse_step(grid, step);
   for (const Prediction prediction : {Prediction::eps, Prediction::v}) {
     const Parametrisation p{prediction, 0.5, true};
-    const auto loss = hybrid_loss_per_example(network, p, *schedule, 10, x0, step, eps);
+    const auto loss = hybrid_loss_per_example(network, p, *schedule, 10, x0, times, eps);
     const auto gradients = torch::autograd::grad({loss.sum()}, {said, raw});
     const NoiseLevel level = schedule->at(times.t);
     const auto target = target_from(p, x0, eps, level);
@@ -307,7 +307,7 @@ TEST(LearnedVariance, TheHybridLossTeachesTheMeanBySimpleAlone) {
     expect_close(loss.detach(), ((said - target).square().sum(1) + 0.01 * kl).detach(), 1e-12);
   }
   expect_error<ShapeError>(
-      [&] { hybrid_loss_per_example(network, {}, *schedule, 10, x0.slice(1, 0, 1), step, eps); },
+      [&] { hybrid_loss_per_example(network, {}, *schedule, 10, x0.slice(1, 0, 1), times, eps); },
       "(2, 1)");
 }
 

@@ -168,9 +168,9 @@ TEST(Loss, TheSampledStepIsAnUnbiasedEstimateOfTheStepwiseSum) {
       sum += 0.5 * std::expm1(drop) * error.square().item<double>();
     }
     const auto all = torch::arange(1, steps + 1, torch::kInt64);
-    const auto loss =
-        stepwise_loss_per_example(network_of(denoiser, p, *schedule), p, *schedule, steps,
-                                  x0.expand({steps, 1}), all, eps.expand({steps, 1}));
+    const auto loss = stepwise_loss_per_example(network_of(denoiser, p, *schedule), p, *schedule,
+                                                steps, x0.expand({steps, 1}),
+                                                reverse_step(grid, all), eps.expand({steps, 1}));
     EXPECT_NEAR(loss.mean().item<double>() / sum, 1, 1e-11);
   }
 }
@@ -183,11 +183,12 @@ TEST(Loss, LuosThreeFormsOfADenoisingStepHaveOneValueAndOneGradient) {
   const auto schedule = schedule_named("vp_linear");
   const auto step = torch::tensor({3, 7}, torch::kInt64);
   const auto grid = step_times(*schedule, 10);
+  const ReverseStep chain = reverse_step(grid, step);
   const NoiseLevel t = schedule->at(grid.index_select(0, step)),
                    s = schedule->at(grid.index_select(0, step - 1));
   const auto ab_t = t.alpha.square(), ab_s = s.alpha.square(), al = ab_t / ab_s;
   const auto sigma_q2 = (1 - al) * (1 - ab_s) / (1 - ab_t);
-  const auto weight = [&](Prediction p) { return step_weight({p, 0.5}, *schedule, 10, step); };
+  const auto weight = [&](Prediction p) { return step_weight({p, 0.5}, *schedule, chain); };
   const auto ones = torch::ones({2}, torch::kFloat64);
   expect_close(
       weight(Prediction::x0) / (ab_s * (1 - al).square() / (1 - ab_t).square() / (2 * sigma_q2)),
@@ -207,7 +208,7 @@ TEST(Loss, LuosThreeFormsOfADenoisingStepHaveOneValueAndOneGradient) {
     };
     const Parametrisation p{prediction, 0.5};
     const auto loss = stepwise_loss_per_example(network_of(linear, p, *schedule), p, *schedule, 10,
-                                                x0, step, eps);
+                                                x0, chain, eps);
     const auto slope = torch::autograd::grad({loss.sum()}, {w})[0];
     if (!value.defined()) value = loss.detach(), gradient = slope;
     expect_close(loss.detach() / value, ones, 1e-11, name_of(prediction));

@@ -46,6 +46,28 @@ TEST(LossScale, IsRestoredThroughItsState) {
   EXPECT_EQ(after.value(), 65536);
 }
 
+TEST(LossScale, OnADeviceItDecidesTheSame) {
+  LossScale host(true);
+  LossScaleOnDevice device(host, torch::kCPU);
+  const auto expect_same = [&](bool not_finite) {
+    host.update(not_finite && host.can_fall());
+    device.update(torch::tensor(not_finite));
+    EXPECT_EQ(device.value().item<double>(), host.value());
+  };
+  const void* const address = device.value().data_ptr();
+  for (int i = 0; i < 3; ++i) expect_same(true);
+  for (int64_t i = 0; i < 2 * LossScale::kPatience + 5; ++i) expect_same(false);
+  for (int i = 0; i < 30; ++i) expect_same(true);  // down to 1, where nothing may fall
+  expect_same(false);
+  host.state()[0] = LossScale::kMost;
+  host.state()[1] = static_cast<double>(LossScale::kPatience - 1);
+  device.take(host);
+  expect_same(false);
+  expect_same(true);
+  EXPECT_EQ(device.value().data_ptr(), address);
+  EXPECT_FALSE(LossScaleOnDevice(LossScale(false), torch::kCPU).adapts());
+}
+
 TEST(LossScale, IsOneForOtherPrecisions) {
   LossScale scale(false);
   EXPECT_EQ(scale.value(), 1);
