@@ -25,8 +25,9 @@ struct Training : public Learner {
       : Learner(
             [&] {
               auto built = score::build_model(config, {3, 16, 16}, device);
-              built.compute_dtype =
-                  config.train.precision == "bf16" ? torch::kBFloat16 : torch::kFloat32;
+              const std::string& precision = config.train.precision;
+              if (precision == "bf16") built.compute_dtype = torch::kBFloat16;
+              if (precision == "fp16") built.compute_dtype = torch::kFloat16;
               return built;
             }(),
             /*levels=*/256, comms),
