@@ -216,18 +216,30 @@ void refuse_the_host(const char* what) {
   TORCH_CHECK(Recording::here() == nullptr, "recorded work ", what, ": a graph of a GPU cannot");
 }
 
+// The same memory with today's sizes: the caller may later change those of a tensor in place.
+at::Tensor as_it_is(const at::Tensor& t) {
+  if (!t.defined()) return t;
+  return at::Tensor(t.unsafeGetTensorImpl()->shallow_copy_and_detach(
+      c10::VariableVersion(0), /*allow_tensor_metadata_change=*/true));
+}
+
+std::vector<at::Tensor> as_they_are(std::vector<at::Tensor> tensors) {
+  std::transform(tensors.begin(), tensors.end(), tensors.begin(), as_it_is);
+  return tensors;
+}
+
 // Gives what `work` makes; recorded, each launch makes it anew in the same place.
 std::vector<at::Tensor> made(const std::function<std::vector<at::Tensor>()>& work) {
   Recording* const recording = Recording::here();
   const Computing scope;
   const std::vector<at::Tensor> results = work();
   if (!recording) return results;
-  recording->add([work, results] {
+  recording->add([work, places = as_they_are(results)] {
     const std::vector<at::Tensor> fresh = work();
     for (size_t i = 0; i < fresh.size(); ++i) {
       if (!fresh[i].defined() || fresh[i].numel() == 0) continue;
-      if (fresh[i].data_ptr() == results[i].data_ptr()) continue;
-      on_host(results[i]).copy_(on_host(fresh[i]));
+      if (fresh[i].data_ptr() == places[i].data_ptr()) continue;
+      on_host(places[i]).copy_(on_host(fresh[i]));
     }
   });
   return results;
@@ -335,6 +347,13 @@ void prepare_recording(const c10::OperatorHandle& op, torch::jit::Stack& argumen
   }
 }
 
+void take_as_they_are(torch::jit::Stack& arguments) {
+  for (c10::IValue& value : arguments) {
+    if (value.isTensor()) value = as_it_is(value.toTensor());
+    if (value.isTensorList()) value = as_they_are(value.toTensorVector());
+  }
+}
+
 void on_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   check_one_device(op, *stack);
   if (!Recording::here()) {
@@ -348,7 +367,10 @@ void on_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   made([op, arguments, &returned, first = true]() mutable {
     torch::jit::Stack values = arguments;
     at::native::cpu_fallback(op, &values, /*error_on_views=*/true);
-    if (std::exchange(first, false)) returned = values;
+    if (std::exchange(first, false)) {
+      returned = values;
+      take_as_they_are(arguments);
+    }
     std::vector<at::Tensor> tensors;
     for (const c10::IValue& value : values) add_tensors(value, tensors);
     return tensors;
