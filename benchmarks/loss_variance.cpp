@@ -168,6 +168,64 @@ Estimator steps_by_history(const Denoiser& denoiser, const Schedule& schedule,
   };
 }
 
+// What there is to know of a run: a schedule, and the value that its draws should have in the mean.
+struct Case {
+  std::string name;
+  const Denoiser& denoiser;
+  const Schedule& schedule;
+  std::pair<double, double> value;  // and its error
+};
+
+void report_times(const Case& c, const std::string& rule, const GaussianMixture& law,
+                  int64_t batches) {
+  const auto loss = [&](uint64_t step) {
+    const RandomKey key{6, RandomStream::training_time, step};
+    const auto times = draw_times(rule, c.schedule, key, slot_range(0, kBatch), kBatch);
+    return loss_at(c.denoiser, c.schedule, times, draw(law, step));
+  };
+  report(c.name + ", " + rule, batches, loss, c.value.first, c.value.second);
+}
+
+std::shared_ptr<const Schedule> schedule_of(const std::string& name) {
+  ScheduleOptions options;
+  options.name = name;
+  return make_schedule(options);
+}
+
+void report_schedules(const Denoiser& denoiser, const GaussianMixture& law, int64_t batches) {
+  for (const char* name : {"vp_linear", "vp_cosine", "vdm_linear", "edm"}) {
+    const auto schedule = schedule_of(name);
+    const Case c{name, denoiser, *schedule, reference_value(denoiser, *schedule, law)};
+    for (const std::string& rule : time_sampling_names()) report_times(c, rule, law, batches);
+  }
+  const auto learned = trained_schedule(denoiser, law);
+  report_times(
+      {"vdm_learned (400 steps)", denoiser, *learned, reference_value(denoiser, *learned, law)},
+      "stratified", law, batches);
+}
+
+// The same network under the straight line and under the schedule it was trained with: one bound,
+// two variances.
+void report_trained_together(const GaussianMixture& law, int64_t batches) {
+  const Trained together = train_together(law, 1500);
+  const auto own = make_denoiser(together.callable(), {Prediction::v, 0.5});
+  const auto linear = schedule_of("vdm_linear");
+  const auto bound = reference_value(own, *linear, law);
+  report_times({"net, vdm_linear", own, *linear, bound}, "stratified", law, batches);
+  report_times({"net, its vdm_learned", own, *together.schedule, bound}, "stratified", law,
+               batches);
+}
+
+void report_second_moment(const Denoiser& denoiser, const GaussianMixture& law, int64_t batches) {
+  const auto schedule = schedule_of("vp_linear");
+  const auto slots = slot_range(1'000'000, 4096);
+  const auto x0 = law.sample({2, RandomStream::synthetic_data, 0}, slots);
+  const auto nats = drawn_stepwise_term(denoiser, *schedule, 100, x0, slots, {3, 100}).nats;
+  report("vp_linear, T = 100, second moment", batches,
+         steps_by_history(denoiser, *schedule, law, 100), nats.mean().item<double>(),
+         nats.std().item<double>() / 64.0);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -178,66 +236,8 @@ int main(int argc, char** argv) {
               static_cast<long>(kBatch), static_cast<long>(batches));
   std::printf("%-34s %10s %9s %12s %12s\n", "schedule, times", "nats", "+-", "sd of a draw",
               "sd of a batch");
-  for (const char* name : {"vp_linear", "vp_cosine", "vdm_linear", "edm"}) {
-    ScheduleOptions options;
-    options.name = name;
-    const auto schedule = make_schedule(options);
-    const auto [value, value_error] = reference_value(denoiser, *schedule, *law);
-    for (const std::string& rule : time_sampling_names()) {
-      report(
-          std::string(name) + ", " + rule, batches,
-          [&](uint64_t step) {
-            const RandomKey key{6, RandomStream::training_time, step};
-            return loss_at(denoiser, *schedule,
-                           draw_times(rule, *schedule, key, slot_range(0, kBatch), kBatch),
-                           draw(*law, step));
-          },
-          value, value_error);
-    }
-  }
-  const auto learned = trained_schedule(denoiser, *law);
-  const auto [value, value_error] = reference_value(denoiser, *learned, *law);
-  report(
-      "vdm_learned (400 steps), stratified", batches,
-      [&](uint64_t step) {
-        const RandomKey key{6, RandomStream::training_time, step};
-        return loss_at(denoiser, *learned,
-                       draw_times("stratified", *learned, key, slot_range(0, kBatch), kBatch),
-                       draw(*law, step));
-      },
-      value, value_error);
-
-  // The same network under the straight line and under the schedule it was trained with: one
-  // bound, two variances.
-  const Trained together = train_together(*law, 1500);
-  const auto own = make_denoiser(together.callable(), {Prediction::v, 0.5});
-  ScheduleOptions straight;
-  straight.name = "vdm_linear";
-  const auto linear = make_schedule(straight);
-  const auto [bound, bound_error] = reference_value(own, *linear, *law);
-  const std::pair<const char*, const Schedule*> runs[] = {
-      {"trained net, vdm_linear", linear.get()},
-      {"trained net, its vdm_learned", together.schedule.get()}};
-  for (const auto& [name, schedule] : runs) {
-    report(
-        name, batches,
-        [&, schedule = schedule](uint64_t step) {
-          const RandomKey key{6, RandomStream::training_time, step};
-          return loss_at(own, *schedule,
-                         draw_times("stratified", *schedule, key, slot_range(0, kBatch), kBatch),
-                         draw(*law, step));
-        },
-        bound, bound_error);
-  }
-
-  ScheduleOptions options;
-  options.name = "vp_linear";
-  const auto schedule = make_schedule(options);
-  const auto slots = slot_range(1'000'000, 4096);
-  const auto x0 = law->sample({2, RandomStream::synthetic_data, 0}, slots);
-  const auto nats = drawn_stepwise_term(denoiser, *schedule, 100, x0, slots, {3, 100}).nats;
-  report("vp_linear, T = 100, second moment", batches,
-         steps_by_history(denoiser, *schedule, *law, 100), nats.mean().item<double>(),
-         nats.std().item<double>() / 64.0);
+  report_schedules(denoiser, *law, batches);
+  report_trained_together(*law, batches);
+  report_second_moment(denoiser, *law, batches);
   return 0;
 }

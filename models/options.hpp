@@ -42,8 +42,7 @@ struct UNetOptions {
   std::vector<int64_t> fourier_features = {};    // VDM: {7, 8}
   bool learned_variance = false;                 // a second tensor of x's shape behind the first
   std::vector<std::string> padding = {"zeros"};  // or periodic: of all axes, or one name an axis
-  bool recompute =
-      false;  // compute activations again in the backward pass, keep few (recompute.hpp)
+  bool recompute = false;                        // activations in the backward pass (recompute.hpp)
   /// auto: the CPU executor (cpu/executor.hpp) or the GPU route (kernels/channels_last.hpp) where
   /// it applies; blocks: the CPU fast path (kernels/fast_path.hpp) in the executor's place; aten:
   /// none of them. Same results to rounding.
@@ -78,8 +77,7 @@ struct DiTOptions {
   ConditionSizes conditions = {};
   bool learned_variance = false;                 // a second tensor of x's shape behind the first
   std::vector<std::string> padding = {"zeros"};  // or periodic: of all axes, or one name an axis
-  bool recompute =
-      false;  // compute activations again in the backward pass, keep few (recompute.hpp)
+  bool recompute = false;                        // activations in the backward pass (recompute.hpp)
   /// auto: kernels of its own (kernels/tokens.hpp) where they apply; aten: never. Same results to
   /// rounding.
   std::string kernels = "auto";

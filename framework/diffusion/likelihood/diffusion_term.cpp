@@ -372,7 +372,7 @@ IntegratedTerm exact_diffusion_term(const Denoiser& denoiser, const Schedule& sc
     sum.nfe.index_add_(0, rows, error.nfe);
     return 0.5 * error.nats;
   };
-  // As noise_rules' own: a network's rounding is not to be taken for roughness.
+  // As noise_rules_for()'s own: a network's rounding is not to be taken for roughness.
   const double tolerance = x0.scalar_type() == torch::kFloat64 ? 1e-8 : 1e-5;
   const AdaptiveIntegral integral = integrate_on_panels(
       half_error, ends.noisy, ends.clean, x0.size(0), first_panel(dims_per_example(x0)), tolerance);
