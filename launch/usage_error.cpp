@@ -78,7 +78,11 @@ std::string sentence_of(const CLI::App& app, const CLI::Error& error) {
   const bool verb_is_missing =
       dynamic_cast<const CLI::RequiredError*>(&error) && !verbs_of(*asked.verb).empty();
   const bool option_first = !left.empty() && left.front().starts_with("-");
-  if (!left.empty() &&
+  // Keys of the config are left to the verb, and are no options; behind "--" they are out of place.
+  const bool keys_are_left = std::any_of(left.begin(), left.end(), [](const std::string& argument) {
+    return argument.starts_with("--") && argument.find('.') != std::string::npos;
+  });
+  if (!left.empty() && !keys_are_left &&
       (dynamic_cast<const CLI::ExtrasError*>(&error) || (verb_is_missing && option_first)))
     return unknown_argument(asked, left);
   if (verb_is_missing) return unknown_verb(asked, left);

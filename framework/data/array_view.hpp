@@ -50,6 +50,8 @@ class ArrayView {
   const std::vector<std::string>& files() const { return files_; }
   /// Samples that are read together at one cost, for ShuffleOptions::block_rows.
   int64_t block_rows() const { return listing_.block_rows; }
+  /// "/train/images", or the name of a .npy file.
+  const std::string& array() const { return array_; }
   /// "FILE.h5, dataset "/train/images"", of several files "FILE.h5 and 3 more files, ...".
   std::string where() const;
 

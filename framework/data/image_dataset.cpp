@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <numeric>
 
 #include "framework/core/check.hpp"
@@ -233,6 +234,39 @@ void ImageDataset::check_labels(int64_t num_classes) const {
   throw DataError(where + "label " + std::to_string(labels_[index].item<int64_t>()) + " at index " +
                   std::to_string(index) + ", expected labels below " + std::to_string(num_classes) +
                   ". Set model.num_classes = " + std::to_string(this->num_classes()) + ".");
+}
+
+namespace {
+
+// Calls use(file, place in that file) for each sample.
+template <typename Use>
+void for_each_place(const ArrayView& samples, const Use& use) {
+  std::vector<int64_t> begins{0};
+  for (size_t file = 0; file < samples.files().size(); ++file)
+    begins.push_back(begins.back() + samples.samples_of_file(file));
+  for (int64_t i = 0; i < samples.size(); ++i) {
+    const size_t file = samples.file_of(i);
+    use(file, samples.place_of(i) - begins[file]);
+  }
+}
+
+}  // namespace
+
+int64_t ImageDataset::shared_with(const ImageDataset& other) const {
+  const ArrayView &mine = *arrays_[0], &theirs = *other.arrays_[0];
+  if (mine.array() != theirs.array()) return 0;
+  std::map<std::string, std::vector<bool>> taken;  // of a file: which of its samples are theirs
+  for_each_place(theirs, [&](size_t file, int64_t place) {
+    std::vector<bool>& of_file = taken[theirs.files()[file]];
+    if (of_file.empty()) of_file.resize(static_cast<size_t>(theirs.samples_of_file(file)));
+    of_file[static_cast<size_t>(place)] = true;
+  });
+  int64_t shared = 0;
+  for_each_place(mine, [&](size_t file, int64_t place) {
+    const auto of_file = taken.find(mine.files()[file]);
+    shared += of_file != taken.end() && of_file->second[static_cast<size_t>(place)];
+  });
+  return shared;
 }
 
 torch::Tensor ImageDataset::read_values(const std::vector<int64_t>& indices) {

@@ -138,6 +138,10 @@ class ImageDataset {
   /// "FILE.h5, dataset "/energies"", to begin a message about it.
   const std::string& condition_where(const std::string& name) const;
 
+  /// How many samples of this split are samples of the other one too: the same places of the same
+  /// arrays of the same files, as splits that overlap have. Linear in both sizes.
+  int64_t shared_with(const ImageDataset& other) const;
+
   /// The examples alone, whatever their values are.
   torch::Tensor read_values(const std::vector<int64_t>& indices);
 

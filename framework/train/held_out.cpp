@@ -43,6 +43,15 @@ HeldOut::HeldOut(const config::Config& config, const RunFolder& folder, Learner&
   evaluate::decoder_for(config.eval.decoder, dataset_.levels());
 }
 
+std::string HeldOut::shared_samples(const data::ImageDataset& training) const {
+  if (config_.eval.split == config_.data.split) return "";
+  const int64_t shared = dataset_.shared_with(training);
+  if (shared == 0) return "";
+  return std::to_string(shared) + " of " + std::to_string(dataset_.size()) +
+         " samples of the split " + config_.eval.split + " are in " + config_.data.split +
+         ", too, so that evaluations are not of held-out data; correct data.splits";
+}
+
 bool HeldOut::draws_grids() const {
   return !learner_.model.is_classifier() && config_.eval.samples > 0 &&
          dataset_.example_shape().size() == 3;

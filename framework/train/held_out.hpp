@@ -19,6 +19,10 @@ class HeldOut {
   HeldOut(const config::Config& config, const RunFolder& folder, Learner& learner,
           comm::Communicator& comm);
 
+  /// What is wrong with a held-out split that shares samples with the one that is trained on, for
+  /// the start of the log; "": it shares none, or is that split by name.
+  std::string shared_samples(const data::ImageDataset& training) const;
+
   /// Whether all files and numbers of this step's evaluation are there. Rank zero's view.
   bool is_whole(int64_t step, const MetricsLog& log) const;
 

@@ -18,9 +18,17 @@ std::string name_of(const fs::path& outdir) {
   return whole.string();
 }
 
+// What is lost with the run is no second place.
+void check_lies_apart(const fs::path& replica, const fs::path& outdir) {
+  if (!(name_of(replica) + "/").starts_with(name_of(outdir) + "/")) return;
+  throw ConfigError("checkpoint.replica = " + replica.string() + ": lies in the run's folder " +
+                    outdir.string() + " and would be lost with it. Give a folder elsewhere.");
+}
+
 }  // namespace
 
 bool replica_is_of(const fs::path& replica, const fs::path& outdir) {
+  check_lies_apart(replica, outdir);
   std::error_code missing;
   if (!fs::exists(replica / "run", missing)) return false;
   std::string owner = files::read_file(replica / "run");

@@ -7,7 +7,7 @@
 namespace scorenet::train {
 
 /// Whether the folder holds checkpoints of the run in `outdir`. Throws ConfigError naming the other
-/// run if they are another's.
+/// run if they are another's, and for a folder that lies in `outdir`.
 bool replica_is_of(const std::filesystem::path& replica, const std::filesystem::path& outdir);
 
 /// Makes the folder and writes whose it is, where that is not said. Throws CheckpointError if it

@@ -83,8 +83,11 @@ void Trainer::take_up() {
 }
 
 std::string Trainer::start_block() const {
-  return train::start_block(config_, folder_.root(), data_.dataset, data_.summary, learner_,
-                            progress_, *comms_.host, first_weights_.lines());
+  std::string text = train::start_block(config_, folder_.root(), data_.dataset, data_.summary,
+                                        learner_, progress_, *comms_.host, first_weights_.lines());
+  if (!held_out_ || comms_.host->rank() != 0) return text;
+  const std::string shared = held_out_->shared_samples(data_.dataset);
+  return shared.empty() ? text : text + "\nwarning         " + shared;
 }
 
 // Some of the images that are trained on, to lay beside the samples.

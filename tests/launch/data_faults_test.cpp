@@ -168,6 +168,19 @@ TEST_F(DataFaults, PackedValuesAndMarksThatNoKeyHeedsAreToldAtTheStart) {
               Not(HasSubstr(warning)));
 }
 
+// Samples 5 to 9 are in both.
+TEST_F(DataFaults, SplitsThatOverlapAreToldAtTheStart) {
+  const std::string data = file("whole.h5", {bytes(24), {}}, {bytes(4), {}}, "test");
+  const auto splits = [](const std::string& held_out) {
+    return "--data.arrays train/images --data.splits '{ train = \"0:10\", validation = \"" +
+           held_out + "\" }'";
+  };
+  EXPECT_THAT(
+      train(data, splits("5:13"), "overlap").out,
+      HasSubstr("warning         5 of 8 samples of the split validation are in train, too"));
+  EXPECT_THAT(train(data, splits("10:18"), "apart").out, Not(HasSubstr("are in train")));
+}
+
 TEST_F(DataFaults, PointsAreNotMirrored) {
   const auto points = torch::arange(32).to(torch::kFloat32).view({16, 2});
   expect_refusal(file("p.h5", {points, {}}, {points, {}}), "--model.type mlp --data.flip true", 2,

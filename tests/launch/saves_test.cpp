@@ -150,6 +150,14 @@ TEST_F(Saves, AFullDiskEndsTheRunWithSixOrIsToldUntilThereIsRoom) {
   EXPECT_EQ(run(train("full", " --train.steps 12 --checkpoint.every 4")).exit_code, 0);
 }
 
+TEST_F(Saves, AReplicaInTheRunsFolderIsNone) {
+  for (const char* inside : {"own", "own/checkpoints", "own/copy"}) {
+    const Outcome refused = run(train("own", " --checkpoint.replica " + (folder_ / inside)));
+    EXPECT_EQ(refused.exit_code, 2) << inside;
+    EXPECT_THAT(refused.err, HasSubstr("lies in the run's folder"));
+  }
+}
+
 TEST_F(Saves, ALostFolderIsTakenUpFromTheReplicaAndEndsWithTheSameBits) {
   const std::string keys = " --checkpoint.replica " + (folder_ / "copy");
   ASSERT_EQ(run(train("straight", kLong)).exit_code, 0);
