@@ -51,10 +51,10 @@ class AdamW {
   /// The same with all decisions on the gradients' device, so that the host need not wait for it.
   /// All tensors are () there:
   struct DeviceStep {
-    torch::Tensor learning_rate;   // float32
-    torch::Tensor norm;            // float64: gradient_norm_on_device(), times the scale
-    torch::Tensor gradient_scale;  // float64; undefined: 1
-    torch::Tensor apply;           // float32: 1, or 0 for a step that changes nothing
+    torch::Tensor learning_rate;        // float32
+    torch::Tensor norm;                 // float64: gradient_norm_on_device(), times gradient_scale
+    torch::Tensor apply;                // float32: 1, or 0 for a step that changes nothing
+    torch::Tensor gradient_scale = {};  // float64; undefined: 1
   };
   torch::Tensor gradient_norm_on_device() const;
   void step(const DeviceStep& on_device);

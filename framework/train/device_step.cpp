@@ -249,9 +249,7 @@ void DeviceStep::update_weights() {
   const torch::Tensor good_losses = bad_ranks.eq(0).all();
   torch::Tensor apply = good_losses.logical_and(norm.isfinite());
   if (model_.config.train.on_spike == "skip") apply = apply.logical_and(is_no_spike(norm));
-  update_.step({numbers_.on_device(learning_rate_).to(torch::kFloat32).squeeze(0),
-                norm,
-                {},
+  update_.step({numbers_.on_device(learning_rate_).to(torch::kFloat32).squeeze(0), norm,
                 apply.to(torch::kFloat32)},
                numbers_.on_device(average_shares_).to(torch::kFloat32));
   update_.adapt_loss_scale_on_device(good_losses.logical_and(norm.isfinite().logical_not()));

@@ -23,7 +23,8 @@ struct Network {
   ConditionSizes sizes;
 
   std::shared_ptr<ScoreNetwork> make() const {
-    ModelOptions options{type};
+    ModelOptions options;
+    options.type = type;
     options.unet.channels = {8, 16};
     options.unet.norm_groups = 4;
     options.dit = {.width = 24, .depth = 2, .heads = 3};
@@ -138,7 +139,8 @@ TEST(Conditions, ThatDoNotFitAreRefused) {
   test::expect_error<ConfigError>(
       [&] { completed(with(torch::zeros({2, 3}), {}), {.channels = 1}, x); },
       Words{"numbers", "condition.NAME"});
-  ModelOptions options{"mlp"};
+  ModelOptions options;
+  options.type = "mlp";
   options.mlp.conditions = kBoth;
   test::expect_error<ConfigError>([&] { make_model(options, {4}); }, Words{"field", "mlp"});
 }

@@ -79,7 +79,8 @@ TEST_P(Recompute, GivesTheSameBits) {
   ASSERT_EQ(kept.size(), again.size());
   for (size_t i = 0; i < kept.size(); ++i) {
     ASSERT_EQ(kept[i].defined(), again[i].defined()) << i;
-    if (kept[i].defined()) EXPECT_TRUE(torch::equal(kept[i], again[i])) << i;
+    if (!kept[i].defined()) continue;
+    EXPECT_TRUE(torch::equal(kept[i], again[i])) << i;
   }
 }
 

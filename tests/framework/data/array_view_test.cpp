@@ -310,7 +310,7 @@ TEST_F(ArrayViewTest, MapsThatDoNotFitTheArrayNameItsShape) {
     return view(path, map);
   };
   EXPECT_ERROR(under([](DataMap& m) { m.sample_axes = {3}; }), DataError, "/fields", "(4, 3, 5)",
-               "no axis 3", "data.sample_axes", "0 to 2");
+               "no axis 3", "data.sample_axes", "3 axes, counted from 0");
   EXPECT_ERROR(under([](DataMap& m) { m.channel_axis = -4; }), DataError, "(4, 3, 5)",
                "data.channel_axis", "\"none\"");
   EXPECT_ERROR(under([](DataMap& m) { m.channel_axis = -3; }), DataError, "axis of samples");

@@ -38,8 +38,10 @@ std::string png(int64_t width, int64_t height, char bits, PngColour colour, cons
 
 // A TIFF block whose one entry is the orientation.
 std::string exif(char orientation) {
-  return std::string("MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0", 19) + orientation +
-         std::string(6, '\0');
+  std::string block("MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0", 19);
+  block.push_back(orientation);
+  block.append(6, '\0');
+  return block;
 }
 
 // 16 x 8 grey: `left` in the left half, `right` in the right one, whole blocks of 8 x 8.

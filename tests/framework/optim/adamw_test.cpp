@@ -154,6 +154,22 @@ TEST(AdamW, DecidedOnTheDeviceAStepIsTheHosts) {
   }
 }
 
+TEST(AdamW, TheDeviceUndoesAScaleOfTheGradientsToo) {
+  constexpr double kScale = 65536;  // of the loss
+  for (const double clip_norm : {0.0, 0.01}) {
+    auto net = two_layers(), other = two_layers();
+    FlatParameters plain(*net), scaled(*other);
+    const AdamWOptions options{.clip_norm = clip_norm};
+    AdamW without(whole_target(plain), options), with(whole_target(scaled), options);
+    loss_of(net, 0).backward();
+    (kScale * loss_of(other, 0)).backward();
+    without.step({torch::tensor(0.01f), without.gradient_norm_on_device(), torch::ones({}), {}});
+    with.step({torch::tensor(0.01f), with.gradient_norm_on_device() / kScale, torch::ones({}),
+               torch::full({}, 1 / kScale, torch::kFloat64)});
+    EXPECT_TRUE(torch::equal(plain.values(), scaled.values())) << clip_norm;
+  }
+}
+
 TEST(AdamW, AStepThatMustNotHappenChangesNoBitOnTheDevice) {
   auto net = two_layers();
   FlatParameters flat(*net);
