@@ -1,6 +1,6 @@
 #include "framework/comm/any_rank.hpp"
 
-#include <array>
+#include "framework/comm/fingerprint.hpp"
 
 namespace scorenet::comm {
 
@@ -14,10 +14,9 @@ std::string first_told(Communicator& comm, const std::string& mine, std::string_
   int64_t first = mine.empty() ? comm.size() : comm.rank();
   comm.all_reduce({&first, 1, DataType::int64}, ReduceOp::min, tag).wait();
   if (first == comm.size()) return "";
-  std::array<char, 241> text{};
-  mine.substr(0, mine.find('\n')).copy(text.data(), text.size() - 1);
-  comm.broadcast({text.data(), 240, DataType::uint8}, static_cast<int>(first), tag).wait();
-  return "rank " + std::to_string(first) + ": " + text.data();
+  const std::string line = mine.substr(0, mine.find('\n')).substr(0, 240);
+  return "rank " + std::to_string(first) + ": " +
+         broadcast_text(comm, line, static_cast<int>(first), tag);
 }
 
 }  // namespace scorenet::comm

@@ -16,7 +16,6 @@
 namespace scorenet::data {
 namespace {
 
-// What HDF5 itself said: its most specific record.
 // Reasons of the system come with a time, a file descriptor and an address, over several lines:
 // "file write failed: time = ..., error message = 'No space left on device', buf = 0x...".
 std::string in_a_sentence(const std::string& reason) {
@@ -28,6 +27,7 @@ std::string in_a_sentence(const std::string& reason) {
          reason.substr(begin + key.size(), end - begin - key.size());
 }
 
+// What HDF5 itself said: its most specific record.
 std::string hdf5_reason() {
   std::string reason;
   H5Ewalk2(

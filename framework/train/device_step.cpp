@@ -172,18 +172,17 @@ void DeviceStep::accumulate_gradients(bool silent) {
                                      e.levels.narrow(piece.first, piece.count), part(e.observed)},
                                     config.model.dropout > 0 ? &dropout : nullptr);
     if (!silent) update_.begin(piece);
-    (loss.sum() * scaled_loss_weight()).backward();
+    weighted_sum(loss).backward();
     if (!silent) update_.end(piece);
     results_.narrow(0, piece.first, piece.count).copy_(loss.detach());
   }
   control_results().copy_(own_numbers());
 }
 
-torch::Tensor DeviceStep::scaled_loss_weight() const {
-  const double weight = loss_weight(model_.config.train);
+torch::Tensor DeviceStep::weighted_sum(const torch::Tensor& loss) const {
+  const torch::Tensor sum = loss.sum() * loss_weight(model_.config.train);
   const optim::LossScaleOnDevice& scale = update_.loss_scale_on_device();
-  if (scale.adapts()) return scale.value() * weight;
-  return torch::full({}, weight, torch::dtype(torch::kFloat64).device(model_.device));
+  return scale.adapts() ? sum * scale.value() : sum;
 }
 
 torch::Tensor DeviceStep::control_results() const {

@@ -76,7 +76,7 @@ class DeviceStep final : public TrainStep {
   void accumulate_gradients(bool silent);
   NoisedExamples examples() const;
   torch::Tensor own_numbers() const;
-  torch::Tensor scaled_loss_weight() const;
+  torch::Tensor weighted_sum(const torch::Tensor& loss) const;
   void sum_over_ranks(bool started);
   torch::Tensor is_no_spike(const torch::Tensor& norm) const;
   void update_weights();

@@ -148,7 +148,7 @@ void BackwardPass::finish() {
 }
 
 std::vector<torch::Tensor> BackwardPass::parameters(int64_t layer) const {
-  const std::vector<int64_t> of_layer = network_.parameters_of(layer);
+  const std::vector<int64_t>& of_layer = network_.parameters_of(layer);
   std::vector<torch::Tensor> gradients(of_layer.size());
   if (!in_.wanted.parameters) return gradients;
   std::vector<float*> to(in_.parameters.size());

@@ -121,7 +121,7 @@ class UNetNode : public torch::autograd::Function<UNetNode> {
       to.push_back(&place);
     };
     for (int64_t layer = chain.last(); layer >= 0; --layer) {
-      const std::vector<int64_t> of_layer = chain.network->parameters_of(layer);
+      const std::vector<int64_t>& of_layer = chain.network->parameters_of(layer);
       const size_t before = inputs_before_parameters(layer);
       variable_list& own = made[static_cast<size_t>(layer)];
       own.resize(before + of_layer.size());

@@ -71,46 +71,14 @@ void Network::backward(const Pass& pass, int64_t layer) const {
   layers_[static_cast<size_t>(layer)]->backward(pass);
 }
 
-std::vector<const PlacedConvolution*> Network::convolutions_of(int64_t layer) const {
-  const auto l = static_cast<size_t>(layer);
-  std::vector<const PlacedConvolution*> all;
-  for (size_t i = l == 0 ? 0 : ends_[l - 1].convolutions; i < ends_[l].convolutions; ++i)
-    all.push_back(&convolutions_[i]);
-  if (l == 0) all.push_back(time_);
-  return all;
-}
-
-std::vector<const PlacedNorm*> Network::norms_of(int64_t layer) const {
-  const auto l = static_cast<size_t>(layer);
-  std::vector<const PlacedNorm*> all;
-  for (size_t i = l == 0 ? 0 : ends_[l - 1].norms; i < ends_[l].norms; ++i)
-    all.push_back(&norms_[i]);
-  return all;
-}
-
-std::vector<int64_t> Network::parameters_of(int64_t layer) const {
-  std::vector<int64_t> all;
-  for (const PlacedConvolution* c : convolutions_of(layer)) {
-    for (const Part& part : c->made->shape().out) {
-      all.push_back(part.weight);
-      if (c->bias >= 0) all.push_back(part.bias);
-      if (c->bias >= 0 && part.more_bias >= 0) all.push_back(part.more_bias);
-    }
-  }
-  for (const PlacedNorm* norm : norms_of(layer)) {
-    all.push_back(norm->weight);
-    all.push_back(norm->bias);
-  }
-  return all;
-}
-
 void Network::write_gradients(int64_t layer, const float* sums, const double* vectors,
                               const std::vector<float*>& gradients) const {
   const auto write = [&](int64_t parameter, const double* from, int64_t count) {
     std::transform(from, from + count, gradients[static_cast<size_t>(parameter)],
                    [](double x) { return static_cast<float>(x); });
   };
-  for (const PlacedConvolution* c : convolutions_of(layer)) {
+  const LayerParts& parts = parts_[static_cast<size_t>(layer)];
+  for (const PlacedConvolution* c : parts.convolutions) {
     c->made->write_weight_gradient(sums + c->sums, gradients);
     if (c->bias < 0) continue;
     for (const Part& part : c->made->shape().out) {
@@ -119,7 +87,7 @@ void Network::write_gradients(int64_t layer, const float* sums, const double* ve
         write(part.more_bias, vectors + c->bias + part.position, part.channels);
     }
   }
-  for (const PlacedNorm* norm : norms_of(layer)) {
+  for (const PlacedNorm* norm : parts.norms) {
     write(norm->weight, vectors + norm->vectors, norm->made.channels());
     write(norm->bias, vectors + norm->vectors + norm->made.channels(), norm->made.channels());
   }

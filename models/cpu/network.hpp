@@ -118,7 +118,9 @@ class Network {
   int64_t layers() const { return static_cast<int64_t>(layers_.size()); }
   /// Indices of the parameters whose gradients are whole once backward has left that layer. Those
   /// of the noise level's projection, which all residual blocks read, are the first layer's.
-  std::vector<int64_t> parameters_of(int64_t layer) const;
+  const std::vector<int64_t>& parameters_of(int64_t layer) const {
+    return parts_[static_cast<size_t>(layer)].parameters;
+  }
 
   void pack(const std::vector<const float*>& parameters, float* packed) const;
   void pack_backward(const std::vector<const float*>& parameters, float* packed) const;
@@ -146,12 +148,12 @@ class Network {
  private:
   friend class Planner;
 
-  // How many convolutions and norms the layers up to one have.
-  struct LayerEnd {
-    size_t convolutions, norms;
+  // What has its gradients when backward has left a layer.
+  struct LayerParts {
+    std::vector<const PlacedConvolution*> convolutions;
+    std::vector<const PlacedNorm*> norms;
+    std::vector<int64_t> parameters;
   };
-  std::vector<const PlacedConvolution*> convolutions_of(int64_t layer) const;
-  std::vector<const PlacedNorm*> norms_of(int64_t layer) const;
 
   Arenas scratch_;
   std::vector<std::string> names_;
@@ -159,7 +161,7 @@ class Network {
   std::deque<PlacedNorm> norms_;
   const PlacedConvolution* time_ = nullptr;  // from the noise level's embedding to all shifts
   std::vector<std::unique_ptr<Layer>> layers_;
-  std::vector<LayerEnd> ends_;  // of each layer
+  std::vector<LayerParts> parts_;  // of each layer
   std::vector<DropoutMask> masks_;
   Place input_, output_, input_gradient_, output_gradient_;
   int64_t values_ = 0, gradients_ = 0, statistics_ = 0, shifts_ = 0;

@@ -48,6 +48,7 @@ class Planner {
     for (size_t level = o_.channels.size(); level-- > 0;) x = up(level, x);
     last_layer(x, out_channels);
     add_time();
+    name_parameters();
   }
 
  private:
@@ -281,6 +282,21 @@ class Planner {
   void add_time() {
     n_.time_ = &place({Form::point, positions_of(4 * o_.channels[0]), shift_parts_, n_.shifts_, {}},
                       true, Arithmetic::float32);
+    n_.parts_.front().convolutions.push_back(n_.time_);
+  }
+
+  void name_parameters() {
+    for (Network::LayerParts& parts : n_.parts_) {
+      std::vector<int64_t>& all = parts.parameters;
+      for (const PlacedConvolution* c : parts.convolutions) {
+        for (const Part& part : c->made->shape().out) {
+          all.push_back(part.weight);
+          if (c->bias >= 0) all.push_back(part.bias);
+          if (c->bias >= 0 && part.more_bias >= 0) all.push_back(part.more_bias);
+        }
+      }
+      for (const PlacedNorm* norm : parts.norms) all.insert(all.end(), {norm->weight, norm->bias});
+    }
   }
 
   void add_attention(const std::string& name, const Features& x, const Features& y,
@@ -307,7 +323,12 @@ class Planner {
   template <class L, class... Arguments>
   void add(Arguments&&... arguments) {
     n_.layers_.push_back(std::make_unique<L>(std::forward<Arguments>(arguments)...));
-    n_.ends_.push_back({n_.convolutions_.size(), n_.norms_.size()});
+    Network::LayerParts parts;
+    for (; counted_convolutions_ < n_.convolutions_.size(); ++counted_convolutions_)
+      parts.convolutions.push_back(&n_.convolutions_[counted_convolutions_]);
+    for (; counted_norms_ < n_.norms_.size(); ++counted_norms_)
+      parts.norms.push_back(&n_.norms_[counted_norms_]);
+    n_.parts_.push_back(std::move(parts));
   }
 
   Network& n_;
@@ -315,6 +336,7 @@ class Planner {
   Arithmetic arithmetic_;
   std::vector<Join> joins_;  // in the order of the way up
   size_t next_skip_ = 0, next_join_ = 0;
+  size_t counted_convolutions_ = 0, counted_norms_ = 0;  // that have a layer
   std::vector<Part> shift_parts_;
   std::map<std::tuple<int64_t, int64_t, int64_t, int>, Place> shared_;
 };

@@ -30,7 +30,9 @@ class PlannedNetwork {
   const std::vector<std::string>& parameters() const { return network_.parameters(); }
   int64_t layers() const { return network_.layers(); }
   /// See Network.
-  std::vector<int64_t> parameters_of(int64_t layer) const { return network_.parameters_of(layer); }
+  const std::vector<int64_t>& parameters_of(int64_t layer) const {
+    return network_.parameters_of(layer);
+  }
 
   /// x: (B, C, H, W), time: (B, time channels), both contiguous. state: filled if it is not null.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& time,

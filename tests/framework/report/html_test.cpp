@@ -19,6 +19,11 @@ TEST(Html, NoByteOfATextIsMarkup) {
   EXPECT_EQ(text("\xff<").code, "\\xFF&lt;");          // no UTF-8
 }
 
+TEST(Html, BytesThatAreNoTextAreShownAsTheirNumbers) {
+  EXPECT_EQ(text("a\x01\xff\nb").code, "a\\x01\\xFF\nb");
+  EXPECT_EQ(text("<&>\"'").code, "&lt;&amp;&gt;&quot;&#39;");
+}
+
 TEST(Html, NumbersHaveFourDigitsThatCount) {
   EXPECT_EQ(number(3.14159).code, "3.142");
   EXPECT_EQ(number(-1234567).code, "-1.235e+06");
@@ -47,6 +52,7 @@ TEST(Html, BytesAreBase64) {
   EXPECT_EQ(png_address("foo"), head + "Zm9v");
   EXPECT_EQ(png_address("foobar"), head + "Zm9vYmFy");
   EXPECT_EQ(png_address("\xff\xff\xff"), head + "////");
+  EXPECT_EQ(png_address("\xff\xfe\xfd"), head + "//79");
 }
 
 }  // namespace

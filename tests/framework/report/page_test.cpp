@@ -136,20 +136,6 @@ TEST_F(PageTest, NoTextBecomesMarkup) {
   EXPECT_EQ(titles, 1u);
 }
 
-TEST(Html, BytesThatAreNoTextAreShownAsTheirNumbers) {
-  EXPECT_EQ(text("a\x01\xff\nb").code, "a\\x01\\xFF\nb");
-  EXPECT_EQ(text("<&>\"'").code, "&lt;&amp;&gt;&quot;&#39;");
-}
-
-TEST(Html, PicturesAreBase64) {  // RFC 4648, chapter 10
-  const std::string head = "data:image/png;base64,";
-  EXPECT_EQ(png_address(""), head);
-  EXPECT_EQ(png_address("f"), head + "Zg==");
-  EXPECT_EQ(png_address("fo"), head + "Zm8=");
-  EXPECT_EQ(png_address("foobar"), head + "Zm9vYmFy");
-  EXPECT_EQ(png_address("\xff\xfe\xfd"), head + "//79");
-}
-
 TEST_F(PageTest, WhatIsMissingOrCutIsNamedAndTheRestIsThere) {
   write_run("a");
   std::filesystem::remove(folder("a") / "metrics.csv");
